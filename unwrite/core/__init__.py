@@ -1,0 +1,1 @@
+"""The mathematics: torch in, torch out, no files and no transformers."""
