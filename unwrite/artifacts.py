@@ -1,0 +1,196 @@
+"""The shapes of the JSON files that stages hand each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from unwrite.errors import UnwriteError
+from unwrite.params import Component
+
+Scope = Literal["global", "per_layer", "spans"]
+NormPreservation = Literal["none", "pre", "rows", "columns"]
+A = TypeVar("A", bound="Artifact")
+
+
+class Artifact(BaseModel):
+    """What every record has in common: no unknown keys, no change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FileDigest(Artifact):
+    """One file, by name, size in bytes and sha256."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+class Writer(Artifact):
+    """One parameter that writes the residual stream.
+
+    `parameter` and `bias` are checkpoint names; `shape` is (hidden size d, input width k): the hidden axis comes first.
+    What the module puts out reaches the stream times `multiplier`.
+    """
+
+    parameter: str
+    bias: str | None
+    layer: int
+    component: Component
+    shape: tuple[int, int]
+    dtype: str
+    multiplier: float
+
+
+class Base(Artifact):
+    """`artifacts/base.json`: the model as it was when pinned. Every later stage depends on this, never on the folder.
+
+    `completeness` is the largest ‖h_out − s·h_in − Σ m·y‖ / ‖h_out‖ over layers: what the writers leave unexplained.
+    """
+
+    format: Literal[1] = 1
+    source: str
+    commit: str | None
+    architecture: str
+    stored_dtype: str
+    compute_dtype: str
+    layers: int
+    hidden_size: int
+    vocabulary: int
+    completeness: float
+    files: list[FileDigest]
+    writers: list[Writer]
+
+
+class DirectionRef(Artifact):
+    """Which direction: a real-valued residual index of directions.safetensors, at one of its positions.
+
+    Between two indices the directions are interpolated. With `orthogonalize_to`, the result is orthogonalized against
+    the baseline mean of that residual index (biprojection).
+    """
+
+    position: int
+    index: float
+    orthogonalize_to: int | None
+
+
+class Edit(Artifact):
+    """One parameter to edit, with weight λ and direction."""
+
+    parameter: str
+    bias: str | None
+    layer: int
+    component: Component
+    weight: float
+    direction: DirectionRef
+
+
+class Kernel(Artifact):
+    """Weight over layers for one component; positions and distances in layers."""
+
+    max_weight: float
+    max_weight_position: float
+    min_weight: float
+    min_weight_distance: float
+
+
+class TrialParameters(Artifact):
+    """What one trial sampled. `direction_index` is a residual index, `position` counts the stored positions."""
+
+    direction_scope: Scope
+    direction_index: float
+    position: int
+    attention: Kernel
+    mlp: Kernel
+
+
+class Trial(Artifact):
+    """One recipe tried on the validation split: the rate is a share, the divergence in nats."""
+
+    number: int
+    behaviour_rate: float
+    divergence: float
+    parameters: TrialParameters
+
+
+class Front(Artifact):
+    """`artifacts/front.json`: the trials that no other beats in both objectives, and what is common to all trials."""
+
+    format: Literal[1] = 1
+    norm_preservation: NormPreservation
+    edit_bias: bool
+    orthogonalize: Literal["none", "projected", "biprojected"]
+    spans: list[tuple[int, int, int]]
+    kl_tokens: int
+    base_behaviour_rate: float
+    trials: list[Trial]
+
+
+class Recipe(Artifact):
+    """`artifacts/edit.json`: the complete edit, every parameter with its weight and direction."""
+
+    format: Literal[1] = 1
+    trial: Trial
+    selection: str
+    norm_preservation: NormPreservation
+    edits: list[Edit]
+
+
+class Share(Artifact):
+    """A share of n with its Wilson interval."""
+
+    value: Annotated[float, Field(ge=0, le=1)]
+    low: float
+    high: float
+    n: int
+
+
+class SetScores(Artifact):
+    """One model on one prompt set."""
+
+    behaviour_rate: Share
+    degenerate_rate: Share
+    reference_accuracy: Share | None
+
+
+class ModelScores(Artifact):
+    """One model on both prompt sets."""
+
+    target: SetScores
+    baseline: SetScores
+
+
+class Evaluation(Artifact):
+    """`artifacts/evaluation.json`: base and edited model on the test split; divergences in nats, over baseline prompts."""
+
+    base: ModelScores
+    edited: ModelScores
+    kl_first_token: float
+    kl_response: float
+    reference_ceiling: float | None
+
+
+def read_artifact(model: type[A], path: Path, stage: str) -> A:
+    """Reads one of the records above from a JSON file made by `stage`.
+
+    Raises:
+        UnwriteError: The file is missing or is not what the stage writes.
+    """
+    try:
+        return model.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise UnwriteError(f"{path} is missing: run `dvc repro {stage}` first.") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise UnwriteError(
+            f"{path} is not what this version writes ({where}: {first['msg']}): run `dvc repro -f {stage}`."
+        ) from None
+
+
+def as_json(artifact: Artifact) -> dict[str, Any]:
+    """The record as plain JSON values."""
+    return artifact.model_dump(mode="json")

@@ -1,0 +1,84 @@
+"""Files and folders that appear whole or not at all: written under a temporary name, synced, renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from unwrite.errors import UnwriteError
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; on a clean exit syncs it and renames it to `path`, otherwise removes it.
+
+    Raises:
+        UnwriteError: The disk is full or the folder can't be written.
+    """
+    temporary = _temporary(path)
+    with _named_os_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            _sync(temporary)
+            temporary.replace(path)
+            _sync(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yields a new empty folder beside `path`; on a clean exit syncs its files and puts it in `path`'s place.
+
+    A leftover of a killed run is removed first.
+
+    Raises:
+        UnwriteError: The disk is full or the parent folder can't be written.
+    """
+    temporary = _temporary(path)
+    with _named_os_errors(path):
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            for entry in sorted(temporary.rglob("*"), reverse=True):
+                _sync(entry)
+            _sync(temporary)
+            shutil.rmtree(path, ignore_errors=True)
+            temporary.rename(path)
+            _sync(path.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary(path: Path) -> Path:
+    # A fixed name: what a killed run left is overwritten by the next one instead of piling up.
+    return path.with_name(f".{path.name}.tmp")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _named_os_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        free = shutil.disk_usage(_existing_parent(path)).free
+        raise UnwriteError(
+            f"Can't write {path}: {error.strerror or error} ({free / 1e6:.0f} MB free there). "
+            "Nothing was left half-written; make room or mend the folder's permissions and run `dvc repro` again."
+        ) from error
+
+
+def _existing_parent(path: Path) -> Path:
+    return next(parent for parent in path.absolute().parents if parent.exists())

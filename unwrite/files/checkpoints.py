@@ -1,0 +1,210 @@
+"""Safetensors checkpoints as byte ranges: which file holds which tensor, reading and overwriting a few rows at a time."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from unwrite.errors import UnwriteError
+
+INDEX_FILE = "model.safetensors.index.json"
+SINGLE_FILE = "model.safetensors"
+# What belongs to a model besides its weights; everything else in a folder is left alone.
+COMPANIONS = ("*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt", "LICENSE*", "NOTICE*")
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+DTYPES: Mapping[str, torch.dtype] = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+}
+_ITEM_BYTES: Mapping[str, int] = {
+    **{name: dtype.itemsize for name, dtype in DTYPES.items()},
+    **{"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1},
+    **{"F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "C64": 8},
+}
+_HEADER_LIMIT = 100_000_000  # bytes; the format's own limit
+
+
+class StoredTensor(NamedTuple):
+    """Where a tensor lies: file, safetensors dtype name, shape, and its first byte in the file."""
+
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+
+
+def model_files(folder: Path) -> list[str]:
+    """Names of the files that make up the model in `folder`: shards, index, configuration, tokenizer, licence. Sorted.
+
+    Raises:
+        UnwriteError: There is no such folder, it has no safetensors checkpoint, or its index is wrong.
+    """
+    names = set(shard_files(folder))
+    if (folder / INDEX_FILE).exists():
+        names.add(INDEX_FILE)
+    for pattern in COMPANIONS:
+        names.update(path.name for path in folder.glob(pattern) if path.is_file() and ".index." not in path.name)
+    return sorted(names)
+
+
+def shard_files(folder: Path) -> list[str]:
+    """Names of the checkpoint's safetensors files, sorted.
+
+    Raises:
+        UnwriteError: As `model_files`.
+    """
+    if not folder.is_dir():
+        raise UnwriteError(f"{folder} is not a folder: check model.source in params.yaml.")
+    if (folder / INDEX_FILE).exists():
+        shards = sorted(set(_weight_map(folder / INDEX_FILE).values()))
+        for shard in shards:
+            if not (folder / shard).is_file():
+                raise UnwriteError(f"{folder / INDEX_FILE} names the shard {shard}, which is missing. Download it again.")
+        return shards
+    if (folder / SINGLE_FILE).is_file():
+        return [SINGLE_FILE]
+    pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+    if pickles:
+        raise UnwriteError(
+            f"{folder} has only pickled weights ({pickles[0]}), which can run code when read. "
+            "Convert them to safetensors (save_pretrained does) and point model.source there."
+        )
+    raise UnwriteError(f"{folder} has neither {SINGLE_FILE} nor {INDEX_FILE}: expected a safetensors checkpoint.")
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    try:
+        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        entries = {str(name): str(shard) for name, shard in weight_map.items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UnwriteError(f"{index} is not a safetensors index (an object with weight_map). Download it again.") from None
+    for shard in entries.values():
+        if Path(shard).name != shard or shard in {"", ".", ".."}:
+            raise UnwriteError(f"{index} names {shard!r}, which is not a plain file name in that folder. Refused.")
+    return entries
+
+
+def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
+    """Every tensor of the checkpoint in `folder`, by name.
+
+    Raises:
+        UnwriteError: A header is damaged, a file is truncated, or the index and the shards disagree.
+    """
+    tensors: dict[str, StoredTensor] = {}
+    for shard in shard_files(folder):
+        for name, tensor in read_header(folder / shard).items():
+            if name in tensors:
+                raise UnwriteError(f"{folder}: the tensor {name} is in {tensors[name].file.name} and in {shard}.")
+            tensors[name] = tensor
+    index = folder / INDEX_FILE
+    if index.exists():
+        for name, shard in _weight_map(index).items():
+            if name not in tensors or tensors[name].file.name != shard:
+                raise UnwriteError(f"{index} says that {shard} holds {name}, but it does not. Download it again.")
+    return tensors
+
+
+def read_header(file: Path) -> dict[str, StoredTensor]:
+    """Tensors of one safetensors file. Format: header length (8 bytes, little-endian), JSON header, data.
+
+    Raises:
+        UnwriteError: The header is not what the format says, or the file is shorter or longer than it declares.
+    """
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        prefix = stream.read(8)
+        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
+        if not 2 <= length <= min(_HEADER_LIMIT, size - 8):
+            raise UnwriteError(f"{file} is not a safetensors file, or truncated ({size} bytes). Download it again.")
+        raw = stream.read(length)
+    data = 8 + length
+    tensors, end = {}, 0
+    try:
+        header = json.loads(raw)
+        header.pop("__metadata__", None)
+        for name, entry in header.items():
+            shape = tuple(int(n) for n in entry["shape"])
+            start, stop = entry["data_offsets"]
+            item = _ITEM_BYTES.get(entry["dtype"])
+            if start < 0 or (item is not None and stop - start != math.prod(shape) * item):
+                raise ValueError(name)
+            tensors[name] = StoredTensor(file, entry["dtype"], shape, data + start)
+            end = max(end, stop)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UnwriteError(f"{file} has a damaged safetensors header. Download it again.") from None
+    if size != data + end:
+        raise UnwriteError(f"{file} has {size} bytes, its header declares {data + end}. Download it again.")
+    return tensors
+
+
+def row_blocks(tensor: StoredTensor, elements: int = 1 << 21) -> Iterator[slice]:
+    """Consecutive slices of the first axis, each of at most `elements` numbers (one row at least)."""
+    rows = tensor.shape[0]
+    step = max(1, elements // max(1, math.prod(tensor.shape[1:])))
+    for start in range(0, rows, step):
+        yield slice(start, min(start + step, rows))
+
+
+def read_rows(tensor: StoredTensor, rows: slice) -> Tensor:
+    """Rows of a stored tensor in the stored dtype, shape [rows, *rest]. Reads only their bytes."""
+    dtype = torch_dtype(tensor)
+    width = math.prod(tensor.shape[1:])
+    count = rows.stop - rows.start
+    buffer = bytearray(count * width * dtype.itemsize)
+    with tensor.file.open("rb", buffering=0) as stream:
+        stream.seek(tensor.offset + rows.start * width * dtype.itemsize)
+        view, done = memoryview(buffer), 0
+        while done < len(buffer):
+            got = stream.readinto(view[done:])
+            if not got:
+                raise UnwriteError(f"{tensor.file} ended early: it changed while it was read. Run the stage again.")
+            done += got
+    return torch.frombuffer(buffer, dtype=dtype).reshape(count, *tensor.shape[1:])
+
+
+def write_rows(tensor: StoredTensor, rows: slice, values: Tensor) -> None:
+    """Overwrites rows of a stored tensor in place, rounding `values` to the stored dtype. Nothing else changes."""
+    dtype = torch_dtype(tensor)
+    width = math.prod(tensor.shape[1:])
+    data = memoryview(values.to(dtype).contiguous().view(torch.uint8).numpy()).cast("B")
+    with tensor.file.open("r+b", buffering=0) as stream:
+        stream.seek(tensor.offset + rows.start * width * dtype.itemsize)
+        done = 0
+        while done < len(data):
+            done += stream.write(data[done:])
+
+
+def torch_dtype(tensor: StoredTensor) -> torch.dtype:
+    """The torch dtype of a stored floating-point tensor.
+
+    Raises:
+        UnwriteError: It is stored quantized or as integers.
+    """
+    if tensor.dtype not in DTYPES:
+        raise UnwriteError(
+            f"{tensor.file} stores a tensor as {tensor.dtype}; only {', '.join(DTYPES)} can be edited exactly. "
+            "Point model.source at the unquantized checkpoint."
+        )
+    return DTYPES[tensor.dtype]
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copies bytes in the kernel, which shares blocks (reflink) where the file system can."""
+    with source.open("rb") as reader, target.open("wb") as writer:
+        remaining = os.fstat(reader.fileno()).st_size
+        while remaining:
+            copied = os.copy_file_range(reader.fileno(), writer.fileno(), remaining)
+            if not copied:
+                raise UnwriteError(f"{source} ended early: it changed while it was copied. Run the stage again.")
+            remaining -= copied

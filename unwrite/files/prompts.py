@@ -1,0 +1,94 @@
+"""Prompt sets and marker lists: reading them, cutting splits, and refusing prompts that stand in two places."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from unwrite.errors import UnwriteError
+from unwrite.files.records import read_jsonl, read_lines
+
+
+class Prompt(NamedTuple):
+    """A user message, and the answer a model without the behaviour would give, where one is known."""
+
+    text: str
+    reference: str | None
+
+
+def read_prompts(path: Path) -> list[Prompt]:
+    """Reads a .jsonl file ("prompt", optional "reference") or a .txt file (one prompt a line).
+
+    Raises:
+        UnwriteError: The file is missing, not UTF-8, empty, of another kind, or a line is not a prompt.
+    """
+    if path.suffix == ".jsonl":
+        prompts = [_prompt(path, row) for row in read_jsonl(path, required=["prompt"])]
+    elif path.suffix == ".txt":
+        prompts = [Prompt(line.strip(), None) for line in read_lines(path) if line.strip()]
+    else:
+        raise UnwriteError(f"{path} ends in {path.suffix or 'nothing'!r}; expected .jsonl or .txt.")
+    if not prompts:
+        raise UnwriteError(f"{path} holds no prompt.")
+    return prompts
+
+
+def _prompt(path: Path, row: Mapping[str, object]) -> Prompt:
+    text, reference = row["prompt"], row.get("reference")
+    if not isinstance(text, str) or not text.strip():
+        raise UnwriteError(f'{path}: "prompt" is {text!r}; expected text.')
+    if reference is not None and not isinstance(reference, str):
+        raise UnwriteError(f'{path}: "reference" of the prompt {text[:60]!r} is {reference!r}; expected text or null.')
+    return Prompt(text.strip(), reference)
+
+
+def cut_splits(path: Path, prompts: Sequence[Prompt], sizes: Mapping[str, int]) -> dict[str, list[Prompt]]:
+    """Cuts consecutive splits of the given sizes from the top.
+
+    Raises:
+        UnwriteError: There are fewer prompts than the splits ask for.
+    """
+    wanted = sum(sizes.values())
+    if len(prompts) < wanted:
+        parts = " + ".join(f"{size} {name}" for name, size in sizes.items())
+        raise UnwriteError(
+            f"{path} holds {len(prompts)} prompts; tokenize.splits asks for {wanted} ({parts}). "
+            f"Add {wanted - len(prompts)} or lower the splits."
+        )
+    splits, start = {}, 0
+    for name, size in sizes.items():
+        splits[name] = list(prompts[start : start + size])
+        start += size
+    return splits
+
+
+def refuse_shared_prompts(sets: Mapping[str, Mapping[str, Sequence[Prompt]]]) -> None:
+    """Checks that no prompt stands in two splits, in both sets, or twice in one split: figures would flatter.
+
+    Raises:
+        UnwriteError: Names the prompt and the two places.
+    """
+    seen: dict[str, str] = {}
+    for set_name, splits in sets.items():
+        for split_name, prompts in splits.items():
+            place = f"{set_name} {split_name}"
+            for prompt in prompts:
+                key = " ".join(prompt.text.split()).casefold()
+                if key in seen:
+                    raise UnwriteError(
+                        f"The prompt {prompt.text[:80]!r} is in {seen[key]} and again in {place}: keep one of them."
+                    )
+                seen[key] = place
+
+
+def read_markers(path: Path) -> list[str]:
+    """Reads a marker list: one phrase a line, lines that begin with # are comments.
+
+    Raises:
+        UnwriteError: The file is missing, not UTF-8, or holds no marker.
+    """
+    markers = [line.strip() for line in read_lines(path) if line.strip() and not line.lstrip().startswith("#")]
+    if not markers:
+        raise UnwriteError(f"{path} holds no marker: nothing could count as showing the behaviour. Add one a line.")
+    return markers

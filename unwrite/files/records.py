@@ -1,0 +1,89 @@
+"""JSON, JSON lines and CSV: read with clear errors, written whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from unwrite.errors import UnwriteError
+from unwrite.files.atomic import atomic_file
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes UTF-8 text with plain newlines."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes one JSON value, indented, in the order given. NaN and infinity are refused: they are not JSON.
+
+    Raises:
+        ValueError: The value holds NaN or infinity.
+    """
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes one JSON object a line."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+
+
+def read_jsonl(path: Path, required: Sequence[str]) -> list[dict[str, Any]]:
+    """Reads one JSON object a line; each must have the `required` keys. Empty lines are passed over.
+
+    Raises:
+        UnwriteError: The file is missing, not UTF-8, or a line is not such an object; the line is named.
+    """
+    rows = []
+    for number, line in enumerate(read_lines(path), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UnwriteError(f"{path}, line {number}: not JSON ({error.msg}). Expected one object a line.") from None
+        missing = [key for key in required if not isinstance(row, dict) or key not in row]
+        if missing:
+            raise UnwriteError(f'{path}, line {number}: expected an object with "{missing[0]}", got {line[:60]!r}.')
+        rows.append(row)
+    return rows
+
+
+def read_lines(path: Path) -> list[str]:
+    """Lines of a UTF-8 text file (a byte order mark is dropped).
+
+    Raises:
+        UnwriteError: The file is missing or not UTF-8.
+    """
+    try:
+        # Split at newlines only: str.splitlines would also cut at characters that JSON allows inside a string.
+        return path.read_text(encoding="utf-8-sig").split("\n")
+    except (FileNotFoundError, IsADirectoryError):
+        raise UnwriteError(f"{path} is not a file: check the path in params.yaml.") from None
+    except UnicodeDecodeError as error:
+        raise UnwriteError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8.") from None
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Writes a CSV file; floats in full precision, so that what is read back is what was written."""
+    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Rows of a CSV file by column name.
+
+    Raises:
+        UnwriteError: The file is missing.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    except FileNotFoundError:
+        raise UnwriteError(f"{path} is missing: run `dvc repro` first.") from None
