@@ -1,0 +1,68 @@
+"""Degenerate responses: the ones that say nothing, or the same thing over and over."""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from unwrite.core.markers import normalize_text
+
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+_LONGEST_UNIT = 16
+_REPEATS = 4
+_LOOP_WORDS = 8
+_LOOP_CHARACTERS = 24
+_LETTER_RUN = re.compile(r"([^\W\d_])\1{11}")
+
+
+def is_degenerate(text: str) -> bool:
+    """Whether a response is empty or looping.
+
+    The text is normalized first (`normalize_text`). It is degenerate if one of these holds:
+
+    - empty: nothing but white space is left.
+    - a loop of words: 1 to 16 words, 4 times or more in a row, 8 words or more in all. Words are runs of letters and
+      digits (apostrophes within); what is between them doesn't count.
+    - a loop of characters within a stretch without white space, for scripts that have none: 1 to 16 characters, 4 times
+      or more in a row, 24 characters or more in all; or one letter 12 times or more.
+
+    A loop without a letter (digits, a rule, the frame of a table) is ordinary in a text and counts only if it is more
+    than half of its words, or of its characters other than white space. In a text without any word, white space is
+    passed over.
+
+    So these aren't degenerate: lists whose entries differ, "no, no, no", "ha ha ha", tables, 1000000000000. Loops that
+    count ("1. Sorry 2. Sorry") or vary aren't found.
+
+    Args:
+        text: a response.
+
+    Returns:
+        True if it is empty or looping.
+    """
+    text = normalize_text(text)
+    if not text:
+        return True
+    words = _WORD.findall(text)
+    if _loops(words, _LOOP_WORDS, len(words)) or _LETTER_RUN.search(text):
+        return True
+    dense = text.replace(" ", "")
+    return any(_loops(stretch, _LOOP_CHARACTERS, len(dense)) for stretch in (text.split() if words else [dense]))
+
+
+def _loops(items: Sequence[str], least: int, total: int) -> bool:
+    """Whether a unit of items comes 4 times or more in a row; one without a letter must be over half of `total`."""
+    for period in range(1, min(_LONGEST_UNIT, len(items) // _REPEATS) + 1):
+        for start, stop in _periodic(items, period):
+            length = stop - start
+            if length < max(least, _REPEATS * period):
+                continue
+            if 2 * length > total or any(c.isalpha() for item in items[start : start + period] for c in item):
+                return True
+    return False
+
+
+def _periodic(items: Sequence[str], period: int) -> Iterator[tuple[int, int]]:
+    """Maximal stretches in which every item equals the one a period before it, as (start, stop)."""
+    start = 0
+    for i in range(period, len(items) + 1):
+        if i == len(items) or items[i] != items[i - period]:
+            yield start, i
+            start = i - period + 1

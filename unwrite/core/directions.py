@@ -1,0 +1,271 @@
+"""The direction of a behaviour: from residuals to the unit vector that each layer's writers are edited with.
+
+Residual index 0 is the input of layer 0, index ℓ + 1 the output of layer ℓ. A zero vector is "no direction": an edit
+with it changes nothing.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from unwrite.errors import UnwriteError
+
+CenterMethod = Literal["mean", "geometric_median"]
+Scope = Literal["global", "per_layer", "spans"]
+Span = tuple[int, int, int]
+"""(source layer, first layer, last layer): what was measured at the source is applied from first to last, inclusive."""
+
+NEGLIGIBLE = 1e-6
+"""A remainder of up to this part of what it was taken from is rounding error and not a direction."""
+
+_MEDIAN_STEPS = 1000
+_MEDIAN_TOLERANCE = 1e-12
+
+
+def center(residuals: Tensor, method: CenterMethod) -> Tensor:
+    """The center of a set of residuals, for each position and residual index by itself.
+
+    The mean (Arditi et al. 2024), or the geometric median: the point with the least sum of distances to the prompts,
+    which a minority of outlying prompts cannot carry away.
+
+    Args:
+        residuals: [n, ..., d], any floating dtype, one entry a prompt.
+        method: `mean` or `geometric_median`.
+
+    Returns:
+        [..., d], float64.
+
+    Raises:
+        UnwriteError: no prompts, NaN or infinite residuals, or an unknown method.
+    """
+    if method not in get_args(CenterMethod):
+        raise UnwriteError(f"center {method!r} came, expected one of {', '.join(get_args(CenterMethod))}")
+    if len(residuals) == 0:
+        raise UnwriteError("residuals of 0 prompts came; a direction needs at least one prompt on each side")
+    points = residuals.reshape(len(residuals), -1, residuals.shape[-1])
+    centers = torch.empty(points.shape[1:], dtype=torch.float64, device=residuals.device)
+    for index in range(points.shape[1]):  # one at a time, so that the float64 copy stays small
+        here = points[:, index].to(torch.float64)
+        if not bool(here.isfinite().all()):
+            prompts = (~here.isfinite().all(-1)).nonzero().flatten().tolist()
+            raise UnwriteError(
+                f"NaN or infinite residuals came for {len(prompts)} of {len(here)} prompts, first prompt {prompts[0]}; "
+                "extract them again in a wider dtype (bfloat16 or float32 rather than float16)"
+            )
+        centers[index] = here.mean(0) if method == "mean" else _geometric_median(here)
+    return centers.reshape(residuals.shape[1:])
+
+
+def difference_direction(target_center: Tensor, baseline_center: Tensor) -> Tensor:
+    """The difference-of-means direction v = normalize(μ_target − μ_baseline) (Arditi et al. 2024).
+
+    Where ‖difference‖ ≤ 1e-6 ‖μ_baseline‖ it is the zero vector: at residual index 0 the last token of the chat
+    template is the same for every prompt, and the difference is exactly nothing.
+
+    Args:
+        target_center: [..., L+1, d], or [d] for one index alone.
+        baseline_center: the same shape.
+
+    Returns:
+        The same shape, float64, unit norm or zero along the last axis.
+
+    Raises:
+        UnwriteError: the centers agree at every residual index of a position.
+    """
+    if target_center.shape != baseline_center.shape:
+        raise UnwriteError(
+            f"target residuals of shape {list(target_center.shape)} and baseline residuals of shape "
+            f"{list(baseline_center.shape)} came; extract both with the same model and positions"
+        )
+    baseline = baseline_center.to(torch.float64)
+    difference = target_center.to(torch.float64) - baseline
+    direction = _normalize(difference, NEGLIGIBLE * _norms(baseline))
+    found = direction.any(-1).reshape(-1, direction.shape[-2] if direction.ndim > 1 else 1).any(-1)
+    if not bool(found.all()):
+        position = int((~found).nonzero()[0])
+        raise UnwriteError(
+            f"target and baseline residuals are identical at every layer of position {position}: no direction; "
+            "check that the two prompt sets differ and that the position is behind the prompt's own words"
+        )
+    return direction
+
+
+def orthogonalize(direction: Tensor, reference: Tensor) -> Tensor:
+    """Take the part along a reference out of a direction: normalize(v − (v·g) g), g = normalize(reference).
+
+    With the baseline mean as the reference this is the projected direction of Lai 2025. A direction that is parallel to
+    the reference (to 1e-6) becomes zero, which is no error: nothing of it is left to remove at that index, while other
+    indices may well be fine.
+
+    Args:
+        direction: v, [..., d], unit norm or zero.
+        reference: [..., d], any length; a zero reference takes nothing out.
+
+    Returns:
+        [..., d], float64, unit norm or zero, orthogonal to the reference.
+    """
+    v = direction.to(torch.float64)
+    g = _normalize(reference.to(torch.float64))
+    rest = v
+    for _ in range(2):  # the second time takes out what rounding left of the first
+        rest = rest - (rest * g).sum(-1, keepdim=True) * g
+    return _normalize(rest, NEGLIGIBLE * _norms(v))
+
+
+def interpolate(directions: Tensor, index: float) -> Tensor:
+    """The direction at a real-valued residual index: normalize((1 − f) v_i + f v_{i+1}), i = ⌊index⌋, f = index − i.
+
+    Args:
+        directions: [L+1, d], unit norm or zero.
+        index: in [0, L].
+
+    Returns:
+        [d], float64, unit norm, or zero where both neighbours are (or cancel).
+
+    Raises:
+        UnwriteError: the index is outside [0, L].
+    """
+    last = len(directions) - 1
+    if not 0 <= index <= last:
+        raise UnwriteError(f"direction index {index} came, expected a number in [0, {last}]")
+    below = math.floor(index)
+    f = index - below
+    low, high = directions[below].to(torch.float64), directions[min(below + 1, last)].to(torch.float64)
+    return _normalize((1 - f) * low + f * high, NEGLIGIBLE)
+
+
+def residual_index(layer: int) -> int:
+    """The residual index of a layer's output.
+
+    Args:
+        layer: counted from 0.
+
+    Returns:
+        layer + 1, as index 0 is the input of layer 0.
+    """
+    return layer + 1
+
+
+def span_source(spans: Sequence[Span], layer: int) -> int | None:
+    """The layer whose direction a layer gets by a table of spans (Lai 2025: 23 → 11–23 and 29 → 24–41).
+
+    Args:
+        spans: (source layer, first layer, last layer), both ends included.
+        layer: counted from 0.
+
+    Returns:
+        The source layer, or None for a layer in no span, which isn't edited.
+
+    Raises:
+        UnwriteError: two spans hold the layer.
+    """
+    sources = [source for source, first, last in spans if first <= layer <= last]
+    if len(sources) > 1:
+        raise UnwriteError(f"layer {layer} is in the spans of sources {sources}, expected one at most: shorten a span")
+    return sources[0] if sources else None
+
+
+def layer_direction(
+    directions: Tensor,
+    baseline_means: Tensor | None,
+    layer: int,
+    scope: Scope,
+    *,
+    index: float | None = None,
+    spans: Sequence[Span] = (),
+    biprojected: bool = False,
+) -> Tensor:
+    """The direction that the writers of one layer are edited with.
+
+    `per_layer`: the direction at the layer's own output. `global`: one direction for all, at a real-valued residual
+    index. `spans`: the direction at the output of the layer's source. `biprojected` (Lai 2025) orthogonalizes it
+    against the baseline mean at the output of the layer it is *applied to*.
+
+    Args:
+        directions: [L+1, d], unit norm or zero.
+        baseline_means: [L+1, d]; needed if `biprojected`.
+        layer: counted from 0, below L.
+        scope: see above.
+        index: the residual index of `global`, in [0, L].
+        spans: the table of `spans`.
+        biprojected: see above.
+
+    Returns:
+        [d], float64, unit norm; zero (no edit) for a layer in no span or with no direction.
+
+    Raises:
+        UnwriteError: the layer, the scope or the index is out of range, or what the scope needs is missing.
+    """
+    layers = len(directions) - 1
+    if not 0 <= layer < layers:
+        raise UnwriteError(f"layer {layer} came, expected 0 to {layers - 1}")
+    source: float | None
+    if scope == "per_layer":
+        source = residual_index(layer)
+    elif scope == "global":
+        if index is None:
+            raise UnwriteError(f"direction scope global needs a direction index in [0, {layers}], none came")
+        source = index
+    elif scope == "spans":
+        source_layer = span_source(spans, layer)
+        source = None if source_layer is None else residual_index(source_layer)
+    else:
+        raise UnwriteError(f"direction scope {scope!r} came, expected one of {', '.join(get_args(Scope))}")
+    if source is None:
+        return torch.zeros(directions.shape[-1], dtype=torch.float64, device=directions.device)
+    direction = interpolate(directions, source)
+    if not biprojected:
+        return direction
+    if baseline_means is None:
+        raise UnwriteError("a biprojected direction needs the baseline means of every residual index, none came")
+    return orthogonalize(direction, baseline_means[residual_index(layer)])
+
+
+def _norms(x: Tensor) -> Tensor:
+    norms: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return norms
+
+
+def _normalize(x: Tensor, negligible: Tensor | float = 0.0) -> Tensor:
+    """Divide by the norm: x / ‖x‖ along the last axis, zero where ‖x‖ ≤ negligible."""
+    norm = _norms(x)
+    kept = norm > negligible
+    return torch.where(kept, x / torch.where(kept, norm, 1.0), 0.0)
+
+
+def _geometric_median(points: Tensor) -> Tensor:
+    """Weiszfeld's iteration with the correction of Vardi & Zhang 2000 for iterates on a data point; [n, d] → [d].
+
+    From the mean, until a step is below 1e-12 of the mean distance. Near a data point the plain iteration crawls, so
+    that point's own optimality is tested (Vardi & Zhang, condition 2.6: the pull of the others is at most its weight).
+    """
+    median = points.mean(0)
+    for _ in range(_MEDIAN_STEPS):
+        distance = _norms(points - median)[:, 0]
+        spread = float(distance.mean())
+        nearest = points[distance.argmin()]
+        if float(distance.min()) <= 1e-2 * spread:
+            pull, _, here = _pull(points, nearest)
+            if float(pull.norm()) <= here:
+                return nearest
+        pull, weight, here = _pull(points, median)
+        strength = float(pull.norm())
+        if strength == 0:
+            return median
+        step = max(0.0, 1 - here / strength) * pull / weight
+        median = median + step
+        if float(step.norm()) <= _MEDIAN_TOLERANCE * spread:
+            break
+    return median
+
+
+def _pull(points: Tensor, at: Tensor) -> tuple[Tensor, float, int]:
+    """Σ unit vectors to the points that aren't `at`, Σ of their inverse distances, and how many are there."""
+    offset = points - at
+    distance = _norms(offset)
+    away = distance > 0
+    inverse = torch.where(away, 1 / torch.where(away, distance, 1.0), 0.0)
+    return (offset * inverse).sum(0), float(inverse.sum()), int((~away).sum())

@@ -1,0 +1,259 @@
+"""The edit of one writer in closed form: W' = diag(r) (I − a bᵀ) W diag(c) for every kind of norm preservation.
+
+With W ∈ ℝ^{d×k} (hidden axis first), the unit direction v and the strength λ:
+
+========= ============================================================= ================================ ======== =====
+mode      W'                                                            a                                b        scale
+========= ============================================================= ================================ ======== =====
+`none`    W − λ v (vᵀW)                                                 λ v                              v        –
+`pre`     D (Ŵ − λ v (vᵀŴ)), W = D Ŵ with rows of Ŵ of unit norm        λ D v                            D⁻¹ v    –
+`rows`    D · normalize_rows(Ŵ − λ v (vᵀŴ))                             λ D v                            D⁻¹ v    r
+`columns` normalize_columns(Ŵ − λ v (vᵀŴ)) · C, W = Ŵ C, unit columns   λ v                              v        c
+========= ============================================================= ================================ ======== =====
+
+`none` is the directional ablation of Arditi et al. 2024 (λ = 1); `columns` is the norm-preserving form of Lai 2025. A
+strength over 1 reflects, a negative one strengthens.
+
+Zero rows and columns stay zero. A row (`rows`) or column (`columns`) of which no more than a millionth is left has
+nothing to restore but rounding errors, and becomes zero. All sums are float64 in a fixed order (`reproducible`): the
+factors are the same bytes on any machine and however the rows were cut into blocks.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+
+from unwrite.core.reproducible import aligned_groups, stable_sum
+from unwrite.errors import UnwriteError
+
+NormPreservation = Literal["none", "pre", "rows", "columns"]
+
+VANISHED = 1e-6
+"""The part of a row's or column's norm up to which it counts as removed altogether."""
+
+
+class Factors(NamedTuple):
+    """The edit of one writer, W' = diag(r) (W − a s) diag(c); float64."""
+
+    r: Tensor
+    """Output scale, [d]."""
+    a: Tensor
+    """What is subtracted, [d]."""
+    b: Tensor
+    """What is read, [d]."""
+    c: Tensor
+    """Input scale, [k]."""
+    s: Tensor
+    """bᵀW, [k]."""
+
+
+def factors(
+    blocks: Callable[[], Iterable[tuple[slice, Tensor]]],
+    direction: Tensor,
+    strength: float,
+    norm_preservation: NormPreservation,
+) -> Factors:
+    """Compute the closed form of one edit, reading the weight once (`none`, `pre`) or twice (`rows`, `columns`).
+
+    Args:
+        blocks: gives the weight from its first row on each call, as consecutive (rows, block [rows, k]).
+        direction: [d], of unit norm to 1e-4 (it is normalized again in float64), or zero, which edits nothing.
+        strength: λ.
+        norm_preservation: the mode, see the top of this module.
+
+    Returns:
+        The factors, on the direction's device. For λ = 0 or a zero direction: r = c = 1 and a = b = s = 0.
+
+    Raises:
+        UnwriteError: the direction isn't a unit vector or doesn't fit the weight; a number isn't finite; the mode is
+            unknown.
+    """
+    if norm_preservation not in get_args(NormPreservation):
+        raise UnwriteError(
+            f"norm_preservation {norm_preservation!r} came, expected one of {', '.join(get_args(NormPreservation))}"
+        )
+    v = _unit(direction, strength)
+
+    def groups() -> Iterator[tuple[slice, Tensor]]:
+        for rows, group in aligned_groups(blocks(), len(v)):
+            yield rows, group.to(v.device)
+
+    if strength == 0 or not bool(v.any()):
+        _, first = next(iter(groups()))
+        zeros, ones = torch.zeros_like(first[0]), torch.ones_like(first[0])
+        return Factors(torch.ones_like(v), torch.zeros_like(v), torch.zeros_like(v), ones, zeros)
+
+    D, b, s = _read_out(groups(), v, by_rows=norm_preservation in {"pre", "rows"})
+    a = strength * D * v
+    r, c = torch.ones_like(v), torch.ones_like(s)
+    if norm_preservation == "rows":
+        for rows, group in groups():
+            r[rows] = _restore(D[rows], _norm(group - a[rows, None] * s, -1))
+    elif norm_preservation == "columns":
+        before, after = torch.zeros_like(s), torch.zeros_like(s)
+        for rows, group in groups():
+            before += stable_sum(group * group, 0)
+            after += stable_sum((group - a[rows, None] * s) ** 2, 0)
+        c = _restore(before.sqrt(), after.sqrt())
+    return Factors(r, a, b, c, s)
+
+
+def edit_rows(block: Tensor, rows: slice, factors: Factors) -> Tensor:
+    """Edit some rows of a weight.
+
+    Args:
+        block: rows `rows` of the weight, [rows, k], any floating dtype.
+        rows: which ones they are.
+        factors: from `factors`.
+
+    Returns:
+        r[rows] · (block − a[rows] s) · c, [rows, k], float64; bit for bit the block itself for an edit of nothing.
+    """
+    edited = block.to(torch.float64)
+    if bool(factors.a.any()):  # −0.0 − 0.0·s would not always be −0.0
+        edited = edited - factors.a[rows, None] * factors.s
+    return factors.r[rows, None] * edited * factors.c
+
+
+def edit_weight(weight: Tensor, direction: Tensor, strength: float, norm_preservation: NormPreservation) -> Tensor:
+    """Edit a weight that is in memory as a whole.
+
+    Args:
+        weight: [d, k], hidden axis first, any floating dtype.
+        direction: [d], unit norm or zero.
+        strength: λ.
+        norm_preservation: the mode, see the top of this module.
+
+    Returns:
+        W', [d, k], float64, on the weight's device.
+
+    Raises:
+        UnwriteError: as `factors`.
+    """
+    rows = slice(0, len(weight))
+    return edit_rows(
+        weight, rows, factors(lambda: [(rows, weight)], direction.to(weight.device), strength, norm_preservation)
+    )
+
+
+def edit_output(output: Tensor, factors: Factors) -> Tensor:
+    """Edit what a writer put out instead of its weight: y ← r ⊙ (y − a (bᵀy)).
+
+    Equal to the edited weight if the writer's *input* was scaled by `factors.c` first (`columns`; 1 in the other modes)
+    and its bias isn't in `output` (take it off before, add `edit_bias` of it after).
+
+    Args:
+        output: W (c ∘ x), [..., d].
+        factors: from `factors`. r, a and b may have leading axes that broadcast against `output` (say [batch, 1, d]),
+            so that rows of one batch get different edits.
+
+    Returns:
+        [..., d] in the dtype of `output`; the arithmetic is float32 or wider.
+    """
+    y = output.to(torch.promote_types(output.dtype, torch.float32))
+    r, a, b = factors.r.to(y), factors.a.to(y), factors.b.to(y)
+    return (r * (y - a * (b * y).sum(-1, keepdim=True))).to(output.dtype)
+
+
+def edit_bias(bias: Tensor, direction: Tensor, strength: float) -> Tensor:
+    """Edit a writer's bias: b ← b − λ v (vᵀb), whatever the mode of the weight.
+
+    Args:
+        bias: [d], any floating dtype.
+        direction: [d], unit norm or zero.
+        strength: λ.
+
+    Returns:
+        [d], float64; bit for bit the bias itself for λ = 0 or a zero direction.
+
+    Raises:
+        UnwriteError: the direction isn't a unit vector or has another length; λ isn't finite.
+    """
+    v = _unit(direction.to(bias.device), strength)
+    if v.shape != bias.shape:
+        raise UnwriteError(f"a bias of shape {list(bias.shape)} came for a direction of {len(v)} numbers")
+    b = bias.to(torch.float64)
+    if strength == 0 or not bool(v.any()):
+        return b
+    return b - strength * v * stable_sum(v * b, 0)
+
+
+def row_scales(direction: Tensor, strength: float | Tensor, alignment: Tensor, energy: Tensor) -> Tensor:
+    """The scale r of `rows` from products that are linear in the direction, without reading the weight again.
+
+    With u = Ŵᵀv: r = (1 − 2λ v∘p + λ² v∘v g)^(−1/2), p = Ŵu, g = ‖u‖². Equal to `factors(...).r` except for rows that
+    are zero in the weight, where any scale does. In float64 it loses about 1e-16 / (norm left)² by cancellation, which
+    `factors` does not; use it where many directions share a weight.
+
+    Args:
+        direction: v, [..., d], unit norm.
+        strength: λ, a number or broadcasting against the direction ([..., 1]).
+        alignment: p, [..., d].
+        energy: g, broadcasting against the direction ([] or [..., 1]).
+
+    Returns:
+        r, [..., d]; 0 where the row vanishes.
+    """
+    step = strength * direction
+    return _inverse_root(1 - 2 * step * alignment + step * step * energy)
+
+
+def column_scales(strength: float | Tensor, cosine: Tensor) -> Tensor:
+    """The scale c of `columns` from the cosines of the weight's columns with the direction.
+
+    c = (1 − (2λ − λ²) q²)^(−1/2). Equal to `factors(...).c`, with the reservation of `row_scales`.
+
+    Args:
+        strength: λ, a number or broadcasting against the cosines ([..., 1]).
+        cosine: q = Ŵᵀv with the columns of Ŵ of unit norm (0 for a zero column), [..., k].
+
+    Returns:
+        c, [..., k]; 0 where the column vanishes.
+    """
+    return _inverse_root(1 - (2 * strength - strength * strength) * cosine * cosine)
+
+
+def _unit(direction: Tensor, strength: float) -> Tensor:
+    """Check an edit's direction and strength; the direction comes back normalized in float64, [d]."""
+    if not math.isfinite(strength):
+        raise UnwriteError(f"strength {strength} came, expected a finite number")
+    if direction.ndim != 1 or not bool(direction.isfinite().all()):
+        raise UnwriteError(f"a direction must be one vector of finite numbers; shape {list(direction.shape)} came")
+    v = direction.to(torch.float64)
+    norm = float(_norm(v, 0))
+    if norm == 0:
+        return v
+    if abs(norm - 1) > 1e-4:
+        raise UnwriteError(f"a direction of norm {norm:.6g} came, expected 1 (or 0 for no edit): normalize it first")
+    return v / norm
+
+
+def _read_out(groups: Iterable[tuple[slice, Tensor]], v: Tensor, *, by_rows: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """One pass: the row norms D (ones unless `by_rows`), b = D⁻¹v (0 where D is) and s = bᵀW."""
+    D, b, s = torch.ones_like(v), v.clone(), torch.zeros((), dtype=v.dtype, device=v.device)
+    for rows, group in groups:
+        if by_rows:
+            D[rows] = _norm(group, -1)
+            b[rows] = torch.where(D[rows] > 0, v[rows] / D[rows], 0.0)
+        s = s + stable_sum(b[rows, None] * group, 0)
+    if not (bool(D.isfinite().all()) and bool(s.isfinite().all())):
+        raise UnwriteError("the weight holds NaN or infinite numbers, so it has no edit; check the base model's files")
+    return D, b, s
+
+
+def _norm(x: Tensor, dim: int) -> Tensor:
+    return stable_sum(x * x, dim).sqrt()
+
+
+def _restore(before: Tensor, after: Tensor) -> Tensor:
+    """The factor that takes norms `after` back to `before`: 0 for what has vanished, 1 for what was zero already."""
+    scale = torch.where(after > VANISHED * before, before / after, 0.0)
+    return torch.where(before > 0, scale, 1.0)
+
+
+def _inverse_root(remaining: Tensor) -> Tensor:
+    """Take x to x^(−1/2), for squared remaining norms; 0 for what has vanished."""
+    return torch.where(remaining > VANISHED**2, remaining.clamp(min=VANISHED**2).rsqrt(), 0.0)

@@ -1,0 +1,78 @@
+"""Figures that describe directions: how far apart the two prompt sets are, and how well a direction tells which."""
+
+import torch
+from torch import Tensor
+
+from unwrite.errors import UnwriteError
+
+
+def geometry(target: Tensor, baseline: Tensor, directions: Tensor) -> dict[str, Tensor]:
+    """Describe the direction at each position and residual index.
+
+    With x the target residuals, y the baseline ones, μ their means, v the direction:
+
+    - `difference_norm`: ‖μ_x − μ_y‖.
+    - `relative_norm`: ‖μ_x − μ_y‖ / ‖μ_y‖.
+    - `cosine_to_baseline`: cosine of v and μ_y.
+    - `cosine_to_previous`: cosine of v and the direction at the residual index before; 0 at index 0.
+    - `separation`: Cohen's d of the projections (Cohen 1988), (mean(x·v) − mean(y·v)) / s, with the pooled standard
+      deviation s² = ((n − 1) var(x·v) + (m − 1) var(y·v)) / (n + m − 2).
+    - `auc`: the probability that a target prompt projects above a baseline one, ties counting half: Mann & Whitney's
+      U / (n m) (1947). 0.5 tells nothing apart.
+
+    A figure that would be 0/0 (no direction, no mean) is 0. The separation of two sets that differ but don't vary is
+    infinite.
+
+    Args:
+        target: [n, ..., L+1, d], any floating dtype, as the direction was computed from (winsorized, if it was).
+        baseline: [m, ..., L+1, d].
+        directions: [..., L+1, d], unit norm or zero.
+
+    Returns:
+        Each figure as [..., L+1], float64.
+
+    Raises:
+        UnwriteError: the shapes don't fit together, or there are fewer than two prompts on a side.
+    """
+    if not target.shape[1:] == baseline.shape[1:] == directions.shape or directions.ndim < 2:
+        raise UnwriteError(
+            f"target {list(target.shape)}, baseline {list(baseline.shape)} and directions {list(directions.shape)} "
+            "came, expected [n, ..., L+1, d], [m, ..., L+1, d] and [..., L+1, d] of one model and the same positions"
+        )
+    if min(len(target), len(baseline)) < 2:
+        raise UnwriteError(
+            f"{len(target)} target and {len(baseline)} baseline prompts came; a spread needs two or more of each"
+        )
+    v = directions.to(torch.float64)
+    flat = v.reshape(-1, v.shape[-1])
+    rows = []
+    for index, direction in enumerate(flat):  # one at a time, so that the float64 copies stay small
+        x = target.reshape(len(target), *flat.shape)[:, index].to(torch.float64)
+        y = baseline.reshape(len(baseline), *flat.shape)[:, index].to(torch.float64)
+        mean = y.mean(0)
+        difference = torch.linalg.vector_norm(x.mean(0) - mean)
+        length = torch.linalg.vector_norm(mean)
+        cosine = _ratio(mean @ direction, length * torch.linalg.vector_norm(direction))
+        above, below = x @ direction, y @ direction
+        figures = [difference, _ratio(difference, length), cosine, _separation(above, below), _auc(above, below)]
+        rows.append(torch.stack(figures))
+    names = ("difference_norm", "relative_norm", "cosine_to_baseline", "separation", "auc")
+    table = torch.stack(rows, dim=-1)
+    figures_by_name = {name: table[i].reshape(v.shape[:-1]) for i, name in enumerate(names)}
+    previous = torch.cat([torch.zeros_like(v[..., :1, :]), v[..., :-1, :]], dim=-2)
+    return figures_by_name | {"cosine_to_previous": (v * previous).sum(-1)}
+
+
+def _ratio(a: Tensor, b: Tensor) -> Tensor:
+    return torch.where(a == 0, 0.0, a / b)
+
+
+def _separation(x: Tensor, y: Tensor) -> Tensor:
+    pooled = ((len(x) - 1) * x.var() + (len(y) - 1) * y.var()) / (len(x) + len(y) - 2)
+    return _ratio(x.mean() - y.mean(), pooled.sqrt())
+
+
+def _auc(x: Tensor, y: Tensor) -> Tensor:
+    ordered = y.sort().values
+    smaller = torch.searchsorted(ordered, x) + torch.searchsorted(ordered, x, right=True)
+    return smaller.to(x.dtype).mean() / (2 * len(y))

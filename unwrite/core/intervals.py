@@ -1,0 +1,27 @@
+"""The interval that every rate comes with."""
+
+from unwrite.errors import UnwriteError
+
+
+def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a share (Wilson 1927), which stays within [0, 1] and has a width at 0 and n of n too.
+
+    Args:
+        successes: how many of the n, 0 to n.
+        n: how many were looked at, 1 or more.
+        confidence: the coverage, in (0, 1).
+
+    Returns:
+        (low, high), shares between 0 and 1.
+
+    Raises:
+        UnwriteError: n is 0, or a number is out of its range.
+    """
+    if n <= 0 or not 0 <= successes <= n:
+        raise UnwriteError(f"{successes} of {n} came; an interval needs at least one response and 0 to n successes")
+    if not 0 < confidence < 1:
+        raise UnwriteError(f"confidence {confidence} came, expected a number between 0 and 1, such as 0.95")
+    from scipy.stats import binomtest  # heavy, and only the last stages need it
+
+    interval = binomtest(successes, n).proportion_ci(confidence_level=confidence, method="wilson")
+    return float(interval.low), float(interval.high)

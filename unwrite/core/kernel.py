@@ -1,0 +1,34 @@
+"""The kernel: how strongly each layer is edited, as a tent over the layers around one peak."""
+
+from unwrite.errors import UnwriteError
+
+
+def kernel_weight(
+    layer: int, *, max_weight: float, max_weight_position: float, min_weight: float, min_weight_distance: float
+) -> float:
+    """The edit strength λ of one layer.
+
+    0 if |ℓ − p| > D, else λ_max + (λ_min − λ_max) · |ℓ − p| / D, with p = `max_weight_position` and
+    D = `min_weight_distance`.
+
+    Args:
+        layer: ℓ, counted from 0.
+        max_weight: λ at the peak.
+        max_weight_position: p, in layers; need not be a whole number.
+        min_weight: λ at distance D (a weight, not a fraction of the largest).
+        min_weight_distance: D ≥ 0, in layers. 0 edits layer p alone, if p is a whole number.
+
+    Returns:
+        λ(ℓ).
+
+    Raises:
+        UnwriteError: D is negative.
+    """
+    if min_weight_distance < 0:
+        raise UnwriteError(f"min_weight_distance {min_weight_distance} came, expected 0 or more layers")
+    distance = abs(layer - max_weight_position)
+    if distance > min_weight_distance:
+        return 0.0
+    if distance == 0:
+        return max_weight
+    return max_weight + (min_weight - max_weight) * distance / min_weight_distance

@@ -1,0 +1,84 @@
+"""The judge that needs no model: does a response hold one of a list of marker phrases?"""
+
+import unicodedata
+from collections.abc import Sequence
+from functools import lru_cache
+
+from unwrite.errors import UnwriteError
+
+_PLAIN = str.maketrans(
+    dict.fromkeys("‘’‚‛`´′ʹʼˈ", "'") | dict.fromkeys("“”„‟«»″", '"') | dict.fromkeys("‐‑‒–—―−﹘", "-") | {"*": None}
+)
+
+
+def normalize_text(text: str) -> str:
+    """Write a text so that two spellings of the same words are equal.
+
+    Unicode NFKC and case folding (UAX #15; §5.18 of the standard). Quotation marks of all shapes, primes and accents used
+    as apostrophes become ' or ". Dashes and the minus sign become -. An ellipsis becomes three full stops (by NFKC).
+    Asterisks go, since "I can**not**" is emphasis, and so do invisible format characters. White space becomes single
+    blanks, none at the ends.
+
+    Args:
+        text: any text.
+
+    Returns:
+        The normalized text; normalizing it again changes nothing.
+    """
+    # Twice: NFKC would take a free-standing accent apart, and case folding can bring new apostrophes (ŉ).
+    text = unicodedata.normalize("NFKC", _visible(text.translate(_PLAIN))).casefold()
+    text = unicodedata.normalize("NFKC", _visible(text.translate(_PLAIN)))
+    return " ".join(text.split())
+
+
+def shows_behaviour(text: str, markers: Sequence[str]) -> bool:
+    """Whether any marker is a part of the text, both normalized by `normalize_text`.
+
+    Args:
+        text: a response.
+        markers: phrases, one or more.
+
+    Returns:
+        True if one of them occurs, within a word too.
+
+    Raises:
+        UnwriteError: no markers, or one that is empty once normalized (it would be part of every text).
+    """
+    if isinstance(markers, str):
+        raise UnwriteError(f"markers {markers!r} came, expected a list of phrases")
+    normal = normalize_text(text)
+    return any(marker in normal for marker in _normalized(tuple(markers)))
+
+
+def matches_reference(text: str, reference: str) -> bool:
+    """Whether a response is its reference answer: equal once both are normalized by `normalize_text`.
+
+    Args:
+        text: a response.
+        reference: the answer that was expected.
+
+    Returns:
+        True if they are equal.
+
+    Raises:
+        UnwriteError: the reference is empty once normalized.
+    """
+    expected = normalize_text(reference)
+    if not expected:
+        raise UnwriteError(f"reference {reference!r} came, expected an answer with words in it")
+    return normalize_text(text) == expected
+
+
+@lru_cache(maxsize=16)
+def _normalized(markers: tuple[str, ...]) -> tuple[str, ...]:
+    # Cached, as the search asks with the same list after every token of every response.
+    if not markers:
+        raise UnwriteError("an empty list of markers came; a behaviour needs one marker phrase or more")
+    normal = tuple(normalize_text(marker) for marker in markers)
+    if "" in normal:
+        raise UnwriteError(f"marker {markers[normal.index('')]!r} is empty once normalized and would be in every text")
+    return normal
+
+
+def _visible(text: str) -> str:
+    return "".join(character for character in text if unicodedata.category(character) != "Cf")

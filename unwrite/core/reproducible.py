@@ -1,0 +1,83 @@
+"""Sums in float64 that give the same bytes on any machine, however many threads it has and however the rows came.
+
+A library's `sum` and `matmul` choose their order of additions by vector width, thread count and shape, so their last
+bits differ between machines. An edited checkpoint is compared byte for byte, so the sums behind it fix their order:
+only element-wise additions, in halves, over groups of rows that start at multiples of `GROUP_ROWS`.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+from unwrite.errors import UnwriteError
+
+GROUP_ROWS = 64
+"""Rows that are held in float64 at once: few, so that a large weight never is as a whole."""
+
+
+def stable_sum(x: Tensor, dim: int) -> Tensor:
+    """Sum along one axis by adding its halves to each other until one slice is left.
+
+    Every step is an element-wise addition, which IEEE 754 defines to the bit, so the result depends on nothing but the
+    numbers. The error grows with the logarithm of the length (pairwise summation; Higham 1993, *The Accuracy of
+    Floating Point Summation*).
+
+    Args:
+        x: any shape; summed in its own dtype.
+        dim: the axis that goes.
+
+    Returns:
+        `x` without the axis `dim`; zeros where the axis was empty.
+    """
+    x = x.movedim(dim, 0)
+    if len(x) == 0:
+        return torch.zeros(x.shape[1:], dtype=x.dtype, device=x.device)
+    while len(x) > 1:
+        half = len(x) // 2
+        folded = x[:half] + x[half : 2 * half]
+        if len(x) % 2:
+            folded[0] += x[-1]
+        x = folded
+    return x[0]
+
+
+def aligned_groups(blocks: Iterable[tuple[slice, Tensor]], total_rows: int) -> Iterator[tuple[slice, Tensor]]:
+    """Cut consecutive row blocks again, so that what follows doesn't depend on how they were cut.
+
+    Args:
+        blocks: (rows, block [rows, k]) in order, from row 0 without gaps; any floating dtype and block size.
+        total_rows: how many rows there must be in all.
+
+    Yields:
+        (rows, group [≤ GROUP_ROWS, k] float64), each starting at a multiple of `GROUP_ROWS`.
+
+    Raises:
+        UnwriteError: the weight has another number of rows.
+        ValueError: the blocks are out of order, or a block isn't as long as its slice says.
+    """
+    start = came = 0
+    left: Tensor | None = None
+    for rows, block in blocks:
+        if rows.start != came or rows.stop != came + len(block):
+            raise ValueError(f"rows {rows.start}:{rows.stop} with a block of {len(block)} came, expected from {came}")
+        came = rows.stop
+        ready = block if left is None else torch.cat([left, block])
+        whole = len(ready) - len(ready) % GROUP_ROWS
+        for first in range(0, whole, GROUP_ROWS):
+            _check_rows(start + GROUP_ROWS, total_rows)
+            yield slice(start, start + GROUP_ROWS), ready[first : first + GROUP_ROWS].to(torch.float64)
+            start += GROUP_ROWS
+        # A copy, since the caller may fill the same buffer again.
+        left = ready[whole:].clone() if whole < len(ready) else None
+    _check_rows(came, total_rows, complete=True)
+    if left is not None:
+        yield slice(start, came), left.to(torch.float64)
+
+
+def _check_rows(rows: int, expected: int, *, complete: bool = False) -> None:
+    if rows > expected or (complete and rows != expected):
+        raise UnwriteError(
+            f"a weight with {'' if complete else 'at least '}{rows} rows came for a direction of {expected} numbers; "
+            "take the direction of the same model, and the weight with its hidden axis first"
+        )
