@@ -12,11 +12,12 @@ mode      W'                                                            a       
 ========= ============================================================= ================================ ======== =====
 
 `none` is the directional ablation of Arditi et al. 2024 (λ = 1); `columns` is the norm-preserving form of Lai 2025. A
-strength over 1 reflects, a negative one strengthens.
+strength over 1 turns the sign of what is written along v (2 reflects), a negative one strengthens it.
 
-Zero rows and columns stay zero. A row (`rows`) or column (`columns`) of which no more than a millionth is left has
-nothing to restore but rounding errors, and becomes zero. All sums are float64 in a fixed order (`reproducible`): the
-factors are the same bytes on any machine and however the rows were cut into blocks.
+Zero columns stay zero, and so do zero rows in `pre` and `rows` (`none` and `columns` write −λ vᵢ vᵀW into them). A row
+(`rows`) or column (`columns`) of which no more than a millionth is left has nothing to restore but rounding errors, and
+becomes zero. All sums are float64 in a fixed order (`reproducible`): the factors are the same bytes on any machine and
+however the rows were cut into blocks.
 """
 
 import math

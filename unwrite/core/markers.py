@@ -14,8 +14,8 @@ _PLAIN = str.maketrans(
 def normalize_text(text: str) -> str:
     """Write a text so that two spellings of the same words are equal.
 
-    Unicode NFKC and case folding (UAX #15; §5.18 of the standard). Quotation marks of all shapes, primes and accents used
-    as apostrophes become ' or ". Dashes and the minus sign become -. An ellipsis becomes three full stops (by NFKC).
+    Unicode NFKC and case folding (UAX #15; §5.18 of the standard). Quotation marks of all shapes, primes and accents
+    used as apostrophes become ' or ". Dashes and the minus sign become -. An ellipsis becomes three full stops.
     Asterisks go, since "I can**not**" is emphasis, and so do invisible format characters. White space becomes single
     blanks, none at the ends.
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from unwrite.errors import UnwriteError
 
-_SLICE_NUMBERS = 1 << 22  # torch.quantile refuses 2²⁴ and holds several copies of what it is given
+_SLICE_NUMBERS = 1 << 22  # torch.quantile holds copies, and many versions refuse over 2²⁴
 
 
 def winsorize(x: Tensor, quantile: float) -> Tensor:

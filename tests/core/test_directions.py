@@ -1,0 +1,281 @@
+"""A planted direction is found; centers, projections and the choice per layer do what their formulas say."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from unwrite.core.directions import (
+    CenterMethod,
+    Scope,
+    center,
+    difference_direction,
+    interpolate,
+    layer_direction,
+    orthogonalize,
+    residual_index,
+    span_source,
+)
+from unwrite.core.winsorize import winsorize
+from unwrite.errors import UnwriteError
+
+CHECK = settings(deadline=None, derandomize=True, max_examples=60, database=None)
+DOUBLE = torch.float64
+METHODS: list[CenterMethod] = ["mean", "geometric_median"]
+
+
+def normal(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=DOUBLE)
+
+
+def unit(x: Tensor) -> Tensor:
+    normalized: Tensor = x / x.norm(dim=-1, keepdim=True)
+    return normalized
+
+
+def planted(seed: int, outliers: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Two sets of 100 residuals of 3 indices × 256, apart by 3 along a known direction, in noise of 0.1 a coordinate.
+
+    With outliers, a few coordinates are 500 in every tenth target prompt, as massive activations are.
+    """
+    direction = unit(normal(seed, 3, 256))
+    target = 0.1 * normal(seed + 1, 100, 3, 256) + 3 * direction
+    baseline = 0.1 * normal(seed + 2, 100, 3, 256)
+    if outliers:
+        target[::10, :, 7:9] = 500
+    return target, baseline, direction
+
+
+def found(target: Tensor, baseline: Tensor, method: CenterMethod) -> Tensor:
+    return difference_direction(center(target, method), center(baseline, method))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("seed", range(3))
+def test_planted_direction_is_found(method: CenterMethod, seed: int) -> None:
+    target, baseline, direction = planted(seed, outliers=False)
+    came = found(target, baseline, method)
+    assert came.dtype == DOUBLE
+    assert came.norm(dim=-1).tolist() == pytest.approx([1, 1, 1], abs=1e-14)
+    assert bool(((came * direction).sum(-1) > 0.99).all())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_massive_activations_hide_it_from_the_mean_and_winsorizing_or_the_median_rescue_it(seed: int) -> None:
+    target, baseline, direction = planted(seed, outliers=True)
+
+    def cosine(came: Tensor) -> Tensor:
+        return (came * direction).sum(-1)
+
+    assert bool((cosine(found(target, baseline, "mean")) < 0.5).all())
+    clamped = found(winsorize(target, 0.98), winsorize(baseline, 0.98), "mean")
+    assert bool((cosine(clamped) > 0.99).all())
+    assert bool((cosine(found(target, baseline, "geometric_median")) > 0.99).all())
+
+
+@CHECK
+@given(st.integers(0, 2**31), st.integers(1, 12), st.integers(1, 3), st.integers(1, 20))
+def test_mean_of_every_index(seed: int, prompts: int, indices: int, width: int) -> None:
+    residuals = normal(seed, prompts, 2, indices, width).to(torch.bfloat16)
+    came = center(residuals, "mean")
+    assert came.dtype == DOUBLE
+    assert torch.allclose(came, sum(residuals.to(DOUBLE), torch.zeros(())) / prompts, atol=1e-14)
+
+
+def test_mean_of_bfloat16_loses_nothing() -> None:
+    residuals = torch.ones(1000, 1, dtype=torch.bfloat16)
+    residuals[0] = 256
+    assert float(center(residuals, "mean")) == 1.255  # in bfloat16 the ones would vanish beside 256
+
+
+@CHECK
+@given(st.integers(0, 2**31), st.integers(3, 30), st.integers(2, 20))
+def test_geometric_median_is_where_the_unit_vectors_cancel(seed: int, prompts: int, width: int) -> None:
+    points = normal(seed, prompts, width) * normal(seed + 1, prompts, 1).exp()
+    median = center(points, "geometric_median")
+    distance = (points - median).norm(dim=-1)
+    away = distance > 0
+    pull = ((points - median)[away] / distance[away, None]).sum(0)
+    # The condition of Vardi & Zhang: nothing pulls, or what does is no more than the weight of the points right there.
+    assert float(pull.norm()) <= int((~away).sum()) + 1e-7 * prompts
+    # The control: the mean isn't such a point.
+    mean = points.mean(0)
+    assert float((points - mean).norm(dim=-1).sum()) > float(distance.sum())
+
+
+def test_geometric_median_on_a_data_point() -> None:
+    # Three corners and a point inside: the inner point itself is the median, where Weiszfeld's formula divides by 0.
+    points = torch.tensor([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0], [1.0, 1.0]], dtype=DOUBLE)
+    assert center(points, "geometric_median").tolist() == [1.0, 1.0]
+    # Starting on a data point that isn't the median: the mean of these is the first of them. At the median (x, 0) two
+    # unit vectors to the left cancel one to the right and two at an angle of 60°: 1 − x = 0.1 / √3.
+    points = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 0.1], [1.0, -0.1], [-3.0, 0.0]], dtype=DOUBLE)
+    median = center(points, "geometric_median")
+    assert median.tolist() == pytest.approx([1 - 0.1 / math.sqrt(3), 0.0], abs=1e-9)
+
+
+def test_geometric_median_of_a_line_is_the_median() -> None:
+    points = torch.tensor([[1.0], [2.0], [7.0], [100.0], [3.0]], dtype=DOUBLE)
+    assert center(points, "geometric_median").tolist() == [3.0]
+
+
+@CHECK
+@given(st.integers(0, 2**31), st.integers(1, 10), st.integers(2, 20))
+def test_geometric_median_of_symmetric_points_is_the_mean(seed: int, prompts: int, width: int) -> None:
+    half, middle = normal(seed, prompts, width), normal(seed + 1, width)
+    points = torch.cat([middle + half, middle - half])
+    assert torch.allclose(center(points, "geometric_median"), middle, atol=1e-9)
+
+
+def test_geometric_median_of_prompts_that_are_all_the_same() -> None:
+    points = torch.full((5, 2, 3), 0.1)
+    assert torch.equal(center(points, "geometric_median"), points[0].to(DOUBLE))
+    assert torch.equal(center(points[:1], "geometric_median"), points[0].to(DOUBLE))
+
+
+def test_geometric_median_withstands_outliers() -> None:
+    points = torch.cat([normal(0, 60, 10), torch.full((40, 10), 1e6, dtype=DOUBLE)])
+    assert float(center(points, "geometric_median").norm()) < 5
+    assert float(center(points, "mean").norm()) > 1e6
+
+
+def test_center_refusals() -> None:
+    with pytest.raises(UnwriteError, match="residuals of 0 prompts"):
+        center(torch.ones(0, 3), "mean")
+    with pytest.raises(UnwriteError, match="'median' came, expected one of mean, geometric_median"):
+        center(torch.ones(1, 3), "median")  # type: ignore[arg-type]
+    for bad in (math.nan, math.inf):
+        residuals = torch.ones(4, 2, 3)
+        residuals[2, 1, 0] = bad
+        with pytest.raises(UnwriteError, match="1 of 4 prompts, first prompt 2"):
+            center(residuals, "geometric_median")
+
+
+def test_index_without_a_difference_has_no_direction() -> None:
+    baseline = normal(0, 2, 4, 8)
+    target = baseline + normal(1, 2, 4, 8)
+    target[:, 0] = baseline[:, 0] * (1 + 1e-9)
+    direction = difference_direction(target, baseline)
+    assert not direction[:, 0].any()
+    assert torch.allclose(direction[:, 1:].norm(dim=-1), torch.ones(2, 3, dtype=DOUBLE), atol=1e-14)
+    assert not difference_direction(torch.zeros(2, 3), torch.eye(2, 3) * torch.tensor([[1.0], [0.0]]))[1].any()
+
+
+def test_position_without_any_difference_is_refused() -> None:
+    baseline = normal(0, 2, 4, 8)
+    target = baseline + normal(1, 2, 4, 8)
+    target[1] = baseline[1]
+    with pytest.raises(UnwriteError, match="identical at every layer of position 1: no direction"):
+        difference_direction(target, baseline)
+    with pytest.raises(UnwriteError, match="no direction"):
+        difference_direction(baseline[0], baseline[0])
+    with pytest.raises(UnwriteError, match="no direction"):
+        difference_direction(baseline[0, 0], baseline[0, 0])
+
+
+def test_centers_of_different_shape_are_refused() -> None:
+    with pytest.raises(UnwriteError, match=r"shape \[2, 3\] and baseline residuals of shape \[2, 4\]"):
+        difference_direction(torch.ones(2, 3), torch.ones(2, 4))
+
+
+@CHECK
+@given(st.integers(0, 2**31), st.integers(2, 30), st.floats(1e-4, 1e4), st.floats(1e-4, 1))
+def test_orthogonalized_is_a_unit_vector_without_the_reference(seed: int, width: int, size: float, off: float) -> None:
+    reference = normal(seed, 3, width)
+    direction = unit(reference + off * normal(seed + 1, 3, width))  # close to the reference, the hard case
+    came = orthogonalize(direction, size * reference)
+    assert torch.allclose(came.norm(dim=-1), torch.ones(3, dtype=DOUBLE), atol=1e-14)
+    assert float((came * unit(reference)).sum(-1).abs().max()) < 1e-14
+    rest = direction - (direction * unit(reference)).sum(-1, keepdim=True) * unit(reference)
+    assert torch.allclose(came, unit(rest), atol=1e-9)
+
+
+def test_orthogonalizing_zero_against_zero_and_along_itself() -> None:
+    direction = unit(normal(0, 5))
+    zero = torch.zeros(5, dtype=DOUBLE)
+    assert torch.equal(orthogonalize(zero, direction), zero)
+    assert torch.allclose(orthogonalize(direction, zero), direction, atol=1e-15)
+    for factor in (3.0, -0.1):
+        assert torch.equal(orthogonalize(direction, factor * direction), zero)
+
+
+@CHECK
+@given(st.integers(0, 2**31), st.floats(0, 4))
+def test_interpolation(seed: int, index: float) -> None:
+    directions = unit(normal(seed, 5, 12))
+    i = min(int(index), 3)
+    expected = unit((1 - (index - i)) * directions[i] + (index - i) * directions[i + 1])
+    assert torch.allclose(interpolate(directions, index), expected, atol=1e-12)
+
+
+def test_interpolation_at_whole_numbers_and_beside_zero() -> None:
+    directions = unit(normal(0, 4, 12))
+    directions[0] = 0
+    for i in range(4):
+        assert torch.allclose(interpolate(directions, i), directions[i], atol=1e-15)
+    assert not interpolate(directions, 0).any()
+    assert torch.allclose(interpolate(directions, 0.25), directions[1], atol=1e-15)
+    assert not interpolate(torch.stack([directions[1], -directions[1]]), 0.5).any()
+
+
+@pytest.mark.parametrize("index", [-0.01, 3.01, math.nan, math.inf])
+def test_index_out_of_range_is_refused(index: float) -> None:
+    with pytest.raises(UnwriteError, match=r"came, expected a number in \[0, 3\]"):
+        interpolate(torch.eye(4), index)
+
+
+def test_span_source() -> None:
+    spans = [(23, 11, 23), (29, 24, 41)]  # Lai 2025
+    assert [span_source(spans, layer) for layer in (10, 11, 23, 24, 41, 42)] == [None, 23, 23, 29, 29, None]
+    with pytest.raises(UnwriteError, match=r"layer 24 is in the spans of sources \[23, 29\]"):
+        span_source([(23, 11, 24), (29, 24, 41)], 24)
+
+
+def test_residual_index_of_a_layer_is_its_output() -> None:
+    assert [residual_index(layer) for layer in range(3)] == [1, 2, 3]
+
+
+def test_direction_of_a_layer_by_scope() -> None:
+    directions, means = unit(normal(0, 6, 12)), normal(1, 6, 12)
+
+    def same(came: Tensor, expected: Tensor) -> bool:
+        return torch.allclose(came, expected, atol=1e-14)
+
+    for layer in range(5):
+        assert same(layer_direction(directions, means, layer, "per_layer"), directions[layer + 1])
+        assert same(layer_direction(directions, means, layer, "global", index=2.5), interpolate(directions, 2.5))
+    spans = [(3, 1, 2)]
+    assert same(layer_direction(directions, means, 1, "spans", spans=spans), directions[4])
+    assert not layer_direction(directions, means, 3, "spans", spans=spans).any()
+
+
+@pytest.mark.parametrize("scope", ["global", "per_layer", "spans"])
+def test_biprojected_is_orthogonal_to_the_mean_of_the_layer_it_is_applied_to(scope: Scope) -> None:
+    directions, means = unit(normal(0, 6, 12)), normal(1, 6, 12)
+
+    def cosine(layer: int, biprojected: bool) -> float:
+        direction = layer_direction(
+            directions, means, layer, scope, index=2.5, spans=[(3, 0, 4)], biprojected=biprojected
+        )
+        assert float(direction.norm()) == pytest.approx(1, abs=1e-14)
+        return abs(float(direction @ unit(means[layer + 1])))
+
+    for layer in range(5):
+        assert cosine(layer, True) < 1e-14
+        assert cosine(layer, False) > 1e-3
+
+
+def test_layer_direction_refusals() -> None:
+    directions = torch.eye(4)
+    for layer in (-1, 3):
+        with pytest.raises(UnwriteError, match=f"layer {layer} came, expected 0 to 2"):
+            layer_direction(directions, None, layer, "per_layer")
+    with pytest.raises(UnwriteError, match="needs a direction index"):
+        layer_direction(directions, None, 0, "global")
+    with pytest.raises(UnwriteError, match="'layers' came, expected one of global, per_layer, spans"):
+        layer_direction(directions, None, 0, "layers")  # type: ignore[arg-type]
+    with pytest.raises(UnwriteError, match="needs the baseline means"):
+        layer_direction(directions, None, 0, "per_layer", biprojected=True)

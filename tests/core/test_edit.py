@@ -1,0 +1,313 @@
+"""The closed form against the dense formulas of the design; the theorem of each mode, and a control for each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import get_args
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from unwrite.core.edit import (
+    Factors,
+    NormPreservation,
+    column_scales,
+    edit_bias,
+    edit_output,
+    edit_rows,
+    edit_weight,
+    factors,
+    row_scales,
+)
+from unwrite.errors import UnwriteError
+
+MODES: tuple[NormPreservation, ...] = get_args(NormPreservation)
+CHECK = settings(deadline=None, derandomize=True, max_examples=60, database=None)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A weight with rows of very different size, a unit direction and a strength."""
+
+    weight: Tensor
+    direction: Tensor
+    strength: float
+
+
+@st.composite
+def cases(draw: st.DrawFn, min_rows: int = 1, zeros: bool = True) -> Case:
+    d, k = draw(st.integers(min_rows, 150)), draw(st.integers(1, 40))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
+    weight = torch.randn(d, k, generator=generator, dtype=torch.float64)
+    weight = weight * torch.randn(d, 1, generator=generator, dtype=torch.float64).exp()
+    if zeros:
+        weight[draw(st.lists(st.integers(0, d - 1), max_size=3))] = 0
+        weight[:, draw(st.lists(st.integers(0, k - 1), max_size=3))] = 0
+    direction = torch.randn(d, generator=generator, dtype=torch.float64)
+    direction[draw(st.lists(st.integers(0, d - 1), max_size=3))] = 0
+    assume(bool(direction.any()))
+    return Case(weight, direction / direction.norm(), draw(st.floats(-0.5, 2)))
+
+
+def dense(W: Tensor, v: Tensor, strength: float, mode: NormPreservation) -> Tensor:
+    """The table of the design, written out with explicit matrices."""
+    eye = torch.eye(len(v), dtype=torch.float64)
+    P = eye - strength * torch.outer(v, v)
+    rows, columns = W.norm(dim=1), W.norm(dim=0)
+    unit_rows = torch.where(rows > 0, rows, 1)
+    unit_columns = torch.where(columns > 0, columns, 1)
+    if mode == "none":
+        return P @ W
+    if mode == "columns":
+        edited = P @ (W / unit_columns)
+        norms = edited.norm(dim=0)
+        kept: Tensor = edited / torch.where(norms > 0, norms, 1) * columns
+        return kept
+    edited = P @ (W / unit_rows[:, None])
+    if mode == "rows":
+        norms = edited.norm(dim=1)
+        edited = edited / torch.where(norms > 0, norms, 1)[:, None]
+    return torch.diag(rows) @ edited
+
+
+def left(case: Case, mode: NormPreservation) -> float:
+    """The smallest part of a row's (column's) norm that the projection leaves; what rescaling divides by."""
+    unscaled = edit_weight(case.weight, case.direction, case.strength, "pre" if mode == "rows" else "none")
+    axis = 1 if mode == "rows" else 0
+    before, after = case.weight.norm(dim=axis), unscaled.norm(dim=axis)
+    return float((after[before > 0] / before[before > 0]).min()) if bool((before > 0).any()) else 1.0
+
+
+def close(a: Tensor, b: Tensor, tolerance: float = 1e-10) -> bool:
+    return bool((a - b).abs().max() <= tolerance * max(1.0, float(b.abs().max())))
+
+
+def in_blocks(weight: Tensor, size: int) -> Callable[[], list[tuple[slice, Tensor]]]:
+    return lambda: [(slice(i, min(i + size, len(weight))), weight[i : i + size]) for i in range(0, len(weight), size)]
+
+
+@CHECK
+@given(cases(), st.sampled_from(MODES))
+def test_edit_equals_dense_formula(case: Case, mode: NormPreservation) -> None:
+    assume(mode in {"none", "pre"} or left(case, mode) > 1e-3)
+    edited = edit_weight(case.weight, case.direction, case.strength, mode)
+    assert close(edited, dense(case.weight, case.direction, case.strength, mode))
+
+
+@CHECK
+@given(cases(), st.sampled_from(MODES), st.sampled_from([torch.float64, torch.float32, torch.bfloat16]))
+def test_strength_zero_or_zero_direction_is_the_weight_to_the_bit(
+    case: Case, mode: NormPreservation, dtype: torch.dtype
+) -> None:
+    weight = (-case.weight).to(dtype)  # zeros become −0.0
+    for edited in (
+        edit_weight(weight, case.direction, 0.0, mode),
+        edit_weight(weight, torch.zeros_like(case.direction), case.strength, mode),
+    ):
+        assert edited.dtype == torch.float64
+        assert torch.equal(edited.view(torch.int64), weight.to(torch.float64).view(torch.int64))
+
+
+@CHECK
+@given(cases())
+def test_full_ablation_writes_nothing_along_the_direction(case: Case) -> None:
+    scale = float(case.weight.abs().max())
+    assert float((case.direction @ edit_weight(case.weight, case.direction, 1, "none")).abs().max()) <= 1e-14 * scale
+
+
+def test_control_half_an_ablation_still_writes_along_the_direction() -> None:
+    weight, direction = torch.eye(4, dtype=torch.float64), torch.full((4,), 0.5, dtype=torch.float64)
+    assert float((direction @ weight).abs().max()) == 0.5
+    assert float((direction @ edit_weight(weight, direction, 0.5, "none")).abs().max()) == 0.25
+
+
+def test_float32_direction_is_normalized_again_before_a_full_ablation() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(300, 7, generator=generator, dtype=torch.float64)
+    exact = torch.randn(300, generator=generator, dtype=torch.float64)
+    rounded = (exact / exact.norm()).float()
+    v = rounded.double()
+    raw = weight - torch.outer(v, v @ weight)
+    assert float((v @ raw).abs().max()) > 1e-9  # the control: as it came it isn't a projection
+    assert float((v @ edit_weight(weight, rounded, 1, "none")).abs().max()) < 1e-13
+
+
+@CHECK
+@given(cases())
+def test_rows_keeps_row_norms(case: Case) -> None:
+    assume(left(case, "rows") > 1e-5)
+    before = case.weight.norm(dim=1)
+    after = edit_weight(case.weight, case.direction, case.strength, "rows").norm(dim=1)
+    assert bool(((after - before).abs() <= 1e-12 * before).all())
+
+
+@CHECK
+@given(cases())
+def test_columns_keeps_column_norms(case: Case) -> None:
+    assume(left(case, "columns") > 1e-5)
+    before = case.weight.norm(dim=0)
+    after = edit_weight(case.weight, case.direction, case.strength, "columns").norm(dim=0)
+    assert bool(((after - before).abs() <= 1e-12 * before).all())
+
+
+@pytest.mark.parametrize(("mode", "axis"), [("none", 1), ("pre", 1), ("columns", 1), ("none", 0), ("rows", 0)])
+def test_control_other_modes_change_the_norms(mode: NormPreservation, axis: int) -> None:
+    generator = torch.Generator().manual_seed(1)
+    weight = torch.randn(12, 8, generator=generator, dtype=torch.float64)
+    direction = torch.randn(12, generator=generator, dtype=torch.float64)
+    edited = edit_weight(weight, direction / direction.norm(), 1, mode)
+    assert float((edited.norm(dim=axis) / weight.norm(dim=axis) - 1).abs().max()) > 0.01
+
+
+@CHECK
+@given(cases(), st.sampled_from(MODES))
+def test_zero_rows_and_columns_stay_zero_and_nothing_is_nan(case: Case, mode: NormPreservation) -> None:
+    weight = case.weight.clone()
+    weight[len(weight) // 2] = 0
+    weight[:, -1] = 0
+    for strength in (case.strength, 1.0):
+        made = factors(in_blocks(weight, 17), case.direction, strength, mode)
+        edited = edit_rows(weight, slice(0, len(weight)), made)
+        assert all(bool(part.isfinite().all()) for part in made)
+        assert bool(edited.isfinite().all())
+        assert not edited[:, -1].any()
+        if mode in {"pre", "rows"}:  # the others write −λ vᵢ vᵀW into a zero row, as the formula says
+            assert not edited[len(weight) // 2].any()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_weight_of_zeros_and_of_one_row(mode: NormPreservation) -> None:
+    direction = torch.tensor([0.6, 0.8], dtype=torch.float64)
+    assert not edit_weight(torch.zeros(2, 3), direction, 1, mode).any()
+    edited = edit_weight(torch.tensor([[3.0, -4.0]]), torch.tensor([-1.0]), 1, mode)
+    assert float(edited.abs().max()) < 1e-15
+    assert mode not in {"rows", "columns"} or not edited.any()
+
+
+def test_row_wholly_along_the_removed_part_becomes_zero() -> None:
+    # Row 0 is all that is read out along v, and equals v₀u: nothing of it is left but rounding.
+    v = torch.tensor([0.6, 0.8], dtype=torch.float64)
+    weight = torch.tensor([[1 / 3, 2 / 7]], dtype=torch.float64).repeat(2, 1) * torch.tensor([[0.6], [0.8]])
+    u = (weight / weight.norm(dim=1, keepdim=True)).T @ v
+    strength = float(1 / (0.6 * u.norm()))  # 1 / (v₀ ‖u‖): then ŵ₀ − λ v₀ u = 0
+    made = factors(in_blocks(weight, 2), v, strength, "rows")
+    assert made.r[0] == 0
+    assert made.r[1] > 0
+    p = weight / weight.norm(dim=1, keepdim=True) @ u
+    assert row_scales(v, strength, p, u @ u)[0] == 0
+
+
+def test_column_wholly_along_the_direction_becomes_zero() -> None:
+    v = torch.tensor([0.6, 0.8], dtype=torch.float64)
+    weight = torch.stack([v / 3, torch.tensor([1.0, 0.0], dtype=torch.float64)], dim=1)
+    assert factors(in_blocks(weight, 1), v, 1, "columns").c[0] == 0
+    assert not edit_weight(weight, v, 1, "columns")[:, 0].any()
+    assert close(edit_weight(weight, v, 1, "columns")[:, 1], torch.tensor([0.8, -0.6], dtype=torch.float64))
+
+
+@CHECK
+@given(cases(), st.sampled_from(MODES), st.integers(1, 200))
+def test_cut_into_blocks_gives_the_same_bytes(case: Case, mode: NormPreservation, size: int) -> None:
+    blocks = in_blocks(case.weight, size)
+    made = factors(blocks, case.direction, case.strength, mode)
+    whole = factors(in_blocks(case.weight, len(case.weight)), case.direction, case.strength, mode)
+    assert all(torch.equal(a, b) for a, b in zip(made, whole, strict=True))
+    edited = torch.cat([edit_rows(block, rows, made) for rows, block in blocks()])
+    assert torch.equal(edited, edit_weight(case.weight, case.direction, case.strength, mode))
+
+
+@CHECK
+@given(cases(), st.sampled_from(MODES))
+def test_activations_equal_the_edited_weight(case: Case, mode: NormPreservation) -> None:
+    assume(mode in {"none", "pre"} or left(case, mode) > 1e-3)
+    made = factors(in_blocks(case.weight, 64), case.direction, case.strength, mode)
+    x = torch.randn(2, 3, case.weight.shape[1], generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    by_activations = edit_output((made.c * x) @ case.weight.T, made)
+    by_weight = x @ edit_weight(case.weight, case.direction, case.strength, mode).T
+    assert close(by_activations, by_weight)
+
+
+def test_different_edits_for_different_rows_of_one_batch() -> None:
+    generator = torch.Generator().manual_seed(4)
+    weight = torch.randn(10, 6, generator=generator, dtype=torch.float64)
+    directions = torch.nn.functional.normalize(torch.randn(3, 10, generator=generator, dtype=torch.float64), dim=-1)
+    each = [factors(in_blocks(weight, 10), v, 0.5 + i, "rows") for i, v in enumerate(directions)]
+    together = Factors(*(torch.stack(parts)[:, None] for parts in zip(*each, strict=True)))
+    y = torch.randn(3, 4, 10, generator=generator, dtype=torch.float64)
+    expected = torch.stack([edit_output(y[i], each[i]) for i in range(3)])
+    assert close(edit_output(y, together), expected, 1e-14)
+    assert not close(expected[0], edit_output(y[0], each[1]), 1e-3)  # the control: they differ
+
+
+def test_output_keeps_its_dtype_but_is_computed_wider() -> None:
+    made = factors(in_blocks(torch.eye(64), 64), torch.full((64,), 0.125), 1, "none")
+    y = torch.full((64,), 3.0, dtype=torch.bfloat16)
+    assert edit_output(y, made).dtype == torch.bfloat16
+    assert not edit_output(y, made).any()
+
+
+@CHECK
+@given(cases())
+def test_scales_from_linear_products_equal_the_factors(case: Case) -> None:
+    assume(left(case, "rows") > 1e-2)
+    assume(left(case, "columns") > 1e-2)
+    norms = case.weight.norm(dim=1, keepdim=True)
+    unit = case.weight / torch.where(norms > 0, norms, 1)
+    u = unit.T @ case.direction
+    r = factors(in_blocks(case.weight, 64), case.direction, case.strength, "rows").r
+    there = norms[:, 0] > 0
+    assert close(row_scales(case.direction, case.strength, unit @ u, u @ u)[there], r[there])
+    norms = case.weight.norm(dim=0)
+    cosine = case.direction @ (case.weight / torch.where(norms > 0, norms, 1))
+    c = factors(in_blocks(case.weight, 64), case.direction, case.strength, "columns").c
+    assert close(column_scales(case.strength, cosine), c)
+
+
+def test_scales_of_many_strengths_at_once() -> None:
+    v, p = torch.tensor([0.6, 0.8], dtype=torch.float64), torch.tensor([0.3, 0.4], dtype=torch.float64)
+    strengths = torch.tensor([0.5, 1.0], dtype=torch.float64)
+    together = row_scales(v, strengths[:, None], p, torch.tensor(0.5, dtype=torch.float64))
+    assert torch.equal(together[0], row_scales(v, 0.5, p, torch.tensor(0.5, dtype=torch.float64)))
+    assert torch.equal(column_scales(strengths[:, None], p)[1], column_scales(1.0, p))
+
+
+@CHECK
+@given(cases(min_rows=2, zeros=False))
+def test_bias(case: Case) -> None:
+    bias, v = case.weight[:, 0], case.direction
+    expected = bias - case.strength * v * (v @ bias)
+    assert close(edit_bias(bias, v, case.strength), expected, 1e-13)
+    assert torch.equal(edit_bias(bias, v, 0), bias)
+    assert torch.equal(edit_bias(bias, torch.zeros_like(v), 1), bias)
+    assert abs(float(v @ edit_bias(bias, v, 1))) <= 1e-14 * float(bias.norm())
+
+
+@pytest.mark.parametrize(
+    ("direction", "strength", "mode", "message"),
+    [
+        ([1.0, 1.0], 1.0, "none", "norm 1.41421 came, expected 1"),
+        ([float("nan"), 1.0], 1.0, "none", "finite"),
+        ([[1.0, 0.0]], 1.0, "none", r"shape \[1, 2\] came"),
+        ([1.0, 0.0], float("inf"), "none", "strength inf"),
+        ([1.0, 0.0], 1.0, "row", "'row' came, expected one of none, pre, rows, columns"),
+        ([1.0, 0.0, 0.0], 1.0, "rows", "2 rows came for a direction of 3"),
+        ([1.0], 1.0, "rows", "2 rows came for a direction of 1"),
+    ],
+)
+def test_refusals(direction: list[float], strength: float, mode: NormPreservation, message: str) -> None:
+    with pytest.raises(UnwriteError, match=message):
+        edit_weight(torch.eye(2), torch.tensor(direction), strength, mode)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("mode", MODES)
+def test_weight_that_is_not_finite_is_refused(bad: float, mode: NormPreservation) -> None:
+    with pytest.raises(UnwriteError, match="NaN or infinite"):
+        edit_weight(torch.tensor([[1.0, bad], [1.0, 2.0]]), torch.tensor([0.6, 0.8]), 1, mode)
+
+
+def test_bias_of_another_length_is_refused() -> None:
+    with pytest.raises(UnwriteError, match=r"bias of shape \[3\] came for a direction of 2"):
+        edit_bias(torch.ones(3), torch.tensor([0.6, 0.8]), 1)

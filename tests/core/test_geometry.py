@@ -1,0 +1,89 @@
+"""The figures against numpy-free formulas written out, and scipy's Mann–Whitney test."""
+
+import math
+
+import pytest
+import torch
+from scipy.stats import mannwhitneyu
+from torch import Tensor
+
+from unwrite.core.directions import center, difference_direction
+from unwrite.core.geometry import geometry
+from unwrite.errors import UnwriteError
+
+
+def sets() -> tuple[Tensor, Tensor, Tensor]:
+    """Residuals of 2 positions, 4 indices, 16 wide; index 0 the same for all, index 3 farthest apart."""
+    generator = torch.Generator().manual_seed(0)
+    target, baseline = torch.randn(30, 2, 4, 16, generator=generator), torch.randn(25, 2, 4, 16, generator=generator)
+    baseline, target = baseline + 2, target + 2
+    target[..., 0, :] = baseline[..., 0, :] = 1
+    target[..., 1:, 5] += torch.tensor([0.1, 1.0, 10.0])
+    return target, baseline, difference_direction(center(target, "mean"), center(baseline, "mean"))
+
+
+def test_every_figure_by_its_formula() -> None:
+    target, baseline, directions = sets()
+    came = geometry(target, baseline, directions)
+    assert all(figure.shape == (2, 4) and figure.dtype == torch.float64 for figure in came.values())
+    for position in range(2):
+        for index in range(1, 4):
+            x, y = target[:, position, index].double(), baseline[:, position, index].double()
+            v = directions[position, index]
+            here = {name: float(figure[position, index]) for name, figure in came.items()}
+            difference = math.dist(x.mean(0).tolist(), y.mean(0).tolist())
+            a, b = (x @ v).tolist(), (y @ v).tolist()
+            mean_a, mean_b = sum(a) / 30, sum(b) / 25
+            squares = sum((t - mean_a) ** 2 for t in a) + sum((t - mean_b) ** 2 for t in b)
+            assert here == pytest.approx(
+                {
+                    "difference_norm": difference,
+                    "relative_norm": difference / math.hypot(*y.mean(0).tolist()),
+                    "cosine_to_baseline": float(torch.cosine_similarity(v, y.mean(0), dim=0)),
+                    "cosine_to_previous": float(v @ directions[position, index - 1]),
+                    "separation": (mean_a - mean_b) / math.sqrt(squares / 53),
+                    "auc": float(mannwhitneyu(a, b).statistic) / (30 * 25),
+                },
+                abs=1e-12,
+            )
+
+
+def test_index_without_a_direction_tells_nothing_apart() -> None:
+    target, baseline, directions = sets()
+    for name, figure in geometry(target, baseline, directions).items():
+        assert figure[:, 0].tolist() == ([0.5, 0.5] if name == "auc" else [0, 0])
+
+
+def test_the_farther_apart_the_larger() -> None:
+    figures = geometry(*sets())
+    for name in ("difference_norm", "relative_norm", "separation", "auc"):
+        assert bool((figures[name][:, 3] > figures[name][:, 2]).all())
+    assert figures["auc"][:, 3].tolist() == [1, 1]
+
+
+def test_auc_counts_ties_half_and_turns_with_the_direction() -> None:
+    target, baseline = torch.tensor([[[1.0]], [[2.0]]]), torch.tensor([[[0.0]], [[1.0]], [[2.0]], [[3.0]]])
+    for sign in (1.0, -1.0):
+        figures = geometry(target, baseline, torch.tensor([[sign]]))
+        assert figures["auc"].tolist() == [0.5]
+    higher = geometry(target + 1, baseline, torch.tensor([[1.0]]))
+    assert higher["auc"].tolist() == [(2.5 + 3.5) / 8]
+    lower = geometry(target + 1, baseline, torch.tensor([[-1.0]]))
+    assert lower["auc"].tolist() == [1 - (2.5 + 3.5) / 8]
+    assert lower["separation"].tolist() == (-higher["separation"]).tolist()
+
+
+def test_sets_that_differ_without_a_spread_are_infinitely_apart() -> None:
+    figures = geometry(torch.ones(2, 1, 1), torch.zeros(2, 1, 1), torch.ones(1, 1))
+    assert figures["separation"].tolist() == [math.inf]
+    assert figures["relative_norm"].tolist() == [math.inf]
+    assert figures["cosine_to_baseline"].tolist() == [0]
+
+
+def test_refusals() -> None:
+    with pytest.raises(UnwriteError, match=r"directions \[3, 5\] came"):
+        geometry(torch.ones(2, 3, 4), torch.ones(2, 3, 4), torch.ones(3, 5))
+    with pytest.raises(UnwriteError, match="expected"):
+        geometry(torch.ones(2, 4), torch.ones(2, 4), torch.ones(4))
+    with pytest.raises(UnwriteError, match="1 target and 2 baseline prompts"):
+        geometry(torch.ones(1, 3, 4), torch.ones(2, 3, 4), torch.ones(3, 4))

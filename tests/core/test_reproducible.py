@@ -1,0 +1,85 @@
+"""Sums don't depend on how rows were cut, and are right."""
+
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from unwrite.core.reproducible import GROUP_ROWS, aligned_groups, stable_sum
+from unwrite.errors import UnwriteError
+
+CHECK = settings(deadline=None, derandomize=True, max_examples=60, database=None)
+
+
+@CHECK
+@given(st.lists(st.floats(-1e6, 1e6), max_size=100))
+def test_sum_equals_the_exactly_rounded_one(numbers: list[float]) -> None:
+    came = float(stable_sum(torch.tensor(numbers, dtype=torch.float64), 0))
+    assert came == pytest.approx(math.fsum(numbers), abs=1e-15 * 7 * sum(map(abs, numbers)))
+
+
+@pytest.mark.parametrize("dim", [0, 1, 2, -1])
+def test_sum_takes_any_axis(dim: int) -> None:
+    x = torch.arange(3 * 5 * 7, dtype=torch.float64).reshape(3, 5, 7)
+    kept = x.clone()
+    assert torch.equal(stable_sum(x, dim), x.sum(dim))  # whole numbers: no rounding
+    assert torch.equal(x, kept)
+
+
+def test_sum_of_nothing_is_zero() -> None:
+    assert torch.equal(stable_sum(torch.ones(0, 3), 0), torch.zeros(3))
+
+
+def test_sum_is_pairwise() -> None:
+    # One addition after another loses every one of these; halves keep them.
+    x = torch.full((2**12,), 2.0**-53, dtype=torch.float64)
+    x[0] = 1
+    one_by_one = 1.0
+    for number in x[1:].tolist():
+        one_by_one += number
+    assert one_by_one == 1
+    assert float(stable_sum(x, 0)) == pytest.approx(1 + 4095 * 2.0**-53, abs=2.0**-52)
+
+
+@CHECK
+@given(st.integers(1, 300), st.lists(st.integers(1, 150), min_size=1, max_size=40))
+def test_groups_are_the_rows_again_at_fixed_places(rows: int, sizes: list[int]) -> None:
+    weight = torch.arange(rows * 2, dtype=torch.float32).reshape(rows, 2)
+    blocks: list[tuple[slice, Tensor]] = []
+    start = 0
+    while start < rows:
+        stop = min(rows, start + sizes[len(blocks) % len(sizes)])
+        blocks.append((slice(start, stop), weight[start:stop]))
+        start = stop
+    groups = list(aligned_groups(blocks, rows))
+    assert torch.equal(torch.cat([group for _, group in groups]), weight.double())
+    assert [(where.start, where.stop) for where, _ in groups] == [
+        (i, min(i + GROUP_ROWS, rows)) for i in range(0, rows, GROUP_ROWS)
+    ]
+
+
+def test_rows_held_back_survive_a_buffer_that_is_filled_again() -> None:
+    def blocks() -> Iterator[tuple[slice, Tensor]]:
+        buffer = torch.empty(3, 1)
+        for i in range(2):
+            yield slice(3 * i, 3 * i + 3), buffer.fill_(i)
+
+    assert torch.cat([group for _, group in aligned_groups(blocks(), 6)])[:, 0].tolist() == [0, 0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "blocks", [[(slice(1, 3), torch.ones(2, 1))], [(slice(0, 3), torch.ones(2, 1))], [(slice(0, 1), torch.ones(2, 1))]]
+)
+def test_blocks_out_of_order_are_a_bug(blocks: list[tuple[slice, Tensor]]) -> None:
+    with pytest.raises(ValueError, match="came, expected from 0"):
+        list(aligned_groups(blocks, 3))
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(70, 60), (70, 80), (3, 2), (3, 4)])
+def test_another_number_of_rows_is_refused(rows: int, expected: int) -> None:
+    with pytest.raises(UnwriteError, match=f"rows came for a direction of {expected} numbers"):
+        list(aligned_groups([(slice(0, rows), torch.ones(rows, 2))], expected))
