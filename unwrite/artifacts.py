@@ -164,7 +164,7 @@ class ModelScores(Artifact):
 
 
 class Evaluation(Artifact):
-    """`artifacts/evaluation.json`: base and edited model on the test split; divergences in nats, over baseline prompts."""
+    """`artifacts/evaluation.json`: both models on the test split; divergences in nats, over baseline prompts."""
 
     base: ModelScores
     edited: ModelScores

@@ -247,7 +247,9 @@ def _describe(detail: ErrorDetails) -> str:
         return f"unknown key {dotted}; {hint}"
     if detail["type"] == "missing":
         return f"{dotted} is missing."
-    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ").replace("valid tuple", "list")
+    message = (
+        detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ").replace("valid tuple", "list")
+    )
     expected = message if detail["type"] == "value_error" else f"expected {message}"
     return f"{dotted} is {_kind(detail['input'])}; {expected}."
 

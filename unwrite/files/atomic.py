@@ -82,3 +82,16 @@ def _named_os_errors(path: Path) -> Iterator[None]:
 
 def _existing_parent(path: Path) -> Path:
     return next(parent for parent in path.absolute().parents if parent.exists())
+
+
+def refuse_full_disk(path: Path, needed: int) -> None:
+    """Checks before long work that `needed` bytes will fit where `path` will be.
+
+    Raises:
+        UnwriteError: They don't.
+    """
+    free = shutil.disk_usage(_existing_parent(path)).free
+    if free < needed:
+        raise UnwriteError(
+            f"{path} needs {needed / 1e6:.0f} MB and {free / 1e6:.0f} MB are free there: make room and run again."
+        )

@@ -1,10 +1,12 @@
-"""Safetensors checkpoints as byte ranges: which file holds which tensor, reading and overwriting a few rows at a time."""
+"""Safetensors checkpoints as byte ranges: which file holds which tensor, read and overwritten a few rows at a time."""
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
+import shutil
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -70,7 +72,9 @@ def shard_files(folder: Path) -> list[str]:
         shards = sorted(set(_weight_map(folder / INDEX_FILE).values()))
         for shard in shards:
             if not (folder / shard).is_file():
-                raise UnwriteError(f"{folder / INDEX_FILE} names the shard {shard}, which is missing. Download it again.")
+                raise UnwriteError(
+                    f"{folder / INDEX_FILE} names the shard {shard}, which is missing. Download it again."
+                )
         return shards
     if (folder / SINGLE_FILE).is_file():
         return [SINGLE_FILE]
@@ -88,7 +92,9 @@ def _weight_map(index: Path) -> dict[str, str]:
         weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         entries = {str(name): str(shard) for name, shard in weight_map.items()}
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise UnwriteError(f"{index} is not a safetensors index (an object with weight_map). Download it again.") from None
+        raise UnwriteError(
+            f"{index} is not a safetensors index (an object with weight_map). Download it again."
+        ) from None
     for shard in entries.values():
         if Path(shard).name != shard or shard in {"", ".", ".."}:
             raise UnwriteError(f"{index} names {shard!r}, which is not a plain file name in that folder. Refused.")
@@ -177,7 +183,7 @@ def write_rows(tensor: StoredTensor, rows: slice, values: Tensor) -> None:
     """Overwrites rows of a stored tensor in place, rounding `values` to the stored dtype. Nothing else changes."""
     dtype = torch_dtype(tensor)
     width = math.prod(tensor.shape[1:])
-    data = memoryview(values.to(dtype).contiguous().view(torch.uint8).numpy()).cast("B")
+    data = values.to(dtype).contiguous().view(torch.uint8).numpy().tobytes()
     with tensor.file.open("r+b", buffering=0) as stream:
         stream.seek(tensor.offset + rows.start * width * dtype.itemsize)
         done = 0
@@ -200,11 +206,21 @@ def torch_dtype(tensor: StoredTensor) -> torch.dtype:
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Copies bytes in the kernel, which shares blocks (reflink) where the file system can."""
-    with source.open("rb") as reader, target.open("wb") as writer:
-        remaining = os.fstat(reader.fileno()).st_size
-        while remaining:
-            copied = os.copy_file_range(reader.fileno(), writer.fileno(), remaining)
-            if not copied:
-                raise UnwriteError(f"{source} ended early: it changed while it was copied. Run the stage again.")
-            remaining -= copied
+    """Copies bytes in the kernel, which shares blocks (reflink) where system and file system can."""
+    try:
+        with source.open("rb") as reader, target.open("wb") as writer:
+            remaining = os.fstat(reader.fileno()).st_size
+            while remaining and (copied := os.copy_file_range(reader.fileno(), writer.fileno(), remaining)):
+                remaining -= copied
+    except (AttributeError, OSError) as error:
+        # Not on this system, or not between these two file systems; anything else (a full disk) is a real failure.
+        if isinstance(error, OSError) and error.errno not in {
+            errno.EXDEV,
+            errno.ENOSYS,
+            errno.EOPNOTSUPP,
+            errno.EINVAL,
+        }:
+            raise
+        shutil.copyfile(source, target)
+    if target.stat().st_size != source.stat().st_size:
+        raise UnwriteError(f"{source} changed while it was copied. Run the stage again.")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from unwrite.errors import UnwriteError
 from unwrite.files.records import read_jsonl, read_lines
+
+Name = TypeVar("Name", bound=str)
+Split = TypeVar("Split", bound=str)
 
 
 class Prompt(NamedTuple):
@@ -43,7 +46,7 @@ def _prompt(path: Path, row: Mapping[str, object]) -> Prompt:
     return Prompt(text.strip(), reference)
 
 
-def cut_splits(path: Path, prompts: Sequence[Prompt], sizes: Mapping[str, int]) -> dict[str, list[Prompt]]:
+def cut_splits(path: Path, prompts: Sequence[Prompt], sizes: Mapping[Name, int]) -> dict[Name, list[Prompt]]:
     """Cuts consecutive splits of the given sizes from the top.
 
     Raises:
@@ -63,7 +66,7 @@ def cut_splits(path: Path, prompts: Sequence[Prompt], sizes: Mapping[str, int]) 
     return splits
 
 
-def refuse_shared_prompts(sets: Mapping[str, Mapping[str, Sequence[Prompt]]]) -> None:
+def refuse_shared_prompts(sets: Mapping[Name, Mapping[Split, Sequence[Prompt]]]) -> None:
     """Checks that no prompt stands in two splits, in both sets, or twice in one split: figures would flatter.
 
     Raises:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -13,13 +15,14 @@ from unwrite.errors import UnwriteError
 from unwrite.files.atomic import atomic_file
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Writes named tensors with text metadata. The same tensors and metadata give the same bytes."""
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """Writes named tensors with JSON metadata. The same tensors and metadata give the same bytes."""
     with atomic_file(path) as temporary:
         save_file(
             {name: tensor.contiguous() for name, tensor in sorted(tensors.items())},
             temporary,
-            metadata=dict(sorted(metadata.items())),
+            # One key: safetensors writes several in an order that changes from run to run.
+            metadata={"unwrite": json.dumps(metadata, sort_keys=True)},
         )
 
 
@@ -35,3 +38,10 @@ def read_tensors(path: Path, stage: str) -> dict[str, Tensor]:
         raise UnwriteError(f"{path} is missing: run `dvc repro {stage}` first.") from None
     except SafetensorError as error:
         raise UnwriteError(f"{path} is damaged ({error}): run `dvc repro -f {stage}`.") from None
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The JSON metadata that `write_tensors` stored."""
+    with safe_open(path, framework="pt") as file:
+        metadata: dict[str, Any] = json.loads(file.metadata()["unwrite"])
+    return metadata

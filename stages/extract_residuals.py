@@ -1,0 +1,34 @@
+"""Extract the residual stream at the asked positions of every training prompt, at every layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from unwrite.files.tensors import write_tensors
+from unwrite.models.batches import by_token_budget
+from unwrite.models.loading import load_model, pick_device
+from unwrite.models.residuals import extract_residuals
+from unwrite.params import Params
+from unwrite.pinned import pinned_folder, read_base
+from unwrite.progress import progress
+from unwrite.stage import run_stage
+from unwrite.tokens import SETS, read_tokens
+
+RESIDUALS = Path("artifacts/residuals")
+
+
+def extract(params: Params) -> None:
+    """Writes artifacts/residuals/{target,baseline}.safetensors: `residuals` [P, n, L+1, d] in the model's dtype."""
+    base = read_base()
+    prompts = {name: [row.tokens for row in read_tokens(name, "train")] for name in SETS}
+    model = load_model(pinned_folder(base), base.compute_dtype, pick_device(params.runtime.device))
+    positions = params.residuals.positions
+    for name in SETS:
+        batches = by_token_budget([len(tokens) for tokens in prompts[name]], params.runtime.batch_tokens)
+        with progress(f"residuals of {name} prompts", len(prompts[name]), params.runtime.progress) as advance:
+            residuals = extract_residuals(model, prompts[name], positions, batches, advance)
+        write_tensors(RESIDUALS / f"{name}.safetensors", {"residuals": residuals}, {"positions": positions})
+
+
+if __name__ == "__main__":
+    run_stage(extract)

@@ -1,0 +1,86 @@
+"""Generate the greedy responses of base and edited model to the test prompts, and measure how far they diverge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unwrite.files.atomic import atomic_folder
+from unwrite.files.records import write_jsonl
+from unwrite.measure import decode, force_responses, measure_divergence
+from unwrite.models.batches import by_token_budget
+from unwrite.models.generation import generate_greedily
+from unwrite.models.loading import load_model, load_tokenizer, pick_device
+from unwrite.params import Params
+from unwrite.pinned import pinned_folder, read_base
+from unwrite.progress import progress
+from unwrite.stage import run_stage
+from unwrite.tokens import SETS, SetName, TokenizedPrompt, read_tokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+RESPONSES = Path("artifacts/responses")
+MODEL = Path("artifacts/model")
+Prompts = Mapping[SetName, Sequence[TokenizedPrompt]]
+Responses = dict[SetName, list[list[int]]]
+
+
+def generate_responses(params: Params) -> None:
+    """Writes artifacts/responses/{base,edited}.{target,baseline}.jsonl and divergence.jsonl (baseline prompts)."""
+    settings = params.generate
+    base = read_base()
+    device = pick_device(params.runtime.device)
+    prompts: Prompts = {name: read_tokens(name, "test") for name in SETS}
+    folder = pinned_folder(base)
+    tokenizer = load_tokenizer(folder)
+    baseline = [row.tokens for row in prompts["baseline"]]
+    batches = by_token_budget([len(row) + settings.kl_tokens for row in baseline], params.runtime.batch_tokens)
+
+    model = load_model(folder, base.compute_dtype, device)
+    responses = {"base": _respond(model, "base", prompts, params)}
+    forced = force_responses(model, baseline, responses["base"]["baseline"], batches, settings.kl_tokens)
+    del model  # one model in memory at a time
+    model = load_model(MODEL, base.compute_dtype, device)
+    responses["edited"] = _respond(model, "edited", prompts, params)
+    divergences = measure_divergence(model, forced)
+
+    with atomic_folder(RESPONSES) as temporary:
+        for which, by_set in responses.items():
+            for name in SETS:
+                rows = _rows(tokenizer, prompts[name], by_set[name])
+                write_jsonl(temporary / f"{which}.{name}.jsonl", rows)
+        write_jsonl(
+            temporary / "divergence.jsonl",
+            [
+                {"prompt": row.prompt, "kl_first_token": first, "kl_response": response}
+                for row, first, response in zip(
+                    prompts["baseline"], divergences.first_token, divergences.response, strict=True
+                )
+            ],
+        )
+
+
+def _respond(model: PreTrainedModel, which: str, prompts: Prompts, params: Params) -> Responses:
+    longest = params.generate.max_tokens
+    responses: Responses = {}
+    for name in SETS:
+        tokens = [row.tokens for row in prompts[name]]
+        batches = by_token_budget([len(row) + longest for row in tokens], params.runtime.batch_tokens)
+        with progress(f"{which} model, {name} prompts", len(tokens), params.runtime.progress) as advance:
+            responses[name] = generate_greedily(model, tokens, batches, longest, advance)
+    return responses
+
+
+def _rows(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[TokenizedPrompt], responses: Sequence[Sequence[int]]
+) -> list[dict[str, object]]:
+    return [
+        {"prompt": row.prompt, "reference": row.reference, "response": text, "tokens": len(tokens)}
+        for row, text, tokens in zip(prompts, decode(tokenizer, responses), responses, strict=True)
+    ]
+
+
+if __name__ == "__main__":
+    run_stage(generate_responses)

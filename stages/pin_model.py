@@ -1,0 +1,71 @@
+"""Pin the model: resolve it to a commit, list its files with sha256, find the parameters that write its stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from unwrite.artifacts import Base, FileDigest, Writer, as_json
+from unwrite.errors import UnwriteError
+from unwrite.files.checkpoints import StoredTensor, model_files, stored_tensors, torch_dtype
+from unwrite.files.digests import sha256_of
+from unwrite.files.records import write_json
+from unwrite.models.loading import load_config, stored_dtype
+from unwrite.models.source import resolve_source
+from unwrite.models.writers import FoundWriter, find_writers
+from unwrite.params import Params
+from unwrite.pinned import BASE
+from unwrite.stage import run_stage, say
+
+
+def pin_model(params: Params) -> None:
+    """Writes artifacts/base.json."""
+    source = resolve_source(params.model.source, params.model.revision)
+    names = model_files(source.folder)
+    tensors = stored_tensors(source.folder)
+    config = load_config(source.folder)
+    discovery = find_writers(config)
+    stored = stored_dtype(config)
+    files = []
+    for name in names:
+        path = source.folder / name
+        files.append(FileDigest(name=name, size=path.stat().st_size, sha256=sha256_of(path)))
+    base = Base(
+        source=params.model.source,
+        commit=source.commit,
+        architecture=discovery.architecture,
+        stored_dtype=stored,
+        compute_dtype=stored if params.model.dtype == "auto" else params.model.dtype,
+        layers=discovery.layers,
+        hidden_size=config.hidden_size,
+        vocabulary=config.vocab_size,
+        completeness=discovery.completeness,
+        files=files,
+        writers=[_stored_writer(writer, tensors, config.hidden_size) for writer in discovery.writers],
+    )
+    write_json(BASE, as_json(base))
+    say(f"{base.architecture}: {base.layers} layers, {len(base.writers)} writers, {len(files)} files pinned.")
+
+
+def _stored_writer(writer: FoundWriter, tensors: Mapping[str, StoredTensor], hidden_size: int) -> Writer:
+    parameter = f"{writer.module}.weight"
+    bias = f"{writer.module}.bias" if writer.has_bias else None
+    for name in filter(None, (parameter, bias)):
+        if name not in tensors:
+            raise UnwriteError(f"The checkpoint has no tensor {name}, which writes the stream: it can't be edited.")
+        if tensors[name].shape[0] != hidden_size:
+            raise UnwriteError(f"{name} has shape {tensors[name].shape}; config.json says {hidden_size} rows.")
+        torch_dtype(tensors[name])
+    rows, columns = tensors[parameter].shape
+    return Writer(
+        parameter=parameter,
+        bias=bias,
+        layer=writer.layer,
+        component=writer.component,
+        shape=(rows, columns),
+        dtype=tensors[parameter].dtype,
+        multiplier=writer.multiplier,
+    )
+
+
+if __name__ == "__main__":
+    run_stage(pin_model)

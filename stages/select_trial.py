@@ -1,0 +1,68 @@
+"""Select a trial and write its complete recipe: every parameter to be edited, with its weight and direction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from unwrite.artifacts import Front, Recipe, Trial, as_json, read_artifact
+from unwrite.errors import UnwriteError
+from unwrite.files.records import write_json
+from unwrite.params import Params
+from unwrite.pinned import read_base
+from unwrite.recipe import build_edits
+from unwrite.stage import run_stage, say
+from unwrite.trials import TRIALS, read_trials
+
+RECIPE = Path("artifacts/edit.json")
+
+
+def select_trial(params: Params) -> None:
+    """Writes artifacts/edit.json."""
+    front = read_artifact(Front, Path("artifacts/front.json"), "optimize_weights")
+    trial, selection = choose(read_trials(), front.trials, params.select.max_behaviour_rate, params.select.trial)
+    edits = build_edits(
+        trial.parameters,
+        read_base().writers,
+        spans=front.spans,
+        biprojected=front.orthogonalize == "biprojected",
+        edit_bias=front.edit_bias,
+    )
+    recipe = Recipe(trial=trial, selection=selection, norm_preservation=front.norm_preservation, edits=edits)
+    write_json(RECIPE, as_json(recipe))
+    say(
+        f"Trial {trial.number} ({selection}): behaviour rate {trial.behaviour_rate:.1%}, "
+        f"divergence {trial.divergence:.4f} nats, {len(edits)} parameters to edit."
+    )
+
+
+def choose(
+    trials: Sequence[Trial], front: Sequence[Trial], max_behaviour_rate: float, number: int | None
+) -> tuple[Trial, str]:
+    """The trial to use, and why: the one named, else of the front the lowest divergence within the rate.
+
+    Where no trial is within the rate, the lowest rate is taken, with a warning.
+
+    Raises:
+        UnwriteError: The named trial does not exist or has failed.
+    """
+    if number is not None:
+        named = [trial for trial in trials if trial.number == number]
+        if not named:
+            last = max(trial.number for trial in trials)
+            raise UnwriteError(f"select.trial is {number}, which is not in {TRIALS} (0–{last}) or has failed there.")
+        return named[0], "named by number"
+    within = [trial for trial in front if trial.behaviour_rate <= max_behaviour_rate]
+    if within:
+        best = min(within, key=lambda trial: trial.divergence)
+        return best, f"lowest divergence at a behaviour rate of at most {max_behaviour_rate:.1%}"
+    best = min(front, key=lambda trial: (trial.behaviour_rate, trial.divergence))
+    say(
+        f"warning: no trial reached select.max_behaviour_rate {max_behaviour_rate:.1%}; the lowest is "
+        f"{best.behaviour_rate:.1%}. Raise optimize.trials or widen optimize.space."
+    )
+    return best, f"lowest behaviour rate; none reached {max_behaviour_rate:.1%}"
+
+
+if __name__ == "__main__":
+    run_stage(select_trial)

@@ -1,0 +1,46 @@
+"""Tokenize the prompts: cut splits, render the chat template, write token ids with the text people can read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from unwrite.files.atomic import atomic_folder
+from unwrite.files.prompts import cut_splits, read_prompts, refuse_shared_prompts
+from unwrite.models.chat import render_prompt
+from unwrite.models.loading import load_tokenizer
+from unwrite.params import Params
+from unwrite.pinned import pinned_folder, read_base
+from unwrite.stage import run_stage, say
+from unwrite.tokens import SETS, SPLITS, TOKENS, SetName, Split, TokenizedPrompt, write_tokens
+
+
+def tokenize_prompts(params: Params) -> None:
+    """Writes artifacts/tokens/{target,baseline}.{train,validation,test}.jsonl."""
+    settings = params.tokenize
+    paths: dict[SetName, Path] = {"target": Path(settings.target), "baseline": Path(settings.baseline)}
+    sizes: dict[Split, int] = {split: getattr(settings.splits, split) for split in SPLITS}
+    sets = {}
+    for name in SETS:
+        prompts = read_prompts(paths[name])
+        sets[name] = cut_splits(paths[name], prompts, sizes)
+        say(f"{name}: {sum(sizes.values())} of the {len(prompts)} prompts in {paths[name]}.")
+    refuse_shared_prompts(sets)
+    tokenizer = load_tokenizer(pinned_folder(read_base()))
+    with atomic_folder(TOKENS) as folder:
+        for name in SETS:
+            for split in SPLITS:
+                rows = []
+                for prompt in sets[name][split]:
+                    rendered = render_prompt(
+                        tokenizer,
+                        prompt.text,
+                        system_prompt=settings.system_prompt,
+                        response_prefix=settings.response_prefix,
+                        template_arguments=settings.template_arguments,
+                    )
+                    rows.append(TokenizedPrompt(prompt.text, prompt.reference, rendered.text, rendered.tokens))
+                write_tokens(folder, name, split, rows)
+
+
+if __name__ == "__main__":
+    run_stage(tokenize_prompts)

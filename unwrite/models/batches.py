@@ -1,0 +1,41 @@
+"""Which prompts share a forward pass, and how they are padded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def by_token_budget(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Row numbers grouped into batches of similar length whose padded size stays within `budget` tokens.
+
+    A row longer than the budget gets a batch of its own. Shortest first; rows of one length keep their order.
+    """
+    batches: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lambda row: lengths[row]):
+        # Ascending order: the newest row is the longest, so it sets the padded length.
+        if batches and (len(batches[-1]) + 1) * lengths[row] <= budget:
+            batches[-1].append(row)
+        else:
+            batches.append([row])
+    return batches
+
+
+def left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> dict[str, Tensor]:
+    """`input_ids`, `attention_mask` and `position_ids`, each [batch, longest], padded at the left with token 0.
+
+    Positions count from each prompt's first token, so that padding moves nothing.
+    """
+    longest = max(map(len, prompts))
+    ids = torch.zeros((len(prompts), longest), dtype=torch.long)
+    mask = torch.zeros((len(prompts), longest), dtype=torch.long)
+    for row, tokens in enumerate(prompts):
+        ids[row, longest - len(tokens) :] = torch.tensor(tokens, dtype=torch.long)
+        mask[row, longest - len(tokens) :] = 1
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    return {
+        name: tensor.to(device)
+        for name, tensor in {"input_ids": ids, "attention_mask": mask, "position_ids": positions}.items()
+    }

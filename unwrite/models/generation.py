@@ -1,0 +1,91 @@
+"""Greedy responses, and the log-probabilities of a given response."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from unwrite.models.batches import left_padded
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@torch.inference_mode()
+def generate_greedily(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    batches: Sequence[Sequence[int]],
+    max_tokens: int,
+    advance: Callable[[int], object],
+) -> list[list[int]]:
+    """The greedy response to each prompt: at most `max_tokens` ids, without the end token that closed it.
+
+    Sampling settings, penalties and suppressed tokens of the model's generation config are left out: greedy is greedy.
+    """
+    from transformers import GenerationConfig
+
+    ends = end_tokens(model)
+    config = GenerationConfig(
+        do_sample=False,
+        max_new_tokens=max_tokens,
+        eos_token_id=ends or None,
+        pad_token_id=ends[0] if ends else 0,
+        use_cache=True,
+    )
+    responses: list[list[int]] = [[] for _ in prompts]
+    for rows in batches:
+        inputs = left_padded([prompts[row] for row in rows], model.device)
+        generate: Callable[..., Tensor] = model.generate  # type: ignore[assignment]  # typed for its many outputs
+        ids = generate(**inputs, generation_config=config)
+        for row, response in zip(rows, ids[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
+            responses[row] = _up_to_end(response, ends)
+        advance(len(rows))
+    return responses
+
+
+def end_tokens(model: PreTrainedModel) -> list[int]:
+    """Ids that end a response: the generation config's, else the config's."""
+    for config in (model.generation_config, model.config):
+        ids = getattr(config, "eos_token_id", None)
+        if ids is not None:
+            return list(ids) if isinstance(ids, (list, tuple)) else [ids]
+    return []
+
+
+def _up_to_end(response: list[int], ends: Sequence[int]) -> list[int]:
+    stops = [place for place, token in enumerate(response) if token in ends]
+    return response[: stops[0]] if stops else response
+
+
+@torch.inference_mode()
+def response_logits(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[int]],
+    count: int,
+) -> tuple[Tensor, Tensor]:
+    """Logits that predict the first `count` tokens of each given response, teacher-forced, for one batch of prompts.
+
+    Only those positions go through the output head.
+
+    Returns:
+        logits [batch, count, V] in float32, and mask [batch, count] of the positions that predict a response token or
+        its end. Position 0, which predicts the first token, always counts.
+    """
+    continuations = [list(response[: count - 1]) for response in responses]
+    longest = max(map(len, continuations))
+    # Padding on the right of the response keeps "the last `longest` + 1 positions" the same for every row; nothing
+    # attends to what comes after it, so the padding changes no logit that is read.
+    inputs = left_padded(
+        [[*prompt, *cont, *[0] * (longest - len(cont))] for prompt, cont in zip(prompts, continuations, strict=True)],
+        model.device,
+    )
+    output = model(**inputs, use_cache=False, logits_to_keep=longest + 1)
+    mask = torch.zeros(len(prompts), longest + 1, dtype=torch.bool, device=model.device)
+    for row, continuation in enumerate(continuations):
+        mask[row, : len(continuation) + 1] = True
+    return output.logits.float(), mask

@@ -1,0 +1,130 @@
+"""Loading configuration, tokenizer and model from a local folder, with errors a person can act on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+
+from unwrite.errors import UnwriteError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+REMOTE_CODE_VARIABLE = "UNWRITE_TRUST_REMOTE_CODE"
+
+
+def trust_remote_code() -> bool:
+    """Whether the person who runs this allows code that comes with a model: their environment says so, nothing else."""
+    return os.environ.get(REMOTE_CODE_VARIABLE) == "1"
+
+
+def load_config(folder: Path) -> PreTrainedConfig:
+    """The model's configuration.
+
+    Raises:
+        UnwriteError: It is missing or damaged, needs remote code that was not allowed, or is of a quantized checkpoint.
+    """
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code())
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        if "trust_remote_code" in str(error):
+            reason = f"its configuration needs code that comes with it; set {REMOTE_CODE_VARIABLE}=1 if you trust it."
+        raise UnwriteError(f"{folder}: can't read the model's configuration: {reason}") from error
+    quantization = getattr(config, "quantization_config", None)
+    if quantization:
+        method = dict(quantization).get("quant_method", "unknown method")
+        raise UnwriteError(
+            f"{folder} is a quantized checkpoint ({method}); its weights can't be edited exactly. "
+            "Point model.source at the unquantized one."
+        )
+    return cast("PreTrainedConfig", config)
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The model's tokenizer.
+
+    Raises:
+        UnwriteError: It is missing or damaged.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code())
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UnwriteError(f"{folder}: can't load the tokenizer: {str(error).strip().splitlines()[0]}") from error
+    return cast("PreTrainedTokenizerBase", tokenizer)
+
+
+def stored_dtype(config: PreTrainedConfig) -> str:
+    """Name of the floating-point type the configuration says the weights are stored in; float32 where it is silent."""
+    return str(getattr(config, "dtype", None) or torch.float32).removeprefix("torch.")
+
+
+def load_model(folder: Path, dtype: str, device: torch.device) -> PreTrainedModel:
+    """A causal language model in evaluation mode, from safetensors only.
+
+    Args:
+        folder: With the model's files.
+        dtype: Name of the torch dtype to compute in.
+        device: Where to put it.
+
+    Raises:
+        UnwriteError: It can't be loaded, its tensors are not those of its configuration, or it does not fit in memory.
+    """
+    from transformers import AutoModelForCausalLM
+
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=getattr(torch, dtype),
+            trust_remote_code=trust_remote_code(),
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+        model, report = cast("tuple[PreTrainedModel, dict[str, Any]]", loaded)
+        model.to(device)  # type: ignore[arg-type]  # nn.Module.to, behind a decorator that hides its types
+    except torch.OutOfMemoryError as error:
+        raise UnwriteError(
+            f"{folder} does not fit in the memory of {device}: use a smaller model or device."
+        ) from error
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise UnwriteError(f"{folder}: can't load the model: {str(error).strip().splitlines()[0]}") from error
+    _refuse_gaps(folder, report)
+    model.eval()
+    model.requires_grad_(False)
+    return model
+
+
+def _refuse_gaps(folder: Path, report: dict[str, Any]) -> None:
+    for kind, what in (("missing_keys", "has no tensor"), ("mismatched_keys", "has another shape for")):
+        if names := sorted(map(str, report.get(kind) or ())):
+            raise UnwriteError(
+                f"{folder} {what} {names[0]} ({len(names)} in all): checkpoint and config.json disagree."
+            )
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that `runtime.device` means; `auto` is a GPU if there is one.
+
+    Raises:
+        UnwriteError: There is no such device.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UnwriteError(
+            f"runtime.device is {name}, which can't be used: {reason}. Set it to auto or cpu."
+        ) from error
+    return device

@@ -1,0 +1,125 @@
+"""The residual stream at a few positions, read by hooks: full hidden states are never kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from unwrite.errors import UnwriteError
+from unwrite.models.batches import left_padded
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def decoder_layers(model: nn.Module) -> list[nn.Module]:
+    """The decoder stack, in order.
+
+    Raises:
+        UnwriteError: The model has none that can be found.
+    """
+    get_decoder: Callable[[], nn.Module] | None = getattr(model, "get_decoder", None)
+    decoder = get_decoder() if get_decoder else model
+    for name in ("layers", "h", "blocks"):
+        stack = getattr(decoder, name, None)
+        if isinstance(stack, nn.ModuleList) and len(stack) > 0:
+            return list(stack)
+    raise UnwriteError(
+        f"{type(model).__name__} has no decoder stack (layers, h or blocks). Expected a decoder-only model."
+    )
+
+
+def layer_output(output: Any) -> Tensor:
+    """The stream a layer returns, whether alone or first of a tuple or list."""
+    stream = output[0] if isinstance(output, (tuple, list)) else output
+    assert isinstance(stream, Tensor)
+    return stream
+
+
+@contextmanager
+def recorded_residuals(model: nn.Module, positions: Sequence[int]) -> Iterator[list[Tensor]]:
+    """While open, each forward pass fills the list with L+1 tensors [P, batch, d]: the stream at `positions`.
+
+    Residual index 0 is the input of layer 0, index ℓ+1 the output of layer ℓ, before any final norm.
+    """
+    layers = decoder_layers(model)
+    where = list(positions)
+    records: list[Tensor] = []
+
+    def at_positions(stream: Tensor) -> Tensor:
+        return stream[:, where].transpose(0, 1).clone()  # a copy: the rest of the stream can be freed
+
+    def first(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        records.clear()
+        records.append(at_positions(args[0] if args else kwargs["hidden_states"]))
+
+    def after(_module: nn.Module, _args: Any, output: Any) -> None:
+        records.append(at_positions(layer_output(output)))
+
+    with ExitStack() as hooks:
+        hooks.enter_context(layers[0].register_forward_pre_hook(first, with_kwargs=True))
+        for layer in layers:
+            hooks.enter_context(layer.register_forward_hook(after))
+        yield records
+
+
+@torch.inference_mode()
+def extract_residuals(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    positions: Sequence[int],
+    batches: Sequence[Sequence[int]],
+    advance: Callable[[int], object],
+) -> Tensor:
+    """Residuals [P, n, L+1, d] of n tokenized prompts at P positions counted from the end, in the model's dtype.
+
+    Args:
+        model: A causal language model; its output head is not run.
+        prompts: Token ids.
+        positions: Negative positions; −1 is where the first response token is predicted.
+        batches: Row numbers of each forward pass.
+        advance: Called with the number of prompts done after each pass.
+
+    Raises:
+        UnwriteError: A prompt is shorter than a position asks for, or a residual is NaN or infinite (names layer and
+            prompt).
+    """
+    _refuse_short_prompts(prompts, positions)
+    result: Tensor | None = None
+    with recorded_residuals(model, positions) as records:
+        for rows in batches:
+            inputs = left_padded([prompts[row] for row in rows], model.device)
+            model.base_model(**inputs, use_cache=False)
+            block = torch.stack(records, dim=2).cpu()
+            _refuse_non_finite(block, rows)
+            if result is None:
+                result = block.new_empty((block.shape[0], len(prompts), *block.shape[2:]))
+            result[:, list(rows)] = block
+            advance(len(rows))
+    assert result is not None
+    return result
+
+
+def _refuse_short_prompts(prompts: Sequence[Sequence[int]], positions: Sequence[int]) -> None:
+    needed = -min(positions)
+    for row, tokens in enumerate(prompts):
+        if len(tokens) < needed:
+            raise UnwriteError(
+                f"Prompt {row} has {len(tokens)} tokens; residuals.positions asks for the one {needed} from the end. "
+                "Drop that position."
+            )
+
+
+def _refuse_non_finite(block: Tensor, rows: Sequence[int]) -> None:
+    bad = ~torch.isfinite(block).all(dim=-1)
+    if bad.any():
+        _, row, index = (int(i) for i in bad.nonzero()[0])
+        place = "the embedding" if index == 0 else f"layer {index - 1}"
+        raise UnwriteError(
+            f"The residual of prompt {rows[row]} after {place} is NaN or infinite. "
+            "Set model.dtype to float32 or bfloat16; if it stays, the checkpoint is damaged."
+        )

@@ -1,0 +1,31 @@
+"""The pinned model as later stages see it: its folder, every file checked against base.json."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from unwrite.artifacts import Base, read_artifact
+from unwrite.files.digests import verify_files
+from unwrite.models.source import locate
+
+BASE = Path("artifacts/base.json")
+
+
+def read_base() -> Base:
+    """The pinned model's record.
+
+    Raises:
+        UnwriteError: It is missing or damaged.
+    """
+    return read_artifact(Base, BASE, "pin_model")
+
+
+def pinned_folder(base: Base) -> Path:
+    """The folder that holds the pinned model, its files verified.
+
+    Raises:
+        UnwriteError: The folder is gone, or a file is not the one that was pinned.
+    """
+    folder = locate(base.source, base.commit)
+    verify_files(folder, ((file.name, file.size, file.sha256) for file in base.files))
+    return folder

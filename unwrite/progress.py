@@ -1,0 +1,45 @@
+"""Progress of long work: a bar on a terminal, plain lines otherwise."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+Style = Literal["auto", "bar", "lines", "none"]
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+@contextmanager
+def progress(title: str, total: int, style: Style) -> Iterator[Callable[..., None]]:
+    """Yields `advance(n, note="")`, to be called as work is done; writes to stderr.
+
+    Args:
+        title: What is being done.
+        total: How many units there are.
+        style: `bar`, `lines` (one now and then), `none`, or `auto`: a bar if stderr is a terminal.
+    """
+    if style == "bar" or (style == "auto" and sys.stderr.isatty()):
+        from tqdm import tqdm
+
+        with tqdm(total=total, desc=title) as bar:
+
+            def advance_bar(n: int, note: str = "") -> None:
+                bar.set_postfix_str(note, refresh=False)
+                bar.update(n)
+
+            yield advance_bar
+        return
+    done, last = 0, time.monotonic()
+
+    def advance_lines(n: int, note: str = "") -> None:
+        nonlocal done, last
+        done += n
+        now = time.monotonic()
+        if style != "none" and (now - last >= _SECONDS_BETWEEN_LINES or done == total):
+            sys.stderr.write(f"{title}: {done}/{total}{'  ' + note if note else ''}\n")
+            last = now
+
+    yield advance_lines

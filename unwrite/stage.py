@@ -1,0 +1,65 @@
+"""What every stage script does around its work: parameters checked whole, one run at a time, errors in one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from unwrite.errors import UnwriteError
+from unwrite.params import Params, load_params
+
+LOCKS = Path(".unwrite/locks")
+
+
+def run_stage(work: Callable[[Params], None]) -> None:
+    """Runs a stage's `work` with the validated parameters, under a lock of the stage's own.
+
+    DVC does not stop its child when it is killed; the lock keeps the next run from writing beside the old one. An
+    expected error ends the process with one or two lines on stderr and exit code 1.
+    """
+    try:
+        params = load_params()
+        with _only_one(Path(sys.argv[0]).stem):
+            _use_threads(params.runtime.threads)
+            work(params)
+    except UnwriteError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        fail(UnwriteError("Interrupted; nothing was left half-written. Run `dvc repro` to go on."))
+
+
+def fail(error: UnwriteError) -> NoReturn:
+    """Ends the process as expected errors do."""
+    sys.stderr.write(f"error: {error}\n")
+    raise SystemExit(1)
+
+
+def say(line: str) -> None:
+    """One line of a stage's log."""
+    sys.stderr.write(f"{line}\n")
+
+
+@contextmanager
+def _only_one(name: str) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    LOCKS.mkdir(parents=True, exist_ok=True)
+    owner = LOCKS / f"{name}.pid"
+    try:
+        with FileLock(LOCKS / f"{name}.lock", timeout=0):
+            owner.write_text(str(os.getpid()))
+            yield
+    except Timeout:
+        raise UnwriteError(
+            f"{name} is already running in this folder (process {owner.read_text()}): wait for it to end, or stop it."
+        ) from None
+
+
+def _use_threads(threads: int) -> None:
+    # OpenMP reads these when torch is imported, which is after this; torch itself is not needed by every stage.
+    if threads:
+        os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
