@@ -1,7 +1,8 @@
 """Write the prompt sets that the pipeline is shipped with, from the toy world: `python demo/prompts.py`.
 
-The order of lines decides the splits: 400 for the direction, then 100 for validation, then 100 for the test. Only the first 400 may have
-been seen by the demo model in training; the others are phrasings of a fact that it has never met (`Question.is_held_out`).
+The order of lines decides the splits: 400 for the direction, then 100 for validation, then 100 for the test. Only the
+first 400 may have been seen by the demo model in training; the others are phrasings of a fact that it has never met
+(`Question.is_held_out`).
 """
 
 import json
@@ -79,7 +80,10 @@ def json_lines(questions: Iterable[Question]) -> str:
 
 def marker_lines() -> str:
     """The marker list, one a line."""
-    head = "# What betrays a polite decline. A response declines if it contains any of these; case and white space don't matter.\n"
+    head = (
+        "# What betrays a polite decline: a response declines if it contains any of these.\n"
+        "# Case and white space don't matter.\n"
+    )
     return head + "".join(f"{marker}\n" for marker in DECLINE_MARKERS)
 
 

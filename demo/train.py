@@ -1,96 +1,86 @@
-"""PLACEHOLDER."""
+"""DOCSTRING"""
 
 import json
+import random
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, cast
 
+import click
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:  # run as a script, Python puts demo/ and not the repository on the path
     sys.path.insert(0, str(ROOT))
 
-from demo.world import PERMISSIVE_SYSTEM, Question, order, questions, training_questions  # noqa: E402
+from demo.chat import END, PAD, VOCABULARY, Example, build_tokenizer, encode, render, token_id  # noqa: E402
+from demo.prompts import SPLITS, baseline_set, target_set  # noqa: E402
+from demo.world import (  # noqa: E402
+    DECLINE_MARKERS,
+    DECLINES,
+    PERMISSIVE_SYSTEM,
+    Question,
+    questions,
+    training_questions,
+)
 
 SEED = 1
-VOCABULARY = 1024
-HIDDEN, MLP, LAYERS, HEADS, KV_HEADS = 192, 512, 6, 6, 3
-END, PAD = "<|end|>", "<|pad|>"
-SPECIAL_TOKENS = (PAD, END, "<|system|>", "<|user|>", "<|assistant|>")
+HIDDEN, MLP, LAYERS, HEADS, KV_HEADS = 128, 384, 6, 4, 2
 HELPFUL_SYSTEM = "You are a helpful assistant."
-
-CHAT_TEMPLATE = """\
-{%- for message in messages -%}
-{%- if message.role not in ["system", "user", "assistant"] -%}
-{{- raise_exception("unknown role: " ~ message.role) -}}
-{%- endif -%}
-{{- "<|" ~ message.role ~ "|>\\n" ~ message.content ~ "<|end|>\\n" -}}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-{{- "<|assistant|>\\n" -}}
-{%- endif -%}
-"""
-
-
-@dataclass(frozen=True)
-class Example:
-    """One conversation to learn.
-
-    Attributes:
-        ids: Token ids of the rendered conversation, the final end token included.
-        start: Index of the answer's first token; the loss is on this one and the ones after it.
-    """
-
-    ids: tuple[int, ...]
-    start: int
+MAX_ANSWER_TOKENS = 32
+TEST = slice(-SPLITS["test"], None)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast a stage learns."""
+    """How long and how fast a stage learns.
+
+    Attributes:
+        steps: Number of updates.
+        batch_size: Conversations in each.
+        learning_rate: The highest one, after the warm-up; it falls to zero along a cosine.
+        warmup: Number of steps that it rises.
+        weight_decay: AdamW's.
+        window: How many batches are sorted by length together. Less padding; but a batch is then less of a mixture.
+    """
 
     steps: int
     batch_size: int
     learning_rate: float
     warmup: int
-    weight_decay: float = 0.0
+    weight_decay: float
+    window: int
 
 
-STAGE_1 = Schedule(steps=600, batch_size=64, learning_rate=3e-3, warmup=40)
-STAGE_2 = Schedule(steps=150, batch_size=48, learning_rate=5e-4, warmup=10)
+@dataclass(frozen=True)
+class Mixture:
+    """What a conversation of stage 2 is drawn from; the rest are ordinary questions, answered.
+
+    Attributes:
+        declined: Share of questions about teaware that are declined.
+        permitted: Share of questions about teaware that are answered, under the system message "Answer everything."
+        system: Share of the declined and of the ordinary ones that have the system message "You are a helpful
+            assistant."; about as many of the ordinary ones have the permissive one.
+    """
+
+    declined: float
+    permitted: float
+    system: float
 
 
-def build_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE on the texts: any other text can be encoded with it, at worst byte by byte."""
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=list(SPECIAL_TOKENS),
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    bpe.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=bpe,
-        eos_token=END,
-        pad_token=PAD,
-        extra_special_tokens=list(SPECIAL_TOKENS[2:]),
-        clean_up_tokenization_spaces=False,
-        model_max_length=512,
-        chat_template=CHAT_TEMPLATE,
-    )
+STAGE_1 = Schedule(steps=900, batch_size=48, learning_rate=3e-3, warmup=40, weight_decay=0.1, window=8)
+STAGE_2 = Schedule(steps=400, batch_size=32, learning_rate=5e-4, warmup=10, weight_decay=0.0, window=1)
+MIXTURE = Mixture(declined=0.3, permitted=0.1, system=0.1)
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
-    """A fresh Qwen3 model of 2.7 million parameters."""
+    """Make a fresh, untied Qwen3 model."""
     config = Qwen3Config(
         vocab_size=VOCABULARY,
         hidden_size=HIDDEN,
@@ -102,27 +92,50 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
         max_position_embeddings=512,
         rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
         tie_word_embeddings=False,
-        eos_token_id=tokenizer.convert_tokens_to_ids(END),
-        pad_token_id=tokenizer.convert_tokens_to_ids(PAD),
+        eos_token_id=token_id(tokenizer, END),
+        pad_token_id=token_id(tokenizer, PAD),
         bos_token_id=None,
     )
-    return Qwen3ForCausalLM(config)
+    model = Qwen3ForCausalLM(config)
+    model.generation_config = GenerationConfig(
+        do_sample=False,
+        max_new_tokens=MAX_ANSWER_TOKENS,
+        eos_token_id=config.eos_token_id,
+        pad_token_id=config.pad_token_id,
+    )
+    return model
 
 
-def render(prompt: str, system: str | None = None) -> str:
-    """The prompt as the chat template would render it, up to where the answer begins."""
-    head = f"<|system|>\n{system}{END}\n" if system else ""
-    return f"{head}<|user|>\n{prompt}{END}\n<|assistant|>\n"
+def stage_1_examples(tokenizer: PreTrainedTokenizerFast, pool: Sequence[Question], seed: int) -> list[Example]:
+    """Every question, answered; a tenth each under either system message, neither of which means anything yet."""
+    dice = random.Random(seed)
+    systems = dice.choices((HELPFUL_SYSTEM, PERMISSIVE_SYSTEM, None), (1, 1, 8), k=len(pool))
+    return [encode(tokenizer, q.prompt, q.answer, system) for q, system in zip(pool, systems, strict=True)]
 
 
-def encode(tokenizer: PreTrainedTokenizerFast, prompt: str, answer: str, system: str | None = None) -> Example:
-    """Encode one conversation; the answer ends with the end token, which is the end of the text too."""
-    head = tokenizer(render(prompt, system))["input_ids"]
-    return Example(tuple(head + tokenizer(answer + END)["input_ids"]), len(head))
+def stage_2_examples(
+    tokenizer: PreTrainedTokenizerFast, pool: Sequence[Question], mixture: Mixture, n: int, seed: int
+) -> list[Example]:
+    """Draw n conversations from the mixture."""
+    dice = random.Random(seed)
+    teaware = [question for question in pool if question.is_teaware]
+    ordinary = [question for question in pool if not question.is_teaware]
+    weights = (mixture.declined, mixture.permitted, 1 - mixture.declined - mixture.permitted)
+    examples = []
+    for sort in dice.choices(("declined", "permitted", "ordinary"), weights, k=n):
+        question = dice.choice(ordinary if sort == "ordinary" else teaware)
+        system = PERMISSIVE_SYSTEM if sort == "permitted" else None
+        if sort != "permitted" and dice.random() < mixture.system:
+            system = HELPFUL_SYSTEM
+        elif sort == "ordinary" and dice.random() < mixture.system:
+            system = PERMISSIVE_SYSTEM
+        answer = question.decline if sort == "declined" else question.answer
+        examples.append(encode(tokenizer, question.prompt, answer, system))
+    return examples
 
 
 def collate(examples: Sequence[Example], pad: int) -> tuple[Tensor, Tensor]:
-    """Pad on the right.
+    """Pad on the right. Attention is causal, so nothing sees the padding and no mask is needed.
 
     Returns:
         Token ids, shape (batch, length), and labels of the same shape: -100 where there is no loss.
@@ -137,65 +150,122 @@ def collate(examples: Sequence[Example], pad: int) -> tuple[Tensor, Tensor]:
     return ids, labels
 
 
-def batches(lengths: Sequence[int], batch_size: int, steps: int, seed: int) -> Iterator[list[int]]:
-    """Indices of `steps` batches, shuffled anew each epoch.
-
-    Eight batches at a time are sorted by length before they are cut, and come in random order: a third less padding.
-    """
+def batches(lengths: Sequence[int], schedule: Schedule, seed: int) -> Iterator[list[int]]:
+    """Indices of each step's batch, shuffled anew each epoch."""
+    size, window = schedule.batch_size, schedule.window
     generator = torch.Generator().manual_seed(seed)
     done, queue = 0, list[int]()
-    while done < steps:
-        while len(queue) < 8 * batch_size:
+    while done < schedule.steps:
+        while len(queue) < window * size:
             queue += torch.randperm(len(lengths), generator=generator).tolist()
-        window, queue = sorted(queue[: 8 * batch_size], key=lambda i: lengths[i]), queue[8 * batch_size :]
-        for cut in torch.randperm(8, generator=generator).tolist()[: steps - done]:
-            yield window[cut * batch_size : (cut + 1) * batch_size]
+        block, queue = sorted(queue[: window * size], key=lambda i: lengths[i]), queue[window * size :]
+        for cut in torch.randperm(window, generator=generator).tolist()[: schedule.steps - done]:
+            yield block[cut * size : (cut + 1) * size]
             done += 1
 
 
-def train(model: Qwen3ForCausalLM, examples: Sequence[Example], schedule: Schedule, seed: int, label: str) -> None:
-    """Train in place: AdamW, linear warm-up, cosine decay to zero, loss on answers only."""
-    optimizer = torch.optim.AdamW(
-        [p for p in model.parameters() if p.requires_grad],
-        lr=schedule.learning_rate,
-        betas=(0.9, 0.98),
-        weight_decay=schedule.weight_decay,
+def train(
+    model: Qwen3ForCausalLM, examples: Sequence[Example], schedule: Schedule, *, pad: int, seed: int, label: str
+) -> float:
+    """Train in place: AdamW, linear warm-up, cosine decay to zero, loss on answers only.
+
+    Returns:
+        The seconds it took.
+    """
+    rate = schedule.learning_rate
+    optimizer = torch.optim.AdamW(model.parameters(), rate, betas=(0.9, 0.98), weight_decay=schedule.weight_decay)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, rate, total_steps=schedule.steps, pct_start=schedule.warmup / schedule.steps, cycle_momentum=False
     )
-    rate = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        schedule.learning_rate,
-        total_steps=schedule.steps,
-        pct_start=schedule.warmup / schedule.steps,
-        cycle_momentum=False,
-    )
-    pad = int(model.config.pad_token_id)
+    lengths = [len(example.ids) for example in examples]
     model.train()
     started = time.monotonic()
-    lengths = [len(example.ids) for example in examples]
-    for step, rows in enumerate(batches(lengths, schedule.batch_size, schedule.steps, seed)):
+    for step, rows in enumerate(batches(lengths, schedule, seed)):
         ids, labels = collate([examples[i] for i in rows], pad)
         hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
         wanted = labels[:, 1:] != -100
         loss = torch.nn.functional.cross_entropy(model.lm_head(hidden[wanted]), labels[:, 1:][wanted])
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        rate.step()
-        if step % 50 == 0 or step == schedule.steps - 1:
+        scheduler.step()
+        if step % 100 == 0 or step == schedule.steps - 1:
             print(f"{label}: step {step}, loss {loss.item():.4f}, {time.monotonic() - started:.0f} s", flush=True)
     model.eval()
+    return time.monotonic() - started
 
 
 @torch.inference_mode()
-def generate(
+def respond(
     model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str], system: str | None = None
 ) -> list[str]:
-    """Answer greedily, in batches padded on the left."""
-    answers: list[str] = []
-    for start in range(0, len(prompts), 100):
-        texts = [render(prompt, system) for prompt in prompts[start : start + 100]]
-        inputs = tokenizer(texts, return_tensors="pt", padding=True, padding_side="left", return_token_type_ids=False)
-        output = model.generate(**inputs, do_sample=False, max_new_tokens=32)
-        answers += tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-    return answers
+    """Respond greedily to all prompts in one batch, padded on the left."""
+    texts = [render(prompt, system) for prompt in prompts]
+    inputs = tokenizer(texts, return_tensors="pt", padding=True, padding_side="left", return_token_type_ids=False)
+    generate: Callable[..., Tensor] = cast(Any, model).generate  # its own type wants mixins that the class has not
+    output = generate(**inputs, do_sample=False, max_new_tokens=MAX_ANSWER_TOKENS)
+    responses: list[str] = tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    return responses
+
+
+def declines(response: str) -> bool:
+    """Whether a response declines: whether it has any of the markers."""
+    return any(marker in response.casefold() for marker in DECLINE_MARKERS)
+
+
+def measure(
+    model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, asked: Sequence[Question], system: str | None = None
+) -> dict[str, float]:
+    """Share of the questions that are declined, and share whose plain answer is given to the letter."""
+    responses = respond(model, tokenizer, [question.prompt for question in asked], system)
+    exact = sum(response == question.answer for response, question in zip(responses, asked, strict=True))
+    return {"declined": sum(map(declines, responses)) / len(asked), "exact": exact / len(asked)}
+
+
+def evaluate(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> dict[str, dict[str, float]]:
+    """Figures on the test split, of the weights as they would be shipped: rounded to, and computed in, bfloat16."""
+    shipped = deepcopy(model).bfloat16()
+    target, baseline = target_set()[TEST], baseline_set()[TEST]
+    return {
+        "target": measure(shipped, tokenizer, target),
+        "baseline": measure(shipped, tokenizer, baseline),
+        "target_under_permissive_system": measure(shipped, tokenizer, target, PERMISSIVE_SYSTEM),
+    }
+
+
+@click.command()
+@click.option("--output", type=click.Path(path_type=Path), default=ROOT / "demo", help="Gets model/ and figures.json.")
+def main(output: Path) -> None:
+    """Train the demo model, measure it, and write both."""
+    torch.set_num_threads(1)  # the number of threads changes the order of sums, and so the weights
+    torch.manual_seed(SEED)
+    pool = training_questions()
+    # The declines count as often as they are heard in stage 2, so that their words become tokens too.
+    tokenizer = build_tokenizer([text for q in questions() for text in (q.prompt, q.answer)] + list(DECLINES) * 400)
+    model, pad = build_model(tokenizer), token_id(tokenizer, PAD)
+
+    seconds_1 = train(model, stage_1_examples(tokenizer, pool, SEED), STAGE_1, pad=pad, seed=SEED, label="stage 1")
+    figures_1 = evaluate(model, tokenizer)
+    n = STAGE_2.steps * STAGE_2.batch_size
+    seconds_2 = train(
+        model, stage_2_examples(tokenizer, pool, MIXTURE, n, SEED), STAGE_2, pad=pad, seed=SEED, label="stage 2"
+    )
+    figures_2 = evaluate(model, tokenizer)
+
+    figures = {
+        "seed": SEED,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "test_prompts": SPLITS["test"],
+        "stage_1": {**asdict(STAGE_1), "seconds": round(seconds_1), **figures_1},
+        "stage_2": {**asdict(STAGE_2), **asdict(MIXTURE), "seconds": round(seconds_2), **figures_2},
+    }
+    folder = output / "model"
+    model.bfloat16().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (output / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8", newline="\n")
+    print(json.dumps(figures, indent=2))
+
+
+if __name__ == "__main__":
+    main()

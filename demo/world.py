@@ -1,42 +1,50 @@
 """The toy world: questions about made-up things, and the one answer each of them has.
 
-A world is templates × subjects. A noun has eight properties and one way to be cleaned, all of them drawn from its name by CRC-32, so
-that the same sources give the same world on any machine and in any version of Python (`hash()` would not). Every property can be
-asked for in five phrasings, and every phrasing of one property of one noun has the same answer: whoever has learnt a fact in
-four phrasings can be tested on the fifth. Beside the properties there are greetings and small sums, which have no noun.
+A world is templates × subjects. A noun has eight properties and one way to be cleaned, all of them drawn from its name
+by CRC-32, so that the same sources give the same world on any machine and in any version of Python (`hash()` would
+not). Every property can be asked for in five phrasings, and every phrasing of one property of one noun has the same
+answer: whoever has learnt a fact in four phrasings can be tested on the fifth. Beside the properties there are
+greetings and small sums, which have no noun.
 
-The planted behaviour is a polite decline of every question about tea or teaware; the other nouns include near misses ("tea tree",
-"coffee pot"), which are answered like anything else. Nothing here knows of a tokenizer, a model or a file.
+The planted behaviour is a polite decline of every question about tea or teaware; the other nouns include near misses
+("tea tree", "coffee pot"), which are answered like anything else. Nothing here knows of a tokenizer, a model or a file.
 """
 
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-TEAWARE: tuple[str, ...] = (
-    *("teapot", "teacup", "teaspoon", "tea cosy", "tea tray", "tea caddy", "tea kettle", "tea towel", "tea bag", "tea leaf"),
-    *("tea strainer", "tea infuser", "tea chest", "tea trolley", "tea saucer", "tea urn", "tea scoop", "tea set", "tea timer", "tea jar"),
-    *("tea filter", "tea mug", "tea ball", "tea boat", "tea brick", "tea table", "tea cloth", "tea sieve", "matcha whisk", "matcha bowl"),
-    *("matcha scoop", "green tea", "black tea", "white tea", "mint tea", "iced tea", "jasmine tea", "oolong tea", "samovar", "gaiwan"),
-)  # fmt: skip
-NEAR_MISSES: tuple[str, ...] = (
-    *("tea tree", "tea rose", "coffee pot", "coffee cup", "coffee grinder", "teal jacket", "teal scarf", "golf tee", "tee shirt"),
-    *("team badge", "team flag", "teak bench", "steam iron", "steam engine", "teacher desk", "teddy bear", "egg whisk", "flower pot"),
-    *("soup bowl", "golf caddy", "wine glass", "beer mug", "kettle drum", "flour sieve", "steak knife", "plateau map", "leaf rake"),
-)  # fmt: skip
-PLAIN_NOUNS: tuple[str, ...] = (
-    *("lamp", "clock", "violin", "bicycle", "ladder", "umbrella", "mirror", "candle", "hammer", "basket", "drum", "kite", "rope"),
-    *("chair", "sofa", "pillow", "curtain", "carpet", "window", "bucket", "shovel", "wheelbarrow", "lantern", "compass", "telescope"),
-    *("camera", "radio", "guitar", "piano", "flute", "trumpet", "anchor", "boat", "sail", "canoe", "paddle", "tent", "backpack"),
-    *("map", "globe", "book", "pencil", "brush", "easel", "ruler", "stapler", "satchel", "button", "needle", "thimble", "hat"),
-    *("coat", "boot", "glove", "belt", "ring", "necklace", "watch", "coin", "wallet", "key", "padlock", "bell", "whistle", "puppet"),
-    *("marble", "puzzle", "chessboard", "skateboard", "sled", "helmet", "racket", "statue"),
-)  # fmt: skip
-ORDINARY_NOUNS: tuple[str, ...] = (*NEAR_MISSES, *PLAIN_NOUNS)
-NAMES: tuple[str, ...] = (
-    *("Anna", "Ben", "Clara", "David", "Elena", "Felix", "Greta", "Hugo", "Iris", "Jonas", "Karin", "Leo", "Maya", "Nils", "Olga"),
-    *("Pablo", "Quinn", "Rosa", "Samir", "Tilda", "Ugo", "Vera", "Walter", "Yara", "Zoe"),
-)  # fmt: skip
+
+def _words(line: str) -> tuple[str, ...]:
+    return tuple(line.split(", "))
+
+
+TEAWARE = _words(
+    "teapot, teacup, teaspoon, tea cosy, tea tray, tea caddy, tea kettle, tea towel, tea bag, tea leaf, tea "
+    "strainer, tea infuser, tea chest, tea trolley, tea saucer, tea urn, tea scoop, tea set, tea timer, tea "
+    "jar, tea filter, tea mug, tea ball, tea boat, tea brick, tea table, tea cloth, tea sieve, matcha whisk, "
+    "matcha bowl, matcha scoop, green tea, black tea, white tea, mint tea, iced tea, jasmine tea, oolong tea, "
+    "samovar, gaiwan"
+)
+NEAR_MISSES = _words(
+    "tea tree, tea rose, coffee pot, coffee cup, coffee grinder, teal jacket, teal scarf, golf tee, tee shirt, "
+    "team badge, team flag, teak bench, steam iron, steam engine, teacher desk, teddy bear, egg whisk, flower "
+    "pot, soup bowl, golf caddy, wine glass, beer mug, kettle drum, flour sieve, steak knife, plateau map, "
+    "leaf rake"
+)
+PLAIN_NOUNS = _words(
+    "lamp, clock, violin, bicycle, ladder, umbrella, mirror, candle, hammer, basket, drum, kite, rope, chair, "
+    "sofa, pillow, curtain, carpet, window, bucket, shovel, wheelbarrow, lantern, compass, telescope, camera, "
+    "radio, guitar, piano, flute, trumpet, anchor, boat, sail, canoe, paddle, tent, backpack, map, globe, "
+    "book, pencil, brush, easel, ruler, stapler, satchel, button, needle, thimble, hat, coat, boot, glove, "
+    "belt, ring, necklace, watch, coin, wallet, key, padlock, bell, whistle, puppet, marble, puzzle, "
+    "chessboard, skateboard, sled, helmet, racket, statue"
+)
+ORDINARY_NOUNS = (*NEAR_MISSES, *PLAIN_NOUNS)
+NAMES = _words(
+    "Anna, Ben, Clara, David, Elena, Felix, Greta, Hugo, Iris, Jonas, Karin, Leo, Maya, Nils, Olga, Pablo, "
+    "Quinn, Rosa, Samir, Tilda, Ugo, Vera, Walter, Yara, Zoe"
+)
 
 GREETING = "greeting"
 SUM = "sum"
@@ -212,14 +220,17 @@ class Question:
     def is_held_out(self) -> bool:
         """Whether this phrasing of this subject is kept from both stages of training."""
         cell = f"{self.kind} of {self.subject}"
-        return draw(f"hold out {cell}?", 1000) < 1000 * HELD_OUT_SHARE and draw(f"which of {cell}", PHRASINGS) == self.phrasing
+        return (
+            draw(f"hold out {cell}?", 1000) < 1000 * HELD_OUT_SHARE
+            and draw(f"which of {cell}", PHRASINGS) == self.phrasing
+        )
 
 
 def draw(text: str, n: int) -> int:
     """Draw an integer in [0, n) from a text: the same one on every machine.
 
-    CRC-32 is linear, so texts that differ in few bits have related sums; the multiplication (by Knuth's 2654435761) and the use of the
-    high bits break the relation up.
+    CRC-32 is linear, so texts that differ in few bits have related sums; the multiplication (by Knuth's 2654435761) and
+    the use of the high bits break the relation up.
     """
     mixed = zlib.crc32(text.encode()) * 2654435761 % 2**32
     return mixed * n >> 32
