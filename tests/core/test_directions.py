@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from unwrite.core import directions as module
 from unwrite.core.directions import (
     CenterMethod,
     Scope,
@@ -117,6 +118,15 @@ def test_geometric_median_on_a_data_point() -> None:
     assert median.tolist() == pytest.approx([1 - 0.1 / math.sqrt(3), 0.0], abs=1e-9)
 
 
+def test_step_from_a_data_point_is_the_one_of_vardi_and_zhang(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MEDIAN_STEPS", 1)
+    points = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 0.1], [1.0, -0.1], [-3.0, 0.0]], dtype=DOUBLE)
+    pull = 1 + 2 / math.sqrt(1.01) - 1
+    weiszfeld = pull / (1 + 2 / math.sqrt(1.01) + 1 / 3)
+    expected = (1 - 1 / pull) * weiszfeld + (1 / pull) * 0  # (1 − η/r) T(y) + (η/r) y, at y = 0 with η = 1
+    assert center(points, "geometric_median").tolist() == pytest.approx([expected, 0.0], abs=1e-12)
+
+
 def test_geometric_median_of_a_line_is_the_median() -> None:
     points = torch.tensor([[1.0], [2.0], [7.0], [100.0], [3.0]], dtype=DOUBLE)
     assert center(points, "geometric_median").tolist() == [3.0]
@@ -218,7 +228,8 @@ def test_interpolation_at_whole_numbers_and_beside_zero() -> None:
         assert torch.allclose(interpolate(directions, i), directions[i], atol=1e-15)
     assert not interpolate(directions, 0).any()
     assert torch.allclose(interpolate(directions, 0.25), directions[1], atol=1e-15)
-    assert not interpolate(torch.stack([directions[1], -directions[1]]), 0.5).any()
+    opposite = unit(1e-8 * directions[2] - directions[1])
+    assert not interpolate(torch.stack([directions[1], opposite]), 0.5).any()
 
 
 @pytest.mark.parametrize("index", [-0.01, 3.01, math.nan, math.inf])

@@ -242,10 +242,12 @@ def test_different_edits_for_different_rows_of_one_batch() -> None:
 
 
 def test_output_keeps_its_dtype_but_is_computed_wider() -> None:
-    made = factors(in_blocks(torch.eye(64), 64), torch.full((64,), 0.125), 1, "none")
-    y = torch.full((64,), 3.0, dtype=torch.bfloat16)
-    assert edit_output(y, made).dtype == torch.bfloat16
-    assert not edit_output(y, made).any()
+    direction = torch.nn.functional.normalize(torch.randn(64, generator=torch.Generator().manual_seed(5)), dim=0)
+    made = factors(in_blocks(torch.eye(64), 64), direction, 1, "none")
+    y = torch.randn(9, 64, generator=torch.Generator().manual_seed(6)).to(torch.bfloat16)
+    came = edit_output(y, made)
+    assert came.dtype == torch.bfloat16
+    assert torch.equal(came, edit_output(y.double(), made).to(torch.bfloat16))
 
 
 @CHECK

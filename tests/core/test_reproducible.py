@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from decimal import Decimal, localcontext
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from unwrite.core.reproducible import GROUP_ROWS, aligned_groups, stable_sum
+from unwrite.core.reproducible import GROUP_ROWS, aligned_groups, stable_sqrt, stable_sum
 from unwrite.errors import UnwriteError
 
 CHECK = settings(deadline=None, derandomize=True, max_examples=60, database=None)
@@ -28,6 +29,24 @@ def test_sum_takes_any_axis(dim: int) -> None:
     kept = x.clone()
     assert torch.equal(stable_sum(x, dim), x.sum(dim))  # whole numbers: no rounding
     assert torch.equal(x, kept)
+
+
+def test_square_root_is_correctly_rounded() -> None:
+    # The norms rest on it: torch.sqrt differs in the last bit where MKL does it.
+    x = torch.rand(2_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 1e3
+    with localcontext(prec=60):
+        expected = [float(Decimal(number).sqrt()) for number in x.tolist()]
+    assert stable_sqrt(x).tolist() == expected
+    assert torch.equal(stable_sqrt(x.reshape(2, -1, 5)), stable_sqrt(x).reshape(2, -1, 5))
+
+
+def test_products_and_quotients_of_torch_are_the_ones_of_ieee_754() -> None:
+    # What the edit's reproducibility takes for granted of torch; Python's own arithmetic is the reference.
+    x, y = torch.rand(2, 20_003, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 1e3
+    pairs = list(zip(x.tolist(), y.tolist(), strict=True))
+    assert (x * y).tolist() == [a * b for a, b in pairs]
+    assert (x / y).tolist() == [a / b for a, b in pairs]
+    assert (x - x * y).tolist() == [a - a * b for a, b in pairs]
 
 
 def test_sum_of_nothing_is_zero() -> None:

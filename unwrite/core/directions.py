@@ -1,7 +1,8 @@
 """The direction of a behaviour: from residuals to the unit vector that each layer's writers are edited with.
 
 Residual index 0 is the input of layer 0, index ℓ + 1 the output of layer ℓ. A zero vector is "no direction": an edit
-with it changes nothing.
+with it changes nothing. What is computed again for every edit (interpolating, orthogonalizing) adds up in a fixed order
+(`reproducible`), as the edit itself does.
 """
 
 import math
@@ -11,6 +12,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from unwrite.core.reproducible import stable_sqrt, stable_sum
 from unwrite.errors import UnwriteError
 
 CenterMethod = Literal["mean", "geometric_median"]
@@ -111,7 +113,7 @@ def orthogonalize(direction: Tensor, reference: Tensor) -> Tensor:
     g = _normalize(reference.to(torch.float64))
     rest = v
     for _ in range(2):  # the second time takes out what rounding left of the first
-        rest = rest - (rest * g).sum(-1, keepdim=True) * g
+        rest = rest - stable_sum(rest * g, -1).unsqueeze(-1) * g
     return _normalize(rest, NEGLIGIBLE * _norms(v))
 
 
@@ -225,8 +227,7 @@ def layer_direction(
 
 
 def _norms(x: Tensor) -> Tensor:
-    norms: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    return norms
+    return stable_sqrt(stable_sum(x * x, -1)).unsqueeze(-1)
 
 
 def _normalize(x: Tensor, negligible: Tensor | float = 0.0) -> Tensor:
@@ -244,7 +245,7 @@ def _geometric_median(points: Tensor) -> Tensor:
     """
     median = points.mean(0)
     for _ in range(_MEDIAN_STEPS):
-        distance = _norms(points - median)[:, 0]
+        distance = torch.linalg.vector_norm(points - median, dim=-1)
         spread = float(distance.mean())
         nearest = points[distance.argmin()]
         if float(distance.min()) <= 1e-2 * spread:
@@ -255,7 +256,7 @@ def _geometric_median(points: Tensor) -> Tensor:
         strength = float(pull.norm())
         if strength == 0:
             return median
-        step = max(0.0, 1 - here / strength) * pull / weight
+        step = (1 - here / strength) * pull / weight  # on a data point, a shorter one than Weiszfeld's
         median = median + step
         if float(step.norm()) <= _MEDIAN_TOLERANCE * spread:
             break
@@ -265,7 +266,7 @@ def _geometric_median(points: Tensor) -> Tensor:
 def _pull(points: Tensor, at: Tensor) -> tuple[Tensor, float, int]:
     """Σ unit vectors to the points that aren't `at`, Σ of their inverse distances, and how many are there."""
     offset = points - at
-    distance = _norms(offset)
+    distance = torch.linalg.vector_norm(offset, dim=-1, keepdim=True)
     away = distance > 0
     inverse = torch.where(away, 1 / torch.where(away, distance, 1.0), 0.0)
     return (offset * inverse).sum(0), float(inverse.sum()), int((~away).sum())

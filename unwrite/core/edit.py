@@ -27,7 +27,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from unwrite.core.reproducible import aligned_groups, stable_sum
+from unwrite.core.reproducible import aligned_groups, stable_sqrt, stable_sum
 from unwrite.errors import UnwriteError
 
 NormPreservation = Literal["none", "pre", "rows", "columns"]
@@ -92,13 +92,14 @@ def factors(
     r, c = torch.ones_like(v), torch.ones_like(s)
     if norm_preservation == "rows":
         for rows, group in groups():
-            r[rows] = _restore(D[rows], _norm(group - a[rows, None] * s, -1))
+            r[rows] = _restore(D[rows], _row_norms(group - a[rows, None] * s))
     elif norm_preservation == "columns":
         before, after = torch.zeros_like(s), torch.zeros_like(s)
         for rows, group in groups():
+            edited = group - a[rows, None] * s
             before += stable_sum(group * group, 0)
-            after += stable_sum((group - a[rows, None] * s) ** 2, 0)
-        c = _restore(before.sqrt(), after.sqrt())
+            after += stable_sum(edited * edited, 0)
+        c = _restore(stable_sqrt(before), stable_sqrt(after))
     return Factors(r, a, b, c, s)
 
 
@@ -113,10 +114,7 @@ def edit_rows(block: Tensor, rows: slice, factors: Factors) -> Tensor:
     Returns:
         r[rows] · (block − a[rows] s) · c, [rows, k], float64; bit for bit the block itself for an edit of nothing.
     """
-    edited = block.to(torch.float64)
-    if bool(factors.a.any()):  # −0.0 − 0.0·s would not always be −0.0
-        edited = edited - factors.a[rows, None] * factors.s
-    return factors.r[rows, None] * edited * factors.c
+    return factors.r[rows, None] * (block.to(torch.float64) - factors.a[rows, None] * factors.s) * factors.c
 
 
 def edit_weight(weight: Tensor, direction: Tensor, strength: float, norm_preservation: NormPreservation) -> Tensor:
@@ -224,7 +222,7 @@ def _unit(direction: Tensor, strength: float) -> Tensor:
     if direction.ndim != 1 or not bool(direction.isfinite().all()):
         raise UnwriteError(f"a direction must be one vector of finite numbers; shape {list(direction.shape)} came")
     v = direction.to(torch.float64)
-    norm = float(_norm(v, 0))
+    norm = math.sqrt(float(stable_sum(v * v, 0)))
     if norm == 0:
         return v
     if abs(norm - 1) > 1e-4:
@@ -237,7 +235,7 @@ def _read_out(groups: Iterable[tuple[slice, Tensor]], v: Tensor, *, by_rows: boo
     D, b, s = torch.ones_like(v), v.clone(), torch.zeros((), dtype=v.dtype, device=v.device)
     for rows, group in groups:
         if by_rows:
-            D[rows] = _norm(group, -1)
+            D[rows] = _row_norms(group)
             b[rows] = torch.where(D[rows] > 0, v[rows] / D[rows], 0.0)
         s = s + stable_sum(b[rows, None] * group, 0)
     if not (bool(D.isfinite().all()) and bool(s.isfinite().all())):
@@ -245,8 +243,8 @@ def _read_out(groups: Iterable[tuple[slice, Tensor]], v: Tensor, *, by_rows: boo
     return D, b, s
 
 
-def _norm(x: Tensor, dim: int) -> Tensor:
-    return stable_sum(x * x, dim).sqrt()
+def _row_norms(x: Tensor) -> Tensor:
+    return stable_sqrt(stable_sum(x * x, 1))
 
 
 def _restore(before: Tensor, after: Tensor) -> Tensor:

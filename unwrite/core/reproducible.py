@@ -1,10 +1,12 @@
-"""Sums in float64 that give the same bytes on any machine, however many threads it has and however the rows came.
+"""Sums and roots in float64 that give the same bytes on any machine, whatever its threads and however the rows came.
 
 A library's `sum` and `matmul` choose their order of additions by vector width, thread count and shape, so their last
 bits differ between machines. An edited checkpoint is compared byte for byte, so the sums behind it fix their order:
-only element-wise additions, in halves, over groups of rows that start at multiples of `GROUP_ROWS`.
+only element-wise additions, in halves, over groups of rows that start at multiples of `GROUP_ROWS`. IEEE 754 defines
+these, products and quotients to the bit; the root it defines too, but some builds of torch round it otherwise.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -40,6 +42,19 @@ def stable_sum(x: Tensor, dim: int) -> Tensor:
             folded[0] += x[-1]
         x = folded
     return x[0]
+
+
+def stable_sqrt(x: Tensor) -> Tensor:
+    """The square root, correctly rounded as IEEE 754 asks; `torch.sqrt` isn't where it calls MKL's vector functions.
+
+    Args:
+        x: any shape, float64, no negative numbers.
+
+    Returns:
+        The same shape, float64.
+    """
+    roots = [math.sqrt(number) for number in x.flatten().tolist()]
+    return torch.tensor(roots, dtype=x.dtype, device=x.device).reshape(x.shape)
 
 
 def aligned_groups(blocks: Iterable[tuple[slice, Tensor]], total_rows: int) -> Iterator[tuple[slice, Tensor]]:
