@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from unwrite.core import directions as module
 from unwrite.core.directions import (
     CenterMethod,
     Scope,
@@ -90,66 +89,6 @@ def test_mean_of_bfloat16_loses_nothing() -> None:
     residuals = torch.ones(1000, 1, dtype=torch.bfloat16)
     residuals[0] = 256
     assert float(center(residuals, "mean")) == 1.255  # in bfloat16 the ones would vanish beside 256
-
-
-@CHECK
-@given(st.integers(0, 2**31), st.integers(3, 30), st.integers(2, 20))
-def test_geometric_median_is_where_the_unit_vectors_cancel(seed: int, prompts: int, width: int) -> None:
-    points = normal(seed, prompts, width) * normal(seed + 1, prompts, 1).exp()
-    median = center(points, "geometric_median")
-    distance = (points - median).norm(dim=-1)
-    away = distance > 0
-    pull = ((points - median)[away] / distance[away, None]).sum(0)
-    # The condition of Vardi & Zhang: nothing pulls, or what does is no more than the weight of the points right there.
-    assert float(pull.norm()) <= int((~away).sum()) + 1e-7 * prompts
-    # The control: the mean isn't such a point.
-    mean = points.mean(0)
-    assert float((points - mean).norm(dim=-1).sum()) > float(distance.sum())
-
-
-def test_geometric_median_on_a_data_point() -> None:
-    # Three corners and a point inside: the inner point itself is the median, where Weiszfeld's formula divides by 0.
-    points = torch.tensor([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0], [1.0, 1.0]], dtype=DOUBLE)
-    assert center(points, "geometric_median").tolist() == [1.0, 1.0]
-    # Starting on a data point that isn't the median: the mean of these is the first of them. At the median (x, 0) two
-    # unit vectors to the left cancel one to the right and two at an angle of 60°: 1 − x = 0.1 / √3.
-    points = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 0.1], [1.0, -0.1], [-3.0, 0.0]], dtype=DOUBLE)
-    median = center(points, "geometric_median")
-    assert median.tolist() == pytest.approx([1 - 0.1 / math.sqrt(3), 0.0], abs=1e-9)
-
-
-def test_step_from_a_data_point_is_the_one_of_vardi_and_zhang(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MEDIAN_STEPS", 1)
-    points = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 0.1], [1.0, -0.1], [-3.0, 0.0]], dtype=DOUBLE)
-    pull = 1 + 2 / math.sqrt(1.01) - 1
-    weiszfeld = pull / (1 + 2 / math.sqrt(1.01) + 1 / 3)
-    expected = (1 - 1 / pull) * weiszfeld + (1 / pull) * 0  # (1 − η/r) T(y) + (η/r) y, at y = 0 with η = 1
-    assert center(points, "geometric_median").tolist() == pytest.approx([expected, 0.0], abs=1e-12)
-
-
-def test_geometric_median_of_a_line_is_the_median() -> None:
-    points = torch.tensor([[1.0], [2.0], [7.0], [100.0], [3.0]], dtype=DOUBLE)
-    assert center(points, "geometric_median").tolist() == [3.0]
-
-
-@CHECK
-@given(st.integers(0, 2**31), st.integers(1, 10), st.integers(2, 20))
-def test_geometric_median_of_symmetric_points_is_the_mean(seed: int, prompts: int, width: int) -> None:
-    half, middle = normal(seed, prompts, width), normal(seed + 1, width)
-    points = torch.cat([middle + half, middle - half])
-    assert torch.allclose(center(points, "geometric_median"), middle, atol=1e-9)
-
-
-def test_geometric_median_of_prompts_that_are_all_the_same() -> None:
-    points = torch.full((5, 2, 3), 0.1)
-    assert torch.equal(center(points, "geometric_median"), points[0].to(DOUBLE))
-    assert torch.equal(center(points[:1], "geometric_median"), points[0].to(DOUBLE))
-
-
-def test_geometric_median_withstands_outliers() -> None:
-    points = torch.cat([normal(0, 60, 10), torch.full((40, 10), 1e6, dtype=DOUBLE)])
-    assert float(center(points, "geometric_median").norm()) < 5
-    assert float(center(points, "mean").norm()) > 1e6
 
 
 def test_center_refusals() -> None:

@@ -13,13 +13,11 @@ from torch import Tensor
 from unwrite.core.edit import (
     Factors,
     NormPreservation,
-    column_scales,
     edit_bias,
     edit_output,
     edit_rows,
     edit_weight,
     factors,
-    row_scales,
 )
 from unwrite.errors import UnwriteError
 
@@ -195,8 +193,6 @@ def test_row_wholly_along_the_removed_part_becomes_zero() -> None:
     made = factors(in_blocks(weight, 2), v, strength, "rows")
     assert made.r[0] == 0
     assert made.r[1] > 0
-    p = weight / weight.norm(dim=1, keepdim=True) @ u
-    assert row_scales(v, strength, p, u @ u)[0] == 0
 
 
 def test_column_wholly_along_the_direction_becomes_zero() -> None:
@@ -248,31 +244,6 @@ def test_output_keeps_its_dtype_but_is_computed_wider() -> None:
     came = edit_output(y, made)
     assert came.dtype == torch.bfloat16
     assert torch.equal(came, edit_output(y.double(), made).to(torch.bfloat16))
-
-
-@CHECK
-@given(cases())
-def test_scales_from_linear_products_equal_the_factors(case: Case) -> None:
-    assume(left(case, "rows") > 1e-2)
-    assume(left(case, "columns") > 1e-2)
-    norms = case.weight.norm(dim=1, keepdim=True)
-    unit = case.weight / torch.where(norms > 0, norms, 1)
-    u = unit.T @ case.direction
-    r = factors(in_blocks(case.weight, 64), case.direction, case.strength, "rows").r
-    there = norms[:, 0] > 0
-    assert close(row_scales(case.direction, case.strength, unit @ u, u @ u)[there], r[there])
-    norms = case.weight.norm(dim=0)
-    cosine = case.direction @ (case.weight / torch.where(norms > 0, norms, 1))
-    c = factors(in_blocks(case.weight, 64), case.direction, case.strength, "columns").c
-    assert close(column_scales(case.strength, cosine), c)
-
-
-def test_scales_of_many_strengths_at_once() -> None:
-    v, p = torch.tensor([0.6, 0.8], dtype=torch.float64), torch.tensor([0.3, 0.4], dtype=torch.float64)
-    strengths = torch.tensor([0.5, 1.0], dtype=torch.float64)
-    together = row_scales(v, strengths[:, None], p, torch.tensor(0.5, dtype=torch.float64))
-    assert torch.equal(together[0], row_scales(v, 0.5, p, torch.tensor(0.5, dtype=torch.float64)))
-    assert torch.equal(column_scales(strengths[:, None], p)[1], column_scales(1.0, p))
 
 
 @CHECK

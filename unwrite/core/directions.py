@@ -12,6 +12,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from unwrite.core.median import geometric_median
 from unwrite.core.reproducible import stable_sqrt, stable_sum
 from unwrite.errors import UnwriteError
 
@@ -22,9 +23,6 @@ Span = tuple[int, int, int]
 
 NEGLIGIBLE = 1e-6
 """A remainder of up to this part of what it was taken from is rounding error and not a direction."""
-
-_MEDIAN_STEPS = 1000
-_MEDIAN_TOLERANCE = 1e-12
 
 
 def center(residuals: Tensor, method: CenterMethod) -> Tensor:
@@ -57,7 +55,7 @@ def center(residuals: Tensor, method: CenterMethod) -> Tensor:
                 f"NaN or infinite residuals came for {len(prompts)} of {len(here)} prompts, first prompt {prompts[0]}; "
                 "extract them again in a wider dtype (bfloat16 or float32 rather than float16)"
             )
-        centers[index] = here.mean(0) if method == "mean" else _geometric_median(here)
+        centers[index] = here.mean(0) if method == "mean" else geometric_median(here)
     return centers.reshape(residuals.shape[1:])
 
 
@@ -235,38 +233,3 @@ def _normalize(x: Tensor, negligible: Tensor | float = 0.0) -> Tensor:
     norm = _norms(x)
     kept = norm > negligible
     return torch.where(kept, x / torch.where(kept, norm, 1.0), 0.0)
-
-
-def _geometric_median(points: Tensor) -> Tensor:
-    """Weiszfeld's iteration with the correction of Vardi & Zhang 2000 for iterates on a data point; [n, d] → [d].
-
-    From the mean, until a step is below 1e-12 of the mean distance. Near a data point the plain iteration crawls, so
-    that point's own optimality is tested (Vardi & Zhang, condition 2.6: the pull of the others is at most its weight).
-    """
-    median = points.mean(0)
-    for _ in range(_MEDIAN_STEPS):
-        distance = torch.linalg.vector_norm(points - median, dim=-1)
-        spread = float(distance.mean())
-        nearest = points[distance.argmin()]
-        if float(distance.min()) <= 1e-2 * spread:
-            pull, _, here = _pull(points, nearest)
-            if float(pull.norm()) <= here:
-                return nearest
-        pull, weight, here = _pull(points, median)
-        strength = float(pull.norm())
-        if strength == 0:
-            return median
-        step = (1 - here / strength) * pull / weight  # on a data point, a shorter one than Weiszfeld's
-        median = median + step
-        if float(step.norm()) <= _MEDIAN_TOLERANCE * spread:
-            break
-    return median
-
-
-def _pull(points: Tensor, at: Tensor) -> tuple[Tensor, float, int]:
-    """Σ unit vectors to the points that aren't `at`, Σ of their inverse distances, and how many are there."""
-    offset = points - at
-    distance = torch.linalg.vector_norm(offset, dim=-1, keepdim=True)
-    away = distance > 0
-    inverse = torch.where(away, 1 / torch.where(away, distance, 1.0), 0.0)
-    return (offset * inverse).sum(0), float(inverse.sum()), int((~away).sum())
