@@ -15,7 +15,10 @@ from torch import Tensor
 from unwrite.errors import UnwriteError
 
 GROUP_ROWS = 64
-"""Rows that are held in float64 at once: few, so that a large weight never is as a whole."""
+"""Rows that are held in float64 at once: few, so that a large weight never is as a whole.
+
+Another number would change the last bits of every edit, and with them what an earlier release is verified against.
+"""
 
 
 def stable_sum(x: Tensor, dim: int) -> Tensor:
