@@ -19,11 +19,13 @@ from unwrite.files.checkpoints import (
     stored_tensors,
     write_rows,
 )
-from unwrite.files.tensors import read_tensors
+from unwrite.files.digests import digest_of
+from unwrite.files.records import write_json
+from unwrite.files.tensors import read_metadata, read_tensors
 from unwrite.params import Params
 from unwrite.pinned import pinned_folder, read_base
 from unwrite.progress import progress
-from unwrite.provenance.manifest import write_manifest
+from unwrite.provenance.manifest import MANIFEST, build_manifest
 from unwrite.recipe import resolve_direction
 from unwrite.stage import run_stage, say
 
@@ -52,7 +54,9 @@ def merge_model(params: Params) -> None:
                 if edit.bias is not None:
                     patch_bias(tensors[edit.bias], edit, direction)
                 advance(1)
-        write_manifest(folder, base, recipe, params.report.behaviour)
+        files = [digest_of(path) for path in sorted(folder.iterdir())]
+        settings = read_metadata(DIRECTIONS)
+        write_json(folder / MANIFEST, build_manifest(base, recipe, tensors, files, settings))
     say(f"{len(recipe.edits)} of {len(tensors)} tensors edited; the model is in {MODEL}.")
 
 

@@ -21,10 +21,10 @@ from unwrite.params import Params
 from unwrite.pinned import pinned_folder, read_base
 from unwrite.progress import progress
 from unwrite.recipe import build_edits, edited_parameters
-from unwrite.search.study import Outcome, pareto_front, run_study
+from unwrite.search.study import pareto_front, run_study
 from unwrite.stage import run_stage, say
 from unwrite.tokens import read_tokens
-from unwrite.trials import write_trials
+from unwrite.trials import Outcome, write_trials
 
 DIRECTIONS = Path("artifacts/directions.safetensors")
 FRONT = Path("artifacts/front.json")

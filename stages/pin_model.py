@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from unwrite.artifacts import Base, FileDigest, Writer, as_json
+from unwrite.artifacts import Base, Writer, as_json
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import StoredTensor, model_files, stored_tensors, torch_dtype
-from unwrite.files.digests import sha256_of
+from unwrite.files.digests import digest_of
 from unwrite.files.records import write_json
 from unwrite.models.loading import load_config, stored_dtype
 from unwrite.models.source import resolve_source
@@ -25,10 +25,6 @@ def pin_model(params: Params) -> None:
     config = load_config(source.folder)
     discovery = find_writers(config)
     stored = stored_dtype(config)
-    files = []
-    for name in names:
-        path = source.folder / name
-        files.append(FileDigest(name=name, size=path.stat().st_size, sha256=sha256_of(path)))
     base = Base(
         source=params.model.source,
         commit=source.commit,
@@ -39,11 +35,11 @@ def pin_model(params: Params) -> None:
         hidden_size=config.hidden_size,
         vocabulary=config.vocab_size,
         completeness=discovery.completeness,
-        files=files,
+        files=[digest_of(source.folder / name) for name in names],
         writers=[_stored_writer(writer, tensors, config.hidden_size) for writer in discovery.writers],
     )
     write_json(BASE, as_json(base))
-    say(f"{base.architecture}: {base.layers} layers, {len(base.writers)} writers, {len(files)} files pinned.")
+    say(f"{base.architecture}: {base.layers} layers, {len(base.writers)} writers, {len(names)} files pinned.")
 
 
 def _stored_writer(writer: FoundWriter, tensors: Mapping[str, StoredTensor], hidden_size: int) -> Writer:

@@ -27,5 +27,5 @@ def pinned_folder(base: Base) -> Path:
         UnwriteError: The folder is gone, or a file is not the one that was pinned.
     """
     folder = locate(base.source, base.commit)
-    verify_files(folder, ((file.name, file.size, file.sha256) for file in base.files))
+    verify_files(folder, base.files)
     return folder

@@ -60,6 +60,7 @@ def _only_one(name: str) -> Iterator[None]:
 
 
 def _use_threads(threads: int) -> None:
-    # OpenMP reads these when torch is imported, which is after this; torch itself is not needed by every stage.
-    if threads:
-        os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
+    # Stages that don't compute don't import torch, and it costs a second and a half: take it only if it is there.
+    torch = sys.modules.get("torch")
+    if threads and torch is not None:
+        torch.set_num_threads(threads)

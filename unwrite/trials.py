@@ -4,17 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from unwrite.artifacts import Trial, TrialParameters
 from unwrite.errors import UnwriteError
 from unwrite.files.records import read_csv, write_csv
-from unwrite.search.study import Outcome
 
 TRIALS = Path("artifacts/trials.csv")
 _OBJECTIVES = ("behaviour_rate", "divergence")
+
+
+class Outcome(NamedTuple):
+    """One trial: what it sampled, its objectives (behaviour rate, divergence in nats) or why it failed, its seconds."""
+
+    number: int
+    parameters: TrialParameters
+    objectives: tuple[float, float] | None
+    reason: str
+    seconds: float
+
+
+def trial_of(outcome: Outcome) -> Trial:
+    """A measured outcome as the record that other stages read."""
+    assert outcome.objectives is not None
+    rate, divergence = outcome.objectives
+    return Trial(number=outcome.number, behaviour_rate=rate, divergence=divergence, parameters=outcome.parameters)
 
 
 def write_trials(outcomes: Sequence[Outcome]) -> None:

@@ -24,6 +24,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
             # One key: safetensors writes several in an order that changes from run to run.
             metadata={"unwrite": json.dumps(metadata, sort_keys=True)},
         )
+        temporary.chmod(0o644)  # safetensors makes files that only their owner can read
 
 
 def read_tensors(path: Path, stage: str) -> dict[str, Tensor]:

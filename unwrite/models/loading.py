@@ -78,7 +78,9 @@ def load_model(folder: Path, dtype: str, device: torch.device) -> PreTrainedMode
         UnwriteError: It can't be loaded, its tensors are not those of its configuration, or it does not fit in memory.
     """
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,

@@ -5,22 +5,12 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
 from unwrite.artifacts import Trial, TrialParameters
 from unwrite.errors import UnwriteError
 from unwrite.params import Space
 from unwrite.search.space import sample_parameters
-
-
-class Outcome(NamedTuple):
-    """One trial: what it sampled, its objectives (behaviour rate, divergence in nats) or why it failed, its seconds."""
-
-    number: int
-    parameters: TrialParameters
-    objectives: tuple[float, float] | None
-    reason: str
-    seconds: float
+from unwrite.trials import Outcome, trial_of
 
 
 def run_study(
@@ -73,10 +63,3 @@ def pareto_front(outcomes: Sequence[Outcome]) -> list[Trial]:
         if not front or trial.divergence < front[-1].divergence:
             front.append(trial)
     return front
-
-
-def trial_of(outcome: Outcome) -> Trial:
-    """A measured outcome as the record that other stages read."""
-    assert outcome.objectives is not None
-    rate, divergence = outcome.objectives
-    return Trial(number=outcome.number, behaviour_rate=rate, divergence=divergence, parameters=outcome.parameters)

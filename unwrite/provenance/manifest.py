@@ -1,0 +1,94 @@
+"""The manifest of a release: an in-toto statement with a SLSA provenance predicate, written beside the weights.
+
+A first version: it names every file, what they were made from and with, and what was done to each tensor. It does not
+list prompts or residuals yet.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from unwrite.artifacts import Base, Edit, FileDigest, Recipe
+
+MANIFEST = "provenance.json"
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
+BUILD_TYPE = "urn:unwrite:directional-ablation:v1"
+_PACKAGES = ("unwrite", "torch", "transformers", "safetensors", "numpy")
+
+
+def build_manifest(
+    base: Base, recipe: Recipe, tensors: Iterable[str], files: Iterable[FileDigest], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The statement as JSON values.
+
+    Args:
+        base: The pinned model.
+        recipe: The edit that was applied.
+        tensors: Every tensor of the checkpoint.
+        files: Every file of the release, the manifest itself excepted.
+        settings: How the directions were computed.
+    """
+    edits: dict[str, Edit] = {}
+    for edit in recipe.edits:
+        edits[edit.parameter] = edit
+        if edit.bias is not None:
+            edits[edit.bias] = edit
+    described = {
+        name: {"weight": edits[name].weight, "direction": edits[name].direction.model_dump()} if name in edits else None
+        for name in tensors
+    }
+    return {
+        "_type": STATEMENT_TYPE,
+        "subject": [_descriptor(file) for file in files],
+        "predicateType": PREDICATE_TYPE,
+        "predicate": {
+            "buildDefinition": {
+                "buildType": BUILD_TYPE,
+                "externalParameters": {
+                    "base": {"source": base.source, "commit": base.commit},
+                    "directions": dict(settings),
+                    "recipe": recipe.model_dump(mode="json", exclude={"edits"}),
+                },
+                "internalParameters": {"tensors": described, "completeness": base.completeness},
+                "resolvedDependencies": [_descriptor(file) for file in base.files],
+            },
+            "runDetails": {
+                "builder": {"id": "urn:unwrite:merge_model", "version": _versions()},
+                "metadata": {"machine": platform.machine(), "git": _git_state()},
+            },
+        },
+    }
+
+
+def _descriptor(file: FileDigest) -> dict[str, Any]:
+    return {"name": file.name, "digest": {"sha256": file.sha256}, "annotations": {"size": file.size}}
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _git_state() -> dict[str, Any]:
+    """The commit of the project, and whether its tree was clean; both null outside a repository."""
+    commit, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit, "clean": None if status is None else status == ""}
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False, cwd=Path.cwd())
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
