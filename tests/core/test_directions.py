@@ -10,11 +10,9 @@ from torch import Tensor
 
 from unwrite.core.directions import (
     CenterMethod,
-    Scope,
     center,
     difference_direction,
     interpolate,
-    layer_direction,
     orthogonalize,
     residual_index,
     span_source,
@@ -188,44 +186,8 @@ def test_residual_index_of_a_layer_is_its_output() -> None:
     assert [residual_index(layer) for layer in range(3)] == [1, 2, 3]
 
 
-def test_direction_of_a_layer_by_scope() -> None:
-    directions, means = unit(normal(0, 6, 12)), normal(1, 6, 12)
-
-    def same(came: Tensor, expected: Tensor) -> bool:
-        return torch.allclose(came, expected, atol=1e-14)
-
-    for layer in range(5):
-        assert same(layer_direction(directions, means, layer, "per_layer"), directions[layer + 1])
-        assert same(layer_direction(directions, means, layer, "global", index=2.5), interpolate(directions, 2.5))
-    spans = [(3, 1, 2)]
-    assert same(layer_direction(directions, means, 1, "spans", spans=spans), directions[4])
-    assert not layer_direction(directions, means, 3, "spans", spans=spans).any()
-
-
-@pytest.mark.parametrize("scope", ["global", "per_layer", "spans"])
-def test_biprojected_is_orthogonal_to_the_mean_of_the_layer_it_is_applied_to(scope: Scope) -> None:
-    directions, means = unit(normal(0, 6, 12)), normal(1, 6, 12)
-
-    def cosine(layer: int, biprojected: bool) -> float:
-        direction = layer_direction(
-            directions, means, layer, scope, index=2.5, spans=[(3, 0, 4)], biprojected=biprojected
-        )
-        assert float(direction.norm()) == pytest.approx(1, abs=1e-14)
-        return abs(float(direction @ unit(means[layer + 1])))
-
-    for layer in range(5):
-        assert cosine(layer, True) < 1e-14
-        assert cosine(layer, False) > 1e-3
-
-
-def test_layer_direction_refusals() -> None:
-    directions = torch.eye(4)
-    for layer in (-1, 3):
-        with pytest.raises(UnwriteError, match=f"layer {layer} came, expected 0 to 2"):
-            layer_direction(directions, None, layer, "per_layer")
-    with pytest.raises(UnwriteError, match="needs a direction index"):
-        layer_direction(directions, None, 0, "global")
-    with pytest.raises(UnwriteError, match="'layers' came, expected one of global, per_layer, spans"):
-        layer_direction(directions, None, 0, "layers")  # type: ignore[arg-type]
-    with pytest.raises(UnwriteError, match="needs the baseline means"):
-        layer_direction(directions, None, 0, "per_layer", biprojected=True)
+def test_nan_is_reported_with_its_residual_index_and_prompt() -> None:
+    residuals = normal(0, 5, 2, 4, 3)
+    residuals[3, 1, 2, 0] = torch.nan
+    with pytest.raises(UnwriteError, match="at residual index 2 for 1 of 5 prompts, first prompt 3"):
+        center(residuals, "mean")

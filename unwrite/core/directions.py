@@ -17,7 +17,6 @@ from unwrite.core.reproducible import stable_sqrt, stable_sum
 from unwrite.errors import UnwriteError
 
 CenterMethod = Literal["mean", "geometric_median"]
-Scope = Literal["global", "per_layer", "spans"]
 Span = tuple[int, int, int]
 """(source layer, first layer, last layer): what was measured at the source is applied from first to last, inclusive."""
 
@@ -51,9 +50,10 @@ def center(residuals: Tensor, method: CenterMethod) -> Tensor:
         here = points[:, index].to(torch.float64)
         if not bool(here.isfinite().all()):
             prompts = (~here.isfinite().all(-1)).nonzero().flatten().tolist()
+            place = f" at residual index {index % residuals.shape[-2]}" if residuals.ndim > 2 else ""
             raise UnwriteError(
-                f"NaN or infinite residuals came for {len(prompts)} of {len(here)} prompts, first prompt {prompts[0]}; "
-                "extract them again in a wider dtype (bfloat16 or float32 rather than float16)"
+                f"NaN or infinite residuals came{place} for {len(prompts)} of {len(here)} prompts, first prompt "
+                f"{prompts[0]}; extract them again in a wider dtype (bfloat16 or float32 rather than float16)"
             )
         centers[index] = here.mean(0) if method == "mean" else geometric_median(here)
     return centers.reshape(residuals.shape[1:])
@@ -166,62 +166,6 @@ def span_source(spans: Sequence[Span], layer: int) -> int | None:
     if len(sources) > 1:
         raise UnwriteError(f"layer {layer} is in the spans of sources {sources}, expected one at most: shorten a span")
     return sources[0] if sources else None
-
-
-def layer_direction(
-    directions: Tensor,
-    baseline_means: Tensor | None,
-    layer: int,
-    scope: Scope,
-    *,
-    index: float | None = None,
-    spans: Sequence[Span] = (),
-    biprojected: bool = False,
-) -> Tensor:
-    """The direction that the writers of one layer are edited with.
-
-    `per_layer`: the direction at the layer's own output. `global`: one direction for all, at a real-valued residual
-    index. `spans`: the direction at the output of the layer's source. `biprojected` (Lai 2025) orthogonalizes it
-    against the baseline mean at the output of the layer it is *applied to*.
-
-    Args:
-        directions: [L+1, d], unit norm or zero.
-        baseline_means: [L+1, d]; needed if `biprojected`.
-        layer: counted from 0, below L.
-        scope: see above.
-        index: the residual index of `global`, in [0, L].
-        spans: the table of `spans`.
-        biprojected: see above.
-
-    Returns:
-        [d], float64, unit norm; zero (no edit) for a layer in no span or with no direction.
-
-    Raises:
-        UnwriteError: the layer, the scope or the index is out of range, or what the scope needs is missing.
-    """
-    layers = len(directions) - 1
-    if not 0 <= layer < layers:
-        raise UnwriteError(f"layer {layer} came, expected 0 to {layers - 1}")
-    source: float | None
-    if scope == "per_layer":
-        source = residual_index(layer)
-    elif scope == "global":
-        if index is None:
-            raise UnwriteError(f"direction scope global needs a direction index in [0, {layers}], none came")
-        source = index
-    elif scope == "spans":
-        source_layer = span_source(spans, layer)
-        source = None if source_layer is None else residual_index(source_layer)
-    else:
-        raise UnwriteError(f"direction scope {scope!r} came, expected one of {', '.join(get_args(Scope))}")
-    if source is None:
-        return torch.zeros(directions.shape[-1], dtype=torch.float64, device=directions.device)
-    direction = interpolate(directions, source)
-    if not biprojected:
-        return direction
-    if baseline_means is None:
-        raise UnwriteError("a biprojected direction needs the baseline means of every residual index, none came")
-    return orthogonalize(direction, baseline_means[residual_index(layer)])
 
 
 def _norms(x: Tensor) -> Tensor:

@@ -1,0 +1,33 @@
+# make repro · make test · make check · make bench. Each creates .venv from requirements.lock first, if need be.
+
+PYTHON ?= python3
+VENV := .venv
+INSTALLED := $(VENV)/.installed
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: repro test check bench clean
+
+repro: $(INSTALLED)
+	unwrite check
+	dvc --wait-for-lock repro
+	@unwrite summary
+
+test: $(INSTALLED)
+	python -m pytest -n 2 --dist loadgroup
+
+check: $(INSTALLED)
+	ruff check .
+	ruff format --check .
+	mypy
+
+bench: $(INSTALLED)
+	python -m benchmarks.merge_memory
+
+$(INSTALLED): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

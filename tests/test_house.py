@@ -1,0 +1,112 @@
+"""The rules of the house: who may import whom, and what an import costs."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import grimp
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "unwrite").rglob("*.py")) + sorted((ROOT / "stages").glob("*.py"))
+
+
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    return grimp.build_graph(
+        "unwrite", include_external_packages=True, exclude_type_checking_imports=True, cache_dir=None
+    )
+
+
+@pytest.mark.parametrize("importer", ["core", "models", "files"])
+@pytest.mark.parametrize("imported", ["core", "models", "files", "search", "report", "provenance"])
+def test_core_models_and_files_know_nothing_of_each_other(
+    graph: grimp.ImportGraph, importer: str, imported: str
+) -> None:
+    if importer == imported:
+        return
+    chain = graph.find_shortest_chain(f"unwrite.{importer}", f"unwrite.{imported}", as_packages=True)
+    assert chain is None, f"unwrite.{importer} reaches unwrite.{imported}: {chain}"
+
+
+def test_the_rule_above_can_fail(graph: grimp.ImportGraph) -> None:
+    assert graph.find_shortest_chain("unwrite.measure", "unwrite.models", as_packages=True) is not None
+
+
+def test_no_cycles(graph: grimp.ImportGraph) -> None:
+    modules = [module for module in graph.modules if module.startswith("unwrite")]
+    for module in modules:
+        for imported in graph.find_modules_directly_imported_by(module):
+            if imported in modules:
+                assert graph.find_shortest_chain(imported, module) is None, f"{module} and {imported} import each other"
+
+
+@pytest.mark.parametrize(
+    ("library", "homes"),
+    [
+        ("transformers", {"unwrite.models"}),
+        ("huggingface_hub", {"unwrite.models"}),
+        ("optuna", {"unwrite.search"}),
+        ("safetensors", {"unwrite.files"}),
+        ("matplotlib", {"unwrite.report"}),
+        ("click", {"unwrite.cli"}),
+    ],
+)
+def test_a_library_is_imported_in_one_place(graph: grimp.ImportGraph, library: str, homes: set[str]) -> None:
+    importers = graph.find_modules_that_directly_import(library)
+    assert importers, f"nothing imports {library}"
+    strays = {
+        importer
+        for importer in importers
+        if not any(importer == home or importer.startswith(f"{home}.") for home in homes)
+    }
+    assert not strays
+
+
+def test_core_imports_torch_and_scipy_alone(graph: grimp.ImportGraph) -> None:
+    core = graph.find_descendants("unwrite.core")
+    outside = {name for module in core for name in graph.find_modules_directly_imported_by(module)} - core
+    third_party = {name.split(".")[0] for name in outside} - set(sys.stdlib_module_names)
+    assert third_party <= {"torch", "scipy", "unwrite"}
+    assert {name for name in outside if name.startswith("unwrite")} <= {"unwrite.errors"}
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "unwrite").rglob("__init__.py")), ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_init_files_import_nothing(path: Path) -> None:
+    body = ast.parse(path.read_text()).body
+    assert all(isinstance(node, ast.Expr) for node in body), "an __init__.py holds a docstring and nothing else"
+
+
+@pytest.mark.parametrize("module", ["unwrite.core.edit", "unwrite.core.directions", "unwrite.core.divergence"])
+def test_core_does_not_pull_transformers_in(module: str) -> None:
+    script = f"import sys, {module}; print('torch' in sys.modules, 'transformers' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.split() == ["True", "False"]
+
+
+def test_the_command_line_imports_nothing_heavy() -> None:
+    script = (
+        "import sys, unwrite.cli; print([m for m in ('torch', 'transformers', 'pydantic', 'dvc') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_module_and_public_function_says_what_it_is(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree), "a module opens with one sentence that says it"
+    public = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    for node in tree.body:
+        if isinstance(node, public) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), f"{node.name} has no docstring"
+
+
+def test_every_module_has_its_test_file() -> None:
+    tests = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    modules = [path for path in (ROOT / "unwrite").rglob("*.py") if path.name not in {"__init__.py", "errors.py"}]
+    missing = [str(path.relative_to(ROOT)) for path in modules if f"test_{path.name}" not in tests]
+    assert not missing

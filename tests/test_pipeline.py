@@ -1,0 +1,87 @@
+"""dvc.yaml tells the truth: each stage's code deps are its import closure, its params are the sections it reads."""
+
+import ast
+import re
+from modulefinder import ModuleFinder
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from unwrite.params import Params
+
+ROOT = Path(__file__).parents[1]
+STAGES: dict[str, dict[str, Any]] = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+UNTRACKED = {"runtime"}
+
+
+def import_closure(script: Path) -> set[str]:
+    """Project files that running `script` can import, at the top of a module or inside a function."""
+    finder = ModuleFinder(path=[str(ROOT)])
+    finder.run_script(str(script))
+    files = [Path(module.__file__) for module in finder.modules.values() if module.__file__]
+    return {str(file.relative_to(ROOT)) for file in files if file.is_relative_to(ROOT)}
+
+
+def outs(stage: dict[str, Any]) -> set[str]:
+    entries = [entry for kind in ("outs", "metrics", "plots") for entry in stage.get(kind, [])]
+    return {next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries}
+
+
+def test_a_script_a_stage_and_a_stage_a_script() -> None:
+    assert {path.stem for path in (ROOT / "stages").glob("*.py")} == set(STAGES)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_code_deps_are_the_import_closure(name: str) -> None:
+    listed = {dep for dep in STAGES[name]["deps"] if dep.endswith(".py")}
+    closure = import_closure(ROOT / "stages" / f"{name}.py")
+    assert listed == closure, f"add {sorted(closure - listed)}, remove {sorted(listed - closure)} in dvc.yaml"
+
+
+def test_the_closure_sees_lazy_imports(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("def f():\n    from unwrite.core import kernel\n")
+    assert {"unwrite/__init__.py", "unwrite/core/__init__.py", "unwrite/core/kernel.py"} <= import_closure(script)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_params_are_the_sections_the_script_reads(name: str) -> None:
+    tree = ast.parse((ROOT / "stages" / f"{name}.py").read_text())
+    read = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "params"
+    }
+    assert read <= set(Params.model_fields)
+    assert set(STAGES[name].get("params", [])) == read - UNTRACKED
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_data_deps_and_outs_are_what_the_script_names(name: str) -> None:
+    """Every artifact a stage names is made by an earlier stage, and no two stages make the same one."""
+    stage = STAGES[name]
+    earlier = set[str]().union(*(outs(other) for other in list(STAGES.values())[: list(STAGES).index(name)]))
+    for dep in stage["deps"]:
+        if dep.startswith("artifacts/"):
+            assert any(dep == out or dep.startswith(f"{out}/") for out in earlier), f"{dep} is made by no earlier stage"
+    assert not outs(stage) & earlier
+    assert all(out.startswith("artifacts/") for out in outs(stage))
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_every_stage_says_what_it_does(name: str) -> None:
+    assert len(STAGES[name]["desc"]) > 20
+    assert STAGES[name]["cmd"] == f"python -m stages.{name}"
+
+
+def test_the_runtime_section_is_tracked_by_no_stage() -> None:
+    assert all("runtime" not in stage.get("params", []) for stage in STAGES.values())
+    templated = re.findall(r"\$\{(\w+)", (ROOT / "dvc.yaml").read_text())
+    assert templated
+    assert "runtime" not in templated
+
+
+def test_no_stage_depends_on_the_model_folder() -> None:
+    assert not [dep for stage in STAGES.values() for dep in stage["deps"] if dep.startswith(("demo", "${model"))]

@@ -1,0 +1,93 @@
+"""The command line. Each command imports what it needs when it runs, so that `--help` is instant."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import ParamSpec
+
+import click
+
+from unwrite.errors import UnwriteError
+
+P = ParamSpec("P")
+
+
+def _expected_errors(command: Callable[P, None]) -> Callable[P, None]:
+    """Shows an expected error as one or two lines with exit code 1; a bug keeps its traceback."""
+
+    @wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except UnwriteError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(1)
+
+    return wrapped
+
+
+@click.group()
+@click.version_option(package_name="unwrite")
+def main() -> None:
+    """Find the direction that carries one behaviour, remove it from the weights that write it, prove what was done.
+
+    The pipeline itself is DVC's: edit params.yaml, then run `dvc repro`.
+    """
+
+
+@main.command()
+@click.option("--params", "path", type=click.Path(path_type=Path), default=Path("params.yaml"), show_default=True)
+@_expected_errors
+def check(path: Path) -> None:
+    """Validate params.yaml whole, without running anything."""
+    from unwrite.params import load_params
+
+    load_params(path)
+    click.echo(f"{path} is valid.")
+
+
+@main.command()
+@_expected_errors
+def summary() -> None:
+    """Print the last evaluation: rates before and after with intervals, divergence, where things are."""
+    from unwrite.artifacts import Evaluation, read_artifact
+    from unwrite.report.tables import summary as text
+
+    click.echo(text(read_artifact(Evaluation, Path("artifacts/evaluation.json"), "score_responses")))
+
+
+@main.command()
+@click.argument("model")
+@click.option("--revision", help="Branch, tag or commit, for a hub id.")
+@_expected_errors
+def writers(model: str, revision: str | None) -> None:
+    """Show which parameters of MODEL (a folder or hub id) write its residual stream."""
+    from tabulate import tabulate
+
+    from unwrite.models.loading import load_config
+    from unwrite.models.source import resolve_source
+    from unwrite.models.writers import find_writers
+
+    found = find_writers(load_config(resolve_source(model, revision).folder))
+    rows = [
+        [
+            writer.layer,
+            writer.component,
+            f"{writer.module}.weight",
+            "yes" if writer.has_bias else "no",
+            writer.multiplier,
+        ]
+        for writer in found.writers
+    ]
+    click.echo(tabulate(rows, headers=["layer", "component", "parameter", "bias", "multiplier"], floatfmt=".4g"))
+    click.echo(
+        f"{found.architecture}: {found.layers} layers, {len(rows)} writers; "
+        f"{found.completeness:.1e} of a layer's output is left unexplained."
+    )
+
+
+if __name__ == "__main__":
+    main()
