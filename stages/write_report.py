@@ -1,0 +1,61 @@
+"""Write the report for people and the model card, from the artifacts alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from unwrite.artifacts import Base, Evaluation, Front, Recipe, read_artifact
+from unwrite.files.records import read_jsonl, write_text
+from unwrite.params import Params
+from unwrite.provenance.card import model_card
+from unwrite.report.curves import read_geometry
+from unwrite.report.page import Example, Plots, first_examples, report_page
+from unwrite.report.plots import geometry_plot, kernels_plot, rates_plot, trials_plot
+from unwrite.report.tables import layer_rows
+from unwrite.stage import run_stage
+from unwrite.trials import read_trials
+
+ARTIFACTS = Path("artifacts")
+REPORT = ARTIFACTS / "report.html"
+CARD = ARTIFACTS / "card" / "README.md"
+
+
+def write_report(params: Params) -> None:
+    """Writes artifacts/report.html and artifacts/card/README.md."""
+    behaviour = params.report.behaviour
+    base = read_artifact(Base, ARTIFACTS / "base.json", "pin_model")
+    front = read_artifact(Front, ARTIFACTS / "front.json", "optimize_weights")
+    recipe = read_artifact(Recipe, ARTIFACTS / "edit.json", "select_trial")
+    evaluation = read_artifact(Evaluation, ARTIFACTS / "evaluation.json", "score_responses")
+    trials = read_trials()
+    used = sorted({edit.direction.index for edit in recipe.edits})
+    plots = Plots(
+        rates=rates_plot(evaluation),
+        trials=trials_plot(trials, front.trials, recipe.trial, front.base_behaviour_rate),
+        geometry=geometry_plot(read_geometry(ARTIFACTS / "plots" / "geometry.csv"), used),
+        kernels=kernels_plot(layer_rows(recipe, base)),
+    )
+    page = report_page(
+        behaviour=behaviour,
+        base=base,
+        recipe=recipe,
+        evaluation=evaluation,
+        front=front,
+        trials=trials,
+        examples={name: _examples(name) for name in ("target", "baseline")},
+        plots=plots,
+    )
+    write_text(REPORT, page)
+    write_text(CARD, model_card(behaviour=behaviour, base=base, recipe=recipe, evaluation=evaluation, front=front))
+
+
+def _examples(name: str) -> list[Example]:
+    base, edited = (
+        read_jsonl(ARTIFACTS / "responses" / f"{which}.{name}.jsonl", ["prompt", "reference", "response"])
+        for which in ("base", "edited")
+    )
+    return first_examples(base, edited)
+
+
+if __name__ == "__main__":
+    run_stage(write_report)

@@ -1,0 +1,175 @@
+"""Small artifacts, built as records: a model of four layers, six trials, a dozen and more responses."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import pytest
+
+from unwrite.artifacts import (
+    Base,
+    DirectionRef,
+    Edit,
+    Evaluation,
+    FileDigest,
+    Front,
+    Kernel,
+    ModelScores,
+    Recipe,
+    SetScores,
+    Share,
+    Trial,
+    TrialParameters,
+    Writer,
+)
+from unwrite.core.intervals import wilson_interval
+from unwrite.params import COMPONENTS
+
+ROOT = Path(__file__).resolve().parents[2]
+if str(ROOT) not in sys.path:  # `stages` is a folder of scripts, and no installed package
+    sys.path.insert(0, str(ROOT))
+
+LAYERS = 4
+
+
+def share(hits: int, n: int = 100) -> Share:
+    low, high = wilson_interval(hits, n)
+    return Share(value=hits / n, low=low, high=high, n=n)
+
+
+def scores(behaviour: int, reference: int | None) -> SetScores:
+    accuracy = None if reference is None else share(reference)
+    return SetScores(behaviour_rate=share(behaviour), degenerate_rate=share(0), reference_accuracy=accuracy)
+
+
+def trial_numbered(number: int, rate: float, divergence: float) -> Trial:
+    kernel = Kernel(max_weight=1.2, max_weight_position=2.5, min_weight=0.4, min_weight_distance=1.75)
+    parameters = TrialParameters(
+        direction_scope="global", direction_index=2.25, position=0, attention=kernel, mlp=kernel
+    )
+    return Trial(number=number, behaviour_rate=rate, divergence=divergence, parameters=parameters)
+
+
+@pytest.fixture
+def base() -> Base:
+    writers = [
+        Writer(
+            parameter=f"model.layers.{layer}.{component}.weight",
+            bias=f"model.layers.{layer}.{component}.bias" if component == "mlp" else None,
+            layer=layer,
+            component=component,
+            shape=(8, 16),
+            dtype="bfloat16",
+            multiplier=1.0,
+        )
+        for layer in range(LAYERS)
+        for component in COMPONENTS
+    ]
+    return Base(
+        source="examples/small",
+        commit="0123456789abcdef0123456789abcdef01234567",
+        architecture="Qwen3ForCausalLM",
+        stored_dtype="bfloat16",
+        compute_dtype="bfloat16",
+        layers=LAYERS,
+        hidden_size=8,
+        vocabulary=64,
+        completeness=3e-7,
+        files=[FileDigest(name="model.safetensors", size=5_500_000, sha256="ab" * 32)],
+        writers=writers,
+    )
+
+
+@pytest.fixture
+def trials() -> list[Trial]:
+    objectives = [(0.9, 0.001), (0.02, 0.05), (0.4, 0.01), (0.5, 0.2), (0.0, 0.3), (0.8, 0.04)]
+    return [trial_numbered(number, *pair) for number, pair in enumerate(objectives)]
+
+
+@pytest.fixture
+def front(trials: list[Trial]) -> Front:
+    return Front(
+        norm_preservation="rows",
+        edit_bias=True,
+        orthogonalize="projected",
+        spans=[],
+        kl_tokens=8,
+        base_behaviour_rate=0.98,
+        trials=[trials[number] for number in (0, 1, 2, 4)],
+    )
+
+
+@pytest.fixture
+def recipe(trials: list[Trial], base: Base) -> Recipe:
+    edits = [
+        Edit(
+            parameter=writer.parameter,
+            bias=writer.bias,
+            layer=writer.layer,
+            component=writer.component,
+            weight=0.3 * writer.layer,
+            direction=DirectionRef(position=0, index=2.25, orthogonalize_to=None),
+        )
+        for writer in base.writers
+        if writer.layer > 0
+    ]
+    selection = "lowest divergence at a behaviour rate of at most 5.0%"
+    return Recipe(trial=trials[1], selection=selection, norm_preservation="rows", edits=edits)
+
+
+@pytest.fixture
+def evaluation() -> Evaluation:
+    return Evaluation(
+        base=ModelScores(target=scores(99, 0), baseline=scores(0, 98)),
+        edited=ModelScores(target=scores(1, 97), baseline=scores(0, 98)),
+        kl_first_token=0.00213,
+        kl_response=0.0151,
+        reference_ceiling=0.99,
+    )
+
+
+@pytest.fixture
+def project(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    base: Base,
+    front: Front,
+    recipe: Recipe,
+    trials: list[Trial],
+    evaluation: Evaluation,
+) -> Path:
+    """A folder with everything the stage reads, made the current one."""
+    from unwrite.trials import Outcome, write_trials
+
+    monkeypatch.chdir(tmp_path)
+    artifacts = tmp_path / "artifacts"
+    (artifacts / "plots").mkdir(parents=True)
+    (artifacts / "responses").mkdir()
+    records = {"base": base, "front": front, "edit": recipe, "evaluation": evaluation}
+    for name, record in records.items():
+        (artifacts / f"{name}.json").write_text(record.model_dump_json())
+    write_trials([Outcome(t.number, t.parameters, (t.behaviour_rate, t.divergence), "", 1.0) for t in trials])
+    columns = ["difference_norm", "relative_norm", "cosine_to_baseline", "separation", "auc", "cosine_to_previous"]
+    curves = [
+        [0, index, 1, 1, 0, math.inf if index == 3 else index, 0.5 + index / 10, 0.2 * index]
+        for index in range(LAYERS + 1)
+    ]
+    lines = [",".join(["position", "residual_index", *columns]), *(",".join(map(str, row)) for row in curves)]
+    (artifacts / "plots" / "geometry.csv").write_text("\n".join(lines) + "\n")
+    for which, answer in (("base", "Sorry, not that."), ("edited", "It is made of <b>glass</b> & cork.")):
+        for name in ("target", "baseline"):
+            rows = [
+                {
+                    "prompt": f"{name} question {i}?",
+                    "reference": "It is made of glass.",
+                    "response": answer,
+                    "tokens": 5,
+                }
+                for i in range(15)
+            ]
+            text = "".join(json.dumps(row) + "\n" for row in rows)
+            (artifacts / "responses" / f"{which}.{name}.jsonl").write_text(text)
+    return tmp_path

@@ -1,0 +1,166 @@
+"""The figures of the report, each as an SVG element. Only the report stage imports this: matplotlib is slow to load."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from unwrite.artifacts import Evaluation, Share, Trial
+from unwrite.params import Component
+from unwrite.report.curves import GeometryPoint
+from unwrite.report.svg import FIRST, INK, MUTED, SECOND, draw
+from unwrite.report.tables import LayerRow, ceiling_of, rate_rows
+
+_WIDTH = 5.2
+_MARKS = ("o", "s", "^", "D", "v", "P", "X")
+_DASHES = ("-", "--", ":", "-.")
+
+
+def trials_plot(trials: Sequence[Trial], front: Sequence[Trial], selected: Trial, base_rate: float) -> str:
+    """Behaviour rate against divergence of every trial; a divergence of 0 stands at the left edge of the log axis."""
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        place = _log_places([trial.divergence for trial in [*trials, *front, selected]])
+        others = [trial for trial in trials if trial.number not in {t.number for t in front} | {selected.number}]
+        _scatter(axes, others, place, label="trial", color=MUTED, marker="o", facecolors="none", s=22)
+        ordered = sorted(front, key=lambda trial: (trial.divergence, -trial.behaviour_rate))
+        steps = [(place(trial.divergence), trial.behaviour_rate) for trial in ordered]
+        axes.step([x for x, _ in steps], [y for _, y in steps], where="post", color=FIRST, linewidth=1.2)
+        _scatter(axes, ordered, place, label="front", color=FIRST, marker="o", s=28, zorder=3)
+        label = f"selected: trial {selected.number}"
+        _scatter(axes, [selected], place, label=label, color=SECOND, marker="*", s=190, edgecolors=INK, zorder=4)
+        axes.axhline(base_rate, color=INK, linestyle=":", linewidth=1, label="base model")
+        if any(trial.divergence > 0 for trial in [*trials, *front, selected]):
+            axes.set_xscale("log")
+        zero = any(trial.divergence <= 0 for trial in [*trials, *front, selected])
+        axes.set_xlabel("KL divergence (nats)" + (", 0 drawn at the left edge" if zero else ""))
+        axes.set_ylabel("behaviour rate")
+        axes.set_ylim(-0.04, 1.04)
+        axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, handletextpad=0.4, columnspacing=1.2)
+
+    return draw(paint, "trials", _WIDTH, 3.4)
+
+
+def geometry_plot(points: Sequence[GeometryPoint], used: Sequence[float]) -> str:
+    """AUC, separation and cosine to the previous direction by residual index, a line a position.
+
+    Args:
+        points: The curves. A figure that is not finite leaves a gap, or a mark at the top where it is infinite.
+        used: Residual indices that the recipe takes its directions from, marked where there are few.
+    """
+
+    def paint(figure: Figure) -> None:
+        panels: Sequence[Axes] = figure.subplots(3, 1, sharex=True)
+        positions = sorted({point.position for point in points})
+        named = (
+            ("auc", "AUC (0.5 tells nothing apart)"),
+            ("separation", "separation (Cohen's d, in standard deviations)"),
+            ("cosine_to_previous", "cosine to the direction one index before"),
+        )
+        for axes, (field, title) in zip(panels, named, strict=True):
+            axes.set_title(title)
+            for order, position in enumerate(positions):
+                rows = [point for point in points if point.position == position]
+                indices, values = [row.residual_index for row in rows], [float(getattr(row, field)) for row in rows]
+                _line_with_gaps(axes, indices, values, order, label=f"position {position}")
+            for index in used if len(used) <= 3 else ():
+                axes.axvline(index, color=INK, linestyle=":", linewidth=1)
+        panels[0].set_ylim(min([0.5, *(p.auc for p in points if math.isfinite(p.auc))]) - 0.03, 1.03)
+        panels[-1].set_xlabel("residual index (0 is the embedding)")
+        panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+        if len(positions) > 1:
+            figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+
+    return draw(paint, "geometry", _WIDTH, 4.6)
+
+
+def kernels_plot(rows: Sequence[LayerRow]) -> str:
+    """Weight λ of the selected recipe by layer, a line a component."""
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        styles: tuple[tuple[Component, str, str, str, str], ...] = (
+            ("attention", FIRST, "o", "-", FIRST),
+            ("mlp", SECOND, "s", "--", "none"),
+        )
+        for component, colour, mark, dash, face in styles:
+            points = [(row.layer, weight) for row in rows if (weight := row.weights[component]) is not None]
+            layers, weights = [layer for layer, _ in points], [weight for _, weight in points]
+            label = {"attention": "attention", "mlp": "MLP"}[component]
+            axes.plot(layers, weights, color=colour, marker=mark, linestyle=dash, markerfacecolor=face, label=label)
+        axes.axhline(1, color=INK, linestyle=":", linewidth=1, label="1: projected out exactly")
+        axes.set_xlabel("layer")
+        axes.set_ylabel("weight λ")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_ylim(bottom=min(0.0, *axes.get_ylim()) - 0.04)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, columnspacing=1.2)
+
+    return draw(paint, "kernels", _WIDTH, 2.9)
+
+
+def rates_plot(evaluation: Evaluation) -> str:
+    """Every rate before (open) and after (filled), with its interval; the reference ceiling as an upright bar."""
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        rows = rate_rows(evaluation)
+        for height, row in enumerate(rows):
+            _interval(axes, height - 0.14, row.base, colour=MUTED, filled=False, label="" if height else "base model")
+            _interval(
+                axes, height + 0.14, row.edited, colour=FIRST, filled=True, label="" if height else "edited model"
+            )
+            if (ceiling := ceiling_of(row, evaluation)) is not None:
+                axes.plot(
+                    [ceiling, ceiling], [height - 0.36, height + 0.36], color=SECOND, linewidth=2, label="ceiling"
+                )
+        axes.set_yticks(range(len(rows)), [f"{row.prompts}\n{row.figure}" for row in rows])
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlim(-0.03, 1.03)
+        axes.grid(visible=False, axis="y")
+        axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+        axes.set_xlabel("share of responses, with its interval")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, columnspacing=1.2)
+
+    return draw(paint, "rates", _WIDTH, 0.9 + 0.5 * len(rate_rows(evaluation)))
+
+
+def _log_places(divergences: Sequence[float]) -> Callable[[float], float]:
+    """Where a divergence stands on a log axis: 0, or what rounding left under it, at half of the smallest above 0."""
+    positive = [value for value in divergences if 0 < value < math.inf]
+    edge = min(positive) / 2 if positive else 0.0
+    return lambda divergence: divergence if divergence > 0 else edge
+
+
+def _scatter(axes: Axes, trials: Sequence[Trial], place: Callable[[float], float], **style: object) -> None:
+    x, y = [place(trial.divergence) for trial in trials], [trial.behaviour_rate for trial in trials]
+    axes.scatter(x, y, **style)  # type: ignore[arg-type]
+
+
+def _line_with_gaps(axes: Axes, x: Sequence[int], y: Sequence[float], order: int, label: str) -> None:
+    colour = (FIRST, SECOND, INK, MUTED)[order % 4]
+    finite = [value if math.isfinite(value) else math.nan for value in y]
+    axes.plot(
+        x, finite, color=colour, linestyle=_DASHES[order % 4], marker=_MARKS[order % 7], markersize=4, label=label
+    )
+    for index in (i for i, value in zip(x, y, strict=True) if value == math.inf):
+        axes.annotate("∞", (index, 1), xycoords=("data", "axes fraction"), ha="center", va="top", color=colour)
+
+
+def _interval(axes: Axes, height: float, share: Share, *, colour: str, filled: bool, label: str) -> None:
+    axes.errorbar(
+        share.value,
+        height,
+        xerr=[[max(0.0, share.value - share.low)], [max(0.0, share.high - share.value)]],
+        fmt="o",
+        color=colour,
+        markerfacecolor=colour if filled else "none",
+        capsize=3,
+        elinewidth=1.4,
+        label=label or "_",
+    )

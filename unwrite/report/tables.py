@@ -1,0 +1,171 @@
+"""Figures as text: how a rate, a divergence and an edit are written, and the tables they stand in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tabulate import tabulate
+
+from unwrite.artifacts import Base, Edit, Evaluation, Kernel, Recipe, Share, TrialParameters
+from unwrite.params import COMPONENTS, Component
+
+MODEL = "artifacts/model"
+REPORT = "artifacts/report.html"
+FIGURES = {
+    "behaviour_rate": "behaviour rate",
+    "degenerate_rate": "degenerate rate",
+    "reference_accuracy": "reference accuracy",
+}
+NORMS = {
+    "none": "no norms are kept (W′ = W − λ v vᵀW)",
+    "pre": "the edit acts on rows of unit norm, scaled back afterwards",
+    "rows": "every weight row keeps its norm",
+    "columns": "every weight column keeps its norm",
+}
+
+
+class RateRow(NamedTuple):
+    """One rate of one prompt set, before and after the edit."""
+
+    prompts: str
+    figure: str
+    base: Share
+    edited: Share
+
+
+class LayerRow(NamedTuple):
+    """What the recipe does to one layer: weight λ by component (None: no writer there), and the directions used."""
+
+    layer: int
+    weights: dict[Component, float | None]
+    sources: str
+
+
+def percent(share: float) -> str:
+    """0.97 → "97.0 %"."""
+    return f"{100 * share:.1f} %"
+
+
+def interval_text(share: Share) -> str:
+    """A share with its interval: "97.0 % (91.5–99.0)"."""
+    return f"{percent(share.value)} ({100 * share.low:.1f}–{100 * share.high:.1f})"
+
+
+def rate_text(share: Share) -> str:
+    """A share with its interval and the number of responses: "97.0 % (91.5–99.0, n = 100)"."""
+    return f"{interval_text(share)[:-1]}, n = {share.n})"
+
+
+def nats(divergence: float) -> str:
+    """A divergence to three digits: "0.0123 nats"."""
+    return f"{divergence:.3g} nats"
+
+
+def model_name(base: Base) -> str:
+    """What the base model is called: its hub id or relative folder; of any other folder the name without the path."""
+    folder = Path(base.source)
+    if base.commit is not None or not (folder.is_absolute() or {"..", "~"} & set(folder.parts)):
+        return base.source
+    return folder.absolute().name
+
+
+def rate_rows(evaluation: Evaluation) -> list[RateRow]:
+    """Every rate that was measured, target prompts first; reference accuracy only where there are references."""
+    rows = []
+    for prompts in ("target", "baseline"):
+        before, after = getattr(evaluation.base, prompts), getattr(evaluation.edited, prompts)
+        for field, figure in FIGURES.items():
+            base, edited = getattr(before, field), getattr(after, field)
+            if base is not None and edited is not None:
+                rows.append(RateRow(prompts, figure, base, edited))
+    return rows
+
+
+def ceiling_of(row: RateRow, evaluation: Evaluation) -> float | None:
+    """The reference ceiling, if it is known and is of this rate: it is stated for the target references."""
+    is_its_rate = (row.prompts, row.figure) == ("target", "reference accuracy")
+    return evaluation.reference_ceiling if is_its_rate else None
+
+
+def summary(evaluation: Evaluation, behaviour: str | None = None) -> str:
+    """The last words of a run, for a terminal of 80 columns: rates before and after, divergence, where things are.
+
+    Args:
+        evaluation: Both models on the test split.
+        behaviour: One line that says what was removed, if it is to be named.
+    """
+    lines = [f"Behaviour: {' '.join(behaviour.split())}", ""] if behaviour else []
+    lines += [_rates_table(evaluation), ""]
+    if evaluation.reference_ceiling is not None:
+        lines += ["Ceiling: what the model knew before it had the behaviour.", ""]
+    lines += _aligned(
+        [
+            ("KL divergence from the base model, baseline prompts, first token", nats(evaluation.kl_first_token)),
+            ("and averaged over the base model's own response", nats(evaluation.kl_response)),
+        ]
+    )
+    return "\n".join([*lines, "", *_aligned([("Model", MODEL), ("Report", REPORT)])])
+
+
+def _rates_table(evaluation: Evaluation) -> str:
+    table: list[list[str]] = []
+    for row in rate_rows(evaluation):
+        heading = f"{row.prompts.capitalize()} prompts"
+        if [heading] not in [line[:1] for line in table]:
+            table.append([heading])
+        table.append([f"  {row.figure}", interval_text(row.base), interval_text(row.edited), f"{row.edited.n}"])
+        if (ceiling := ceiling_of(row, evaluation)) is not None:
+            table.append(["    ceiling", percent(ceiling)])
+    headers = ["Test split", "base model", "edited model", "n"]
+    align = ("left", "right", "right", "right")
+    return tabulate(table, headers, "simple", colalign=align, disable_numparse=True)
+
+
+def _aligned(pairs: Sequence[tuple[str, str]]) -> list[str]:
+    width = max(len(name) for name, _ in pairs)
+    return [f"{name:<{width}}  {value}" for name, value in pairs]
+
+
+def layer_rows(recipe: Recipe, base: Base) -> list[LayerRow]:
+    """The recipe layer by layer, every layer of the model; a writer that is left alone has weight 0."""
+    weights: dict[tuple[int, Component], float] = {(w.layer, w.component): 0.0 for w in base.writers}
+    weights |= {(edit.layer, edit.component): edit.weight for edit in recipe.edits}
+    several = len({edit.direction.position for edit in recipe.edits}) > 1
+    return [
+        LayerRow(
+            layer,
+            {component: weights.get((layer, component)) for component in COMPONENTS},
+            ", ".join(dict.fromkeys(_source(edit, several) for edit in recipe.edits if edit.layer == layer)) or "–",
+        )
+        for layer in range(base.layers)
+    ]
+
+
+def _source(edit: Edit, with_position: bool) -> str:
+    direction = edit.direction
+    text = f"{direction.index:.2f}".removesuffix(".00")
+    return f"{text} (position {direction.position})" if with_position else text
+
+
+def kernel_rows(parameters: TrialParameters) -> Iterator[tuple[Component, Kernel]]:
+    """The kernel of each component."""
+    for component in COMPONENTS:
+        yield component, getattr(parameters, component)
+
+
+def direction_text(parameters: TrialParameters) -> str:
+    """Where the layers take their direction from, as the end of "The direction is …"."""
+    return {
+        "global": f"one for all layers, taken at residual index {parameters.direction_index:.2f}",
+        "per_layer": "each layer's own, taken at the layer's output",
+        "spans": "by spans of layers, each taken at the output of the span's source layer",
+    }[parameters.direction_scope]
+
+
+def edited_numbers(recipe: Recipe, base: Base) -> int:
+    """How many numbers the edited tensors hold together, biases included."""
+    shapes = {writer.parameter: writer.shape for writer in base.writers}
+    hidden_and_width = [(shapes[edit.parameter], edit.bias is not None) for edit in recipe.edits]
+    return sum(hidden * width + (hidden if bias else 0) for (hidden, width), bias in hidden_and_width)
