@@ -1,0 +1,1 @@
+"""Ours against the plain way to do the same."""
