@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
-import types
-import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from unwrite.errors import UnwriteError
 
 PARAMS_FILE = Path("params.yaml")
+Place = tuple[int | str, ...]  # keys and list indices from the top of the file
 
 Component = Literal["attention", "mlp"]
 COMPONENTS: tuple[Component, ...] = ("attention", "mlp")
@@ -41,16 +52,37 @@ def _device(name: str) -> str:
     return name
 
 
+def _distinct(positions: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(positions)) < len(positions):
+        raise ValueError("a position is listed twice")
+    return positions
+
+
+def _ordered(span: tuple[int, int, int]) -> tuple[int, int, int]:
+    if span[1] > span[2]:
+        raise ValueError(f"the first layer {span[1]} is above the last layer {span[2]}")
+    return span
+
+
+def _scalar(value: Any) -> Any:
+    if not isinstance(value, (str, int, float, type(None))) or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError("expected text, a finite number, true, false or null")
+    return value
+
+
 Bounds = Annotated[tuple[float, float], AfterValidator(_ascending)]
 Fractions = Annotated[Bounds, _within(0, 1)]
 Count = Annotated[int, Field(ge=1)]
+Layer = Annotated[int, Field(ge=0)]
+Span = Annotated[tuple[Layer, Layer, Layer], AfterValidator(_ordered)]
+Scalar = Annotated[str | int | float | bool | None, BeforeValidator(_scalar)]
 Rate = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
     """What every section has in common: no unknown keys, no guessing of types, no change after reading."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -87,19 +119,13 @@ class Tokenize(Section):
     splits: Splits
     system_prompt: str | None
     response_prefix: str
-    template_arguments: dict[str, str | int | float | bool | None]
+    template_arguments: dict[str, Scalar]
 
 
 class Residuals(Section):
     """Section `residuals`: which prompt tokens are read."""
 
-    positions: Annotated[tuple[Annotated[int, Field(le=-1)], ...], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _distinct(self) -> Residuals:
-        if len(set(self.positions)) < len(self.positions):
-            raise ValueError("a position is listed twice")
-        return self
+    positions: Annotated[tuple[Annotated[int, Field(le=-1)], ...], Field(min_length=1), AfterValidator(_distinct)]
 
 
 class Winsorize(Section):
@@ -136,15 +162,16 @@ class Space(Section):
 
     direction_scope: Annotated[tuple[Literal["global", "per_layer", "spans"], ...], Field(min_length=1)]
     direction_index: Fractions
-    spans: tuple[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]], ...]
+    spans: tuple[Span, ...]
     attention: KernelSpace
     mlp: KernelSpace
 
-    @model_validator(mode="after")
-    def _spans_given_when_asked(self) -> Space:
-        if "spans" in self.direction_scope and not self.spans:
-            raise ValueError("direction_scope names spans, but the list spans is empty")
-        return self
+    @field_validator("spans")
+    @classmethod
+    def _spans_given_when_asked(cls, spans: tuple[Span, ...], info: ValidationInfo) -> tuple[Span, ...]:
+        if not spans and "spans" in info.data.get("direction_scope", ()):
+            raise ValueError("direction_scope names spans: expected at least one [source, first, last] layer")
+        return spans
 
 
 class Optimize(Section):
@@ -220,55 +247,113 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
         UnwriteError: The file is missing, is not YAML, or breaks the schema; every mistake is one line that says the
             path, what came, what is allowed and, for an unknown key, the nearest known one.
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        data = YAML(typ="safe").load(path)
-    except FileNotFoundError:
-        raise UnwriteError(f"{path} is missing: run this in the folder of the project.") from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise UnwriteError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    data = _read_yaml(path)
     if not isinstance(data, dict):
-        raise UnwriteError(f"{path} holds {_kind(data)}, expected the sections {', '.join(Params.model_fields)}.")
+        came = "is empty" if data is None else f"holds {_kind(data)}"
+        raise UnwriteError(f"{path} {came}; expected the sections {', '.join(Params.model_fields)}.")
     try:
         return Params.model_validate(data)
     except ValidationError as error:
-        raise UnwriteError("\n".join(f"{path}: {_describe(detail)}" for detail in error.errors())) from None
+        raise UnwriteError("\n".join(f"{path}: {line}" for line in _describe(error.errors()))) from None
 
 
-def _describe(detail: ErrorDetails) -> str:
-    location = [part for part in detail["loc"] if part != "tuple"]
-    dotted = ".".join(map(str, location))
-    if detail["type"] == "extra_forbidden":
-        known = _known_keys(location[:-1])
-        near = difflib.get_close_matches(str(location[-1]), known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}."
-        return f"unknown key {dotted}; {hint}"
-    if detail["type"] == "missing":
-        return f"{dotted} is missing."
-    message = (
-        detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ").replace("valid tuple", "list")
-    )
-    expected = message if detail["type"] == "value_error" else f"expected {message}"
-    return f"{dotted} is {_kind(detail['input'])}; {expected}."
+def _read_yaml(path: Path) -> Any:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    try:
+        return YAML(typ="safe").load(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise UnwriteError(f"{path} is missing: run this in the folder of the project.") from None
+    except OSError as error:
+        raise UnwriteError(f"{path} can't be read: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        raise UnwriteError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8.") from None
+    except MarkedYAMLError as error:
+        where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise UnwriteError(f"{path} is not valid YAML: {where}{error.problem}.") from None
+    except (YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-45
+        raise UnwriteError(f"{path} is not valid YAML: {str(error).splitlines()[0]}.") from None
+
+
+# What is allowed, by pydantic's name of the error; the braces are filled from the error's context.
+_EXPECTED = {
+    "string_type": "text",
+    "string_too_short": "text that is not empty",
+    "int_type": "an integer",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "literal_error": "{expected}",
+    "tuple_type": "a list",
+    "too_short": "at least {min_length} in the list",
+    "too_long": "at most {max_length} in the list",
+    "dict_type": "a mapping",
+    "greater_than": "a number above {gt}",
+    "greater_than_equal": "a number of at least {ge}",
+    "less_than": "a number under {lt}",
+    "less_than_equal": "a number of at most {le}",
+}
+
+
+def _describe(errors: Sequence[ErrorDetails]) -> list[str]:
+    """One line a mistake."""
+    missing = {error["loc"] for error in errors if error["type"] == "missing"}
+    misspelt: set[Place] = set()
+    lines: dict[Place, str] = {}
+    for error in errors:
+        place = tuple(part for part in error["loc"] if part != "[key]")
+        if error["type"] in {"extra_forbidden", "invalid_key"}:
+            near = difflib.get_close_matches(str(place[-1]), _known_keys(place[:-1]), n=1)
+            hint = f"known keys: {', '.join(_known_keys(place[:-1]))}."
+            if near:
+                meant = (*place[:-1], near[0])
+                misspelt.add(meant)
+                hint = f"did you mean {_dotted(meant)}?"
+            lines[place] = f"unknown key {_dotted(place)}; {hint}"
+        elif place not in missing:
+            lines[place] = f"{_dotted(place)} is {_kind(error['input'])}; {_expectation(error)}."
+        elif isinstance(item := place[-1], int):
+            lines[place[:-1]] = f"{_dotted(place[:-1])} is {_kind(error['input'])}; expected {item + 1} in the list."
+        else:
+            lines[place] = f"{_dotted(place)} is missing; every key must be given."
+    # pydantic also calls the right name of a misspelt key missing, and a list with a wrong item too short.
+    for place in list(lines):
+        if place in missing & misspelt or any(place == other[: len(place)] != other for other in lines):
+            del lines[place]
+    return list(lines.values())
+
+
+def _expectation(error: ErrorDetails) -> str:
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    if error["type"] == "model_type":
+        return f"expected a mapping with {', '.join(_known_keys(error['loc']))}"
+    expected = "expected " + _EXPECTED.get(error["type"], error["msg"]).format(**error.get("ctx", {}))
+    in_quotes = error["type"] == "string_type" and not isinstance(error["input"], (dict, tuple, type(None)))
+    return f"{expected}: put it in quotes" if in_quotes else expected
+
+
+def _known_keys(place: Place) -> list[str]:
+    section: Any = Params
+    for part in place:
+        section = section.model_fields[str(part)].annotation
+    return list(section.model_fields)
+
+
+def _dotted(place: Place) -> str:
+    return ".".join(map(str, place))
 
 
 def _kind(value: Any) -> str:
-    if value is None:
-        return "null"
+    if value is None or isinstance(value, bool):
+        return str(value).lower().replace("none", "null")
     if isinstance(value, dict):
         return "a mapping"
     if isinstance(value, (list, tuple)):
-        return f"the list {list(value)}"
-    return f"{value!r} (text)" if isinstance(value, str) else f"{value!r}"
+        return f"the list {_shortened(str(list(value)))}"
+    return f"{_shortened(repr(value))} (text)" if isinstance(value, str) else _shortened(str(value))
 
 
-def _known_keys(location: list[int | str]) -> list[str]:
-    section: type[BaseModel] = Params
-    for part in location:
-        annotation: Any = section.model_fields[str(part)].annotation
-        if typing.get_origin(annotation) is types.UnionType:
-            annotation = typing.get_args(annotation)[0]
-        section = annotation
-    return list(section.model_fields)
+def _shortened(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:80]}…"
