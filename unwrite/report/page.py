@@ -13,7 +13,7 @@ from unwrite.artifacts import Base, Evaluation, Front, Recipe, Trial
 from unwrite.report import tables
 
 EXAMPLES = 12
-SHORTENED = 400  # characters
+SHORTENED = 280  # characters
 _PACKAGES = ("unwrite", "matplotlib", "jinja2")
 
 

@@ -13,7 +13,7 @@ from unwrite.artifacts import Evaluation, Share, Trial
 from unwrite.params import Component
 from unwrite.report.curves import GeometryPoint
 from unwrite.report.svg import FIRST, INK, MUTED, SECOND, draw
-from unwrite.report.tables import LayerRow, ceiling_of, rate_rows
+from unwrite.report.tables import LayerRow, rate_rows
 
 _WIDTH = 5.2
 _MARKS = ("o", "s", "^", "D", "v", "P", "X")
@@ -109,13 +109,13 @@ def rates_plot(evaluation: Evaluation) -> str:
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
-        rows = rate_rows(evaluation)
+        rows, ceiling = rate_rows(evaluation), evaluation.reference_ceiling
         for height, row in enumerate(rows):
             _interval(axes, height - 0.14, row.base, colour=MUTED, filled=False, label="" if height else "base model")
             _interval(
                 axes, height + 0.14, row.edited, colour=FIRST, filled=True, label="" if height else "edited model"
             )
-            if (ceiling := ceiling_of(row, evaluation)) is not None:
+            if ceiling is not None and (row.prompts, row.figure) == ("target", "reference accuracy"):
                 axes.plot(
                     [ceiling, ceiling], [height - 0.36, height + 0.36], color=SECOND, linewidth=2, label="ceiling"
                 )
@@ -125,7 +125,11 @@ def rates_plot(evaluation: Evaluation) -> str:
         axes.grid(visible=False, axis="y")
         axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
         axes.set_xlabel("share of responses, with its interval")
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, columnspacing=1.2)
+        handles, labels = axes.get_legend_handles_labels()
+        handles = [
+            handles[labels.index(label)] for label in ("base model", "edited model", "ceiling") if label in labels
+        ]
+        axes.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, columnspacing=1.2)
 
     return draw(paint, "rates", _WIDTH, 0.9 + 0.5 * len(rate_rows(evaluation)))
 

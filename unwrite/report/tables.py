@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,12 +83,6 @@ def rate_rows(evaluation: Evaluation) -> list[RateRow]:
     return rows
 
 
-def ceiling_of(row: RateRow, evaluation: Evaluation) -> float | None:
-    """The reference ceiling, if it is known and is of this rate: it is stated for the target references."""
-    is_its_rate = (row.prompts, row.figure) == ("target", "reference accuracy")
-    return evaluation.reference_ceiling if is_its_rate else None
-
-
 def summary(evaluation: Evaluation, behaviour: str | None = None) -> str:
     """The last words of a run, for a terminal of 80 columns: rates before and after, divergence, where things are.
 
@@ -99,54 +93,46 @@ def summary(evaluation: Evaluation, behaviour: str | None = None) -> str:
     lines = [f"Behaviour: {' '.join(behaviour.split())}", ""] if behaviour else []
     lines += [_rates_table(evaluation), ""]
     if evaluation.reference_ceiling is not None:
-        lines += ["Ceiling: what the model knew before it had the behaviour.", ""]
-    lines += _aligned(
-        [
-            ("KL divergence from the base model, baseline prompts, first token", nats(evaluation.kl_first_token)),
-            ("and averaged over the base model's own response", nats(evaluation.kl_response)),
-        ]
-    )
-    return "\n".join([*lines, "", *_aligned([("Model", MODEL), ("Report", REPORT)])])
+        known = percent(evaluation.reference_ceiling)
+        lines += [f"Ceiling of target reference accuracy, known before the behaviour: {known}"]
+    lines += [
+        "KL divergence from the base model, on baseline prompts:",
+        f"  {nats(evaluation.kl_first_token)} at the first response token",
+        f"  {nats(evaluation.kl_response)} averaged over the first response tokens",
+        "",
+        f"Model:  {MODEL}",
+        f"Report: {REPORT}",
+    ]
+    return "\n".join(lines)
 
 
 def _rates_table(evaluation: Evaluation) -> str:
     table: list[list[str]] = []
+    named = ""
     for row in rate_rows(evaluation):
-        heading = f"{row.prompts.capitalize()} prompts"
-        if [heading] not in [line[:1] for line in table]:
-            table.append([heading])
-        table.append([f"  {row.figure}", interval_text(row.base), interval_text(row.edited), f"{row.edited.n}"])
-        if (ceiling := ceiling_of(row, evaluation)) is not None:
-            table.append(["    ceiling", percent(ceiling)])
-    headers = ["Test split", "base model", "edited model", "n"]
-    align = ("left", "right", "right", "right")
-    return tabulate(table, headers, "simple", colalign=align, disable_numparse=True)
-
-
-def _aligned(pairs: Sequence[tuple[str, str]]) -> list[str]:
-    width = max(len(name) for name, _ in pairs)
-    return [f"{name:<{width}}  {value}" for name, value in pairs]
+        prompts = row.prompts if row.prompts != named else ""
+        named = row.prompts
+        table.append([prompts, row.figure, interval_text(row.base), interval_text(row.edited), f"{row.edited.n}"])
+    headers = ["", "test split", "base model", "edited model", "n"]
+    return tabulate(table, headers, "simple", colalign=("left", "left", "right", "right", "right"))
 
 
 def layer_rows(recipe: Recipe, base: Base) -> list[LayerRow]:
     """The recipe layer by layer, every layer of the model; a writer that is left alone has weight 0."""
     weights: dict[tuple[int, Component], float] = {(w.layer, w.component): 0.0 for w in base.writers}
     weights |= {(edit.layer, edit.component): edit.weight for edit in recipe.edits}
-    several = len({edit.direction.position for edit in recipe.edits}) > 1
     return [
         LayerRow(
             layer,
             {component: weights.get((layer, component)) for component in COMPONENTS},
-            ", ".join(dict.fromkeys(_source(edit, several) for edit in recipe.edits if edit.layer == layer)) or "–",
+            ", ".join(dict.fromkeys(_source(edit) for edit in recipe.edits if edit.layer == layer)) or "–",
         )
         for layer in range(base.layers)
     ]
 
 
-def _source(edit: Edit, with_position: bool) -> str:
-    direction = edit.direction
-    text = f"{direction.index:.2f}".removesuffix(".00")
-    return f"{text} (position {direction.position})" if with_position else text
+def _source(edit: Edit) -> str:
+    return f"{edit.direction.index:.2f}".removesuffix(".00")
 
 
 def kernel_rows(parameters: TrialParameters) -> Iterator[tuple[Component, Kernel]]:
@@ -157,11 +143,12 @@ def kernel_rows(parameters: TrialParameters) -> Iterator[tuple[Component, Kernel
 
 def direction_text(parameters: TrialParameters) -> str:
     """Where the layers take their direction from, as the end of "The direction is …"."""
-    return {
+    source = {
         "global": f"one for all layers, taken at residual index {parameters.direction_index:.2f}",
         "per_layer": "each layer's own, taken at the layer's output",
         "spans": "by spans of layers, each taken at the output of the span's source layer",
     }[parameters.direction_scope]
+    return f"{source} (prompt position {parameters.position} of those stored)"
 
 
 def edited_numbers(recipe: Recipe, base: Base) -> int:

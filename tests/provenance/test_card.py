@@ -1,0 +1,182 @@
+"""The model card: metadata the hub can read, figures of the artifacts, nothing of the machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from unwrite.artifacts import (
+    Base,
+    DirectionRef,
+    Edit,
+    Evaluation,
+    Front,
+    Kernel,
+    ModelScores,
+    Recipe,
+    SetScores,
+    Share,
+    Trial,
+    TrialParameters,
+    Writer,
+)
+from unwrite.params import COMPONENTS
+from unwrite.provenance.card import card_metadata, markdown_text, model_card
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def base() -> Base:
+    writers = [
+        Writer(
+            parameter=f"layers.{layer}.{component}",
+            bias=None,
+            layer=layer,
+            component=component,
+            shape=(8, 16),
+            dtype="bfloat16",
+            multiplier=1.0,
+        )
+        for layer in range(2)
+        for component in COMPONENTS
+    ]
+    return Base(
+        source="examples/small",
+        commit=COMMIT,
+        architecture="Qwen3ForCausalLM",
+        stored_dtype="bfloat16",
+        compute_dtype="bfloat16",
+        layers=2,
+        hidden_size=8,
+        vocabulary=64,
+        completeness=1e-7,
+        files=[],
+        writers=writers,
+    )
+
+
+@pytest.fixture
+def trial() -> Trial:
+    kernel = Kernel(max_weight=1, max_weight_position=1, min_weight=0.5, min_weight_distance=1)
+    parameters = TrialParameters(
+        direction_scope="per_layer", direction_index=0.5, position=0, attention=kernel, mlp=kernel
+    )
+    return Trial(number=7, behaviour_rate=0.03, divergence=0.0123, parameters=parameters)
+
+
+@pytest.fixture
+def recipe(base: Base, trial: Trial) -> Recipe:
+    edits = [
+        Edit(
+            parameter=writer.parameter,
+            bias=None,
+            layer=writer.layer,
+            component=writer.component,
+            weight=1.0,
+            direction=DirectionRef(position=0, index=writer.layer + 1, orthogonalize_to=None),
+        )
+        for writer in base.writers[:3]
+    ]
+    return Recipe(trial=trial, selection="named by number", norm_preservation="columns", edits=edits)
+
+
+@pytest.fixture
+def front(trial: Trial) -> Front:
+    return Front(
+        norm_preservation="columns",
+        edit_bias=True,
+        orthogonalize="projected",
+        spans=[],
+        kl_tokens=8,
+        base_behaviour_rate=0.98,
+        trials=[trial],
+    )
+
+
+def scores(rate: float) -> ModelScores:
+    share = Share(value=rate, low=max(0, rate - 0.05), high=min(1, rate + 0.05), n=80)
+    of_set = SetScores(behaviour_rate=share, degenerate_rate=share, reference_accuracy=None)
+    return ModelScores(target=of_set, baseline=of_set)
+
+
+@pytest.fixture
+def evaluation() -> Evaluation:
+    return Evaluation(
+        base=scores(0.9), edited=scores(0.1), kl_first_token=0.002, kl_response=0.03, reference_ceiling=None
+    )
+
+
+def parts(card: str) -> tuple[dict[str, Any], str]:
+    """The metadata and the text, split as the hub splits them."""
+    empty, metadata, body = card.split("---\n", 2)
+    assert empty == ""
+    return YAML(typ="safe").load(metadata), body
+
+
+def test_the_metadata_of_a_hub_model(base: Base, recipe: Recipe, evaluation: Evaluation, front: Front) -> None:
+    card = model_card(behaviour="jokes", base=base, recipe=recipe, evaluation=evaluation, front=front)
+    metadata, body = parts(card)
+    assert metadata == {
+        "base_model": "examples/small",
+        "base_model_relation": "finetune",
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["directional-ablation", "unwrite"],
+    }
+    assert COMMIT in body
+    assert "licence" in body
+
+
+def test_the_hub_library_reads_it(base: Base, recipe: Recipe, evaluation: Evaluation, front: Front) -> None:
+    from huggingface_hub import ModelCard
+
+    text = model_card(behaviour="jokes", base=base, recipe=recipe, evaluation=evaluation, front=front)
+    data = ModelCard(text).data.to_dict()
+    assert data["base_model"] == "examples/small"
+    assert data["library_name"] == "transformers"
+    assert "license" not in data
+
+
+def test_a_local_folder_is_no_base_model_and_its_path_stays_out(
+    base: Base, recipe: Recipe, evaluation: Evaluation, front: Front
+) -> None:
+    local = base.model_copy(update={"source": "/home/someone/small", "commit": None})
+    card = model_card(behaviour="jokes", base=local, recipe=recipe, evaluation=evaluation, front=front)
+    metadata, body = parts(card)
+    assert not {"base_model", "base_model_relation"} & set(metadata)
+    assert "someone" not in card
+    assert "# small, edited" in body
+
+
+def test_every_figure_is_an_artifacts(base: Base, recipe: Recipe, evaluation: Evaluation, front: Front) -> None:
+    _, body = parts(model_card(behaviour="jokes", base=base, recipe=recipe, evaluation=evaluation, front=front))
+    assert "- 3 of the 4 parameters that write the residual stream were edited; together 384 numbers." in body
+    assert "| target | behaviour rate | 90.0 % (85.0–95.0, n = 80) | 10.0 % (5.0–15.0, n = 80) |" in body
+    assert "0.002 nats at the first response token, 0.03 nats averaged" in body
+    assert "Trial 7 of the search, selected for: named by number." in body
+    assert "every weight column keeps its norm" in body
+    assert "eference" not in body  # none was measured
+    assert "eiling" not in body
+
+
+def test_words_cannot_become_markup(base: Base, recipe: Recipe, evaluation: Evaluation, front: Front) -> None:
+    hostile = "jokes**\n\n---\nlicense: mit\n# Title\n<script>x</script> [a](http://b) | `c`"
+    card = model_card(behaviour=hostile, base=base, recipe=recipe, evaluation=evaluation, front=front)
+    metadata, body = parts(card)
+    assert "license" not in metadata
+    assert "\\<script\\>" in body
+    assert "\n# Title" not in body
+    assert "\\[a\\](http://b) \\| \\`c\\`" in body
+    assert "jokes\\*\\*" in body
+
+
+def test_a_source_cannot_break_the_metadata(base: Base) -> None:
+    assert card_metadata(base.model_copy(update={"source": "a: b\nlicense: mit"}))["base_model"] == "a: b\nlicense: mit"
+
+
+@pytest.mark.parametrize(("text", "markdown"), [("a_b", "a\\_b"), ("1.5 %", "1.5 %"), ("x\n\ny", "x y"), (3, "3")])
+def test_markdown_shows_a_value_as_it_is(text: object, markdown: str) -> None:
+    assert markdown_text(text) == markdown

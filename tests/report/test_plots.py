@@ -1,0 +1,86 @@
+"""The figures: what they show, read back from the SVG, and the odd inputs that must not break them."""
+
+from __future__ import annotations
+
+import math
+import xml.etree.ElementTree as ET
+
+import matplotlib as mpl
+import pytest
+
+from unwrite.artifacts import Base, Evaluation, Front, Recipe, Trial
+from unwrite.report.curves import GeometryPoint
+from unwrite.report.plots import geometry_plot, kernels_plot, rates_plot, trials_plot
+from unwrite.report.tables import layer_rows
+
+
+def words(svg: str) -> set[str]:
+    """Every piece of text in a figure; parsing it shows that it is well-formed."""
+    return {
+        "".join(element.itertext()).strip() for element in ET.fromstring(svg).iter() if element.tag.endswith("text")
+    }
+
+
+def curve(values: list[float], position: int = 0) -> list[GeometryPoint]:
+    return [GeometryPoint(position, index, 0.9, value, 0.5) for index, value in enumerate(values)]
+
+
+def test_trials_are_all_drawn_and_the_selected_one_named(trials: list[Trial], front: Front, recipe: Recipe) -> None:
+    svg = trials_plot(trials, front.trials, recipe.trial, front.base_behaviour_rate)
+    assert {"selected: trial 1", "front", "trial", "behaviour rate", "KL divergence (nats)"} <= words(svg)
+    more = [trials[5].model_copy(update={"number": 6 + i, "divergence": 0.05 + 0.01 * i}) for i in range(4)]
+    larger = trials_plot([*trials, *more], front.trials, recipe.trial, front.base_behaviour_rate)
+    assert larger.count("<use ") - svg.count("<use ") == 4
+
+
+def test_a_selected_trial_need_not_be_on_the_front(trials: list[Trial], front: Front) -> None:
+    assert "selected: trial 3" in words(trials_plot(trials, front.trials, trials[3], 0.9))
+
+
+def test_a_divergence_of_zero_has_a_place_on_the_log_axis(trials: list[Trial], front: Front) -> None:
+    zero = trials[0].model_copy(update={"divergence": 0.0})
+    svg = trials_plot([zero, *trials[1:]], [zero, *front.trials[1:]], trials[1], 0.9)
+    assert "KL divergence (nats), 0 drawn at the left edge" in words(svg)
+    assert "nan" not in svg.casefold()
+
+
+@pytest.mark.parametrize("divergence", [0.0, 0.01, -1e-9])
+def test_one_trial_alone_makes_a_figure(trials: list[Trial], divergence: float) -> None:
+    only = trials[0].model_copy(update={"divergence": divergence})
+    assert "selected: trial 0" in words(trials_plot([only], [only], only, 1.0))
+
+
+def test_infinite_separation_is_marked_and_undefined_leaves_a_gap() -> None:
+    assert "∞" in words(geometry_plot(curve([0, 1, math.inf, 2]), [1.5]))
+    undefined = geometry_plot(curve([0, math.nan, 2, math.inf]), [])
+    assert "∞" in words(undefined)
+    assert "∞" not in words(geometry_plot(curve([math.nan] * 4), []))
+    assert "nan" not in undefined.casefold()
+
+
+def test_positions_are_told_apart_only_if_there_are_several() -> None:
+    one, two = curve([0, 1, 2]), curve([0, 2, 3], position=1)
+    assert "position 0" not in words(geometry_plot(one, []))
+    assert {"position 0", "position 1"} <= words(geometry_plot(one + two, []))
+
+
+def test_kernels_and_rates_are_labelled(recipe: Recipe, base: Base, evaluation: Evaluation) -> None:
+    assert {"layer", "weight λ", "attention", "MLP"} <= words(kernels_plot(layer_rows(recipe, base)))
+    assert {"base model", "edited model", "ceiling"} <= words(rates_plot(evaluation))
+    assert "ceiling" not in words(rates_plot(evaluation.model_copy(update={"reference_ceiling": None})))
+
+
+def test_a_recipe_that_edits_nothing_makes_a_figure(recipe: Recipe, base: Base) -> None:
+    assert "layer" in words(kernels_plot(layer_rows(recipe.model_copy(update={"edits": []}), base)))
+
+
+def test_figures_share_no_state_and_no_ids(recipe: Recipe, base: Base, evaluation: Evaluation) -> None:
+    before = dict(mpl.rcParams)
+    rates, kernels = rates_plot(evaluation), kernels_plot(layer_rows(recipe, base))
+    assert dict(mpl.rcParams) == before
+    assert rates == rates_plot(evaluation)
+    ids = [{element.get("id") for element in ET.fromstring(svg).iter()} - {None} for svg in (rates, kernels)]
+    assert ids[0]
+    assert ids[0].isdisjoint(ids[1])
+    assert "<dc:date>" not in rates
+    assert "var(--ink" in rates
