@@ -49,14 +49,19 @@ def _only_one(name: str) -> Iterator[None]:
 
     LOCKS.mkdir(parents=True, exist_ok=True)
     owner = LOCKS / f"{name}.pid"
+    lock = FileLock(LOCKS / f"{name}.lock")
     try:
-        with FileLock(LOCKS / f"{name}.lock", timeout=0):
-            owner.write_text(str(os.getpid()))
-            yield
+        lock.acquire(timeout=0)
     except Timeout:
+        process = owner.read_text() if owner.exists() else "just started"
         raise UnwriteError(
-            f"{name} is already running in this folder (process {owner.read_text()}): wait for it to end, or stop it."
+            f"{name} is already running in this folder (process {process}): wait for it to end, or stop it."
         ) from None
+    try:
+        owner.write_text(str(os.getpid()))
+        yield
+    finally:
+        lock.release()
 
 
 def _use_threads(threads: int) -> None:

@@ -36,4 +36,5 @@ def read_tokens(set_name: SetName, split: Split) -> list[TokenizedPrompt]:
         UnwriteError: The file is missing or damaged.
     """
     path = TOKENS / f"{set_name}.{split}.jsonl"
-    return [TokenizedPrompt(**row) for row in read_jsonl(path, required=TokenizedPrompt._fields)]
+    fields = TokenizedPrompt._fields
+    return [TokenizedPrompt(*(row[field] for field in fields)) for row in read_jsonl(path, required=fields)]

@@ -41,7 +41,7 @@ def write_trials(outcomes: Sequence[Outcome]) -> None:
             o.number,
             *(o.objectives or ("", "")),
             *_flat(o.parameters.model_dump()).values(),
-            o.reason,
+            " ".join(o.reason.split()),
             f"{o.seconds:.3f}",
         ]
         for o in outcomes
@@ -57,9 +57,9 @@ def read_trials() -> list[Trial]:
     """
     measured = []
     for row in read_csv(TRIALS):
-        if row.get("reason"):
-            continue
         try:
+            if row["reason"]:
+                continue
             number, rate, divergence = row.pop("number"), row.pop("behaviour_rate"), row.pop("divergence")
             row.pop("reason"), row.pop("seconds")
             parameters = TrialParameters.model_validate(_nested(row))
@@ -71,7 +71,7 @@ def read_trials() -> list[Trial]:
                     parameters=parameters,
                 )
             )
-        except (KeyError, ValueError, ValidationError) as error:
+        except (KeyError, TypeError, ValueError, ValidationError) as error:
             raise UnwriteError(
                 f"{TRIALS} is not what this version writes ({str(error).splitlines()[0]}): "
                 "run `dvc repro -f optimize_weights`."

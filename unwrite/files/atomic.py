@@ -34,23 +34,33 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yields a new empty folder beside `path`; on a clean exit syncs its files and puts it in `path`'s place.
 
-    A leftover of a killed run is removed first.
+    The old folder is there until the new one is, whatever fails. What a killed run left is removed or put back first.
 
     Raises:
         UnwriteError: The disk is full or the parent folder can't be written.
     """
-    temporary = _temporary(path)
+    temporary, old = _temporary(path), path.with_name(f".{path.name}.old")
     with _named_os_errors(path):
-        shutil.rmtree(temporary, ignore_errors=True)
+        if old.exists() and not path.exists():  # killed between the two renames below
+            old.rename(path)
+        for leftover in (temporary, old):
+            shutil.rmtree(leftover, ignore_errors=True)
         temporary.mkdir(parents=True)
         try:
             yield temporary
             for entry in sorted(temporary.rglob("*"), reverse=True):
                 _sync(entry)
             _sync(temporary)
-            shutil.rmtree(path, ignore_errors=True)
-            temporary.rename(path)
+            if path.exists():
+                path.rename(old)
+            try:
+                temporary.rename(path)
+            except OSError:
+                if old.exists():
+                    old.rename(path)
+                raise
             _sync(path.parent)
+            shutil.rmtree(old, ignore_errors=True)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -72,6 +82,8 @@ def _sync(path: Path) -> None:
 def _named_os_errors(path: Path) -> Iterator[None]:
     try:
         yield
+    except FileNotFoundError:
+        raise  # the folder is made above: what is missing is something the caller reads, or never wrote
     except OSError as error:
         free = shutil.disk_usage(_existing_parent(path)).free
         raise UnwriteError(

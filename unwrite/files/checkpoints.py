@@ -53,7 +53,7 @@ def model_files(folder: Path) -> list[str]:
         UnwriteError: There is no such folder, it has no safetensors checkpoint, or its index is wrong.
     """
     names = set(shard_files(folder))
-    if (folder / INDEX_FILE).exists():
+    if _index(folder):
         names.add(INDEX_FILE)
     for pattern in COMPANIONS:
         names.update(path.name for path in folder.glob(pattern) if path.is_file() and ".index." not in path.name)
@@ -68,13 +68,11 @@ def shard_files(folder: Path) -> list[str]:
     """
     if not folder.is_dir():
         raise UnwriteError(f"{folder} is not a folder: check model.source in params.yaml.")
-    if (folder / INDEX_FILE).exists():
-        shards = sorted(set(_weight_map(folder / INDEX_FILE).values()))
+    if index := _index(folder):
+        shards = sorted(set(_weight_map(index).values()))
         for shard in shards:
             if not (folder / shard).is_file():
-                raise UnwriteError(
-                    f"{folder / INDEX_FILE} names the shard {shard}, which is missing. Download it again."
-                )
+                raise UnwriteError(f"{index} names the shard {shard}, which is missing. Download it again.")
         return shards
     if (folder / SINGLE_FILE).is_file():
         return [SINGLE_FILE]
@@ -87,11 +85,17 @@ def shard_files(folder: Path) -> list[str]:
     raise UnwriteError(f"{folder} has neither {SINGLE_FILE} nor {INDEX_FILE}: expected a safetensors checkpoint.")
 
 
+def _index(folder: Path) -> Path | None:
+    # With both, the single file counts, as in transformers.
+    index = folder / INDEX_FILE
+    return index if index.is_file() and not (folder / SINGLE_FILE).is_file() else None
+
+
 def _weight_map(index: Path) -> dict[str, str]:
     try:
         weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         entries = {str(name): str(shard) for name, shard in weight_map.items()}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UnwriteError(
             f"{index} is not a safetensors index (an object with weight_map). Download it again."
         ) from None
@@ -113,8 +117,7 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
             if name in tensors:
                 raise UnwriteError(f"{folder}: the tensor {name} is in {tensors[name].file.name} and in {shard}.")
             tensors[name] = tensor
-    index = folder / INDEX_FILE
-    if index.exists():
+    if index := _index(folder):
         for name, shard in _weight_map(index).items():
             if name not in tensors or tensors[name].file.name != shard:
                 raise UnwriteError(f"{index} says that {shard} holds {name}, but it does not. Download it again.")
@@ -139,15 +142,17 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
     try:
         header = json.loads(raw)
         header.pop("__metadata__", None)
-        for name, entry in header.items():
-            shape = tuple(int(n) for n in entry["shape"])
-            start, stop = entry["data_offsets"]
-            item = _ITEM_BYTES.get(entry["dtype"])
-            if start < 0 or (item is not None and stop - start != math.prod(shape) * item):
+        # The data is tiled: each tensor begins where the one before ends.
+        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+            dtype, shape, (start, stop) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
+            item = _ITEM_BYTES.get(dtype)
+            if not all(type(n) is int and n >= 0 for n in (*shape, start, stop)) or start != end or stop < start:
                 raise ValueError(name)
-            tensors[name] = StoredTensor(file, entry["dtype"], shape, data + start)
-            end = max(end, stop)
-    except (ValueError, KeyError, TypeError, AttributeError):
+            if item is not None and stop - start != math.prod(shape) * item:
+                raise ValueError(name)
+            tensors[name] = StoredTensor(file, dtype, shape, data + start)
+            end = stop
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UnwriteError(f"{file} has a damaged safetensors header. Download it again.") from None
     if size != data + end:
         raise UnwriteError(f"{file} has {size} bytes, its header declares {data + end}. Download it again.")
@@ -180,9 +185,16 @@ def read_rows(tensor: StoredTensor, rows: slice) -> Tensor:
 
 
 def write_rows(tensor: StoredTensor, rows: slice, values: Tensor) -> None:
-    """Overwrites rows of a stored tensor in place, rounding `values` to the stored dtype. Nothing else changes."""
+    """Overwrites rows of a stored tensor in place, rounding `values` to the stored dtype. Nothing else changes.
+
+    Raises:
+        ValueError: `values` has another shape than these rows.
+    """
     dtype = torch_dtype(tensor)
     width = math.prod(tensor.shape[1:])
+    shape = (len(range(tensor.shape[0])[rows]), *tensor.shape[1:])
+    if values.shape != shape:
+        raise ValueError(f"values have shape {tuple(values.shape)}, the rows to overwrite {shape}")
     data = values.to(dtype).contiguous().view(torch.uint8).numpy().tobytes()
     with tensor.file.open("r+b", buffering=0) as stream:
         stream.seek(tensor.offset + rows.start * width * dtype.itemsize)
@@ -212,6 +224,8 @@ def copy_file(source: Path, target: Path) -> None:
             remaining = os.fstat(reader.fileno()).st_size
             while remaining and (copied := os.copy_file_range(reader.fileno(), writer.fileno(), remaining)):
                 remaining -= copied
+        if remaining:
+            raise OSError(errno.EOPNOTSUPP, "copies nothing")  # as some network file systems do
     except (AttributeError, OSError) as error:
         # Not on this system, or not between these two file systems; anything else (a full disk) is a real failure.
         if isinstance(error, OSError) and error.errno not in {
@@ -219,6 +233,7 @@ def copy_file(source: Path, target: Path) -> None:
             errno.ENOSYS,
             errno.EOPNOTSUPP,
             errno.EINVAL,
+            errno.EPERM,
         }:
             raise
         shutil.copyfile(source, target)

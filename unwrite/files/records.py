@@ -62,8 +62,11 @@ def read_lines(path: Path) -> list[str]:
     try:
         # Split at newlines only: str.splitlines would also cut at characters that JSON allows inside a string.
         return path.read_text(encoding="utf-8-sig").split("\n")
-    except (FileNotFoundError, IsADirectoryError):
-        raise UnwriteError(f"{path} is not a file: check the path in params.yaml.") from None
+    except OSError as error:
+        raise UnwriteError(
+            f"{path} can't be read ({error.strerror}): check the path in params.yaml, "
+            "or run `dvc repro` if the pipeline makes it."
+        ) from None
     except UnicodeDecodeError as error:
         raise UnwriteError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8.") from None
 
@@ -80,10 +83,19 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     """Rows of a CSV file by column name.
 
     Raises:
-        UnwriteError: The file is missing.
+        UnwriteError: The file is missing, not UTF-8, or a row has more or fewer fields than the header.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+            header, *rows = [row for row in csv.reader(file) if row] or [[]]
     except FileNotFoundError:
         raise UnwriteError(f"{path} is missing: run `dvc repro` first.") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UnwriteError(f"{path} is damaged ({error}): run the stage that makes it again, `dvc repro -f`.") from None
+    for number, row in enumerate(rows, 1):
+        if len(row) != len(header):
+            raise UnwriteError(
+                f"{path} is damaged (row {number} has {len(row)} fields, its header {len(header)}): "
+                "run the stage that makes it again, `dvc repro -f`."
+            )
+    return [dict(zip(header, row, strict=True)) for row in rows]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from unwrite.errors import UnwriteError
@@ -17,14 +17,14 @@ from unwrite.files.atomic import atomic_file
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
     """Writes named tensors with JSON metadata. The same tensors and metadata give the same bytes."""
+    data = save(
+        {name: tensor.contiguous() for name, tensor in sorted(tensors.items())},
+        # One key: safetensors writes several in an order that changes from run to run.
+        metadata={"unwrite": json.dumps(metadata, sort_keys=True)},
+    )
+    # Not save_file: it writes to a name of its own that a kill leaves behind, readable to its owner alone.
     with atomic_file(path) as temporary:
-        save_file(
-            {name: tensor.contiguous() for name, tensor in sorted(tensors.items())},
-            temporary,
-            # One key: safetensors writes several in an order that changes from run to run.
-            metadata={"unwrite": json.dumps(metadata, sort_keys=True)},
-        )
-        temporary.chmod(0o644)  # safetensors makes files that only their owner can read
+        temporary.write_bytes(data)
 
 
 def read_tensors(path: Path, stage: str) -> dict[str, Tensor]:
@@ -37,7 +37,7 @@ def read_tensors(path: Path, stage: str) -> dict[str, Tensor]:
         return load_file(path)
     except FileNotFoundError:
         raise UnwriteError(f"{path} is missing: run `dvc repro {stage}` first.") from None
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise UnwriteError(f"{path} is damaged ({error}): run `dvc repro -f {stage}`.") from None
 
 

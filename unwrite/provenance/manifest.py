@@ -51,7 +51,7 @@ def build_manifest(
             "buildDefinition": {
                 "buildType": BUILD_TYPE,
                 "externalParameters": {
-                    "base": {"source": base.source, "commit": base.commit},
+                    "base": {"source": _public_source(base), "commit": base.commit},
                     "directions": dict(settings),
                     "recipe": recipe.model_dump(mode="json", exclude={"edits"}),
                 },
@@ -60,10 +60,16 @@ def build_manifest(
             },
             "runDetails": {
                 "builder": {"id": "urn:unwrite:merge_model", "version": _versions()},
-                "metadata": {"machine": platform.machine(), "git": _git_state()},
+                # Names of our own have an underscore, as SLSA asks of extensions.
+                "metadata": {"unwrite_machine": platform.machine(), "unwrite_git": _git_state()},
             },
         },
     }
+
+
+def _public_source(base: Base) -> str:
+    """A hub id, or the name of a local folder: its path would tell whose machine made the release."""
+    return base.source if base.commit is not None else Path(base.source).resolve().name
 
 
 def _descriptor(file: FileDigest) -> dict[str, Any]:
