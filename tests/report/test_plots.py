@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import xml.etree.ElementTree as ET
 
-import matplotlib as mpl
 import pytest
 
 from unwrite.artifacts import Base, Evaluation, Front, Recipe, Trial
@@ -72,15 +71,3 @@ def test_kernels_and_rates_are_labelled(recipe: Recipe, base: Base, evaluation: 
 
 def test_a_recipe_that_edits_nothing_makes_a_figure(recipe: Recipe, base: Base) -> None:
     assert "layer" in words(kernels_plot(layer_rows(recipe.model_copy(update={"edits": []}), base)))
-
-
-def test_figures_share_no_state_and_no_ids(recipe: Recipe, base: Base, evaluation: Evaluation) -> None:
-    before = dict(mpl.rcParams)
-    rates, kernels = rates_plot(evaluation), kernels_plot(layer_rows(recipe, base))
-    assert dict(mpl.rcParams) == before
-    assert rates == rates_plot(evaluation)
-    ids = [{element.get("id") for element in ET.fromstring(svg).iter()} - {None} for svg in (rates, kernels)]
-    assert ids[0]
-    assert ids[0].isdisjoint(ids[1])
-    assert "<dc:date>" not in rates
-    assert "var(--ink" in rates

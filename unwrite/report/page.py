@@ -78,7 +78,12 @@ def report_page(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"rate": tables.rate_text, "percent": tables.percent, "nats": tables.nats}
+    environment.filters |= {
+        "rate": tables.rate_text,
+        "interval": tables.interval_text,
+        "percent": tables.percent,
+        "nats": tables.nats,
+    }
     return environment.get_template("report.html.jinja").render(
         behaviour=" ".join(behaviour.split()),
         base=base,
