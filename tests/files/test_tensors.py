@@ -100,7 +100,7 @@ def small_disk() -> Iterator[None]:
 
 @pytest.mark.usefixtures("small_disk")
 def test_file_that_does_not_fit_is_an_expected_error_and_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(UnwriteError, match="Can't write .*x: File too large"):
+    with pytest.raises(UnwriteError, match=r"Can't write .*x: File too large"):
         write_tensors(tmp_path / "x", {"a": torch.zeros(1000)}, {})
     assert list(tmp_path.iterdir()) == []
 
