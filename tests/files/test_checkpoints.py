@@ -107,8 +107,8 @@ def test_reading_rows_gives_the_tensor_to_the_bit(made: dict[str, Tensor], data:
         stored = stored_tensors(folder)
         assert set(stored) == set(made)
         elements = data.draw(st.integers(1, 40))
-        for name, tensor in made.items():
-            blocks = [read_rows(stored[name], rows) for rows in row_blocks(stored[name], elements)]
+        for key, tensor in made.items():
+            blocks = [read_rows(stored[key], rows) for rows in row_blocks(stored[key], elements)]
             assert same_bits(torch.cat(blocks), tensor)
 
 
@@ -129,10 +129,9 @@ def test_writing_rows_changes_their_bytes_and_no_other(
         rounded = values.to(made[name].dtype).contiguous()
         row_bytes = made[name][0].numel() * made[name].element_size()
         expected = bytearray(before[tensor.file.name])
-        first = bytes(expected).index(made[name].contiguous().view(torch.uint8).numpy().tobytes(), data_start(expected))
+        first = data_start(expected) + entries(tensor.file)[name]["data_offsets"][0]
         new = rounded.view(torch.uint8).numpy().tobytes()
-        assert first <= tensor.offset
-        expected[tensor.offset + start * row_bytes : tensor.offset + rows.stop * row_bytes] = new
+        expected[first + start * row_bytes : first + rows.stop * row_bytes] = new
         assert all_bytes(folder) == {**before, tensor.file.name: bytes(expected)}
 
         after = load_file(tensor.file)
@@ -145,16 +144,16 @@ def spread(made: dict[str, Tensor]) -> dict[str, str]:
     return {name: SHARDS[i % 2] for i, name in enumerate(made)}
 
 
+def entries(file: Path) -> dict[str, Any]:
+    """The header but for the metadata."""
+    raw = file.read_bytes()
+    header: dict[str, Any] = json.loads(raw[8 : data_start(raw)])
+    header.pop("__metadata__", None)
+    return header
+
+
 def data_start(file: bytes | bytearray) -> int:
     return 8 + int(struct.unpack("<Q", file[:8])[0])
-
-
-def test_values_are_rounded_once_to_the_nearest_stored_number(single: Path) -> None:
-    # 1 + 2⁻⁸ + 2⁻³⁰ is just over the middle of two bfloat16 numbers; through float32 it would round to even, down.
-    stored = stored_tensors(single)["b.weight"]
-    value = 1 + 2**-8 + 2**-30
-    write_rows(stored, slice(0, 1), torch.full((1, 2), value, dtype=torch.float64))
-    assert read_rows(stored, slice(0, 1)).tolist() == [[1 + 2**-7] * 2]
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (1, 2), (3,), (1, 3, 1)])
@@ -290,7 +289,7 @@ def test_index_that_names_a_path_is_refused_or_finds_nothing(tmp_path: Path, pat
     save_file(TENSORS, tmp_path / "x.safetensors")
     save_file(TENSORS, inside / "a" / "b.safetensors")
     write_index(inside, {"weight_map": {"a.weight": path}})
-    with pytest.raises(UnwriteError, match="not a plain file name in that folder. Refused|which is missing"):
+    with pytest.raises(UnwriteError, match=r"not a plain file name in that folder. Refused|which is missing"):
         stored_tensors(inside)
 
 
@@ -337,19 +336,13 @@ def test_a_tensor_in_two_shards_is_refused(sharded: Path) -> None:
 # One file
 
 
-def shapes_and_offsets(file: Path) -> dict[str, Any]:
-    raw = file.read_bytes()
-    header: dict[str, Any] = json.loads(raw[8 : data_start(raw)])
-    return header
-
-
 def rewrite_header(file: Path, header: bytes) -> None:
     raw = file.read_bytes()
     file.write_bytes(struct.pack("<Q", len(header)) + header + raw[data_start(raw) :])
 
 
 def test_a_header_as_the_library_writes_it(single: Path) -> None:
-    header = shapes_and_offsets(single / SINGLE_FILE)
+    header = entries(single / SINGLE_FILE)
     for name, tensor in read_header(single / SINGLE_FILE).items():
         assert tensor.shape == tuple(TENSORS[name].shape)
         assert tensor.dtype == header[name]["dtype"]
@@ -360,7 +353,6 @@ def test_a_header_as_the_library_writes_it(single: Path) -> None:
 def test_every_truncation_is_refused(single: Path) -> None:
     whole = (single / SINGLE_FILE).read_bytes()
     for length in range(len(whole)):
-        os.truncate(single / SINGLE_FILE, length) if length else (single / SINGLE_FILE).write_bytes(b"")
         (single / SINGLE_FILE).write_bytes(whole[:length])
         with pytest.raises(UnwriteError, match="Download it again"):
             read_header(single / SINGLE_FILE)
@@ -382,7 +374,7 @@ def test_an_absurd_header_length_is_refused(single: Path, length: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", [b"{]", b"[]", b"5", b"null", b"\xff\xff", b'{"a": 5}', b'{"a": {}}', b"[" * 100_000]
+    "header", [b"{]", b"[]", b"55", b"null", b"\xff\xff", b'{"a": 5}', b'{"a": {}}', b"[" * 100_000]
 )
 def test_a_header_of_another_kind_is_refused(single: Path, header: bytes) -> None:
     rewrite_header(single / SINGLE_FILE, header)
@@ -415,10 +407,10 @@ def change(name: str, key: str, value: Any) -> Callable[[dict[str, Any]], None]:
     ],
 )
 def test_corrupted_entries_are_refused(single: Path, damage: Callable[[dict[str, Any]], None]) -> None:
-    header = shapes_and_offsets(single / SINGLE_FILE)
+    header = entries(single / SINGLE_FILE)
     damage(header)
     rewrite_header(single / SINGLE_FILE, json.dumps(header).encode())
-    with pytest.raises(UnwriteError, match="has a damaged safetensors header. Download it again"):
+    with pytest.raises(UnwriteError, match=r"has a damaged safetensors header. Download it again"):
         read_header(single / SINGLE_FILE)
 
 
@@ -438,7 +430,7 @@ def test_a_header_with_a_flipped_byte_gives_tensors_or_an_expected_error(data: s
 
 
 def test_a_dtype_of_a_later_version_of_the_format_passes(single: Path) -> None:
-    header = shapes_and_offsets(single / SINGLE_FILE)
+    header = entries(single / SINGLE_FILE)
     header["a.weight"] |= {"dtype": "F4", "shape": [96]}
     rewrite_header(single / SINGLE_FILE, json.dumps(header).encode())
     assert read_header(single / SINGLE_FILE)["a.weight"].dtype == "F4"
