@@ -78,22 +78,42 @@ def find_writers(config: PreTrainedConfig) -> Discovery:
 
 
 def _capture_layers(model: nn.Module, names: Mapping[nn.Module, str]) -> list[_Layer]:
+    """Every layer with what it was called with. What leaves one must enter the next: nothing writes in between."""
+    architecture = type(model).__name__
+    stack = decoder_layers(model)
     captured: list[_Layer] = []
+    outputs: list[Tensor] = []
 
-    def capture(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         captured.append(_Layer(names[module], module, args, kwargs))
+
+    def after(_module: nn.Module, _args: Any, output: Any) -> None:
+        outputs.append(layer_output(output).clone())
 
     tokens = torch.randint(VOCABULARY, (2, 7), generator=torch.Generator().manual_seed(1))
     with ExitStack() as hooks:
-        for layer in decoder_layers(model):
-            hooks.enter_context(layer.register_forward_pre_hook(capture, with_kwargs=True))
+        for layer in dict.fromkeys(stack):
+            hooks.enter_context(layer.register_forward_pre_hook(before, with_kwargs=True))
+            hooks.enter_context(layer.register_forward_hook(after))
         try:
             model(input_ids=tokens, use_cache=False)
         except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
             reason = str(error).strip().splitlines()[0][:200]
             raise UnwriteError(
-                f"{type(model).__name__} doesn't run on text alone: {reason} Expected a decoder-only text model."
+                f"The miniature of {architecture} doesn't run on text alone: {reason} "
+                "Such models are not supported yet; nothing is edited in part."
             ) from error
+    if [layer.module for layer in captured] != stack:
+        raise UnwriteError(
+            f"{architecture} doesn't run each of its {len(stack)} layers once, in order: {len(captured)} ran. "
+            "Such models are not supported yet; nothing is edited in part."
+        )
+    for index, (output, following) in enumerate(zip(outputs, captured[1:], strict=False)):
+        if not torch.equal(output, _hidden_states(following)):
+            raise UnwriteError(
+                f"{architecture}: something writes the stream between layers {index} and {index + 1}. "
+                "Such models are not supported yet; nothing is edited in part."
+            )
     return captured
 
 

@@ -1,0 +1,14 @@
+"""What every test has in common: one thread, no network, and hypothesis that tries the same examples every time."""
+
+import os
+
+# Before transformers or the hub's library is imported: both read them once.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+import torch
+from hypothesis import settings
+
+torch.set_num_threads(1)
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.load_profile("same")
