@@ -43,6 +43,14 @@ def test_a_divergence_of_zero_has_a_place_on_the_log_axis(trials: list[Trial], f
     assert "nan" not in svg.casefold()
 
 
+@pytest.mark.parametrize(("largest", "labels"), [(0.004, {"0.001", "0.002"}), (10.0, {"0.001", "0.01", "0.1", "1"})])
+def test_a_log_axis_has_a_few_plain_labels(trials: list[Trial], largest: float, labels: set[str]) -> None:
+    ends = [trials[0], trials[1].model_copy(update={"divergence": largest})]
+    numbers = {word for word in words(trials_plot(ends, ends, ends[1], 0.9)) if word.replace(".", "").isdigit()}
+    assert labels <= numbers
+    assert len(numbers) <= 7
+
+
 @pytest.mark.parametrize("divergence", [0.0, 0.01, -1e-9])
 def test_one_trial_alone_makes_a_figure(trials: list[Trial], divergence: float) -> None:
     only = trials[0].model_copy(update={"divergence": divergence})

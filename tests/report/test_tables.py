@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from unwrite.artifacts import Base, Evaluation, Recipe, SetScores, Share
+from unwrite.artifacts import Base, Evaluation, Recipe, SetScores, Share, Trial
 from unwrite.report.tables import (
     direction_text,
     edited_numbers,
@@ -108,4 +108,11 @@ def test_a_name_never_holds_an_absolute_path(base: Base, source: str, commit: st
 
 @pytest.mark.parametrize(("scope", "word"), [("global", "2.25"), ("per_layer", "own"), ("spans", "spans")])
 def test_the_direction_is_described(recipe: Recipe, scope: str, word: str) -> None:
-    assert word in direction_text(recipe.trial.parameters.model_copy(update={"direction_scope": scope}))
+    assert word in direction_text(recipe.trial.parameters.model_copy(update={"direction_scope": scope}), [recipe.trial])
+
+
+def test_the_position_is_named_if_several_were_tried(recipe: Recipe, trials: list[Trial]) -> None:
+    parameters = recipe.trial.parameters
+    other = trials[0].model_copy(update={"parameters": parameters.model_copy(update={"position": 2})})
+    assert "position" not in direction_text(parameters, trials)
+    assert "at prompt position 0 of those stored" in direction_text(parameters, [*trials, other])

@@ -44,7 +44,7 @@ def model_card(*, behaviour: str, base: Base, recipe: Recipe, evaluation: Evalua
         front=front,
         model=tables.model_name(base),
         rates=tables.rate_rows(evaluation),
-        direction=tables.direction_text(recipe.trial.parameters),
+        direction=tables.direction_text(recipe.trial.parameters, front.trials),
         norms=tables.NORMS[recipe.norm_preservation],
         numbers=tables.edited_numbers(recipe, base),
     )

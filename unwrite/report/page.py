@@ -97,7 +97,7 @@ def report_page(
         rates=tables.rate_rows(evaluation),
         layers=tables.layer_rows(recipe, base),
         kernels=list(tables.kernel_rows(recipe.trial.parameters)),
-        direction=tables.direction_text(recipe.trial.parameters),
+        direction=tables.direction_text(recipe.trial.parameters, trials),
         norms=tables.NORMS[recipe.norm_preservation],
         numbers=tables.edited_numbers(recipe, base),
         shortened=SHORTENED,

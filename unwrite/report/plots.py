@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from unwrite.artifacts import Evaluation, Share, Trial
 from unwrite.params import Component
@@ -35,8 +35,7 @@ def trials_plot(trials: Sequence[Trial], front: Sequence[Trial], selected: Trial
         label = f"selected: trial {selected.number}"
         _scatter(axes, [selected], place, label=label, color=SECOND, marker="*", s=190, edgecolors=INK, zorder=4)
         axes.axhline(base_rate, color=INK, linestyle=":", linewidth=1, label="base model")
-        if any(trial.divergence > 0 for trial in [*trials, *front, selected]):
-            axes.set_xscale("log")
+        _log_axis(axes, [trial.divergence for trial in [*trials, *front, selected]])
         zero = any(trial.divergence <= 0 for trial in [*trials, *front, selected])
         axes.set_xlabel("KL divergence (nats)" + (", 0 drawn at the left edge" if zero else ""))
         axes.set_ylabel("behaviour rate")
@@ -139,6 +138,19 @@ def _log_places(divergences: Sequence[float]) -> Callable[[float], float]:
     positive = [value for value in divergences if 0 < value < math.inf]
     edge = min(positive) / 2 if positive else 0.0
     return lambda divergence: divergence if divergence > 0 else edge
+
+
+def _log_axis(axes: Axes, divergences: Sequence[float]) -> None:
+    positive = [value for value in divergences if 0 < value < math.inf]
+    if not positive:
+        return
+    axes.set_xscale("log")
+    decades = math.log10(max(positive) / min(positive))
+    # Few decades leave few powers of ten to label: label steps between them, but no others, or they run together.
+    steps = (1.0,) if decades > 3 else (1.0, 3.0) if decades > 1.5 else (1.0, 2.0, 5.0)
+    axes.xaxis.set_major_locator(LogLocator(subs=steps))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _scatter(axes: Axes, trials: Sequence[Trial], place: Callable[[float], float], **style: object) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from tabulate import tabulate
 
-from unwrite.artifacts import Base, Edit, Evaluation, Kernel, Recipe, Share, TrialParameters
+from unwrite.artifacts import Base, Edit, Evaluation, Kernel, Recipe, Share, Trial, TrialParameters
 from unwrite.params import COMPONENTS, Component
 
 MODEL = "artifacts/model"
@@ -141,14 +141,21 @@ def kernel_rows(parameters: TrialParameters) -> Iterator[tuple[Component, Kernel
         yield component, getattr(parameters, component)
 
 
-def direction_text(parameters: TrialParameters) -> str:
-    """Where the layers take their direction from, as the end of "The direction is …"."""
+def direction_text(parameters: TrialParameters, trials: Sequence[Trial]) -> str:
+    """Where the layers take their direction from, as the end of "The direction is …".
+
+    Args:
+        parameters: Of the selected trial.
+        trials: The prompt position is named if these tried several.
+    """
     source = {
         "global": f"one for all layers, taken at residual index {parameters.direction_index:.2f}",
         "per_layer": "each layer's own, taken at the layer's output",
         "spans": "by spans of layers, each taken at the output of the span's source layer",
     }[parameters.direction_scope]
-    return f"{source} (prompt position {parameters.position} of those stored)"
+    if len({trial.parameters.position for trial in trials}) > 1:
+        return f"{source}, at prompt position {parameters.position} of those stored"
+    return source
 
 
 def edited_numbers(recipe: Recipe, base: Base) -> int:
