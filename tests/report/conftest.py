@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from pathlib import Path
 
 import pytest
@@ -27,10 +26,6 @@ from unwrite.artifacts import (
 )
 from unwrite.core.intervals import wilson_interval
 from unwrite.params import COMPONENTS
-
-ROOT = Path(__file__).resolve().parents[2]
-if str(ROOT) not in sys.path:  # `stages` is a folder of scripts, and no installed package
-    sys.path.insert(0, str(ROOT))
 
 LAYERS = 4
 

@@ -106,4 +106,11 @@ def report_page(
 
 
 def _versions() -> dict[str, str]:
-    return {"Python": platform.python_version()} | {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {"Python": platform.python_version()} | {name: _version(name) for name in _PACKAGES}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # a checkout that runs without being installed
+        return "not installed"
