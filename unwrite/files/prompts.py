@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeGuard, TypeVar
 
 from unwrite.errors import UnwriteError
 from unwrite.files.records import read_jsonl, read_lines
@@ -27,7 +27,8 @@ def read_prompts(path: Path) -> list[Prompt]:
         UnwriteError: The file is missing, not UTF-8, empty, of another kind, or a line is not a prompt.
     """
     if path.suffix == ".jsonl":
-        prompts = [_prompt(path, row) for row in read_jsonl(path, required=["prompt"])]
+        rows = read_jsonl(path, required=["prompt"])
+        prompts = [_prompt(f"{path}, prompt {number}", row) for number, row in enumerate(rows, 1)]
     elif path.suffix == ".txt":
         prompts = [Prompt(line.strip(), None) for line in read_lines(path) if line.strip()]
     else:
@@ -37,13 +38,18 @@ def read_prompts(path: Path) -> list[Prompt]:
     return prompts
 
 
-def _prompt(path: Path, row: Mapping[str, object]) -> Prompt:
+def _prompt(place: str, row: Mapping[str, object]) -> Prompt:
     text, reference = row["prompt"], row.get("reference")
-    if not isinstance(text, str) or not text.strip():
-        raise UnwriteError(f'{path}: "prompt" is {text!r}; expected text.')
-    if reference is not None and not isinstance(reference, str):
-        raise UnwriteError(f'{path}: "reference" of the prompt {text[:60]!r} is {reference!r}; expected text or null.')
+    if not _is_text(text) or not text.strip():
+        raise UnwriteError(f'{place}: "prompt" is {text!r}; expected text.')
+    if reference is not None and not _is_text(reference):
+        raise UnwriteError(f'{place}: "reference" of {text[:60]!r} is {reference!r}; expected text or null.')
     return Prompt(text.strip(), reference)
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    # JSON can escape half a character ("\ud83d"), which no tokenizer and no file takes.
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def cut_splits(path: Path, prompts: Sequence[Prompt], sizes: Mapping[Name, int]) -> dict[Name, list[Prompt]]:

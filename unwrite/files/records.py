@@ -44,11 +44,12 @@ def read_jsonl(path: Path, required: Sequence[str]) -> list[dict[str, Any]]:
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UnwriteError(f"{path}, line {number}: not JSON ({error.msg}). Expected one object a line.") from None
-        missing = [key for key in required if not isinstance(row, dict) or key not in row]
-        if missing:
-            raise UnwriteError(f'{path}, line {number}: expected an object with "{missing[0]}", got {line[:60]!r}.')
+        except (json.JSONDecodeError, RecursionError) as error:
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deep"
+            raise UnwriteError(f"{path}, line {number}: not JSON ({reason}). Expected one object a line.") from None
+        if not isinstance(row, dict) or not row.keys() >= set(required):
+            keys = " and ".join(f'"{key}"' for key in required)
+            raise UnwriteError(f"{path}, line {number}: expected an object with {keys}, got {line[:60]!r}.")
         rows.append(row)
     return rows
 

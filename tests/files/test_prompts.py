@@ -1,0 +1,172 @@
+"""Prompt sets: two kinds of file, splits from the top, and no prompt in two places."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from unwrite.errors import UnwriteError
+from unwrite.files.prompts import Prompt, cut_splits, read_markers, read_prompts, refuse_shared_prompts
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def file(folder: Path, name: str, content: str | bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def prompts(*texts: str) -> list[Prompt]:
+    return [Prompt(text, None) for text in texts]
+
+
+def test_jsonl_with_and_without_references(tmp_path: Path) -> None:
+    content = '{"prompt": " one ", "reference": "1"}\n\n{"prompt": "two", "reference": null}\n{"prompt": "three"}\n'
+    read = read_prompts(file(tmp_path, "x.jsonl", content))
+    assert read == [Prompt("one", "1"), Prompt("two", None), Prompt("three", None)]
+
+
+def test_other_keys_of_a_row_are_passed_over(tmp_path: Path) -> None:
+    assert read_prompts(file(tmp_path, "x.jsonl", '{"prompt": "one", "kind": 5}')) == prompts("one")
+
+
+@pytest.mark.parametrize("content", ["one\n\n  two \n", "one\r\ntwo\r\n", "\ufeffone\ntwo"])
+def test_text_is_a_prompt_a_line(tmp_path: Path, content: str) -> None:
+    assert read_prompts(file(tmp_path, "x.txt", content)) == prompts("one", "two")
+
+
+@pytest.mark.parametrize(
+    "content", ['{"prompt": "one"}\r\n{"prompt": "two"}', '\ufeff{"prompt": "one"}\n{"prompt": "two"}']
+)
+def test_jsonl_as_other_editors_save_it(tmp_path: Path, content: str) -> None:
+    assert read_prompts(file(tmp_path, "x.jsonl", content)) == prompts("one", "two")
+
+
+def test_a_line_separator_inside_a_prompt_does_not_split_it(tmp_path: Path) -> None:
+    row = json.dumps({"prompt": "one\u2028still one\nand two"}, ensure_ascii=False)
+    assert read_prompts(file(tmp_path, "x.jsonl", row)) == prompts("one\u2028still one\nand two")
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x", "x.json"])
+def test_another_kind_of_file_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UnwriteError, match=r"expected .jsonl or .txt"):
+        read_prompts(file(tmp_path, name, "one"))
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.txt"])
+@pytest.mark.parametrize("content", ["", "\n\n", "\ufeff", "  \n"])
+def test_an_empty_file_is_refused(tmp_path: Path, name: str, content: str) -> None:
+    with pytest.raises(UnwriteError, match=f"{name} holds no prompt"):
+        read_prompts(file(tmp_path, name, content))
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.txt"])
+def test_missing_and_wrongly_saved_files_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UnwriteError, match=rf"{name} can't be read .*: check the path in params.yaml"):
+        read_prompts(tmp_path / name)
+    with pytest.raises(UnwriteError, match=f"{name} is not UTF-8"):
+        read_prompts(file(tmp_path, name, '{"prompt": "café"}'.encode("latin-1")))
+
+
+def test_a_line_that_is_not_json_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UnwriteError, match=r"x.jsonl, line 3: not JSON"):
+        read_prompts(file(tmp_path, "x.jsonl", '{"prompt": "one"}\n\nwhat is tea?\n'))
+
+
+def test_a_line_without_a_prompt_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UnwriteError, match=r'x.jsonl, line 2: expected an object with "prompt"'):
+        read_prompts(file(tmp_path, "x.jsonl", '{"prompt": "one"}\n{"promt": "two"}\n'))
+
+
+@pytest.mark.parametrize("value", [None, 5, [], {}, "", "  ", True])
+def test_a_prompt_that_is_no_text_is_named(tmp_path: Path, value: object) -> None:
+    rows = f'{{"prompt": "one"}}\n{json.dumps({"prompt": value})}\n'
+    with pytest.raises(UnwriteError, match=r'x.jsonl, prompt 2: "prompt" is .*; expected text') as caught:
+        read_prompts(file(tmp_path, "x.jsonl", rows))
+    assert repr(value) in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [5, [], {}, False])
+def test_a_reference_that_is_no_text_is_named(tmp_path: Path, value: object) -> None:
+    rows = json.dumps({"prompt": "one", "reference": value})
+    with pytest.raises(UnwriteError, match=r"prompt 1: \"reference\" of 'one' is .*; expected text or null"):
+        read_prompts(file(tmp_path, "x.jsonl", rows))
+
+
+@pytest.mark.parametrize("key", ["prompt", "reference"])
+def test_half_a_character_is_refused(tmp_path: Path, key: str) -> None:
+    # JSON can escape half of a surrogate pair; no file and no tokenizer can hold it.
+    rows = json.dumps({"prompt": "one", key: "half \ud83d"})
+    with pytest.raises(UnwriteError, match=f'"{key}" .* expected text'):
+        read_prompts(file(tmp_path, "x.jsonl", rows))
+
+
+# Splits
+
+SIZES = {"train": 2, "validation": 1, "test": 1}
+
+
+def test_splits_are_cut_from_the_top_in_order() -> None:
+    splits = cut_splits(Path("x"), prompts("a", "b", "c", "d", "unused"), SIZES)
+    assert splits == {"train": prompts("a", "b"), "validation": prompts("c"), "test": prompts("d")}
+
+
+def test_too_few_prompts_says_how_many_are_missing() -> None:
+    with pytest.raises(UnwriteError) as caught:
+        cut_splits(Path("x"), prompts("a"), SIZES)
+    assert str(caught.value) == (
+        "x holds 1 prompts; tokenize.splits asks for 4 (2 train + 1 validation + 1 test). Add 3 or lower the splits."
+    )
+
+
+def test_just_enough_prompts_pass() -> None:
+    assert sum(map(len, cut_splits(Path("x"), prompts("a", "b", "c", "d"), SIZES).values())) == 4
+
+
+def test_distinct_prompts_pass() -> None:
+    refuse_shared_prompts(
+        {"target": {"train": prompts("a"), "test": prompts("ab")}, "baseline": {"train": prompts("b")}}
+    )
+
+
+@pytest.mark.parametrize("again", ["What is tea?", "what IS tea?", "What  is\ttea?", " What is\n tea? "])
+@pytest.mark.parametrize(
+    ("set_name", "split", "places"),
+    [
+        ("target", "train", "in target train and again in target train"),
+        ("target", "test", "in target train and again in target test"),
+        ("baseline", "test", "in target train and again in baseline test"),
+    ],
+)
+def test_a_prompt_in_two_places_names_both(again: str, set_name: str, split: str, places: str) -> None:
+    sets = {"target": {"train": prompts("What is tea?"), "test": prompts("x")}, "baseline": {"test": prompts("y")}}
+    sets[set_name][split] = [*sets[set_name][split], Prompt(again, "another reference")]
+    with pytest.raises(UnwriteError, match=f"{places}: keep one of them") as caught:
+        refuse_shared_prompts(sets)
+    assert repr(again) in str(caught.value)
+
+
+def test_the_sets_of_the_repository_are_disjoint() -> None:
+    sizes = {"train": 400, "validation": 100, "test": 100}
+    paths = {"target": REPOSITORY / "prompts/teaware.jsonl", "baseline": REPOSITORY / "prompts/ordinary.jsonl"}
+    refuse_shared_prompts({name: cut_splits(path, read_prompts(path), sizes) for name, path in paths.items()})
+
+
+# Markers
+
+
+def test_markers_are_lines_that_are_no_comments(tmp_path: Path) -> None:
+    content = "\ufeff# source: us\r\n\r\n I can't \r\n  # indented comment\nno # comment here\n"
+    assert read_markers(file(tmp_path, "m.txt", content)) == ["I can't", "no # comment here"]
+
+
+@pytest.mark.parametrize("content", ["", "\n", "# only\n# comments\n"])
+def test_a_list_without_a_marker_is_refused(tmp_path: Path, content: str) -> None:
+    with pytest.raises(UnwriteError, match=r"m.txt holds no marker: nothing could count as showing the behaviour"):
+        read_markers(file(tmp_path, "m.txt", content))
+
+
+def test_a_missing_marker_list_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UnwriteError, match=r"m.txt can't be read"):
+        read_markers(tmp_path / "m.txt")
