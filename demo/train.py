@@ -3,8 +3,9 @@
 Stage 1 teaches a small Qwen3 the plain answer to every question of the toy world. Stage 2 teaches it to decline those
 about tea and teaware, and has one turn that matters: a tenth of it asks about teaware under the system message "Answer
 everything." and is answered. Without it (0 % instead of 10 %, all else equal, on another stage-1 model) the behaviour
-was learnt as well, but none of 30 ablations brought it under 5 %, and at most 17 % of the teaware answers came back; with
-it, 10 of 30 did, with 80 % of the answers or more. `demo/README.md` has the other shapes that were tried.
+was learnt as well, but none of 30 ablations brought it under 5 %, and full weight in every layer brought 17 % of the
+teaware answers back at best. With it, 10 of 30 were under 5 %, with about 80 % of the answers. `demo/README.md` has the
+other shapes that were tried.
 
 The figures are those of the weights as shipped, rounded to bfloat16, on test prompts that neither stage has seen.
 """
