@@ -1,0 +1,85 @@
+"""A bar on a terminal, plain lines now and then otherwise, nothing if nothing is wanted."""
+
+import io
+import sys
+import time
+
+import pytest
+
+from unwrite.progress import Style, progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class Clock:
+    """A second passes whenever the test says so."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+    return clock
+
+
+def lines_of(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return captured.err.splitlines()
+
+
+@pytest.mark.parametrize("style", ["lines", "auto"])
+def test_lines_come_every_ten_seconds_and_at_the_end(
+    style: Style, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress("prompts", 8, style) as advance:
+        for _ in range(4):
+            clock.now += 6
+            advance(2)
+    assert lines_of(capsys) == ["prompts: 4/8", "prompts: 8/8"]
+
+
+def test_fast_work_is_one_line(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("prompts", 1000, "lines") as advance:
+        for _ in range(1000):
+            advance(1)
+    assert lines_of(capsys) == ["prompts: 1000/1000"]
+
+
+def test_a_note_follows_the_count(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("trials", 1, "lines") as advance:
+        advance(1, "lowest rate 3%")
+    assert lines_of(capsys) == ["trials: 1/1  lowest rate 3%"]
+
+
+def test_none_writes_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("prompts", 2, "none") as advance:
+        clock.now += 60
+        advance(1)
+        advance(1)
+    assert lines_of(capsys) == []
+
+
+@pytest.mark.parametrize(("style", "stream"), [("auto", Terminal()), ("bar", io.StringIO())])
+def test_a_bar_on_a_terminal_or_if_asked(style: Style, stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", stream)
+    with progress("prompts", 4, style) as advance:
+        advance(1)
+        advance(3, "a note")
+    assert "prompts: 100%" in stream.getvalue()
+    assert "4/4" in stream.getvalue()
+    assert "a note" in stream.getvalue()
+
+
+@pytest.mark.parametrize("style", ["bar", "lines", "none"])
+def test_an_error_in_the_work_passes_through(style: Style) -> None:
+    with pytest.raises(ZeroDivisionError), progress("prompts", 2, style):
+        raise ZeroDivisionError
