@@ -1,0 +1,95 @@
+"""A small copy of the project in which the real pipeline runs in half a minute: few prompts, few trials."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[2]
+_PROJECT = ("unwrite", "stages", "prompts", "demo/model", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore")
+ORDER = [
+    "pin_model",
+    "tokenize_prompts",
+    "extract_residuals",
+    "compute_directions",
+    "optimize_weights",
+    "select_trial",
+    "merge_model",
+    "generate_responses",
+    "score_responses",
+    "write_report",
+]
+SMALL = {
+    ("tokenize", "splits"): {"train": 12, "validation": 8, "test": 8},
+    ("optimize", "trials"): 3,
+    ("optimize", "random_trials"): 2,
+    ("optimize", "batch"): 2,
+    ("optimize", "max_tokens"): 12,
+    ("optimize", "kl_tokens"): 2,
+    ("generate", "max_tokens"): 16,
+    ("generate", "kl_tokens"): 4,
+}
+ENVIRONMENT = os.environ | {
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "GIT_AUTHOR_NAME": "test",
+    "GIT_AUTHOR_EMAIL": "test@example.org",
+    "GIT_COMMITTER_NAME": "test",
+    "GIT_COMMITTER_EMAIL": "test@example.org",
+    "DVC_NO_ANALYTICS": "1",
+}
+
+
+def make_workspace(folder: Path) -> Path:
+    """Copies the project into `folder`, makes it a git and DVC repository, and shrinks its parameters."""
+    for name in _PROJECT:
+        source, target = ROOT / name, folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)
+    for (section, key), value in SMALL.items():
+        set_parameter(folder, section, key, value=value)
+    run(folder, "git", "init", "--quiet")
+    run(folder, "dvc", "init", "--quiet")
+    shutil.copy(ROOT / ".dvc/config", folder / ".dvc/config")
+    commit(folder)
+    return folder
+
+
+def commit(folder: Path) -> None:
+    """Commits everything."""
+    run(folder, "git", "add", "--all")
+    run(folder, "git", "commit", "--quiet", "--message", "state")
+
+
+def set_parameter(folder: Path, *path: str, value: object) -> None:
+    """Sets one value in the workspace's params.yaml."""
+    yaml = YAML()
+    params = yaml.load(folder / "params.yaml")
+    section = params
+    for key in path[:-1]:
+        section = section[key]
+    assert path[-1] in section
+    section[path[-1]] = value
+    yaml.dump(params, folder / "params.yaml")
+
+
+def run(folder: Path, *command: str, expect: int = 0) -> str:
+    """Runs a command in the workspace; what it printed on stdout and stderr together."""
+    done = subprocess.run(
+        command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    assert done.returncode == expect, done.stdout
+    return done.stdout
+
+
+def stages_that_ran(output: str) -> set[str]:
+    """The stages that DVC says it ran."""
+    return set(re.findall(r"^Running stage '(\w+)':", output, flags=re.MULTILINE))
