@@ -7,6 +7,7 @@ import pytest
 
 from unwrite.errors import UnwriteError
 from unwrite.files.prompts import Prompt, cut_splits, read_markers, read_prompts, refuse_shared_prompts
+from unwrite.params import load_params
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -148,8 +149,9 @@ def test_a_prompt_in_two_places_names_both(again: str, set_name: str, split: str
 
 
 def test_the_sets_of_the_repository_are_disjoint() -> None:
-    sizes = {"train": 400, "validation": 100, "test": 100}
-    paths = {"target": REPOSITORY / "prompts/teaware.jsonl", "baseline": REPOSITORY / "prompts/ordinary.jsonl"}
+    settings = load_params(REPOSITORY / "params.yaml").tokenize
+    sizes = settings.splits.model_dump()
+    paths = {"target": REPOSITORY / settings.target, "baseline": REPOSITORY / settings.baseline}
     refuse_shared_prompts({name: cut_splits(path, read_prompts(path), sizes) for name, path in paths.items()})
 
 
