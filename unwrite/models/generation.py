@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from unwrite.models.batches import left_padded
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import GenerationConfig, PreTrainedModel
 
 
 @torch.inference_mode()
@@ -37,14 +38,26 @@ def generate_greedily(
         use_cache=True,
     )
     responses: list[list[int]] = [[] for _ in prompts]
-    for rows in batches:
-        inputs = left_padded([prompts[row] for row in rows], model.device)
-        generate: Callable[..., Tensor] = model.generate  # type: ignore[assignment]  # typed for its many outputs
-        ids = generate(**inputs, generation_config=config)
-        for row, response in zip(rows, ids[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
-            responses[row] = _up_to_end(response, ends)
-        advance(len(rows))
+    with _generation_config(model, config):
+        for rows in batches:
+            inputs = left_padded([prompts[row] for row in rows], model.device)
+            generate: Callable[..., Tensor] = model.generate  # type: ignore[assignment]  # typed for its many outputs
+            ids = generate(**inputs, generation_config=config)
+            for row, response in zip(rows, ids[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
+                responses[row] = _up_to_end(response, ends)
+            advance(len(rows))
     return responses
+
+
+@contextmanager
+def _generation_config(model: PreTrainedModel, config: GenerationConfig) -> Iterator[None]:
+    # `generate` fills what the config it is given leaves open from the model's own: penalties, suppressed tokens.
+    own = model.generation_config
+    model.generation_config = config
+    try:
+        yield
+    finally:
+        model.generation_config = own
 
 
 def end_tokens(model: PreTrainedModel) -> list[int]:
@@ -73,8 +86,8 @@ def response_logits(
     Only those positions go through the output head.
 
     Returns:
-        logits [batch, count, V] in float32, and mask [batch, count] of the positions that predict a response token or
-        its end. Position 0, which predicts the first token, always counts.
+        logits [batch, m, V] in float32, and mask [batch, m] of the positions that predict a response token or its end.
+        m is `count`, or less where no response is that long. Position 0, which predicts the first token, always counts.
     """
     continuations = [list(response[: count - 1]) for response in responses]
     longest = max(map(len, continuations))

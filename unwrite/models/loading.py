@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -31,11 +32,8 @@ def load_config(folder: Path) -> PreTrainedConfig:
 
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code())
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        if "trust_remote_code" in str(error):
-            reason = f"its configuration needs code that comes with it; set {REMOTE_CODE_VARIABLE}=1 if you trust it."
-        raise UnwriteError(f"{folder}: can't read the model's configuration: {reason}") from error
+    except _errors() as error:
+        raise UnwriteError(f"{folder}: can't read the model's configuration: {_reason(error)}") from error
     quantization = getattr(config, "quantization_config", None)
     if quantization:
         method = dict(quantization).get("quant_method", "unknown method")
@@ -56,8 +54,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code())
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UnwriteError(f"{folder}: can't load the tokenizer: {str(error).strip().splitlines()[0]}") from error
+    except _errors() as error:
+        raise UnwriteError(f"{folder}: can't load the tokenizer: {_reason(error)}") from error
     return cast("PreTrainedTokenizerBase", tokenizer)
 
 
@@ -81,12 +79,14 @@ def load_model(folder: Path, dtype: str, device: torch.device) -> PreTrainedMode
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    logging.set_verbosity_error()  # the report of what was missing is raised below, in one line
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=getattr(torch, dtype),
             trust_remote_code=trust_remote_code(),
             use_safetensors=True,
+            ignore_mismatched_sizes=True,  # reported below
             output_loading_info=True,
         )
         model, report = cast("tuple[PreTrainedModel, dict[str, Any]]", loaded)
@@ -95,8 +95,8 @@ def load_model(folder: Path, dtype: str, device: torch.device) -> PreTrainedMode
         raise UnwriteError(
             f"{folder} does not fit in the memory of {device}: use a smaller model or device."
         ) from error
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise UnwriteError(f"{folder}: can't load the model: {str(error).strip().splitlines()[0]}") from error
+    except _errors() as error:
+        raise UnwriteError(f"{folder}: can't load the model: {_reason(error)}") from error
     _refuse_gaps(folder, report)
     model.eval()
     model.requires_grad_(False)
@@ -105,10 +105,27 @@ def load_model(folder: Path, dtype: str, device: torch.device) -> PreTrainedMode
 
 def _refuse_gaps(folder: Path, report: dict[str, Any]) -> None:
     for kind, what in (("missing_keys", "has no tensor"), ("mismatched_keys", "has another shape for")):
-        if names := sorted(map(str, report.get(kind) or ())):
+        # A mismatch comes with both shapes.
+        if names := sorted(key[0] if isinstance(key, tuple) else str(key) for key in report.get(kind) or ()):
             raise UnwriteError(
                 f"{folder} {what} {names[0]} ({len(names)} in all): checkpoint and config.json disagree."
             )
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """What transformers raises for files that are missing, damaged, or of a kind it doesn't know."""
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+
+    known = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError)
+    return (*known, StrictDataclassError, SafetensorError)
+
+
+def _reason(error: Exception) -> str:
+    """An error of a library in one line."""
+    if "trust_remote_code" in str(error):
+        return f"it needs code that comes with it; set {REMOTE_CODE_VARIABLE}=1 if you trust that code."
+    return textwrap.shorten(str(error), 300, placeholder=" …") or type(error).__name__
 
 
 def pick_device(name: str) -> torch.device:
@@ -121,12 +138,11 @@ def pick_device(name: str) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    device = torch.device(name)
     try:
+        device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0]
         raise UnwriteError(
-            f"runtime.device is {name}, which can't be used: {reason}. Set it to auto or cpu."
+            f"runtime.device is {name!r}, which can't be used ({_reason(error)}): set it to auto or cpu."
         ) from error
     return device

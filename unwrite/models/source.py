@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,9 +84,9 @@ def _download(repository: str, revision: str | None) -> Source:
     except RevisionNotFoundError:
         raise UnwriteError(f"{repository} has no revision {revision!r}: check model.revision.") from None
     except (LocalEntryNotFoundError, transport_error, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = textwrap.shorten(str(error), 300, placeholder=" …") or type(error).__name__
         raise UnwriteError(
-            f"Can't get {name} from the hub: {reason} Check the network, or use a local folder."
+            f"Can't get {name} from the hub ({reason}): check the network, or use a local folder."
         ) from error
     # The hub's cache keeps one folder a commit, named by it.
     return Source(folder, folder.name)

@@ -1,0 +1,278 @@
+"""Loading: what is damaged, foreign or not allowed is one line; nothing of a model's own code runs unasked."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.models.tiny import tiny_config, tiny_model, tiny_tokenizer
+from unwrite.errors import UnwriteError
+from unwrite.models.loading import (
+    REMOTE_CODE_VARIABLE,
+    load_config,
+    load_model,
+    load_tokenizer,
+    pick_device,
+    stored_dtype,
+    trust_remote_code,
+)
+
+CPU = torch.device("cpu")
+WEIGHTS = "model.safetensors"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    tiny_model(tiny_config("llama")).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def no_trust(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(REMOTE_CODE_VARIABLE, raising=False)
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(UnwriteError) as error:
+        load_model(folder, "float32", CPU)
+    text = str(error.value)
+    assert "\n" not in text
+    assert str(folder) in text
+    return text
+
+
+def change_config(folder: Path, **changes: Any) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_a_model_comes_whole_still_and_in_the_dtype(
+    folder: Path, dtype: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    capfd.readouterr()
+    model = load_model(folder, dtype, CPU)
+    assert not model.training
+    assert not any(p.requires_grad for p in model.parameters())
+    assert {p.dtype for p in model.parameters()} == {getattr(torch, dtype)}
+    stored = load_file(folder / WEIGHTS)
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, stored[name].to(getattr(torch, dtype)))
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("length", [0, 4, 100, 3000, -5])
+def test_a_truncated_checkpoint(folder: Path, length: int) -> None:
+    data = (folder / WEIGHTS).read_bytes()
+    (folder / WEIGHTS).write_bytes(data[:length])
+    assert "header" in refusal(folder)
+
+
+def test_a_corrupted_checkpoint(folder: Path) -> None:
+    data = (folder / WEIGHTS).read_bytes()
+    (folder / WEIGHTS).write_bytes(data[:8] + b"?" * 64 + data[72:])
+    assert "header" in refusal(folder)
+
+
+def test_a_missing_tensor_is_named(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    tensors = load_file(folder / WEIGHTS)
+    del tensors["model.layers.1.mlp.down_proj.weight"]
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    capfd.readouterr()
+    assert "has no tensor model.layers.1.mlp.down_proj.weight (1 in all)" in refusal(folder)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_tensor_of_another_shape_is_named(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    tensors = load_file(folder / WEIGHTS)
+    tensors["model.norm.weight"] = torch.ones(7)
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    capfd.readouterr()
+    assert "has another shape for model.norm.weight (1 in all)" in refusal(folder)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_tied_embeddings_are_no_missing_tensor(tmp_path: Path) -> None:
+    tiny_model(tiny_config("llama", tie_word_embeddings=True)).save_pretrained(tmp_path)
+    assert "lm_head.weight" not in load_file(tmp_path / WEIGHTS)
+    load_model(tmp_path, "float32", CPU)
+
+
+class Bomb:
+    """Leaves a file where it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.mark,)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt"])
+def test_pickled_weights_are_not_read(folder: Path, name: str) -> None:
+    mark = folder / "unpickled"
+    (folder / WEIGHTS).unlink()
+    torch.save({"model.norm.weight": Bomb(mark)}, folder / name)
+    assert "safetensors" in refusal(folder)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "quantization",
+    [
+        {"quant_method": "fp8", "weight_block_size": [128, 128]},
+        {"quant_method": "gptq", "bits": 4},
+        {"quant_method": "mxfp4"},
+        {"quant_method": "bitsandbytes", "load_in_4bit": True},
+        {"load_in_8bit": True},
+    ],
+)
+def test_a_quantized_checkpoint_is_refused(folder: Path, quantization: dict[str, Any]) -> None:
+    change_config(folder, quantization_config=quantization)
+    method = quantization.get("quant_method", "unknown method")
+    with pytest.raises(UnwriteError, match=rf"quantized checkpoint \({method}\); .*unquantized"):
+        load_config(folder)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "{}",
+        '{"model_type": "teapot"}',
+        '{"model_type": "llama", "hidden_size": "wide"}',
+        '{"model_type": "llama", "hidden_size": 33}',
+        '{"model_type": "llama", "rope_parameters": 7}',
+        '{"model_type": "llama", "quantization_config": "yes"}',
+    ],
+)
+def test_a_damaged_config_is_one_line(folder: Path, text: str) -> None:
+    (folder / "config.json").write_text(text)
+    with pytest.raises(UnwriteError, match=r"^[^\n]*: can't read the model's configuration: [^\n]+$"):
+        load_config(folder)
+
+
+def test_no_config_at_all(tmp_path: Path) -> None:
+    with pytest.raises(UnwriteError, match="can't read the model's configuration"):
+        load_config(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "teapot"])
+def test_a_damaged_tokenizer_is_one_line(folder: Path, text: str) -> None:
+    (folder / "tokenizer.json").write_text(text)
+    with pytest.raises(UnwriteError, match=r"^[^\n]*: can't load the tokenizer: [^\n]+$"):
+        load_tokenizer(folder)
+
+
+def test_a_tokenizer_comes_with_its_template(folder: Path) -> None:
+    assert load_tokenizer(folder).chat_template == tiny_tokenizer().chat_template
+
+
+def test_the_stored_dtype_is_the_configs(folder: Path) -> None:
+    assert stored_dtype(load_config(folder)) == "float32"
+    change_config(folder, dtype="bfloat16")
+    assert stored_dtype(load_config(folder)) == "bfloat16"
+    change_config(folder, dtype=None)
+    assert stored_dtype(load_config(folder)) == "float32"
+
+
+REMOTE = """
+from pathlib import Path
+Path(__file__).with_name("ran").touch()
+from transformers import {base}
+class Teapot({base}):
+    model_type = "teapot"
+"""
+
+
+@pytest.fixture
+def remote(folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder whose configuration, model and tokenizer come with code; the code leaves a mark where it runs."""
+    import transformers.dynamic_module_utils as dynamic
+
+    modules = tmp_path_factory.mktemp("modules")
+    monkeypatch.setattr(dynamic, "HF_MODULES_CACHE", str(modules))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (folder / "teapot.py").write_text(REMOTE.format(base="LlamaConfig").replace("__file__", repr(str(folder / "x"))))
+    yield folder
+    for name in [name for name in sys.modules if name.startswith("transformers_modules")]:
+        del sys.modules[name]
+
+
+def test_remote_code_is_refused_and_not_run(remote: Path) -> None:
+    change_config(remote, model_type="teapot", auto_map={"AutoConfig": "teapot.Teapot"})
+    with pytest.raises(UnwriteError, match=f"{REMOTE_CODE_VARIABLE}=1") as error:
+        load_config(remote)
+    assert "\n" not in str(error.value)
+    assert not (remote / "ran").exists()
+
+
+@pytest.mark.parametrize("value", ["0", "", "true", "yes"])
+def test_only_one_spelling_of_the_variable_allows_it(remote: Path, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(REMOTE_CODE_VARIABLE, value)
+    assert not trust_remote_code()
+    change_config(remote, model_type="teapot", auto_map={"AutoConfig": "teapot.Teapot"})
+    with pytest.raises(UnwriteError):
+        load_config(remote)
+    assert not (remote / "ran").exists()
+
+
+def test_the_control_with_the_variable_it_runs(remote: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(REMOTE_CODE_VARIABLE, "1")
+    change_config(remote, model_type="teapot", auto_map={"AutoConfig": "teapot.Teapot"})
+    assert type(load_config(remote)).__name__ == "Teapot"
+    assert (remote / "ran").exists()
+
+
+def test_remote_code_beside_a_known_type_is_not_run(remote: Path) -> None:
+    names = {
+        "AutoConfig": "teapot.Teapot",
+        "AutoModelForCausalLM": "teapot.Teapot",
+        "AutoTokenizer": [None, "teapot.T"],
+    }
+    change_config(remote, auto_map=names)
+    path = remote / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"auto_map": {"AutoTokenizer": [None, "teapot.T"]}}))
+    assert type(load_config(remote)).__name__ == "LlamaConfig"
+    assert type(load_model(remote, "float32", CPU)).__name__ == "LlamaForCausalLM"
+    load_tokenizer(remote)
+    assert not (remote / "ran").exists()
+
+
+def test_a_device_that_is_there() -> None:
+    assert pick_device("cpu") == CPU
+    assert pick_device("auto").type in {"cpu", "cuda", "mps"}
+
+
+@pytest.mark.parametrize("name", ["teapot", "", "cuda:99", "cpu:x"])
+def test_a_device_that_is_not_there(name: str) -> None:
+    with pytest.raises(
+        UnwriteError, match=r"^runtime.device is '.*', which can't be used .*: set it to auto or cpu\.$"
+    ):
+        pick_device(name)
+
+
+def test_a_model_too_large_for_the_device_is_said_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(torch.nn.Module, "to", full)
+    assert "does not fit in the memory of cpu" in refusal(folder)
+
+
+def test_importing_the_module_does_not_import_transformers() -> None:
+    code = "import sys, unwrite.models.loading; sys.exit('transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env=dict(os.environ), check=False).returncode == 0
