@@ -13,7 +13,7 @@ repro: $(INSTALLED)
 	@unwrite summary
 
 test: $(INSTALLED)
-	python -m pytest -n 2 --dist loadgroup
+	python -m pytest -n 2 --dist loadfile
 
 check: $(INSTALLED)
 	ruff check .

@@ -1,0 +1,73 @@
+"""A project in which every stage has run once on the demo model, with few prompts; each test gets its own copy."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import chdir
+from pathlib import Path
+
+import pytest
+
+from stages.compute_directions import compute_directions
+from stages.extract_residuals import extract
+from stages.generate_responses import generate_responses
+from stages.merge_model import merge_model
+from stages.optimize_weights import optimize_weights
+from stages.pin_model import pin_model
+from stages.score_responses import score_responses
+from stages.select_trial import select_trial
+from stages.tokenize_prompts import tokenize_prompts
+from unwrite.params import Params, load_params
+
+ROOT = Path(__file__).parents[2]
+STAGES = (
+    pin_model,
+    tokenize_prompts,
+    extract,
+    compute_directions,
+    optimize_weights,
+    select_trial,
+    merge_model,
+    generate_responses,
+    score_responses,
+)
+
+
+def small_params() -> Params:
+    """The project's parameters with few prompts and trials."""
+    params = load_params(ROOT / "params.yaml")
+    splits = params.tokenize.splits.model_copy(update={"train": 12, "validation": 8, "test": 8})
+    sections = {
+        "tokenize": params.tokenize.model_copy(update={"splits": splits}),
+        "residuals": params.residuals.model_copy(update={"positions": (-1, -2)}),
+        "optimize": params.optimize.model_copy(update={"trials": 3, "random_trials": 3, "batch": 3, "max_tokens": 12}),
+        "generate": params.generate.model_copy(update={"max_tokens": 16, "kl_tokens": 4}),
+        "runtime": params.runtime.model_copy(update={"progress": "none", "device": "cpu", "batch_tokens": 300}),
+    }
+    return params.model_copy(update=sections)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a project in which every stage up to the scores has run."""
+    folder = tmp_path_factory.mktemp("finished")
+    shutil.copytree(ROOT / "prompts", folder / "prompts")
+    shutil.copytree(ROOT / "demo/model", folder / "demo/model")
+    with chdir(folder):
+        for stage in STAGES:
+            stage(small_params())
+    return folder
+
+
+@pytest.fixture
+def params() -> Params:
+    """Small parameters."""
+    return small_params()
+
+
+@pytest.fixture
+def project(finished: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy of the finished project, which is the current folder."""
+    folder = tmp_path / "project"
+    shutil.copytree(finished, folder)
+    with chdir(folder):
+        yield folder

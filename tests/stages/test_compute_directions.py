@@ -1,0 +1,63 @@
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from stages.compute_directions import compute_directions
+from unwrite.errors import UnwriteError
+from unwrite.files.tensors import write_tensors
+from unwrite.params import Params
+
+TARGET, BASELINE = (Path(f"artifacts/residuals/{name}.safetensors") for name in ("target", "baseline"))
+
+
+def test_directions_are_the_projected_difference_of_winsorized_means(project: Path, params: Params) -> None:
+    quantile = params.directions.winsorize.quantile
+
+    def center(path: Path) -> torch.Tensor:
+        x = load_file(path)["residuals"].double()
+        threshold = x.abs().quantile(quantile, dim=-1, keepdim=True)
+        return x.clamp(-threshold, threshold).mean(1)
+
+    target, baseline = center(TARGET), center(BASELINE)
+    g = baseline / baseline.norm(dim=-1, keepdim=True)
+    v = target - baseline
+    v = v - (v * g).sum(-1, keepdim=True) * g
+    v = v / v.norm(dim=-1, keepdim=True)
+    stored = load_file("artifacts/directions.safetensors")
+    assert stored["directions"].shape == (2, 7, 128)
+    assert stored["directions"].dtype == torch.float32
+    assert torch.allclose(stored["directions"][:, 1:].double(), v[:, 1:], atol=1e-5)
+    assert torch.allclose(stored["baseline_mean"].double(), baseline, rtol=1e-4, atol=1e-5)
+
+
+def test_the_embedding_of_the_template_s_last_token_has_no_direction(project: Path) -> None:
+    assert not load_file("artifacts/directions.safetensors")["directions"][0, 0].any()
+
+
+def test_geometry_is_written_for_every_index(project: Path) -> None:
+    with Path("artifacts/plots/geometry.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["position"], row["residual_index"]) for row in rows] == [
+        (str(p), str(i)) for p in (0, 1) for i in range(7)
+    ]
+    best = json.loads(Path("artifacts/geometry.json").read_text())["best_separated"]
+    assert best["auc"] == max(float(row["auc"]) for row in rows)
+
+
+def test_identical_residuals_have_no_direction(project: Path, params: Params) -> None:
+    shutil.copy(BASELINE, TARGET)
+    with pytest.raises(UnwriteError, match="target and baseline residuals are identical"):
+        compute_directions(params)
+
+
+def test_nan_in_the_residuals_is_named(project: Path, params: Params) -> None:
+    residuals = load_file(TARGET)["residuals"]
+    residuals[0, 3, 5, 7] = torch.nan
+    write_tensors(TARGET, {"residuals": residuals}, {})
+    with pytest.raises(UnwriteError, match=r"at residual index 5 for 1 of 12 prompts, first prompt 3"):
+        compute_directions(params)

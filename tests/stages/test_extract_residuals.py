@@ -1,0 +1,44 @@
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from stages.extract_residuals import extract
+from stages.pin_model import pin_model
+from unwrite.errors import UnwriteError
+from unwrite.params import Params
+from unwrite.tokens import read_tokens
+
+RESIDUALS = Path("artifacts/residuals")
+
+
+def test_residuals_are_the_hidden_states_at_the_asked_positions(project: Path) -> None:
+    stored = load_file(RESIDUALS / "target.safetensors")["residuals"]
+    assert stored.shape[:3] == (2, 12, 7)
+    assert stored.dtype == torch.bfloat16
+    model = AutoModelForCausalLM.from_pretrained("demo/model", dtype=torch.float32)
+    for row, prompt in enumerate(read_tokens("target", "train")):
+        with torch.no_grad():
+            states = model(torch.tensor([prompt.tokens]), output_hidden_states=True).hidden_states
+        for place, position in enumerate((-1, -2)):
+            expected = torch.stack([state[0, position] for state in states[:-1]])
+            error = (stored[place, row, :-1].float() - expected).norm(dim=-1) / expected.norm(dim=-1)
+            assert float(error.max()) < 0.03  # bfloat16 against float32
+
+
+def test_nan_is_reported_with_layer_and_prompt(project: Path, params: Params) -> None:
+    weights = Path("demo/model/model.safetensors")
+    tensors = load_file(weights)
+    tensors["model.layers.2.mlp.down_proj.weight"][0, 0] = torch.nan
+    save_file(tensors, weights, metadata={"format": "pt"})
+    pin_model(params)
+    with pytest.raises(UnwriteError, match=r"residual of prompt \d+ after layer 2 is NaN or infinite"):
+        extract(params)
+
+
+def test_a_position_before_the_prompt_s_first_token(project: Path, params: Params) -> None:
+    far = params.model_copy(update={"residuals": params.residuals.model_copy(update={"positions": (-1, -200)})})
+    with pytest.raises(UnwriteError, match=r"asks for the one 200 from the end"):
+        extract(far)

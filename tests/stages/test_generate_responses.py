@@ -1,0 +1,43 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from unwrite.files.records import read_jsonl
+from unwrite.tokens import read_tokens
+
+RESPONSES = Path("artifacts/responses")
+
+
+def test_responses_are_those_of_plain_transformers(project: Path) -> None:
+    """Both the base and the released folder load in plain transformers, and say what the stage recorded."""
+    for which, folder in (("base", "demo/model"), ("edited", "artifacts/model")):
+        model: Any = AutoModelForCausalLM.from_pretrained(folder)
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        rows = read_jsonl(RESPONSES / f"{which}.target.jsonl", ["response"])
+        for row, prompt in zip(rows, read_tokens("target", "test"), strict=True):
+            ids = model.generate(torch.tensor([prompt.tokens]), max_new_tokens=16, do_sample=False)
+            text = tokenizer.decode(ids[0, len(prompt.tokens) :], skip_special_tokens=True).strip()
+            assert row["response"] == text
+            assert row["prompt"] == prompt.prompt
+
+
+def test_divergence_of_every_baseline_prompt(project: Path) -> None:
+    rows = read_jsonl(RESPONSES / "divergence.jsonl", ["prompt", "kl_first_token", "kl_response"])
+    models = [AutoModelForCausalLM.from_pretrained(folder) for folder in ("demo/model", "artifacts/model")]
+    for row, prompt in zip(rows, read_tokens("baseline", "test"), strict=True):
+        with torch.no_grad():
+            base, edited = (
+                model(torch.tensor([prompt.tokens])).logits[0, -1].double().log_softmax(-1) for model in models
+            )
+        expected = float((base.exp() * (base - edited)).sum())
+        # bfloat16 logits depend a little on how rows are batched.
+        assert abs(row["kl_first_token"] - expected) < 0.02 + 0.3 * expected
+
+
+def test_only_test_prompts_are_used(project: Path) -> None:
+    prompts = [row.prompt for row in read_tokens("baseline", "test")]
+    with (RESPONSES / "base.baseline.jsonl").open() as file:
+        assert [json.loads(line)["prompt"] for line in file] == prompts

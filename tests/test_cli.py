@@ -1,0 +1,72 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from unwrite.cli import main
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    return tmp_path
+
+
+def test_check_accepts_the_project_s_parameters(folder: Path) -> None:
+    result = CliRunner().invoke(main, ["check"])
+    assert (result.exit_code, result.stdout) == (0, "params.yaml is valid.\n")
+
+
+def test_check_names_the_mistake(folder: Path) -> None:
+    path = folder / "params.yaml"
+    path.write_text(path.read_text().replace("quantile: 0.995", "quantile: 1.5").replace("center:", "centre:"))
+    result = CliRunner().invoke(main, ["check"])
+    assert result.exit_code == 1
+    assert "directions.winsorize.quantile is 1.5" in result.stderr
+    assert "did you mean directions.center?" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_summary_without_an_evaluation(folder: Path) -> None:
+    result = CliRunner().invoke(main, ["summary"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: artifacts/evaluation.json")
+
+
+def test_summary_prints_the_evaluation(folder: Path) -> None:
+    share = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 100}
+    scores = {"behaviour_rate": share, "degenerate_rate": share, "reference_accuracy": None}
+    both = {"target": scores, "baseline": scores}
+    evaluation = {"base": both, "edited": both, "kl_first_token": 0.0123, "kl_response": 0.02}
+    (folder / "artifacts").mkdir()
+    (folder / "artifacts/evaluation.json").write_text(json.dumps(evaluation | {"reference_ceiling": None}))
+    result = CliRunner().invoke(main, ["summary"])
+    assert result.exit_code == 0
+    assert "50.0 % (40.0–60.0)" in result.stdout
+    assert "0.0123" in result.stdout
+
+
+def test_writers_of_the_demo_model() -> None:
+    result = CliRunner().invoke(main, ["writers", str(ROOT / "demo/model")])
+    assert result.exit_code == 0
+    assert "model.layers.0.self_attn.o_proj.weight" in result.stdout
+    assert "6 layers, 12 writers" in result.stdout
+
+
+def test_writers_of_no_model() -> None:
+    result = CliRunner().invoke(main, ["writers", str(ROOT / "demo/none")])
+    assert result.exit_code == 1
+    assert "no such folder" in result.stderr
+
+
+def test_a_bug_keeps_its_traceback(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bug(path: Path) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("unwrite.params.load_params", bug)
+    assert isinstance(CliRunner().invoke(main, ["check"]).exception, ZeroDivisionError)
