@@ -12,6 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+
+from unwrite.params import Params
+from unwrite.stage import run_stage
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 STAGE = """
@@ -163,3 +167,24 @@ def test_a_lock_of_the_work_itself_is_not_taken_for_a_second_run(project: Path) 
 
 def test_a_stage_without_torch_does_not_import_it(project: Path) -> None:
     assert run(project, 'assert "torch" not in sys.modules').stderr == ""
+
+
+def test_a_process_can_run_a_stage_twice(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    seen: list[Params] = []
+    run_stage(seen.append)
+    run_stage(seen.append)
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize(("threads", "expected"), [(3, [3]), (0, [])])
+def test_threads_are_set_where_torch_is_used(
+    project: Path, monkeypatch: pytest.MonkeyPatch, threads: int, expected: list[int]
+) -> None:
+    change(project, "threads", f"threads: {threads}")
+    monkeypatch.chdir(project)
+    used: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", used.append)
+    run_stage(lambda _: None)
+    assert used == expected

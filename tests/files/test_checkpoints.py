@@ -315,8 +315,7 @@ def test_index_that_is_none(tmp_path: Path, content: bytes) -> None:
 
 
 def test_index_that_claims_a_tensor_for_the_wrong_shard(sharded: Path) -> None:
-    write_index(sharded, {"weight_map": {**PLACES, "a.weight": SHARDS[1]}})
-    save_file({"other": torch.zeros(1)}, sharded / SHARDS[0])
+    write_index(sharded, {"weight_map": {**PLACES, "a.weight": SHARDS[1], "b.weight": SHARDS[0]}})
     with pytest.raises(UnwriteError, match=f"says that {SHARDS[1]} holds a.weight, but it does not"):
         stored_tensors(sharded)
 
