@@ -36,6 +36,7 @@ def score_responses(params: Params) -> None:
     }
     divergences = read_jsonl(RESPONSES / "divergence.jsonl", ["kl_first_token", "kl_response"])
     evaluation = Evaluation(
+        confidence=confidence,
         base=scores["base"],
         edited=scores["edited"],
         kl_first_token=fmean(row["kl_first_token"] for row in divergences),

@@ -42,7 +42,7 @@ def test_summary_prints_the_evaluation(folder: Path) -> None:
     share = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 100}
     scores = {"behaviour_rate": share, "degenerate_rate": share, "reference_accuracy": None}
     both = {"target": scores, "baseline": scores}
-    evaluation = {"base": both, "edited": both, "kl_first_token": 0.0123, "kl_response": 0.02}
+    evaluation = {"confidence": 0.95, "base": both, "edited": both, "kl_first_token": 0.0123, "kl_response": 0.02}
     (folder / "artifacts").mkdir()
     (folder / "artifacts/evaluation.json").write_text(json.dumps(evaluation | {"reference_ceiling": None}))
     result = CliRunner().invoke(main, ["summary"])

@@ -164,8 +164,12 @@ class ModelScores(Artifact):
 
 
 class Evaluation(Artifact):
-    """`artifacts/evaluation.json`: both models on the test split; divergences in nats, over baseline prompts."""
+    """`artifacts/evaluation.json`: both models on the test split; divergences in nats, over baseline prompts.
 
+    `confidence` is that of the intervals, `reference_ceiling` what the model knew before it had the behaviour.
+    """
+
+    confidence: float
     base: ModelScores
     edited: ModelScores
     kl_first_token: float

@@ -105,7 +105,12 @@ def scores(rate: float) -> ModelScores:
 @pytest.fixture
 def evaluation() -> Evaluation:
     return Evaluation(
-        base=scores(0.9), edited=scores(0.1), kl_first_token=0.002, kl_response=0.03, reference_ceiling=None
+        confidence=0.95,
+        base=scores(0.9),
+        edited=scores(0.1),
+        kl_first_token=0.002,
+        kl_response=0.03,
+        reference_ceiling=None,
     )
 
 

@@ -118,6 +118,7 @@ def recipe(trials: list[Trial], base: Base) -> Recipe:
 @pytest.fixture
 def evaluation() -> Evaluation:
     return Evaluation(
+        confidence=0.95,
         base=ModelScores(target=scores(99, 0), baseline=scores(0, 98)),
         edited=ModelScores(target=scores(1, 97), baseline=scores(0, 98)),
         kl_first_token=0.00213,

@@ -42,7 +42,12 @@ def test_the_front_is_of_the_trials(project: Path) -> None:
 
 def test_the_search_removes_the_behaviour_it_was_given(project: Path, params: Params) -> None:
     splits = params.tokenize.splits.model_copy(update={"train": 200})
-    many = params.model_copy(update={"tokenize": params.tokenize.model_copy(update={"splits": splits})})
+    many = params.model_copy(
+        update={
+            "tokenize": params.tokenize.model_copy(update={"splits": splits}),
+            "residuals": params.residuals.model_copy(update={"positions": (-1,)}),
+        }
+    )
     for stage in (tokenize_prompts, extract, compute_directions):
         stage(many)
     exact = params.optimize.space.attention.model_copy(

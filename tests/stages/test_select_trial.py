@@ -1,0 +1,147 @@
+"""Selecting: within the rate the lowest divergence, else the lowest rate with a warning, or the one that is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages import select_trial as stage
+from stages.select_trial import choose
+from unwrite.artifacts import Base, Front, Kernel, Recipe, Scope, Trial, TrialParameters, Writer, as_json
+from unwrite.errors import UnwriteError
+from unwrite.files.records import write_json
+from unwrite.params import Params, load_params
+from unwrite.trials import Outcome, write_trials
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def parameters(scope: Scope = "global", index: float = 1.5, mlp: float = 0.5) -> TrialParameters:
+    attention = Kernel(max_weight=1.0, max_weight_position=1.0, min_weight=0.5, min_weight_distance=2.0)
+    other = Kernel(max_weight=mlp, max_weight_position=0.0, min_weight=mlp, min_weight_distance=1.0)
+    return TrialParameters(direction_scope=scope, direction_index=index, position=0, attention=attention, mlp=other)
+
+
+def trial(number: int, rate: float, divergence: float, **changes: Any) -> Trial:
+    return Trial(number=number, behaviour_rate=rate, divergence=divergence, parameters=parameters(**changes))
+
+
+FRONT = [trial(7, 0.0, 0.9), trial(2, 0.04, 0.3), trial(5, 0.2, 0.1), trial(3, 0.6, 0.01)]
+TRIALS = sorted([*FRONT, trial(0, 0.6, 0.9), trial(6, 0.3, 0.3)], key=lambda t: t.number)
+
+
+@pytest.mark.parametrize(("rate", "number"), [(0.0, 7), (0.03, 7), (0.04, 2), (0.1, 2), (0.2, 5), (0.99, 3), (1.0, 3)])
+def test_the_lowest_divergence_within_the_rate(rate: float, number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    chosen, why = choose(TRIALS, FRONT, rate, None)
+    assert chosen.number == number
+    assert why == f"lowest divergence at a behaviour rate of at most {rate:.1%}"
+    assert capsys.readouterr().err == ""
+
+
+def test_none_within_the_rate_takes_the_lowest_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    chosen, why = choose(TRIALS, FRONT[1:], 0.01, None)
+    assert chosen.number == 2
+    assert why == "lowest behaviour rate; none reached 1.0%"
+    warning = capsys.readouterr().err
+    assert warning.startswith("warning: no trial reached select.max_behaviour_rate 1.0%; the lowest is 4.0%.")
+
+
+@pytest.mark.parametrize("number", [0, 2, 6])
+def test_a_named_trial_is_taken_whether_on_the_front_or_not(number: int) -> None:
+    chosen, why = choose(TRIALS, FRONT, 0.05, number)
+    assert chosen == next(t for t in TRIALS if t.number == number)
+    assert why == "named by number"
+
+
+@pytest.mark.parametrize("number", [1, 8, 4000])
+def test_a_named_trial_that_failed_or_never_was_is_an_error(number: int) -> None:
+    with pytest.raises(UnwriteError, match=rf"select\.trial is {number}, which is not in .*trials\.csv \(0–7\) or has"):
+        choose(TRIALS, FRONT, 0.05, number)
+
+
+@pytest.fixture
+def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
+    """A folder with base.json, front.json and trials.csv, where trial 1 has failed."""
+    monkeypatch.chdir(tmp_path)
+    writers = [
+        Writer(
+            parameter=f"{layer}.{component}.weight",
+            bias=f"{layer}.{component}.bias",
+            layer=layer,
+            component=component,
+            shape=(4, 3),
+            dtype="F32",
+            multiplier=1.0,
+        )
+        for layer in range(3)
+        for component in ("attention", "mlp")
+    ]
+    base = Base(
+        source="base",
+        commit=None,
+        architecture="llama",
+        stored_dtype="float32",
+        compute_dtype="float32",
+        layers=3,
+        hidden_size=4,
+        vocabulary=9,
+        completeness=0.0,
+        files=[],
+        writers=writers,
+    )
+    write_json(Path("artifacts/base.json"), as_json(base))
+    front = Front(
+        norm_preservation="columns",
+        edit_bias=True,
+        orthogonalize="biprojected",
+        spans=[],
+        kl_tokens=3,
+        base_behaviour_rate=0.9,
+        trials=FRONT,
+    )
+    write_json(Path("artifacts/front.json"), as_json(front))
+    outcomes = [Outcome(t.number, t.parameters, (t.behaviour_rate, t.divergence), "", 1.0) for t in TRIALS]
+    write_trials([*outcomes, Outcome(1, parameters(), None, "spilt", 1.0)])
+    return load_params(ROOT / "params.yaml")
+
+
+def select(params: Params, **changes: Any) -> Recipe:
+    stage.select_trial(params.model_copy(update={"select": params.select.model_copy(update=changes)}))
+    return Recipe.model_validate_json(Path("artifacts/edit.json").read_text())
+
+
+def test_the_recipe_names_every_parameter_with_weight_and_direction(params: Params) -> None:
+    recipe = select(params, max_behaviour_rate=0.05, trial=None)
+    assert recipe.trial == FRONT[1]
+    assert recipe.norm_preservation == "columns"
+    assert {edit.parameter: edit.weight for edit in recipe.edits} == {
+        "0.attention.weight": 0.75,
+        "1.attention.weight": 1.0,
+        "2.attention.weight": 0.75,
+        "0.mlp.weight": 0.5,
+        "1.mlp.weight": 0.5,
+    }
+    for edit in recipe.edits:
+        assert edit.bias == edit.parameter.replace("weight", "bias")
+        assert (edit.direction.index, edit.direction.orthogonalize_to) == (1.5, edit.layer + 1)
+
+
+def test_a_trial_off_the_front_comes_back_from_the_table_as_it_was(params: Params) -> None:
+    assert select(params, trial=6).trial == TRIALS[4]
+
+
+def test_a_failed_trial_cannot_be_named(params: Params) -> None:
+    with pytest.raises(UnwriteError, match=r"select\.trial is 1,"):
+        select(params, trial=1)
+    assert not Path("artifacts/edit.json").exists()
+
+
+def test_what_the_front_says_about_biases_and_projection_is_followed(params: Params) -> None:
+    front = json.loads(Path("artifacts/front.json").read_text())
+    write_json(Path("artifacts/front.json"), front | {"edit_bias": False, "orthogonalize": "projected"})
+    recipe = select(params, max_behaviour_rate=1.0, trial=None)
+    assert {edit.bias for edit in recipe.edits} == {None}
+    assert {edit.direction.orthogonalize_to for edit in recipe.edits} == {None}
