@@ -1,0 +1,211 @@
+"""Recipes against the formulas of the design: kernel, scopes, spans, biprojection, and the dense edit."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from unwrite.artifacts import DirectionRef, Edit, Kernel, NormPreservation, Scope, TrialParameters, Writer
+from unwrite.errors import UnwriteError
+from unwrite.recipe import Spans, build_edits, edited_parameters, resolve_direction, source_index
+
+LAYERS, D, K = 6, 8, 5
+FLAT = Kernel(max_weight=1.0, max_weight_position=3.0, min_weight=1.0, min_weight_distance=100.0)
+OFF = Kernel(max_weight=0.0, max_weight_position=3.0, min_weight=0.0, min_weight_distance=100.0)
+MODES: tuple[NormPreservation, ...] = get_args(NormPreservation)
+
+
+def trial(
+    scope: Scope = "global", index: float = 2.5, position: int = 0, attention: Kernel = FLAT, mlp: Kernel = FLAT
+) -> TrialParameters:
+    return TrialParameters(
+        direction_scope=scope, direction_index=index, position=position, attention=attention, mlp=mlp
+    )
+
+
+def writers(layers: int = LAYERS, bias: bool = False) -> list[Writer]:
+    return [
+        Writer(
+            parameter=f"{layer}.{component}.weight",
+            bias=f"{layer}.{component}.bias" if bias else None,
+            layer=layer,
+            component=component,
+            shape=(D, K),
+            dtype="F32",
+            multiplier=1.0,
+        )
+        for layer in range(layers)
+        for component in ("attention", "mlp")
+    ]
+
+
+def build(parameters: TrialParameters, spans: Spans = (), **changes: Any) -> list[Edit]:
+    settings: dict[str, Any] = {"biprojected": False, "edit_bias": True}
+    return build_edits(parameters, writers(bias=True), spans=spans, **settings | changes)
+
+
+def kernels() -> st.SearchStrategy[Kernel]:
+    return st.builds(
+        Kernel,
+        max_weight=st.floats(0, 2),
+        max_weight_position=st.floats(0, LAYERS - 1),
+        min_weight=st.floats(0, 2),
+        min_weight_distance=st.floats(0.5, LAYERS),
+    )
+
+
+@given(kernels(), kernels())
+def test_weights_follow_the_kernel_of_each_component(attention: Kernel, mlp: Kernel) -> None:
+    expected = {}
+    for component, kernel in (("attention", attention), ("mlp", mlp)):
+        for layer in range(LAYERS):
+            distance = abs(layer - kernel.max_weight_position)
+            share = distance / kernel.min_weight_distance
+            weight = kernel.max_weight + (kernel.min_weight - kernel.max_weight) * share
+            if share <= 1 and abs(weight) > 1e-12:
+                expected[f"{layer}.{component}.weight"] = weight
+    edits = build(trial(attention=attention, mlp=mlp))
+    found = {edit.parameter: edit.weight for edit in edits if abs(edit.weight) > 1e-12}  # less is rounding, not λ
+    assert found == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+def test_weights_of_nothing_are_left_out() -> None:
+    assert {edit.component for edit in build(trial(mlp=OFF))} == {"attention"}
+    assert build(trial(attention=OFF, mlp=OFF)) == []
+
+
+def test_edits_keep_the_order_layer_and_component_of_the_writers() -> None:
+    found = [(edit.parameter, edit.layer, edit.component) for edit in build(trial())]
+    assert found == [(w.parameter, w.layer, w.component) for w in writers()]
+
+
+@pytest.mark.parametrize("edit_bias", [True, False])
+def test_biases_only_where_asked_for(edit_bias: bool) -> None:
+    biases = [edit.bias for edit in build(trial(), edit_bias=edit_bias)]
+    assert biases == [w.bias if edit_bias else None for w in writers(bias=True)]
+    plain = build_edits(trial(), writers(), spans=(), biprojected=False, edit_bias=True)
+    assert {edit.bias for edit in plain} == {None}
+
+
+def test_global_gives_every_layer_the_trials_index_and_position() -> None:
+    for edit in build(trial(index=3.25, position=1)):
+        assert edit.direction == DirectionRef(position=1, index=3.25, orthogonalize_to=None)
+
+
+def test_per_layer_gives_each_layer_its_own_output() -> None:
+    for edit in build(trial("per_layer", index=3.25, position=2)):
+        assert edit.direction == DirectionRef(position=2, index=edit.layer + 1, orthogonalize_to=None)
+
+
+SPANS = ((4, 1, 2), (5, 4, 4))
+
+
+def test_spans_give_the_source_layers_output_and_leave_the_others_alone() -> None:
+    found = {edit.layer: edit.direction.index for edit in build(trial("spans"), SPANS)}
+    assert found == {1: 5.0, 2: 5.0, 4: 6.0}
+
+
+def test_source_index_of_a_layer_in_no_span() -> None:
+    assert source_index("spans", 2.5, 0, SPANS) is None
+    assert source_index("spans", 2.5, 4, SPANS) == 6.0
+    assert source_index("per_layer", 2.5, 0, SPANS) == 1.0
+    assert source_index("global", 2.5, 0, SPANS) == 2.5
+
+
+def test_biprojected_orthogonalizes_only_what_comes_from_elsewhere() -> None:
+    for edit in build(trial("per_layer"), biprojected=True):
+        assert edit.direction.orthogonalize_to is None
+    for edit in build(trial(index=3.0), biprojected=True):
+        assert edit.direction.orthogonalize_to == (None if edit.layer == 2 else edit.layer + 1)
+    for edit in build(trial(index=2.5), biprojected=True):
+        assert edit.direction.orthogonalize_to == edit.layer + 1
+    own = {
+        edit.layer: edit.direction.orthogonalize_to for edit in build(trial("spans"), ((4, 3, 4),), biprojected=True)
+    }
+    assert own == {3: 4, 4: None}
+
+
+def measured(seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    directions = torch.randn(2, LAYERS + 1, D, generator=generator, dtype=torch.float64)
+    means = torch.randn(2, LAYERS + 1, D, generator=generator, dtype=torch.float64)
+    return directions / directions.norm(dim=-1, keepdim=True), means
+
+
+def test_a_direction_at_a_stored_index_is_the_stored_one() -> None:
+    directions, means = measured()
+    found = resolve_direction(DirectionRef(position=1, index=4.0, orthogonalize_to=None), directions, means)
+    torch.testing.assert_close(found, directions[1, 4], rtol=0, atol=1e-14)
+
+
+def test_a_direction_between_two_indices_is_interpolated() -> None:
+    directions, means = measured()
+    found = resolve_direction(DirectionRef(position=0, index=2.25, orthogonalize_to=None), directions, means)
+    mixed = 0.75 * directions[0, 2] + 0.25 * directions[0, 3]
+    torch.testing.assert_close(found, mixed / mixed.norm(), rtol=0, atol=1e-14)
+
+
+def test_a_biprojected_direction_is_orthogonal_to_the_mean_it_names() -> None:
+    directions, means = measured()
+    found = resolve_direction(DirectionRef(position=1, index=2.0, orthogonalize_to=5), directions, means)
+    g = means[1, 5] / means[1, 5].norm()
+    expected = directions[1, 2] - (directions[1, 2] @ g) * g
+    torch.testing.assert_close(found, expected / expected.norm(), rtol=0, atol=1e-14)
+    assert abs(float(found @ means[1, 5])) < 1e-12
+    assert abs(float(directions[1, 2] @ means[1, 5])) > 1e-3
+
+
+@pytest.mark.parametrize("index", [-0.5, LAYERS + 0.5])
+def test_an_index_that_is_not_there_is_an_error(index: float) -> None:
+    directions, means = measured()
+    with pytest.raises(UnwriteError, match="direction index"):
+        resolve_direction(DirectionRef(position=0, index=index, orthogonalize_to=None), directions, means)
+
+
+def dense(W: Tensor, v: Tensor, strength: float, mode: NormPreservation) -> Tensor:
+    """The table of the design, with explicit matrices."""
+    P = torch.eye(len(v), dtype=torch.float64) - strength * torch.outer(v, v)
+    rows, columns = W.norm(dim=1, keepdim=True), W.norm(dim=0, keepdim=True)
+    edited: Tensor = P @ (W / rows if mode in {"pre", "rows"} else W / columns if mode == "columns" else W)
+    if mode == "pre":
+        edited = rows * edited
+    elif mode == "rows":
+        edited = rows * edited / edited.norm(dim=1, keepdim=True)
+    elif mode == "columns":
+        edited = edited / edited.norm(dim=0, keepdim=True) * columns
+    return edited
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_edited_parameters_equal_the_dense_formula(mode: NormPreservation, dtype: torch.dtype) -> None:
+    directions, means = measured()
+    generator = torch.Generator().manual_seed(1)
+    half = Kernel(max_weight=0.7, max_weight_position=2.0, min_weight=0.1, min_weight_distance=2.0)
+    edits = build(trial(index=2.5, mlp=half), biprojected=True)
+    names = {name: (D, K) if name.endswith("weight") else (D,) for e in edits for name in (e.parameter, e.bias) if name}
+    originals = {name: torch.randn(shape, generator=generator).to(dtype) for name, shape in names.items()}
+    before = {name: tensor.clone() for name, tensor in originals.items()}
+    found = edited_parameters(edits, originals, mode, directions, means)
+    assert set(found) == set(names)
+    for edit in edits:
+        v = resolve_direction(edit.direction, directions, means)
+        expected = dense(originals[edit.parameter].double(), v, edit.weight, mode)
+        assert found[edit.parameter].dtype == torch.float64
+        torch.testing.assert_close(found[edit.parameter], expected, rtol=1e-12, atol=1e-12)
+        assert edit.bias is not None
+        b = originals[edit.bias].double()
+        torch.testing.assert_close(found[edit.bias], b - edit.weight * v * (v @ b), rtol=1e-12, atol=1e-12)
+    assert all(torch.equal(originals[name], tensor) for name, tensor in before.items())
+
+
+def test_a_bias_that_is_not_named_is_not_needed() -> None:
+    directions, means = measured()
+    edits = build(trial(mlp=OFF), edit_bias=False)
+    originals = {edit.parameter: torch.ones(D, K) for edit in edits}
+    assert set(edited_parameters(edits, originals, "none", directions, means)) == set(originals)
