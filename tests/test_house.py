@@ -48,7 +48,7 @@ def test_no_cycles(graph: grimp.ImportGraph) -> None:
         ("transformers", {"unwrite.models"}),
         ("huggingface_hub", {"unwrite.models"}),
         ("optuna", {"unwrite.search"}),
-        ("safetensors", {"unwrite.files"}),
+        ("safetensors", {"unwrite.files", "unwrite.models.loading"}),  # the latter names its error
         ("matplotlib", {"unwrite.report"}),
         ("click", {"unwrite.cli"}),
     ],

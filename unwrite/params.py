@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,12 +18,11 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 
 from unwrite.errors import UnwriteError
+from unwrite.mistakes import describe_errors, describe_value
 
 PARAMS_FILE = Path("params.yaml")
-Place = tuple[int | str, ...]  # keys and list indices from the top of the file
 
 Component = Literal["attention", "mlp"]
 COMPONENTS: tuple[Component, ...] = ("attention", "mlp")
@@ -249,12 +246,12 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
     """
     data = _read_yaml(path)
     if not isinstance(data, dict):
-        came = "is empty" if data is None else f"holds {_kind(data)}"
+        came = "is empty" if data is None else f"holds {describe_value(data)}"
         raise UnwriteError(f"{path} {came}; expected the sections {', '.join(Params.model_fields)}.")
     try:
         return Params.model_validate(data)
     except ValidationError as error:
-        raise UnwriteError("\n".join(f"{path}: {line}" for line in _describe(error.errors()))) from None
+        raise UnwriteError("\n".join(f"{path}: {line}" for line in describe_errors(error.errors(), Params))) from None
 
 
 def _read_yaml(path: Path) -> Any:
@@ -274,86 +271,3 @@ def _read_yaml(path: Path) -> Any:
         raise UnwriteError(f"{path} is not valid YAML: {where}{error.problem}.") from None
     except (YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-45
         raise UnwriteError(f"{path} is not valid YAML: {str(error).splitlines()[0]}.") from None
-
-
-# What is allowed, by pydantic's name of the error; the braces are filled from the error's context.
-_EXPECTED = {
-    "string_type": "text",
-    "string_too_short": "text that is not empty",
-    "int_type": "an integer",
-    "float_type": "a number",
-    "finite_number": "a finite number",
-    "bool_type": "true or false",
-    "literal_error": "{expected}",
-    "tuple_type": "a list",
-    "too_short": "at least {min_length} in the list",
-    "too_long": "at most {max_length} in the list",
-    "dict_type": "a mapping",
-    "greater_than": "a number above {gt}",
-    "greater_than_equal": "a number of at least {ge}",
-    "less_than": "a number under {lt}",
-    "less_than_equal": "a number of at most {le}",
-}
-
-
-def _describe(errors: Sequence[ErrorDetails]) -> list[str]:
-    """One line a mistake."""
-    missing = {error["loc"] for error in errors if error["type"] == "missing"}
-    misspelt: set[Place] = set()
-    lines: dict[Place, str] = {}
-    for error in errors:
-        place = tuple(part for part in error["loc"] if part != "[key]")
-        if error["type"] in {"extra_forbidden", "invalid_key"}:
-            near = difflib.get_close_matches(str(place[-1]), _known_keys(place[:-1]), n=1)
-            hint = f"known keys: {', '.join(_known_keys(place[:-1]))}."
-            if near:
-                meant = (*place[:-1], near[0])
-                misspelt.add(meant)
-                hint = f"did you mean {_dotted(meant)}?"
-            lines[place] = f"unknown key {_dotted(place)}; {hint}"
-        elif place not in missing:
-            lines[place] = f"{_dotted(place)} is {_kind(error['input'])}; {_expectation(error)}."
-        elif isinstance(item := place[-1], int):
-            lines[place[:-1]] = f"{_dotted(place[:-1])} is {_kind(error['input'])}; expected {item + 1} in the list."
-        else:
-            lines[place] = f"{_dotted(place)} is missing; every key must be given."
-    # pydantic also calls the right name of a misspelt key missing, and a list with a wrong item too short.
-    for place in list(lines):
-        if place in missing & misspelt or any(place == other[: len(place)] != other for other in lines):
-            del lines[place]
-    return list(lines.values())
-
-
-def _expectation(error: ErrorDetails) -> str:
-    if error["type"] == "value_error":
-        return str(error["ctx"]["error"])
-    if error["type"] == "model_type":
-        return f"expected a mapping with {', '.join(_known_keys(error['loc']))}"
-    expected = "expected " + _EXPECTED.get(error["type"], error["msg"]).format(**error.get("ctx", {}))
-    in_quotes = error["type"] == "string_type" and not isinstance(error["input"], (dict, tuple, type(None)))
-    return f"{expected}: put it in quotes" if in_quotes else expected
-
-
-def _known_keys(place: Place) -> list[str]:
-    section: Any = Params
-    for part in place:
-        section = section.model_fields[str(part)].annotation
-    return list(section.model_fields)
-
-
-def _dotted(place: Place) -> str:
-    return ".".join(map(str, place))
-
-
-def _kind(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return str(value).lower().replace("none", "null")
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, (list, tuple)):
-        return f"the list {_shortened(str(list(value)))}"
-    return f"{_shortened(repr(value))} (text)" if isinstance(value, str) else _shortened(str(value))
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:80]}…"
