@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unwrite.artifacts import Edit, NormPreservation, Recipe, read_artifact
 from unwrite.core.edit import edit_bias, edit_rows, factors
+from unwrite.core.rounding import round_to
 from unwrite.files.atomic import atomic_folder, refuse_full_disk
 from unwrite.files.checkpoints import (
     StoredTensor,
@@ -64,13 +65,14 @@ def patch_weight(tensor: StoredTensor, edit: Edit, direction: Tensor, norm_prese
     """Overwrites a stored weight with its edit, a few rows in memory at a time, float64, rounded once at the end."""
     closed_form = factors(partial(_blocks, tensor), direction, edit.weight, norm_preservation)
     for rows, block in _blocks(tensor):
-        write_rows(tensor, rows, edit_rows(block, rows, closed_form))
+        write_rows(tensor, rows, round_to(edit_rows(block, rows, closed_form), block.dtype))
 
 
 def patch_bias(tensor: StoredTensor, edit: Edit, direction: Tensor) -> None:
     """Overwrites a stored bias with its edit."""
     rows = slice(0, tensor.shape[0])
-    write_rows(tensor, rows, edit_bias(read_rows(tensor, rows), direction, edit.weight))
+    bias = read_rows(tensor, rows)
+    write_rows(tensor, rows, round_to(edit_bias(bias, direction, edit.weight), bias.dtype))
 
 
 def _blocks(tensor: StoredTensor) -> Iterator[tuple[slice, Tensor]]:

@@ -20,7 +20,8 @@ def import_closure(script: Path) -> set[str]:
     """Project files that running `script` can import, at the top of a module or inside a function."""
     finder = ModuleFinder(path=[str(ROOT)])
     finder.run_script(str(script))
-    files = [Path(module.__file__) for module in finder.modules.values() if module.__file__]
+    # typeshed lacks modulefinder.Module.__file__
+    files = [Path(file) for module in finder.modules.values() if (file := getattr(module, "__file__", None))]
     return {str(file.relative_to(ROOT)) for file in files if file.is_relative_to(ROOT)}
 
 

@@ -10,6 +10,7 @@ from unwrite.artifacts import DirectionRef, Edit, Kernel, NormPreservation, Scop
 from unwrite.core.directions import interpolate, orthogonalize, residual_index, span_source
 from unwrite.core.edit import edit_bias, edit_weight
 from unwrite.core.kernel import kernel_weight
+from unwrite.core.rounding import round_to
 
 Spans = Sequence[tuple[int, int, int]]
 
@@ -80,7 +81,7 @@ def edited_parameters(
     directions: Tensor,
     baseline_means: Tensor,
 ) -> dict[str, Tensor]:
-    """The edited value of every parameter a recipe names, in float64.
+    """The edited value of every parameter a recipe names: float64 arithmetic, rounded once to the original's dtype.
 
     Args:
         edits: The recipe's.
@@ -92,7 +93,9 @@ def edited_parameters(
     values: dict[str, Tensor] = {}
     for edit in edits:
         direction = resolve_direction(edit.direction, directions, baseline_means)
-        values[edit.parameter] = edit_weight(originals[edit.parameter], direction, edit.weight, norm_preservation)
+        weight = originals[edit.parameter]
+        values[edit.parameter] = round_to(edit_weight(weight, direction, edit.weight, norm_preservation), weight.dtype)
         if edit.bias is not None:
-            values[edit.bias] = edit_bias(originals[edit.bias], direction, edit.weight)
+            bias = originals[edit.bias]
+            values[edit.bias] = round_to(edit_bias(bias, direction, edit.weight), bias.dtype)
     return values

@@ -123,10 +123,10 @@ def test_writing_rows_changes_their_bytes_and_no_other(
         folder = Path(path)
         write_sharded(folder, made, spread(made)) if shards else write_single(folder, made)
         before, tensor = all_bytes(folder), stored_tensors(folder)[name]
-        values = torch.arange(made[name][rows].numel(), dtype=torch.float64).reshape(made[name][rows].shape) / 7
-        write_rows(tensor, rows, values)
-
+        values = torch.arange(made[name][rows].numel()).reshape(made[name][rows].shape) / 7
         rounded = values.to(made[name].dtype).contiguous()
+        write_rows(tensor, rows, rounded)
+
         row_bytes = made[name][0].numel() * made[name].element_size()
         expected = bytearray(before[tensor.file.name])
         first = data_start(expected) + entries(tensor.file)[name]["data_offsets"][0]

@@ -185,17 +185,17 @@ def read_rows(tensor: StoredTensor, rows: slice) -> Tensor:
 
 
 def write_rows(tensor: StoredTensor, rows: slice, values: Tensor) -> None:
-    """Overwrites rows of a stored tensor in place, rounding `values` to the stored dtype. Nothing else changes.
+    """Overwrites rows of a stored tensor in place. Nothing else changes.
 
     Raises:
-        ValueError: `values` has another shape than these rows.
+        ValueError: `values` has another shape or dtype than these rows.
     """
     dtype = torch_dtype(tensor)
     width = math.prod(tensor.shape[1:])
     shape = (len(range(tensor.shape[0])[rows]), *tensor.shape[1:])
-    if values.shape != shape:
-        raise ValueError(f"values have shape {tuple(values.shape)}, the rows to overwrite {shape}")
-    data = values.to(dtype).contiguous().view(torch.uint8).numpy().tobytes()
+    if (values.shape, values.dtype) != (shape, dtype):
+        raise ValueError(f"values are {values.dtype} {tuple(values.shape)}, the rows to overwrite {dtype} {shape}")
+    data = values.contiguous().view(torch.uint8).numpy().tobytes()
     with tensor.file.open("r+b", buffering=0) as stream:
         stream.seek(tensor.offset + rows.start * width * dtype.itemsize)
         done = 0

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 @contextmanager
 def replaced_parameters(model: nn.Module, values: Mapping[str, Tensor]) -> Iterator[None]:
-    """While open, the named parameters hold `values`, rounded to their dtype; afterwards the very tensors of before."""
+    """While open, the named parameters hold `values`, in their dtype; afterwards the very tensors of before."""
     originals = {name: model.get_parameter(name).data for name in values}
     try:
         for name, value in values.items():
