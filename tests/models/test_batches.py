@@ -39,6 +39,11 @@ def test_no_batch_could_have_taken_the_next_row(lengths: list[int], budget: int)
         assert (len(batch) + 1) * lengths[following[0]] > budget
 
 
+def test_a_batch_that_fits_exactly_is_one_batch() -> None:
+    assert by_token_budget([5, 3, 4], 15) == [[1, 2, 0]]
+    assert by_token_budget([5, 3, 4], 14) == [[1, 2], [0]]
+
+
 @given(st.lists(st.lists(st.integers(1, 90), min_size=1, max_size=9), min_size=1, max_size=6))
 def test_padding_at_the_left(prompts: list[list[int]]) -> None:
     inputs = left_padded(prompts, torch.device("cpu"))

@@ -18,7 +18,19 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 PROMPTS = [[3, 4, 5, 6, 7, 8, 9], [10, 11, 12], [20, 21, 22, 23, 24], [30, 31, 32]]
-KINDS = ["llama", "qwen3", "phi3", "granite", "starcoder2", "gpt_neox", "cohere", "gemma", "bloom", "lfm2"]
+KINDS = [
+    "llama",
+    "qwen3",
+    "phi3",
+    "granite",
+    "starcoder2",
+    "gpt_neox",
+    "cohere",
+    "gemma",
+    "bloom",
+    "lfm2",
+    "gpt_bigcode",
+]
 
 
 def alone(count: int) -> list[list[int]]:

@@ -89,6 +89,14 @@ SUPPORTED: dict[str, tuple[str, dict[str, Any], tuple[str, str, str], bool, floa
     "cohere": ("cohere", {}, PLAIN, False, 1.0),
     "gemma": ("gemma", {"head_dim": 8}, PLAIN, False, 1.0),
     "cwm, no null token": ("cwm", {"bos_token_id": 2, "pad_token_id": 3, "eos_token_id": [4]}, PLAIN, False, 1.0),
+    "bloom, attention biased by position": (
+        "bloom",
+        {},
+        ("transformer.h", "self_attention.dense", "mlp.dense_4h_to_h"),
+        True,
+        1.0,
+    ),
+    "positions learned": ("gpt_bigcode", {}, ("transformer.h", "attn.c_proj", "mlp.c_proj"), True, 1.0),
     "convolution for attention": (
         "lfm2",
         {"layer_types": ["conv", "conv", "conv"]},
@@ -202,6 +210,11 @@ REFUSED: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     "image and text": ("gemma3", {}, ["'gemma3'", "more than a text model", "in part"]),
     "post-norm": ("openai-gpt", {}, ["OpenAIGPTLMHeadModel", "LayerNorm", "in part"]),
     "heads that don't narrow": ("deepseek_v3", {}, ["DeepseekV3ForCausalLM", "doesn't run", "in part"]),
+    "padding reaches the state": (
+        "recurrent_gemma",
+        {"lru_width": 32},
+        ["RecurrentGemmaForCausalLM", "padding at the left of a prompt changes its residuals"],
+    ),
     "no causal language model": ("clip_vision_model", {}, ["'clip_vision_model'", "decoder-only"]),
 }
 

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from unwrite.errors import UnwriteError
+from unwrite.models.batches import left_padded
 from unwrite.models.miniature import VOCABULARY, build_miniature
-from unwrite.models.residuals import decoder_layers, layer_output
+from unwrite.models.residuals import decoder_layers, layer_output, recorded_residuals
 from unwrite.params import Component
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _K = 1e7  # in float64 this leaves nine digits to judge by
 _TOLERANCE = 1e-5
+_PADDING = 1e-3  # relative, in float32
 _COMPLETE = 1e-5  # K bounds the digits of m: about 1e-7 is left where everything is found
 
 
@@ -61,8 +63,8 @@ def find_writers(config: PreTrainedConfig) -> Discovery:
 
     Raises:
         UnwriteError: The model has no decoder stack, a writer is not a plain linear module, something between writer
-            and stream forbids an exact edit, or the writers found don't explain all that is written. It says what was
-            found and what is missing: a model is never edited in part.
+            and stream forbids an exact edit, the writers found don't explain all that is written, or padding changes
+            what the model computes. It says what was found and what is missing: a model is never edited in part.
     """
     model = build_miniature(config)
     names = {module: name for name, module in model.named_modules()}
@@ -74,6 +76,7 @@ def find_writers(config: PreTrainedConfig) -> Discovery:
         writers += found
         worst = max(worst, unexplained)
     _refuse_shared_parameters(model, writers)
+    _refuse_padding_sensitivity(model)
     return Discovery(type(model).__name__, len(layers), writers, worst)
 
 
@@ -95,14 +98,7 @@ def _capture_layers(model: nn.Module, names: Mapping[nn.Module, str]) -> list[_L
         for layer in dict.fromkeys(stack):
             hooks.enter_context(layer.register_forward_pre_hook(before, with_kwargs=True))
             hooks.enter_context(layer.register_forward_hook(after))
-        try:
-            model(input_ids=tokens, use_cache=False)
-        except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
-            reason = str(error).strip().splitlines()[0][:200]
-            raise UnwriteError(
-                f"The miniature of {architecture} doesn't run on text alone: {reason} "
-                "Such models are not supported yet; nothing is edited in part."
-            ) from error
+        _run(model, {"input_ids": tokens})
     if [layer.module for layer in captured] != stack:
         raise UnwriteError(
             f"{architecture} doesn't run each of its {len(stack)} layers once, in order: {len(captured)} ran. "
@@ -115,6 +111,35 @@ def _capture_layers(model: nn.Module, names: Mapping[nn.Module, str]) -> list[_L
                 "Such models are not supported yet; nothing is edited in part."
             )
     return captured
+
+
+def _run(model: nn.Module, inputs: Mapping[str, Tensor]) -> None:
+    try:
+        model(**inputs, use_cache=False)
+    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
+        reason = str(error).strip().splitlines()[0][:200]
+        raise UnwriteError(
+            f"The miniature of {type(model).__name__} doesn't run on text alone: {reason} "
+            "Such models are not supported yet; nothing is edited in part."
+        ) from error
+
+
+def _refuse_padding_sensitivity(model: nn.Module) -> None:
+    """Some recurrent models let left padding into their state; prompts in a batch would then change each other."""
+    short, long = [3, 4, 5], [6, 7, 8, 9, 10, 11, 12]
+    model.float()  # a fully masked row of attention is NaN where the scores are float64 and the softmax float32
+    streams = []
+    with recorded_residuals(model, [-1]) as records:
+        for prompts in ([short], [short, long]):
+            _run(model, left_padded(prompts, torch.device("cpu")))
+            streams.append(torch.stack(records)[:, 0, 0])
+    alone, padded = streams
+    change = float((padded - alone).norm() / alone.norm())
+    if not change < _PADDING:
+        raise UnwriteError(
+            f"{type(model).__name__}: padding at the left of a prompt changes its residuals (by {change:.1%}). "
+            "Such models are not supported yet."
+        )
 
 
 def _examine_layer(layer: _Layer, index: int, architecture: str) -> tuple[list[FoundWriter], float]:
