@@ -68,13 +68,6 @@ def test_nan_logits_are_an_error() -> None:
         between(model, {EDITED: torch.full_like(model.get_parameter(EDITED), torch.nan)}, 3)
 
 
-def test_advance_counts_prompts() -> None:
-    model = tiny_model(tiny_config("llama"))
-    counts: list[int] = []
-    measure_divergence(model, force_responses(model, PROMPTS, RESPONSES, [[0, 1, 2], [3]], 2), counts.append)
-    assert counts == [3, 1]
-
-
 def test_what_is_recorded_is_normalized_float32_on_the_cpu() -> None:
     forced = force_responses(tiny_model(tiny_config("llama"), torch.bfloat16), PROMPTS, RESPONSES, BATCHES, 3)
     for log_probs in forced.log_probs:

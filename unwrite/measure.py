@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
-from unwrite.core.divergence import kl_divergence
+from unwrite.core.divergence import kl_from_log_probs, log_probabilities
 from unwrite.core.markers import shows_behaviour
 from unwrite.models.generation import generate_greedily, response_logits
 
@@ -49,14 +49,12 @@ def force_responses(
     log_probs, masks = [], []
     for rows in batches:
         logits, mask = response_logits(model, [prompts[r] for r in rows], [responses[r] for r in rows], tokens)
-        log_probs.append(logits.log_softmax(-1).cpu())
+        log_probs.append(log_probabilities(logits, "base").cpu())
         masks.append(mask.cpu())
     return ForcedResponses(prompts, responses, batches, tokens, log_probs, masks)
 
 
-def measure_divergence(
-    model: PreTrainedModel, forced: ForcedResponses, advance: Callable[[int], object] = lambda _: None
-) -> Divergences:
+def measure_divergence(model: PreTrainedModel, forced: ForcedResponses) -> Divergences:
     """The model's divergence from the recorded base, teacher-forced, one forward pass a batch.
 
     Raises:
@@ -68,11 +66,10 @@ def measure_divergence(
         logits, _ = response_logits(
             model, [forced.prompts[r] for r in rows], [forced.responses[r] for r in rows], forced.tokens
         )
-        divergence = kl_divergence(base.to(logits.device), logits).cpu()
+        divergence = kl_from_log_probs(base.to(logits.device), logits).cpu()
         averaged = (divergence * mask).sum(-1) / mask.sum(-1)
         for place, row in enumerate(rows):
             first[row], response[row] = float(divergence[place, 0]), float(averaged[place])
-        advance(len(rows))
     return Divergences(first, response)
 
 

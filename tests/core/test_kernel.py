@@ -49,3 +49,12 @@ def test_distance_zero_is_the_peak_alone() -> None:
 def test_negative_distance_is_refused() -> None:
     with pytest.raises(UnwriteError, match="min_weight_distance -1 came"):
         kernel_weight(0, max_weight=1, max_weight_position=0, min_weight=0, min_weight_distance=-1)
+
+
+@given(st.floats(0.1, 2), st.floats(0, 5), st.floats(0.5, 5))
+def test_the_minimum_is_met_to_the_bit_at_its_distance(maximum: float, minimum: float, distance: float) -> None:
+    """A minimum of 0 must not come out as 5e-17: the recipe would list an edit of nothing."""
+    weight = kernel_weight(
+        0, max_weight=maximum, max_weight_position=distance, min_weight=minimum, min_weight_distance=distance
+    )
+    assert weight == minimum

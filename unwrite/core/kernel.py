@@ -31,4 +31,5 @@ def kernel_weight(
         return 0.0
     if distance == 0:
         return max_weight
-    return max_weight + (min_weight - max_weight) * distance / min_weight_distance
+    far = distance / min_weight_distance
+    return (1 - far) * max_weight + far * min_weight  # exact at both ends
