@@ -41,15 +41,7 @@ def build_miniature(config: PreTrainedConfig) -> PreTrainedModel:
         narrowed = _narrowed(config)
         with torch.device("meta"):
             full, plan = _build(config), _build(narrowed)
-    except (
-        ValueError,
-        KeyError,
-        AttributeError,
-        TypeError,
-        AssertionError,
-        RuntimeError,
-        StrictDataclassError,
-    ) as error:
+    except (*_BUILD_ERRORS, StrictDataclassError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UnwriteError(
             f"transformers can't build a causal language model of type {config.model_type!r}: {reason[:200]} "
