@@ -25,6 +25,7 @@ from unwrite.search.study import pareto_front, run_study
 from unwrite.stage import run_stage, say
 from unwrite.tokens import read_tokens
 from unwrite.trials import Outcome, write_trials
+from unwrite.words import nats, percent
 
 DIRECTIONS = Path("artifacts/directions.safetensors")
 FRONT = Path("artifacts/front.json")
@@ -39,7 +40,7 @@ def optimize_weights(params: Params) -> None:
             raise UnwriteError(f"optimize.space.spans names layer {layer}; the model's layers are 0–{base.layers - 1}.")
     orthogonalize = read_metadata(DIRECTIONS)["orthogonalize"]
     evaluate, base_rate, positions = _prepare(params, base, biprojected=orthogonalize == "biprojected")
-    say(f"Base model: behaviour rate {base_rate:.1%} on the validation prompts.")
+    say(f"Base model: behaviour rate {percent(base_rate)} on the validation prompts.")
     outcomes: list[Outcome] = []
     with progress("trials", settings.trials, params.runtime.progress) as advance:
         for outcome in run_study(
@@ -122,7 +123,7 @@ def _best_so_far(outcomes: list[Outcome]) -> str:
     if not measured:
         return "every trial has failed so far"
     rate, divergence = min(measured)
-    return f"lowest rate {rate:.0%}, at divergence {divergence:.4f}"
+    return f"lowest rate {percent(rate)}, at divergence {nats(divergence)}"
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from unwrite.pinned import read_base
 from unwrite.recipe import build_edits
 from unwrite.stage import run_stage, say
 from unwrite.trials import TRIALS, read_trials
+from unwrite.words import nats, percent
 
 RECIPE = Path("artifacts/edit.json")
 
@@ -31,8 +32,8 @@ def select_trial(params: Params) -> None:
     recipe = Recipe(trial=trial, selection=selection, norm_preservation=front.norm_preservation, edits=edits)
     write_json(RECIPE, as_json(recipe))
     say(
-        f"Trial {trial.number} ({selection}): behaviour rate {trial.behaviour_rate:.1%}, "
-        f"divergence {trial.divergence:.4f} nats, {len(edits)} parameters to edit."
+        f"Trial {trial.number} ({selection}): behaviour rate {percent(trial.behaviour_rate)}, "
+        f"divergence {nats(trial.divergence)}, {len(edits)} parameters to edit."
     )
 
 
@@ -55,13 +56,13 @@ def choose(
     within = [trial for trial in front if trial.behaviour_rate <= max_behaviour_rate]
     if within:
         best = min(within, key=lambda trial: trial.divergence)
-        return best, f"lowest divergence at a behaviour rate of at most {max_behaviour_rate:.1%}"
+        return best, f"lowest divergence at a behaviour rate of at most {percent(max_behaviour_rate)}"
     best = min(front, key=lambda trial: (trial.behaviour_rate, trial.divergence))
     say(
-        f"warning: no trial reached select.max_behaviour_rate {max_behaviour_rate:.1%}; the lowest is "
-        f"{best.behaviour_rate:.1%}. Raise optimize.trials or widen optimize.space."
+        f"warning: no trial reached select.max_behaviour_rate {percent(max_behaviour_rate)}; the lowest is "
+        f"{percent(best.behaviour_rate)}. Raise optimize.trials or widen optimize.space."
     )
-    return best, f"lowest behaviour rate; none reached {max_behaviour_rate:.1%}"
+    return best, f"lowest behaviour rate; none reached {percent(max_behaviour_rate)}"
 
 
 if __name__ == "__main__":

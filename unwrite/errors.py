@@ -1,5 +1,7 @@
 """The one exception that means "the person can mend this": shown as one or two lines, exit code 1, no traceback."""
 
+import textwrap
+
 
 class UnwriteError(Exception):
     """An expected error.
@@ -7,3 +9,8 @@ class UnwriteError(Exception):
     Its message says what came, what was expected and what to do. Anything else that is raised is a bug and keeps
     its traceback.
     """
+
+
+def reason_of(error: BaseException) -> str:
+    """What a library says went wrong, in one line of at most 300 characters; the error's name if it says nothing."""
+    return textwrap.shorten(str(error), 300, placeholder=" …") or type(error).__name__

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from unwrite.artifacts import Trial, TrialParameters
-from unwrite.errors import UnwriteError
+from unwrite.errors import UnwriteError, reason_of
 from unwrite.files.records import read_csv, write_csv
 
 TRIALS = Path("artifacts/trials.csv")
@@ -73,8 +73,7 @@ def read_trials() -> list[Trial]:
             )
         except (KeyError, TypeError, ValueError, ValidationError) as error:
             raise UnwriteError(
-                f"{TRIALS} is not what this version writes ({str(error).splitlines()[0]}): "
-                "run `dvc repro -f optimize_weights`."
+                f"{TRIALS} is not what this version writes ({reason_of(error)}): run `dvc repro -f optimize_weights`."
             ) from None
     return measured
 

@@ -13,8 +13,8 @@ from tests.models.tiny import random_direction, tiny_config, tiny_model
 from unwrite.core.edit import edit_bias, edit_weight
 from unwrite.errors import UnwriteError
 from unwrite.models import writers as writers_module
+from unwrite.models.layers import decoder_layers, layer_output
 from unwrite.models.miniature import VOCABULARY
-from unwrite.models.residuals import decoder_layers, layer_output
 from unwrite.models.writers import Discovery, FoundWriter, find_writers
 
 PLAIN = ("model.layers", "self_attn.o_proj", "mlp.down_proj")

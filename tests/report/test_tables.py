@@ -11,7 +11,6 @@ from unwrite.report.tables import (
     interval_text,
     layer_rows,
     model_name,
-    nats,
     rate_rows,
     rate_text,
     summary,
@@ -35,13 +34,6 @@ def test_a_rate_carries_its_interval_and_its_n() -> None:
     share = Share(value=0.97, low=0.9152, high=0.9897, n=100)
     assert rate_text(share) == "97.0 % (91.5–99.0, n = 100)"
     assert interval_text(share) == "97.0 % (91.5–99.0)"
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(0.0123456, "0.0123 nats"), (0.0, "0 nats"), (1.5e-7, "1.5e-07 nats"), (12.3456, "12.3 nats")]
-)
-def test_divergences_have_three_digits(value: float, text: str) -> None:
-    assert nats(value) == text
 
 
 def test_the_summary_fits_a_terminal_and_says_everything(evaluation: Evaluation) -> None:

@@ -37,16 +37,16 @@ TRIALS = sorted([*FRONT, trial(0, 0.6, 0.9), trial(6, 0.3, 0.3)], key=lambda t: 
 def test_the_lowest_divergence_within_the_rate(rate: float, number: int, capsys: pytest.CaptureFixture[str]) -> None:
     chosen, why = choose(TRIALS, FRONT, rate, None)
     assert chosen.number == number
-    assert why == f"lowest divergence at a behaviour rate of at most {rate:.1%}"
+    assert why == f"lowest divergence at a behaviour rate of at most {100 * rate:.1f} %"
     assert capsys.readouterr().err == ""
 
 
 def test_none_within_the_rate_takes_the_lowest_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     chosen, why = choose(TRIALS, FRONT[1:], 0.01, None)
     assert chosen.number == 2
-    assert why == "lowest behaviour rate; none reached 1.0%"
+    assert why == "lowest behaviour rate; none reached 1.0 %"
     warning = capsys.readouterr().err
-    assert warning.startswith("warning: no trial reached select.max_behaviour_rate 1.0%; the lowest is 4.0%.")
+    assert warning.startswith("warning: no trial reached select.max_behaviour_rate 1.0 %; the lowest is 4.0 %.")
 
 
 @pytest.mark.parametrize("number", [0, 2, 6])

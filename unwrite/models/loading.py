@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from unwrite.errors import UnwriteError
+from unwrite.errors import UnwriteError, reason_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -125,7 +124,7 @@ def _reason(error: Exception) -> str:
     """An error of a library in one line."""
     if "trust_remote_code" in str(error):
         return f"it needs code that comes with it; set {REMOTE_CODE_VARIABLE}=1 if you trust that code."
-    return textwrap.shorten(str(error), 300, placeholder=" …") or type(error).__name__
+    return reason_of(error)
 
 
 def pick_device(name: str) -> torch.device:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from unwrite.errors import UnwriteError
+from unwrite.errors import UnwriteError, reason_of
 from unwrite.models.loading import trust_remote_code
 
 if TYPE_CHECKING:
@@ -42,9 +42,8 @@ def build_miniature(config: PreTrainedConfig) -> PreTrainedModel:
         with torch.device("meta"):
             full, plan = _build(config), _build(narrowed)
     except (*_BUILD_ERRORS, StrictDataclassError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UnwriteError(
-            f"transformers can't build a causal language model of type {config.model_type!r}: {reason[:200]} "
+            f"transformers can't build a causal language model of type {config.model_type!r} ({reason_of(error)}). "
             "Expected a decoder-only text model."
         ) from error
     name = type(full).__name__

@@ -11,33 +11,10 @@ from torch import Tensor, nn
 
 from unwrite.errors import UnwriteError
 from unwrite.models.batches import left_padded
+from unwrite.models.layers import decoder_layers, layer_output
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-
-def decoder_layers(model: nn.Module) -> list[nn.Module]:
-    """The decoder stack, in order.
-
-    Raises:
-        UnwriteError: The model has none that can be found.
-    """
-    get_decoder: Callable[[], nn.Module] | None = getattr(model, "get_decoder", None)
-    decoder = get_decoder() if get_decoder else model
-    for name in ("layers", "h", "blocks"):
-        stack = getattr(decoder, name, None)
-        if isinstance(stack, nn.ModuleList) and len(stack) > 0:
-            return list(stack)
-    raise UnwriteError(
-        f"{type(model).__name__} has no decoder stack (layers, h or blocks). Expected a decoder-only model."
-    )
-
-
-def layer_output(output: Any) -> Tensor:
-    """The stream a layer returns, whether alone or first of a tuple or list."""
-    stream = output[0] if isinstance(output, (tuple, list)) else output
-    assert isinstance(stream, Tensor)
-    return stream
 
 
 @contextmanager

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
-from unwrite.errors import UnwriteError
+from unwrite.errors import UnwriteError, reason_of
 
 # Weights and what describes them; never pickles, never code.
 _HUB_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt"]
@@ -84,9 +83,8 @@ def _download(repository: str, revision: str | None) -> Source:
     except RevisionNotFoundError:
         raise UnwriteError(f"{repository} has no revision {revision!r}: check model.revision.") from None
     except (LocalEntryNotFoundError, transport_error, OSError) as error:
-        reason = textwrap.shorten(str(error), 300, placeholder=" …") or type(error).__name__
         raise UnwriteError(
-            f"Can't get {name} from the hub ({reason}): check the network, or use a local folder."
+            f"Can't get {name} from the hub ({reason_of(error)}): check the network, or use a local folder."
         ) from error
     # The hub's cache keeps one folder a commit, named by it.
     return Source(folder, folder.name)

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from unwrite.errors import UnwriteError
 from unwrite.models.batches import left_padded
+from unwrite.models.layers import CalledLayer, capture_layers, run_model
 from unwrite.models.miniature import VOCABULARY, build_miniature
-from unwrite.models.residuals import decoder_layers, layer_output, recorded_residuals
+from unwrite.models.residuals import recorded_residuals
 from unwrite.params import Component
 
 if TYPE_CHECKING:
@@ -47,16 +48,6 @@ class Discovery(NamedTuple):
     completeness: float
 
 
-class _Layer(NamedTuple):
-    name: str
-    module: nn.Module
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-
-    def run(self) -> Tensor:
-        return layer_output(self.module(*self.args, **self.kwargs))
-
-
 @torch.no_grad()
 def find_writers(config: PreTrainedConfig) -> Discovery:
     """Finds the residual writers of a dense decoder-only model whose writers are `nn.Linear`, without its weights.
@@ -67,10 +58,10 @@ def find_writers(config: PreTrainedConfig) -> Discovery:
             what the model computes. It says what was found and what is missing: a model is never edited in part.
     """
     model = build_miniature(config)
-    names = {module: name for name, module in model.named_modules()}
+    tokens = torch.randint(VOCABULARY, (2, 7), generator=torch.Generator().manual_seed(1))
     writers: list[FoundWriter] = []
     worst = 0.0
-    layers = _capture_layers(model, names)
+    layers = capture_layers(model, {"input_ids": tokens})
     for index, layer in enumerate(layers):
         found, unexplained = _examine_layer(layer, index, type(model).__name__)
         writers += found
@@ -80,50 +71,6 @@ def find_writers(config: PreTrainedConfig) -> Discovery:
     return Discovery(type(model).__name__, len(layers), writers, worst)
 
 
-def _capture_layers(model: nn.Module, names: Mapping[nn.Module, str]) -> list[_Layer]:
-    """Every layer with what it was called with. What leaves one must enter the next: nothing writes in between."""
-    architecture = type(model).__name__
-    stack = decoder_layers(model)
-    captured: list[_Layer] = []
-    outputs: list[Tensor] = []
-
-    def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        captured.append(_Layer(names[module], module, args, kwargs))
-
-    def after(_module: nn.Module, _args: Any, output: Any) -> None:
-        outputs.append(layer_output(output).clone())
-
-    tokens = torch.randint(VOCABULARY, (2, 7), generator=torch.Generator().manual_seed(1))
-    with ExitStack() as hooks:
-        for layer in dict.fromkeys(stack):
-            hooks.enter_context(layer.register_forward_pre_hook(before, with_kwargs=True))
-            hooks.enter_context(layer.register_forward_hook(after))
-        _run(model, {"input_ids": tokens})
-    if [layer.module for layer in captured] != stack:
-        raise UnwriteError(
-            f"{architecture} doesn't run each of its {len(stack)} layers once, in order: {len(captured)} ran. "
-            "Such models are not supported yet; nothing is edited in part."
-        )
-    for index, (output, following) in enumerate(zip(outputs, captured[1:], strict=False)):
-        if not torch.equal(output, _hidden_states(following)):
-            raise UnwriteError(
-                f"{architecture}: something writes the stream between layers {index} and {index + 1}. "
-                "Such models are not supported yet; nothing is edited in part."
-            )
-    return captured
-
-
-def _run(model: nn.Module, inputs: Mapping[str, Tensor]) -> None:
-    try:
-        model(**inputs, use_cache=False)
-    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
-        reason = str(error).strip().splitlines()[0][:200]
-        raise UnwriteError(
-            f"The miniature of {type(model).__name__} doesn't run on text alone: {reason} "
-            "Such models are not supported yet; nothing is edited in part."
-        ) from error
-
-
 def _refuse_padding_sensitivity(model: nn.Module) -> None:
     """Some recurrent models let left padding into their state; prompts in a batch would then change each other."""
     short, long = [3, 4, 5], [6, 7, 8, 9, 10, 11, 12]
@@ -131,7 +78,7 @@ def _refuse_padding_sensitivity(model: nn.Module) -> None:
     streams = []
     with recorded_residuals(model, [-1]) as records:
         for prompts in ([short], [short, long]):
-            _run(model, left_padded(prompts, torch.device("cpu")))
+            run_model(model, left_padded(prompts, torch.device("cpu")))
             streams.append(torch.stack(records)[:, 0, 0])
     alone, padded = streams
     change = float((padded - alone).norm() / alone.norm())
@@ -142,7 +89,7 @@ def _refuse_padding_sensitivity(model: nn.Module) -> None:
         )
 
 
-def _examine_layer(layer: _Layer, index: int, architecture: str) -> tuple[list[FoundWriter], float]:
+def _examine_layer(layer: CalledLayer, index: int, architecture: str) -> tuple[list[FoundWriter], float]:
     outputs = _submodule_outputs(layer)
     base = layer.run()
     hidden = base.shape[-1]
@@ -160,7 +107,7 @@ def _examine_layer(layer: _Layer, index: int, architecture: str) -> tuple[list[F
             )
     scale = _identity_scale(layer, base, v)
     written = [multipliers[name] * outputs[name].reshape(base.shape) for name in hits]
-    gap = base - scale * _hidden_states(layer) - torch.stack(written).sum(0) if written else base
+    gap = base - scale * layer.stream() - torch.stack(written).sum(0) if written else base
     unexplained = float(gap.norm() / base.norm())
     if unexplained > _COMPLETE:
         raise UnwriteError(
@@ -179,10 +126,10 @@ def _is_plain_linear(module: nn.Module, hidden: int) -> bool:
     return type(module) is nn.Linear and module.weight.shape[0] == hidden
 
 
-def _submodule_outputs(layer: _Layer) -> dict[str, Tensor]:
+def _submodule_outputs(layer: CalledLayer) -> dict[str, Tensor]:
     """What each submodule that owns parameters puts out, where that is as wide as the stream and as long."""
     outputs: dict[str, Tensor] = {}
-    stream = _hidden_states(layer)
+    stream = layer.stream()
 
     def record(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(_module: nn.Module, _args: Any, output: Any) -> None:
@@ -200,7 +147,7 @@ def _submodule_outputs(layer: _Layer) -> dict[str, Tensor]:
     return outputs
 
 
-def _multiplier(layer: _Layer, name: str, base: Tensor, v: Tensor) -> float | None:
+def _multiplier(layer: CalledLayer, name: str, base: Tensor, v: Tensor) -> float | None:
     """m, if adding K·v to the module's output moves the layer's output by m·K·v; else None."""
 
     def shift(_module: nn.Module, _args: Any, output: Any) -> Any:
@@ -213,9 +160,9 @@ def _multiplier(layer: _Layer, name: str, base: Tensor, v: Tensor) -> float | No
         return _along(layer.run() - base, v)
 
 
-def _identity_scale(layer: _Layer, base: Tensor, v: Tensor) -> float:
+def _identity_scale(layer: CalledLayer, base: Tensor, v: Tensor) -> float:
     """s, by which the layer's input passes into its output."""
-    moved = _with_hidden_states(layer, _hidden_states(layer) + _K * v).run() - base
+    moved = layer.on(layer.stream() + _K * v).run() - base
     scale = _along(moved, v)
     return 0.0 if scale is None else scale
 
@@ -226,16 +173,16 @@ def _along(moved: Tensor, v: Tensor) -> float | None:
     return m if abs(m) > _TOLERANCE and off < _TOLERANCE * max(1.0, abs(m)) else None
 
 
-def _components(layer: _Layer, hits: Sequence[str], outputs: Mapping[str, Tensor]) -> dict[str, Component]:
+def _components(layer: CalledLayer, hits: Sequence[str], outputs: Mapping[str, Tensor]) -> dict[str, Component]:
     """`attention` for a writer whose output at the last position feels earlier positions directly, `mlp` for others.
 
     Every other writer is held at its recorded output, so that the only way from an earlier position is through the
     writer's own branch.
     """
-    stream = _hidden_states(layer)
+    stream = layer.stream()
     disturbed = stream.clone()
     disturbed[:, :-1] += torch.randn(disturbed[:, :-1].shape, generator=torch.Generator().manual_seed(3)).double()
-    replay = _with_hidden_states(layer, disturbed)
+    replay = layer.on(disturbed)
     components: dict[str, Component] = {}
     for name in hits:
         seen: list[Tensor] = []
@@ -266,18 +213,6 @@ def _refuse_shared_parameters(model: nn.Module, writers: Sequence[FoundWriter]) 
         shared = owners[id(model.get_parameter(f"{writer.module}.weight"))]
         if len(shared) > 1:
             raise UnwriteError(f"{' and '.join(shared)} are one parameter: editing one would edit the other. Refused.")
-
-
-def _hidden_states(layer: _Layer) -> Tensor:
-    stream = layer.args[0] if layer.args else layer.kwargs["hidden_states"]
-    assert isinstance(stream, Tensor)
-    return stream
-
-
-def _with_hidden_states(layer: _Layer, stream: Tensor) -> _Layer:
-    if layer.args:
-        return layer._replace(args=(stream, *layer.args[1:]))
-    return layer._replace(kwargs={**layer.kwargs, "hidden_states": stream})
 
 
 def _first_tensor(output: Any) -> Tensor | None:

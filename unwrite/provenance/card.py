@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 
 from unwrite.artifacts import Base, Evaluation, Front, Recipe
 from unwrite.report import tables
+from unwrite.words import nats, percent
 
 _TAGS = ("directional-ablation", "unwrite")
 
@@ -35,7 +36,7 @@ def model_card(*, behaviour: str, base: Base, recipe: Recipe, evaluation: Evalua
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"rate": tables.rate_text, "percent": tables.percent, "nats": tables.nats}
+    environment.filters |= {"rate": tables.rate_text, "percent": percent, "nats": nats}
     body = environment.get_template("card.md.jinja").render(
         behaviour=behaviour,
         base=base,

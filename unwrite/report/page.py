@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from unwrite.artifacts import Base, Evaluation, Front, Recipe, Trial
 from unwrite.report import tables
+from unwrite.words import nats, percent
 
 EXAMPLES = 12
 SHORTENED = 280  # characters
@@ -81,8 +82,8 @@ def report_page(
     environment.filters |= {
         "rate": tables.rate_text,
         "interval": tables.interval_text,
-        "percent": tables.percent,
-        "nats": tables.nats,
+        "percent": percent,
+        "nats": nats,
     }
     return environment.get_template("report.html.jinja").render(
         behaviour=" ".join(behaviour.split()),

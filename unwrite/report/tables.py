@@ -10,6 +10,7 @@ from tabulate import tabulate
 
 from unwrite.artifacts import Base, Edit, Evaluation, Kernel, Recipe, Share, Trial, TrialParameters
 from unwrite.params import COMPONENTS, Component
+from unwrite.words import nats, percent
 
 MODEL = "artifacts/model"
 REPORT = "artifacts/report.html"
@@ -43,11 +44,6 @@ class LayerRow(NamedTuple):
     sources: str
 
 
-def percent(share: float) -> str:
-    """0.97 → "97.0 %"."""
-    return f"{100 * share:.1f} %"
-
-
 def interval_text(share: Share) -> str:
     """A share with its interval: "97.0 % (91.5–99.0)"."""
     return f"{percent(share.value)} ({100 * share.low:.1f}–{100 * share.high:.1f})"
@@ -56,11 +52,6 @@ def interval_text(share: Share) -> str:
 def rate_text(share: Share) -> str:
     """A share with its interval and the number of responses: "97.0 % (91.5–99.0, n = 100)"."""
     return f"{interval_text(share)[:-1]}, n = {share.n})"
-
-
-def nats(divergence: float) -> str:
-    """A divergence to three digits: "0.0123 nats"."""
-    return f"{divergence:.3g} nats"
 
 
 def model_name(base: Base) -> str:
