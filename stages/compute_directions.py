@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -14,11 +13,8 @@ from unwrite.core.winsorize import winsorize
 from unwrite.files.records import write_csv, write_json
 from unwrite.files.tensors import read_tensors, write_tensors
 from unwrite.params import Params
+from unwrite.paths import CURVES, DIRECTIONS, GEOMETRY, RESIDUALS
 from unwrite.stage import run_stage, say
-
-DIRECTIONS = Path("artifacts/directions.safetensors")
-GEOMETRY = Path("artifacts/geometry.json")
-CURVES = Path("artifacts/plots/geometry.csv")
 
 
 def compute_directions(params: Params) -> None:
@@ -26,7 +22,7 @@ def compute_directions(params: Params) -> None:
     settings = params.directions
     target, baseline = (
         _winsorized(
-            read_tensors(Path(f"artifacts/residuals/{name}.safetensors"), "extract_residuals")["residuals"],
+            read_tensors(RESIDUALS / f"{name}.safetensors", "extract_residuals")["residuals"],
             settings.winsorize.quantile,
         )
         for name in ("target", "baseline")

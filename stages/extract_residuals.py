@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from unwrite.errors import UnwriteError
 from unwrite.files.tensors import write_tensors
 from unwrite.models.batches import by_token_budget
 from unwrite.models.loading import load_model, pick_device
 from unwrite.models.residuals import extract_residuals
 from unwrite.params import Params
+from unwrite.paths import RESIDUALS
 from unwrite.pinned import pinned_folder, read_base
 from unwrite.progress import progress
 from unwrite.stage import run_stage
 from unwrite.tokens import SETS, read_tokens
-
-RESIDUALS = Path("artifacts/residuals")
 
 
 def extract(params: Params) -> None:
@@ -26,7 +24,10 @@ def extract(params: Params) -> None:
     for name in SETS:
         batches = by_token_budget([len(tokens) for tokens in prompts[name]], params.runtime.batch_tokens)
         with progress(f"residuals of {name} prompts", len(prompts[name]), params.runtime.progress) as advance:
-            residuals = extract_residuals(model, prompts[name], positions, batches, advance)
+            try:
+                residuals = extract_residuals(model, prompts[name], positions, batches, advance)
+            except UnwriteError as error:
+                raise UnwriteError(f"{name} train prompts: {error}") from None
         write_tensors(RESIDUALS / f"{name}.safetensors", {"residuals": residuals}, {"positions": positions})
 
 

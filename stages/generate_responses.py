@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unwrite.files.atomic import atomic_folder
 from unwrite.files.records import write_jsonl
-from unwrite.measure import decode, force_responses, measure_divergence
+from unwrite.measure import decode, force_responses, forced_batches, measure_divergence
 from unwrite.models.batches import by_token_budget
 from unwrite.models.generation import generate_greedily
 from unwrite.models.loading import load_model, load_tokenizer, pick_device
 from unwrite.params import Params
+from unwrite.paths import MODEL, RESPONSES
 from unwrite.pinned import pinned_folder, read_base
 from unwrite.progress import progress
 from unwrite.stage import run_stage
@@ -21,8 +21,6 @@ from unwrite.tokens import SETS, SetName, TokenizedPrompt, read_tokens
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-RESPONSES = Path("artifacts/responses")
-MODEL = Path("artifacts/model")
 Prompts = Mapping[SetName, Sequence[TokenizedPrompt]]
 Responses = dict[SetName, list[list[int]]]
 
@@ -36,7 +34,7 @@ def generate_responses(params: Params) -> None:
     folder = pinned_folder(base)
     tokenizer = load_tokenizer(folder)
     baseline = [row.tokens for row in prompts["baseline"]]
-    batches = by_token_budget([len(row) + settings.kl_tokens for row in baseline], params.runtime.batch_tokens)
+    batches = forced_batches(baseline, settings.kl_tokens, base.vocabulary, params.runtime.batch_tokens)
 
     model = load_model(folder, base.compute_dtype, device)
     responses = {"base": _respond(model, "base", prompts, params)}

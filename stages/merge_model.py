@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 from torch import Tensor
 
 from unwrite.artifacts import Edit, NormPreservation, Recipe, read_artifact
-from unwrite.core.edit import edit_bias, edit_rows, factors
+from unwrite.core.edit import edit_bias, edited_blocks
 from unwrite.core.rounding import round_to
 from unwrite.files.atomic import atomic_folder, refuse_full_disk
 from unwrite.files.checkpoints import (
@@ -24,15 +23,12 @@ from unwrite.files.digests import digest_of
 from unwrite.files.records import write_json
 from unwrite.files.tensors import read_metadata, read_tensors
 from unwrite.params import Params
+from unwrite.paths import DIRECTIONS, MODEL, RECIPE
 from unwrite.pinned import pinned_folder, read_base
 from unwrite.progress import progress
 from unwrite.provenance.manifest import MANIFEST, build_manifest
 from unwrite.recipe import resolve_direction
 from unwrite.stage import run_stage, say
-
-MODEL = Path("artifacts/model")
-DIRECTIONS = Path("artifacts/directions.safetensors")
-RECIPE = Path("artifacts/edit.json")
 
 
 def merge_model(params: Params) -> None:
@@ -56,16 +52,15 @@ def merge_model(params: Params) -> None:
                     patch_bias(tensors[edit.bias], edit, direction)
                 advance(1)
         files = [digest_of(path) for path in sorted(folder.iterdir())]
-        settings = read_metadata(DIRECTIONS)
+        settings = read_metadata(DIRECTIONS, "compute_directions")
         write_json(folder / MANIFEST, build_manifest(base, recipe, tensors, files, settings))
     say(f"{len(recipe.edits)} of {len(tensors)} tensors edited; the model is in {MODEL}.")
 
 
 def patch_weight(tensor: StoredTensor, edit: Edit, direction: Tensor, norm_preservation: NormPreservation) -> None:
     """Overwrites a stored weight with its edit, a few rows in memory at a time, float64, rounded once at the end."""
-    closed_form = factors(partial(_blocks, tensor), direction, edit.weight, norm_preservation)
-    for rows, block in _blocks(tensor):
-        write_rows(tensor, rows, round_to(edit_rows(block, rows, closed_form), block.dtype))
+    for rows, block in edited_blocks(partial(_blocks, tensor), direction, edit.weight, norm_preservation):
+        write_rows(tensor, rows, block)
 
 
 def patch_bias(tensor: StoredTensor, edit: Edit, direction: Tensor) -> None:

@@ -12,12 +12,13 @@ from unwrite.errors import UnwriteError
 from unwrite.files.prompts import read_markers
 from unwrite.files.records import write_json
 from unwrite.files.tensors import read_metadata, read_tensors
-from unwrite.measure import behaviour_rate, force_responses, measure_divergence
+from unwrite.measure import behaviour_rate, force_responses, forced_batches, measure_divergence
 from unwrite.models.apply import parameters_of, replaced_parameters
 from unwrite.models.batches import by_token_budget
 from unwrite.models.generation import generate_greedily
 from unwrite.models.loading import load_model, load_tokenizer, pick_device
 from unwrite.params import Params
+from unwrite.paths import DIRECTIONS, FRONT
 from unwrite.pinned import pinned_folder, read_base
 from unwrite.progress import progress
 from unwrite.recipe import build_edits, edited_parameters
@@ -27,9 +28,6 @@ from unwrite.tokens import read_tokens
 from unwrite.trials import Outcome, write_trials
 from unwrite.words import nats, percent
 
-DIRECTIONS = Path("artifacts/directions.safetensors")
-FRONT = Path("artifacts/front.json")
-
 
 def optimize_weights(params: Params) -> None:
     """Writes artifacts/trials.csv (every trial) and artifacts/front.json (those that no other beats)."""
@@ -38,7 +36,7 @@ def optimize_weights(params: Params) -> None:
     for layer in (layer for span in settings.space.spans for layer in span):
         if layer >= base.layers:
             raise UnwriteError(f"optimize.space.spans names layer {layer}; the model's layers are 0–{base.layers - 1}.")
-    orthogonalize = read_metadata(DIRECTIONS)["orthogonalize"]
+    orthogonalize = read_metadata(DIRECTIONS, "compute_directions")["orthogonalize"]
     evaluate, base_rate, positions = _prepare(params, base, biprojected=orthogonalize == "biprojected")
     say(f"Base model: behaviour rate {percent(base_rate)} on the validation prompts.")
     outcomes: list[Outcome] = []
@@ -56,10 +54,14 @@ def optimize_weights(params: Params) -> None:
             outcomes.append(outcome)
             advance(1, _best_so_far(outcomes))
     write_trials(outcomes)
+    failed = [outcome.reason for outcome in outcomes if outcome.objectives is None]
+    if failed:
+        reason, count = Counter(failed).most_common(1)[0]
+        message = f"{len(failed)} of {len(outcomes)} trials failed, {count} of them so: {reason}"
+        if len(failed) == len(outcomes):
+            raise UnwriteError(message)
+        say(f"warning: {message}")
     front = pareto_front(outcomes)
-    if not front:
-        reason, count = Counter(outcome.reason for outcome in outcomes).most_common(1)[0]
-        raise UnwriteError(f"All {len(outcomes)} trials failed, {count} of them so: {reason}")
     record = Front(
         norm_preservation=settings.norm_preservation,
         edit_bias=settings.edit_bias,
@@ -85,7 +87,7 @@ def _prepare(
     tokenizer = load_tokenizer(folder)
     budget = params.runtime.batch_tokens
     target_batches = by_token_budget([len(tokens) + settings.max_tokens for tokens in target], budget)
-    baseline_batches = by_token_budget([len(tokens) + settings.kl_tokens for tokens in baseline], budget)
+    baseline_batches = forced_batches(baseline, settings.kl_tokens, base.vocabulary, budget)
 
     def rate() -> float:
         return behaviour_rate(model, tokenizer, target, target_batches, max_tokens=settings.max_tokens, markers=markers)
@@ -96,7 +98,8 @@ def _prepare(
             f"None of the {len(target)} target validation prompts shows the behaviour in the base model: there is "
             f"nothing to remove. Check the target prompts and the markers in {params.judge.markers}."
         )
-    responses = generate_greedily(model, baseline, baseline_batches, settings.kl_tokens, lambda _: None)
+    with progress("base responses to baseline prompts", len(baseline), params.runtime.progress) as advance:
+        responses = generate_greedily(model, baseline, baseline_batches, settings.kl_tokens, advance)
     forced = force_responses(model, baseline, responses, baseline_batches, settings.kl_tokens)
     originals = parameters_of(model, [name for w in base.writers for name in (w.parameter, w.bias) if name])
 

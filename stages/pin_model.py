@@ -6,25 +6,27 @@ from collections.abc import Mapping
 
 from unwrite.artifacts import Base, Writer, as_json
 from unwrite.errors import UnwriteError
-from unwrite.files.checkpoints import StoredTensor, model_files, stored_tensors, torch_dtype
+from unwrite.files.checkpoints import DTYPES, StoredTensor, model_files, stored_tensors, torch_dtype
 from unwrite.files.digests import digest_of
 from unwrite.files.records import write_json
-from unwrite.models.loading import load_config, stored_dtype
+from unwrite.models.loading import load_config, trust_remote_code
 from unwrite.models.source import resolve_source
 from unwrite.models.writers import FoundWriter, find_writers
 from unwrite.params import Params
-from unwrite.pinned import BASE
+from unwrite.paths import BASE
 from unwrite.stage import run_stage, say
 
 
 def pin_model(params: Params) -> None:
     """Writes artifacts/base.json."""
     source = resolve_source(params.model.source, params.model.revision)
-    names = model_files(source.folder)
+    names = model_files(source.folder, code=trust_remote_code())
     tensors = stored_tensors(source.folder)
     config = load_config(source.folder)
     discovery = find_writers(config)
-    stored = stored_dtype(config)
+    writers = [_stored_writer(writer, tensors, config.hidden_size) for writer in discovery.writers]
+    # What the file says, not what config.json claims.
+    stored = str(DTYPES[writers[0].dtype]).removeprefix("torch.")
     base = Base(
         source=params.model.source,
         commit=source.commit,
@@ -36,7 +38,7 @@ def pin_model(params: Params) -> None:
         vocabulary=config.vocab_size,
         completeness=discovery.completeness,
         files=[digest_of(source.folder / name) for name in names],
-        writers=[_stored_writer(writer, tensors, config.hidden_size) for writer in discovery.writers],
+        writers=writers,
     )
     write_json(BASE, as_json(base))
     say(f"{base.architecture}: {base.layers} layers, {len(base.writers)} writers, {len(names)} files pinned.")

@@ -14,11 +14,8 @@ from unwrite.core.markers import matches_reference, shows_behaviour
 from unwrite.files.prompts import read_markers
 from unwrite.files.records import read_jsonl, write_csv, write_json
 from unwrite.params import Params
+from unwrite.paths import EVALUATION, RATES, RESPONSES
 from unwrite.stage import run_stage
-
-RESPONSES = Path("artifacts/responses")
-EVALUATION = Path("artifacts/evaluation.json")
-RATES = Path("artifacts/plots/rates.csv")
 
 
 def score_responses(params: Params) -> None:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from unwrite.artifacts import Front, Recipe, Trial, as_json, read_artifact
 from unwrite.errors import UnwriteError
 from unwrite.files.records import write_json
 from unwrite.params import Params
+from unwrite.paths import FRONT, RECIPE, TRIALS
 from unwrite.pinned import read_base
 from unwrite.recipe import build_edits
 from unwrite.stage import run_stage, say
-from unwrite.trials import TRIALS, read_trials
+from unwrite.trials import read_trials
 from unwrite.words import nats, percent
-
-RECIPE = Path("artifacts/edit.json")
 
 
 def select_trial(params: Params) -> None:
     """Writes artifacts/edit.json."""
-    front = read_artifact(Front, Path("artifacts/front.json"), "optimize_weights")
+    front = read_artifact(Front, FRONT, "optimize_weights")
     trial, selection = choose(read_trials(), front.trials, params.select.max_behaviour_rate, params.select.trial)
     edits = build_edits(
         trial.parameters,

@@ -9,9 +9,10 @@ from unwrite.files.prompts import cut_splits, read_prompts, refuse_shared_prompt
 from unwrite.models.chat import render_prompt
 from unwrite.models.loading import load_tokenizer
 from unwrite.params import Params
+from unwrite.paths import TOKENS
 from unwrite.pinned import pinned_folder, read_base
 from unwrite.stage import run_stage, say
-from unwrite.tokens import SETS, SPLITS, TOKENS, SetName, Split, TokenizedPrompt, write_tokens
+from unwrite.tokens import SETS, SPLITS, SetName, Split, TokenizedPrompt, write_tokens
 
 
 def tokenize_prompts(params: Params) -> None:
@@ -25,7 +26,7 @@ def tokenize_prompts(params: Params) -> None:
         sets[name] = cut_splits(paths[name], prompts, sizes)
         say(f"{name}: {sum(sizes.values())} of the {len(prompts)} prompts in {paths[name]}.")
     refuse_shared_prompts(sets)
-    tokenizer = load_tokenizer(pinned_folder(read_base()))
+    tokenizer = load_tokenizer(pinned_folder(read_base(), weights=False))
     with atomic_folder(TOKENS) as folder:
         for name in SETS:
             for split in SPLITS:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from unwrite.artifacts import Base, Evaluation, Front, Recipe, read_artifact
 from unwrite.files.records import read_jsonl, write_text
 from unwrite.params import Params
+from unwrite.paths import BASE, CARD, CURVES, EVALUATION, FRONT, RECIPE, REPORT, RESPONSES
 from unwrite.provenance.card import model_card
 from unwrite.report.curves import read_geometry
 from unwrite.report.page import Example, Plots, first_examples, report_page
@@ -15,24 +14,20 @@ from unwrite.report.tables import layer_rows
 from unwrite.stage import run_stage
 from unwrite.trials import read_trials
 
-ARTIFACTS = Path("artifacts")
-REPORT = ARTIFACTS / "report.html"
-CARD = ARTIFACTS / "card" / "README.md"
-
 
 def write_report(params: Params) -> None:
     """Writes artifacts/report.html and artifacts/card/README.md."""
     behaviour = params.report.behaviour
-    base = read_artifact(Base, ARTIFACTS / "base.json", "pin_model")
-    front = read_artifact(Front, ARTIFACTS / "front.json", "optimize_weights")
-    recipe = read_artifact(Recipe, ARTIFACTS / "edit.json", "select_trial")
-    evaluation = read_artifact(Evaluation, ARTIFACTS / "evaluation.json", "score_responses")
+    base = read_artifact(Base, BASE, "pin_model")
+    front = read_artifact(Front, FRONT, "optimize_weights")
+    recipe = read_artifact(Recipe, RECIPE, "select_trial")
+    evaluation = read_artifact(Evaluation, EVALUATION, "score_responses")
     trials = read_trials()
     used = sorted({edit.direction.index for edit in recipe.edits})
     plots = Plots(
         rates=rates_plot(evaluation),
         trials=trials_plot(trials, front.trials, recipe.trial, front.base_behaviour_rate),
-        geometry=geometry_plot(read_geometry(ARTIFACTS / "plots" / "geometry.csv"), used),
+        geometry=geometry_plot(read_geometry(CURVES), used),
         kernels=kernels_plot(layer_rows(recipe, base)),
     )
     page = report_page(
@@ -51,7 +46,7 @@ def write_report(params: Params) -> None:
 
 def _examples(name: str) -> list[Example]:
     base, edited = (
-        read_jsonl(ARTIFACTS / "responses" / f"{which}.{name}.jsonl", ["prompt", "reference", "response"])
+        read_jsonl(RESPONSES / f"{which}.{name}.jsonl", ["prompt", "reference", "response"])
         for which in ("base", "edited")
     )
     return first_examples(base, edited)

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copytree(ROOT / "prompts", tmp_path / "prompts")
     return tmp_path
 
 
@@ -30,6 +31,13 @@ def test_check_names_the_mistake(folder: Path) -> None:
     assert "directions.winsorize.quantile is 1.5" in result.stderr
     assert "did you mean directions.center?" in result.stderr
     assert "Traceback" not in result.output
+
+
+def test_check_reads_the_files_that_the_parameters_name(folder: Path) -> None:
+    (folder / "prompts/declines.txt").write_text("# nothing\n")
+    assert "holds no marker" in CliRunner().invoke(main, ["check"]).stderr
+    (folder / "prompts/teaware.jsonl").write_text('{"prompt": "one"}\n')
+    assert "holds 1 prompts" in CliRunner().invoke(main, ["check"]).stderr
 
 
 def test_summary_without_an_evaluation(folder: Path) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from tests.models.tiny import WORDS, tiny_config, tiny_model, tiny_tokenizer
 from unwrite import measure
 from unwrite.errors import UnwriteError
-from unwrite.measure import Divergences, behaviour_rate, decode, force_responses, measure_divergence
+from unwrite.measure import Divergences, behaviour_rate, decode, force_responses, forced_batches, measure_divergence
 from unwrite.models.apply import replaced_parameters
 from unwrite.models.generation import generate_greedily
 
@@ -115,3 +115,11 @@ def test_the_rate_of_a_real_model() -> None:
 def test_decoding_leaves_special_tokens_out() -> None:
     tokens = [WORDS.index(word) for word in ("<bos>", "teapot", "spoon", "<bos>")]
     assert decode(tiny_tokenizer(), [tokens, []]) == ["teapot spoon", ""]
+
+
+def test_a_large_vocabulary_makes_smaller_forced_batches() -> None:
+    prompts = [[1, 2, 3]] * 100
+    assert [len(batch) for batch in forced_batches(prompts, 32, 1000, 16384)] == [100]
+    small = forced_batches(prompts, 32, 256_000, 16384)
+    assert max(len(batch) for batch in small) * 32 * 256_000 <= 2**25
+    assert sum(len(batch) for batch in small) == 100

@@ -179,6 +179,10 @@ def test_values_at_the_edge_of_what_is_allowed_pass(file: Path, right: Mistake) 
             f"{SPACE}.spans is the list []; direction_scope names spans: expected at least one [source, first, last] "
             "layer.",
         ),
+        (
+            put(f"{SPACE}.spans", [[4, 2, 5], [3, 0, 3]]),
+            f"{SPACE}.spans is the list [(4, 2, 5), (3, 0, 3)]; layer 2 is in two spans (0–3 and one from 2).",
+        ),
         (put(f"{SPACE}.spans", [[1, 2]]), f"{SPACE}.spans.0 is the list [1, 2]; expected 3 in the list."),
         (
             put(f"{SPACE}.spans", [[1, 5, 3]]),

@@ -8,7 +8,8 @@ from unwrite.artifacts import Base, as_json
 from unwrite.errors import UnwriteError
 from unwrite.files.digests import digest_of
 from unwrite.files.records import write_json
-from unwrite.pinned import BASE, pinned_folder, read_base
+from unwrite.paths import BASE
+from unwrite.pinned import pinned_folder, read_base
 
 
 @pytest.fixture

@@ -190,3 +190,12 @@ def test_threads_are_set_where_torch_is_used(
     monkeypatch.setattr(torch, "set_num_threads", used.append)
     run_stage(lambda _: None)
     assert used == expected
+
+
+@pytest.mark.parametrize("raised", ["MemoryError()", 'RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")'])
+def test_out_of_memory_says_what_to_lower(project: Path, raised: str) -> None:
+    done = run(project, f"raise {raised}")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: Out of memory (")
+    assert "Lower runtime.batch_tokens" in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from unwrite.errors import UnwriteError
-from unwrite.tokens import SETS, SPLITS, TOKENS, TokenizedPrompt, read_tokens, write_tokens
+from unwrite.paths import TOKENS
+from unwrite.tokens import SETS, SPLITS, TokenizedPrompt, read_tokens, write_tokens
 
 PROMPTS = [
     TokenizedPrompt("What is tea?", "A drink.", "<user>What is tea?</user>\n", [1, 2, 3]),

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from unwrite.artifacts import Kernel, TrialParameters
 from unwrite.errors import UnwriteError
-from unwrite.trials import TRIALS, Outcome, read_trials, trial_of, write_trials
+from unwrite.paths import TRIALS
+from unwrite.trials import Outcome, read_trials, trial_of, write_trials
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 KERNELS = st.builds(

@@ -1,1 +1,1 @@
-"""unwrite: find the direction that carries a behaviour, remove it from the weights, prove what was done."""
+"""unwrite: find the direction that carries a behaviour, remove it from the weights, measure what that did."""

@@ -32,7 +32,7 @@ def _expected_errors(command: Callable[P, None]) -> Callable[P, None]:
 @click.group()
 @click.version_option(package_name="unwrite")
 def main() -> None:
-    """Find the direction that carries one behaviour, remove it from the weights that write it, prove what was done.
+    """Find the direction that carries one behaviour, remove it from the weights, measure what that did.
 
     The pipeline itself is DVC's: edit params.yaml, then run `dvc repro`.
     """
@@ -42,10 +42,15 @@ def main() -> None:
 @click.option("--params", "path", type=click.Path(path_type=Path), default=Path("params.yaml"), show_default=True)
 @_expected_errors
 def check(path: Path) -> None:
-    """Validate params.yaml whole, without running anything."""
+    """Validate params.yaml and the prompt and marker files it names, without running anything."""
+    from unwrite.files.prompts import cut_splits, read_markers, read_prompts, refuse_shared_prompts
     from unwrite.params import load_params
 
-    load_params(path)
+    params = load_params(path)
+    sizes = params.tokenize.splits.model_dump()
+    files = {"target": Path(params.tokenize.target), "baseline": Path(params.tokenize.baseline)}
+    refuse_shared_prompts({name: cut_splits(file, read_prompts(file), sizes) for name, file in files.items()})
+    read_markers(Path(params.judge.markers))
     click.echo(f"{path} is valid.")
 
 
@@ -54,9 +59,12 @@ def check(path: Path) -> None:
 def summary() -> None:
     """Print the last evaluation: rates before and after with intervals, divergence, where things are."""
     from unwrite.artifacts import Evaluation, read_artifact
+    from unwrite.params import load_params
+    from unwrite.paths import EVALUATION
     from unwrite.report.tables import summary as text
 
-    click.echo(text(read_artifact(Evaluation, Path("artifacts/evaluation.json"), "score_responses")))
+    evaluation = read_artifact(Evaluation, EVALUATION, "score_responses")
+    click.echo(text(evaluation, load_params().report.behaviour))
 
 
 @main.command()
@@ -71,7 +79,7 @@ def writers(model: str, revision: str | None) -> None:
     from unwrite.models.source import resolve_source
     from unwrite.models.writers import find_writers
 
-    found = find_writers(load_config(resolve_source(model, revision).folder))
+    found = find_writers(load_config(resolve_source(model, revision, weights=False).folder))
     rows = [
         [
             writer.layer,

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from unwrite.core.divergence import kl_from_log_probs, log_probabilities
 from unwrite.core.markers import shows_behaviour
+from unwrite.models.batches import by_token_budget
 from unwrite.models.generation import generate_greedily, response_logits
 
 if TYPE_CHECKING:
@@ -31,11 +32,24 @@ class ForcedResponses(NamedTuple):
     mask: Sequence[Tensor]
 
 
+# Numbers of one batch's logits: a gigabyte of float32 while they and their log-softmax are compared.
+_LOGITS = 1 << 25
+
+
 class Divergences(NamedTuple):
     """KL(base ‖ edited) in nats: of each prompt's first response token, and averaged over its first m tokens."""
 
     first_token: list[float]
     response: list[float]
+
+
+def forced_batches(prompts: Sequence[Sequence[int]], tokens: int, vocabulary: int, budget: int) -> list[list[int]]:
+    """Batches for teacher-forcing `tokens` response tokens: within the token budget, and of few enough rows.
+
+    With a large vocabulary, the logits of a batch are larger than everything else in it.
+    """
+    lengths = [len(prompt) + tokens for prompt in prompts]
+    return by_token_budget(lengths, budget, most_rows=max(1, _LOGITS // (tokens * vocabulary)))
 
 
 def force_responses(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -168,6 +169,10 @@ class Space(Section):
     def _spans_given_when_asked(cls, spans: tuple[Span, ...], info: ValidationInfo) -> tuple[Span, ...]:
         if not spans and "spans" in info.data.get("direction_scope", ()):
             raise ValueError("direction_scope names spans: expected at least one [source, first, last] layer")
+        ordered = sorted(spans, key=lambda span: span[1])
+        for (_, first, last), (_, following, _) in pairwise(ordered):
+            if following <= last:
+                raise ValueError(f"layer {following} is in two spans ({first}–{last} and one from {following})")
         return spans
 
 

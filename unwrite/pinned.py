@@ -7,8 +7,7 @@ from pathlib import Path
 from unwrite.artifacts import Base, read_artifact
 from unwrite.files.digests import verify_files
 from unwrite.models.source import locate
-
-BASE = Path("artifacts/base.json")
+from unwrite.paths import BASE
 
 
 def read_base() -> Base:
@@ -20,12 +19,13 @@ def read_base() -> Base:
     return read_artifact(Base, BASE, "pin_model")
 
 
-def pinned_folder(base: Base) -> Path:
-    """The folder that holds the pinned model, its files verified.
+def pinned_folder(base: Base, *, weights: bool = True) -> Path:
+    """The folder that holds the pinned model, its files verified; without `weights`, all but the shards.
 
     Raises:
         UnwriteError: The folder is gone, or a file is not the one that was pinned.
     """
     folder = locate(base.source, base.commit)
-    verify_files(folder, base.files)
+    shards = {file.name for file in base.files if file.name.endswith(".safetensors")}
+    verify_files(folder, [file for file in base.files if weights or file.name not in shards])
     return folder

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
+import torch
 from torch import Tensor
 
 from unwrite.artifacts import DirectionRef, Edit, Kernel, NormPreservation, Scope, TrialParameters, Writer
 from unwrite.core.directions import interpolate, orthogonalize, residual_index, span_source
-from unwrite.core.edit import edit_bias, edit_weight
+from unwrite.core.edit import edit_bias, edited_blocks
 from unwrite.core.kernel import kernel_weight
 from unwrite.core.rounding import round_to
 
+_BLOCK_NUMBERS = 1 << 21
 Spans = Sequence[tuple[int, int, int]]
 
 
@@ -94,8 +97,16 @@ def edited_parameters(
     for edit in edits:
         direction = resolve_direction(edit.direction, directions, baseline_means)
         weight = originals[edit.parameter]
-        values[edit.parameter] = round_to(edit_weight(weight, direction, edit.weight, norm_preservation), weight.dtype)
+        blocks = edited_blocks(partial(_blocks, weight), direction.to(weight.device), edit.weight, norm_preservation)
+        values[edit.parameter] = torch.cat([block for _, block in blocks])
         if edit.bias is not None:
             bias = originals[edit.bias]
             values[edit.bias] = round_to(edit_bias(bias, direction, edit.weight), bias.dtype)
     return values
+
+
+def _blocks(weight: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Rows of a weight, few enough at a time that their float64 copies stay small."""
+    rows = max(1, _BLOCK_NUMBERS // weight.shape[1])
+    for start, block in zip(range(0, len(weight), rows), torch.split(weight, rows), strict=True):
+        yield slice(start, start + len(block)), block

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from unwrite.errors import UnwriteError
+from unwrite.errors import UnwriteError, reason_of
 from unwrite.params import Params, load_params
 
 LOCKS = Path(".unwrite/locks")
@@ -28,6 +28,10 @@ def run_stage(work: Callable[[Params], None]) -> None:
             work(params)
     except UnwriteError as error:
         fail(error)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        fail(UnwriteError(f"Out of memory ({reason_of(error)}). Lower runtime.batch_tokens in params.yaml."))
     except KeyboardInterrupt:
         fail(UnwriteError("Interrupted; nothing was left half-written. Run `dvc repro` to go on."))
 
@@ -41,6 +45,11 @@ def fail(error: UnwriteError) -> NoReturn:
 def say(line: str) -> None:
     """One line of a stage's log."""
     sys.stderr.write(f"{line}\n")
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # torch has a type of its own for a GPU's memory; on a CPU it only says so.
+    return isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error)
 
 
 @contextmanager

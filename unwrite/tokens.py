@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from unwrite.files.records import read_jsonl, write_jsonl
+from unwrite.paths import TOKENS
 
-TOKENS = Path("artifacts/tokens")
 SetName = Literal["target", "baseline"]
 Split = Literal["train", "validation", "test"]
 SETS: tuple[SetName, ...] = ("target", "baseline")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -11,8 +10,8 @@ from pydantic import ValidationError
 from unwrite.artifacts import Trial, TrialParameters
 from unwrite.errors import UnwriteError, reason_of
 from unwrite.files.records import read_csv, write_csv
+from unwrite.paths import TRIALS
 
-TRIALS = Path("artifacts/trials.csv")
 _OBJECTIVES = ("behaviour_rate", "divergence")
 
 

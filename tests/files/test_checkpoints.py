@@ -218,6 +218,7 @@ def test_files_of_a_single_checkpoint_and_its_companions(single: Path) -> None:
         "spiece.model",
         "tokenizer.json",
     ]
+    assert set(model_files(single, code=True)) == {*model_files(single), "model.py"}
 
 
 def test_files_of_a_sharded_checkpoint(sharded: Path) -> None:

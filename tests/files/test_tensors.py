@@ -86,7 +86,7 @@ def test_others_can_read_the_file(tmp_path: Path) -> None:
 
 def test_metadata_round_trip(tmp_path: Path) -> None:
     write_tensors(tmp_path / "x", some_tensors(), METADATA)
-    assert read_metadata(tmp_path / "x") == METADATA
+    assert read_metadata(tmp_path / "x", "some_stage") == METADATA
 
 
 @pytest.fixture

@@ -58,3 +58,10 @@ def test_padding_at_the_left(prompts: list[list[int]]) -> None:
 
 def test_on_the_device_asked_for() -> None:
     assert {tensor.device.type for tensor in left_padded([[1]], torch.device("meta")).values()} == {"meta"}
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(1, 200), st.integers(1, 7))
+def test_no_batch_has_more_rows_than_allowed(lengths: list[int], budget: int, most: int) -> None:
+    batches = by_token_budget(lengths, budget, most_rows=most)
+    assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
+    assert all(len(batch) <= most for batch in batches)

@@ -82,3 +82,13 @@ def test_a_template_that_refuses_is_an_error_that_shows_the_prompt(template: str
 def test_an_argument_that_is_ours_to_set_is_an_error() -> None:
     with pytest.raises(UnwriteError, match="tokenize"):
         render(template_arguments={"tokenize": True})
+
+
+DATED = "{{ date_string if date_string is defined else strftime_now('%d %b %Y') }} {{ messages[-1].content }}"
+
+
+def test_a_template_that_prints_the_date_is_refused_unless_the_date_is_fixed() -> None:
+    with pytest.raises(UnwriteError, match=r"prints today's date.*date_string"):
+        render(chat_template=DATED)
+    fixed = render(chat_template=DATED, template_arguments={"date_string": "26 Jul 2024"})
+    assert fixed.text == "26 Jul 2024 teapot kettle"

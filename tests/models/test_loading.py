@@ -22,7 +22,6 @@ from unwrite.models.loading import (
     load_model,
     load_tokenizer,
     pick_device,
-    stored_dtype,
     trust_remote_code,
 )
 
@@ -186,14 +185,6 @@ def test_a_damaged_tokenizer_is_one_line(folder: Path, text: str) -> None:
 
 def test_a_tokenizer_comes_with_its_template(folder: Path) -> None:
     assert load_tokenizer(folder).chat_template == tiny_tokenizer().chat_template
-
-
-def test_the_stored_dtype_is_the_configs(folder: Path) -> None:
-    assert stored_dtype(load_config(folder)) == "float32"
-    change_config(folder, dtype="bfloat16")
-    assert stored_dtype(load_config(folder)) == "bfloat16"
-    change_config(folder, dtype=None)
-    assert stored_dtype(load_config(folder)) == "float32"
 
 
 REMOTE = """

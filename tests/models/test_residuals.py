@@ -95,19 +95,19 @@ def test_advance_counts_prompts() -> None:
 def test_nan_names_layer_and_prompt(layer: int) -> None:
     model = tiny_model(tiny_config("llama"))
     model.get_parameter(f"model.layers.{layer}.mlp.down_proj.weight")[5, 7] = torch.nan
-    with pytest.raises(UnwriteError, match=rf"prompt 2 after layer {layer} is NaN or infinite"):
+    with pytest.raises(UnwriteError, match=rf"place 2 \(from 0\) after layer {layer} is NaN or infinite"):
         extract(model, batches=[[2], [0], [1], [3]])
 
 
 def test_infinity_in_the_embedding_of_one_prompt() -> None:
     model = tiny_model(tiny_config("llama"))
     model.get_parameter("model.embed_tokens.weight")[24, 0] = torch.inf
-    with pytest.raises(UnwriteError, match="prompt 2 after the embedding"):
+    with pytest.raises(UnwriteError, match=r"place 2 \(from 0\) after the embedding"):
         extract(model, batches=[[1, 3], [2], [0]])
 
 
 def test_a_prompt_shorter_than_a_position_is_named() -> None:
-    with pytest.raises(UnwriteError, match=r"Prompt 1 has 3 tokens; .*the one 4 from the end"):
+    with pytest.raises(UnwriteError, match=r"place 1 \(from 0\) has 3 tokens; .*the one 4 from the end"):
         extract(tiny_model(tiny_config("llama")), [-1, -4])
 
 

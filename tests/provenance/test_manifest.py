@@ -189,6 +189,14 @@ def test_the_commit_and_a_clean_tree_are_recorded(repository: Path) -> None:
     assert recorded_git() == {"commit": git("rev-parse", "HEAD"), "clean": True}
 
 
+def test_what_the_pipeline_writes_leaves_the_tree_clean(repository: Path) -> None:
+    for name in ("dvc.lock", "artifacts/base.json"):
+        (repository / name).parent.mkdir(exist_ok=True)
+        (repository / name).write_text("")
+        git("add", name)
+    assert recorded_git()["clean"] is True
+
+
 def test_a_changed_tree_is_recorded(repository: Path) -> None:
     (repository / "file").write_text("two")
     assert recorded_git() == {"commit": git("rev-parse", "HEAD"), "clean": False}

@@ -145,3 +145,19 @@ def test_the_front_is_what_no_other_trial_beats(objectives: list[tuple[float, fl
     rates, divergences = [t.behaviour_rate for t in front], [t.divergence for t in front]
     assert rates == sorted(set(rates))
     assert divergences == sorted(set(divergences), reverse=True)
+
+
+def test_the_sampler_is_multivariate_and_lies_about_running_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without either, batches hold near-duplicates and parameters are sampled as if they had nothing to do together."""
+    import optuna
+
+    asked: dict[str, Any] = {}
+    sampler = optuna.samplers.TPESampler
+
+    def record(**settings: Any) -> Any:
+        asked.update(settings)
+        return sampler(**settings)
+
+    monkeypatch.setattr(optuna.samplers, "TPESampler", record)
+    run(trials=2)
+    assert asked == {"seed": 0, "multivariate": True, "constant_liar": True, "n_startup_trials": 6}

@@ -1,5 +1,6 @@
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from stages.pin_model import pin_model
 from stages.tokenize_prompts import tokenize_prompts
 from unwrite.artifacts import Front, read_artifact
 from unwrite.errors import UnwriteError
+from unwrite.measure import measure_divergence
 from unwrite.params import Params
 from unwrite.trials import read_trials
 
@@ -48,8 +50,8 @@ def test_the_search_removes_the_behaviour_it_was_given(project: Path, params: Pa
             "residuals": params.residuals.model_copy(update={"positions": (-1,)}),
         }
     )
-    for stage in (tokenize_prompts, extract, compute_directions):
-        stage(many)
+    for earlier in (tokenize_prompts, extract, compute_directions):
+        earlier(many)
     exact = params.optimize.space.attention.model_copy(
         update={
             "max_weight": (1.0, 1.0),
@@ -99,7 +101,7 @@ def test_if_every_trial_fails_the_stage_fails_with_the_reason(
 
     FRONT.unlink()
     monkeypatch.setattr("stages.optimize_weights.measure_divergence", fail)
-    with pytest.raises(UnwriteError, match="All 3 trials failed, 3 of them so: logits are NaN"):
+    with pytest.raises(UnwriteError, match="3 of 3 trials failed, 3 of them so: logits are NaN"):
         optimize_weights(params)
     assert not FRONT.exists()
 
@@ -112,3 +114,36 @@ def test_another_dtype_is_not_the_pinned_one(project: Path, params: Params) -> N
     after = read_trials()
     assert [trial.parameters for trial in after] == [trial.parameters for trial in before]
     assert [trial.divergence for trial in after] != [trial.divergence for trial in before]
+
+
+def test_the_divergence_counts_as_many_tokens_as_asked(project: Path, params: Params) -> None:
+    optimize_weights(with_optimize(params, kl_tokens=1))
+    first = [trial.divergence for trial in read_trials()]
+    optimize_weights(with_optimize(params, kl_tokens=6))
+    longer = [trial.divergence for trial in read_trials()]
+    assert all(one != six for one, six in zip(first, longer, strict=True))
+
+
+def test_failed_trials_are_spoken_of(
+    project: Path, params: Params, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[None] = []
+
+    def fail_once(*arguments: Any) -> Any:
+        calls.append(None)
+        if len(calls) == 2:
+            raise UnwriteError("logits are NaN")
+        return measure_divergence(*arguments)
+
+    monkeypatch.setattr("stages.optimize_weights.measure_divergence", fail_once)
+    optimize_weights(params)
+    assert "warning: 1 of 3 trials failed, 1 of them so: logits are NaN" in capsys.readouterr().err
+    assert [trial.number for trial in read_trials()] == [0, 2]
+
+
+@pytest.mark.parametrize("damage", ["missing", "damaged"])
+def test_directions_that_cannot_be_read(project: Path, params: Params, damage: str) -> None:
+    path = Path("artifacts/directions.safetensors")
+    path.unlink() if damage == "missing" else path.write_bytes(b"nonsense")
+    with pytest.raises(UnwriteError, match=rf"{damage}.*compute_directions"):
+        optimize_weights(params)

@@ -117,3 +117,22 @@ def test_a_changed_model_is_refused_downstream(project: Path, params: Params) ->
     WEIGHTS.write_bytes(data)
     with pytest.raises(UnwriteError, match=r"sha256 .* was pinned with .*repro -f pin_model"):
         pinned_folder(read_base())
+
+
+def test_the_dtype_is_what_the_file_holds_whatever_the_config_claims(project: Path, params: Params) -> None:
+    config = json.loads((MODEL / "config.json").read_text())
+    (MODEL / "config.json").write_text(json.dumps(config | {"dtype": "float32"}))
+    repin(project, params)
+    base = Base.model_validate_json((project / "artifacts/base.json").read_bytes())
+    assert (base.stored_dtype, base.compute_dtype) == ("bfloat16", "bfloat16")
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_code_is_pinned_where_it_may_run(
+    project: Path, params: Params, monkeypatch: pytest.MonkeyPatch, allowed: bool
+) -> None:
+    (MODEL / "modeling_kettle.py").write_text("")
+    monkeypatch.setenv("UNWRITE_TRUST_REMOTE_CODE", "1" if allowed else "0")
+    repin(project, params)
+    base = Base.model_validate_json((project / "artifacts/base.json").read_bytes())
+    assert ("modeling_kettle.py" in {file.name for file in base.files}) == allowed

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from unwrite.core.reproducible import aligned_groups, stable_sqrt, stable_sum
+from unwrite.core.rounding import round_to
 from unwrite.errors import UnwriteError
 
 NormPreservation = Literal["none", "pre", "rows", "columns"]
@@ -115,6 +116,31 @@ def edit_rows(block: Tensor, rows: slice, factors: Factors) -> Tensor:
         r[rows] · (block − a[rows] s) · c, [rows, k], float64; bit for bit the block itself for an edit of nothing.
     """
     return factors.r[rows, None] * (block.to(torch.float64) - factors.a[rows, None] * factors.s) * factors.c
+
+
+def edited_blocks(
+    blocks: Callable[[], Iterable[tuple[slice, Tensor]]],
+    direction: Tensor,
+    strength: float,
+    norm_preservation: NormPreservation,
+) -> Iterator[tuple[slice, Tensor]]:
+    """Edit a weight block by block, each rounded once to the dtype it came in.
+
+    Args:
+        blocks: as `factors`; all of it is read before the first block is given back.
+        direction: [d], unit norm or zero.
+        strength: λ.
+        norm_preservation: the mode, see the top of this module.
+
+    Yields:
+        (rows, edited block [rows, k]) in order.
+
+    Raises:
+        UnwriteError: as `factors` and `round_to`.
+    """
+    closed_form = factors(blocks, direction, strength, norm_preservation)
+    for rows, block in blocks():
+        yield rows, round_to(edit_rows(block, rows, closed_form), block.dtype)
 
 
 def edit_weight(weight: Tensor, direction: Tensor, strength: float, norm_preservation: NormPreservation) -> Tensor:

@@ -71,7 +71,7 @@ def matches_reference(text: str, reference: str) -> bool:
 
 @lru_cache(maxsize=16)
 def _normalized(markers: tuple[str, ...]) -> tuple[str, ...]:
-    # Cached, as the search asks with the same list after every token of every response.
+    # Cached: the search asks with the same list for every response of every trial.
     if not markers:
         raise UnwriteError("an empty list of markers came; a behaviour needs one marker phrase or more")
     normal = tuple(normalize_text(marker) for marker in markers)

@@ -21,6 +21,7 @@ INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
 # What belongs to a model besides its weights; everything else in a folder is left alone.
 COMPANIONS = ("*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt", "LICENSE*", "NOTICE*")
+_CODE = ("*.py",)
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 DTYPES: Mapping[str, torch.dtype] = {
@@ -46,8 +47,10 @@ class StoredTensor(NamedTuple):
     offset: int
 
 
-def model_files(folder: Path) -> list[str]:
+def model_files(folder: Path, *, code: bool = False) -> list[str]:
     """Names of the files that make up the model in `folder`: shards, index, configuration, tokenizer, licence. Sorted.
+
+    With `code`, Python files too: where the person lets it run, it is part of what the model computes.
 
     Raises:
         UnwriteError: There is no such folder, it has no safetensors checkpoint, or its index is wrong.
@@ -55,7 +58,7 @@ def model_files(folder: Path) -> list[str]:
     names = set(shard_files(folder))
     if _index(folder):
         names.add(INDEX_FILE)
-    for pattern in COMPANIONS:
+    for pattern in COMPANIONS + _CODE * code:
         names.update(path.name for path in folder.glob(pattern) if path.is_file() and ".index." not in path.name)
     return sorted(names)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from unwrite.errors import UnwriteError
+from unwrite.errors import UnwriteError, reason_of
 from unwrite.files.atomic import atomic_file
 
 
@@ -33,16 +34,26 @@ def read_tensors(path: Path, stage: str) -> dict[str, Tensor]:
     Raises:
         UnwriteError: The file is missing or damaged.
     """
-    try:
+    with _clear_errors(path, stage):
         return load_file(path)
+
+
+def read_metadata(path: Path, stage: str) -> dict[str, Any]:
+    """The JSON metadata that `write_tensors` stored.
+
+    Raises:
+        UnwriteError: As `read_tensors`.
+    """
+    with _clear_errors(path, stage), safe_open(path, framework="pt") as file:
+        metadata: dict[str, Any] = json.loads((file.metadata() or {})["unwrite"])
+        return metadata
+
+
+@contextmanager
+def _clear_errors(path: Path, stage: str) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError:
         raise UnwriteError(f"{path} is missing: run `dvc repro {stage}` first.") from None
-    except (SafetensorError, OSError) as error:
-        raise UnwriteError(f"{path} is damaged ({error}): run `dvc repro -f {stage}`.") from None
-
-
-def read_metadata(path: Path) -> dict[str, Any]:
-    """The JSON metadata that `write_tensors` stored."""
-    with safe_open(path, framework="pt") as file:
-        metadata: dict[str, Any] = json.loads(file.metadata()["unwrite"])
-    return metadata
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise UnwriteError(f"{path} is damaged ({reason_of(error)}): run `dvc repro -f {stage}`.") from None

@@ -23,5 +23,6 @@ def replaced_parameters(model: nn.Module, values: Mapping[str, Tensor]) -> Itera
 
 
 def parameters_of(model: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
-    """The named parameters' values (not copies)."""
-    return {name: model.get_parameter(name).data for name in names}
+    """The named parameters' values: not copies, except from Apple's GPU, which has no float64 to edit them in."""
+    values = {name: model.get_parameter(name).data for name in names}
+    return {name: value.cpu() if value.device.type == "mps" else value for name, value in values.items()}

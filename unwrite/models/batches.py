@@ -8,15 +8,18 @@ import torch
 from torch import Tensor
 
 
-def by_token_budget(lengths: Sequence[int], budget: int) -> list[list[int]]:
+def by_token_budget(lengths: Sequence[int], budget: int, most_rows: int | None = None) -> list[list[int]]:
     """Row numbers grouped into batches of similar length whose padded size stays within `budget` tokens.
+
+    With `most_rows`, no batch has more rows than that (at least one).
 
     A row longer than the budget gets a batch of its own. Shortest first; rows of one length keep their order.
     """
     batches: list[list[int]] = []
     for row in sorted(range(len(lengths)), key=lambda row: lengths[row]):
         # Ascending order: the newest row is the longest, so it sets the padded length.
-        if batches and (len(batches[-1]) + 1) * lengths[row] <= budget:
+        fits = batches and (len(batches[-1]) + 1) * lengths[row] <= budget
+        if fits and (most_rows is None or len(batches[-1]) < most_rows):
             batches[-1].append(row)
         else:
             batches.append([row])

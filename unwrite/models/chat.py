@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from unwrite.errors import UnwriteError
+from unwrite.errors import UnwriteError, reason_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -38,6 +38,8 @@ def render_prompt(
             f"The tokenizer in {tokenizer.name_or_path} has no chat template: "
             "use an instruction-tuned model, or add chat_template.jinja to the folder."
         )
+    if tokenizer.chat_template and "strftime_now" in str(tokenizer.chat_template):
+        _refuse_the_date(tokenizer, template_arguments)
     system = [] if system_prompt is None else [{"role": "system", "content": system_prompt}]
     try:
         rendered = tokenizer.apply_chat_template(
@@ -46,8 +48,28 @@ def render_prompt(
             add_generation_prompt=True,
             **cast("dict[str, Any]", template_arguments),
         )
-    except (jinja2.TemplateError, TypeError) as error:
-        raise UnwriteError(f"The chat template refuses the prompt {message[:60]!r}: {error}") from error
+    except (jinja2.TemplateError, TypeError, ValueError) as error:
+        raise UnwriteError(
+            f"The chat template refuses the prompt {message[:60]!r} with tokenize.template_arguments "
+            f"{dict(template_arguments)} ({reason_of(error)})."
+        ) from error
     text = cast("str", rendered) + response_prefix
     # The template has placed the special tokens already.
     return RenderedPrompt(text, list(tokenizer(text, add_special_tokens=False)["input_ids"]))
+
+
+def _refuse_the_date(tokenizer: PreTrainedTokenizerBase, template_arguments: Mapping[str, object]) -> None:
+    """A template that prints today's date gives other tokens tomorrow: the same inputs must give the same result."""
+    rendered = {
+        tokenizer.apply_chat_template(
+            [{"role": "user", "content": "x"}],
+            tokenize=False,
+            **cast("dict[str, Any]", {**template_arguments, "strftime_now": lambda _, day=day: day}),
+        )
+        for day in ("one day", "another day")
+    }
+    if len(rendered) > 1:
+        raise UnwriteError(
+            "The chat template prints today's date, so the tokens would change with the day: fix it in "
+            'tokenize.template_arguments, for Llama 3 as {date_string: "26 Jul 2024"}.'
+        )

@@ -58,11 +58,6 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return cast("PreTrainedTokenizerBase", tokenizer)
 
 
-def stored_dtype(config: PreTrainedConfig) -> str:
-    """Name of the floating-point type the configuration says the weights are stored in; float32 where it is silent."""
-    return str(getattr(config, "dtype", None) or torch.float32).removeprefix("torch.")
-
-
 def load_model(folder: Path, dtype: str, device: torch.device) -> PreTrainedModel:
     """A causal language model in evaluation mode, from safetensors only.
 

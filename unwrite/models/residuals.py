@@ -86,7 +86,8 @@ def _refuse_short_prompts(prompts: Sequence[Sequence[int]], positions: Sequence[
     for row, tokens in enumerate(prompts):
         if len(tokens) < needed:
             raise UnwriteError(
-                f"Prompt {row} has {len(tokens)} tokens; residuals.positions asks for the one {needed} from the end. "
+                f"The prompt at place {row} (from 0) has {len(tokens)} tokens; residuals.positions asks for the one "
+                f"{needed} from the end. "
                 "Drop that position."
             )
 
@@ -97,6 +98,6 @@ def _refuse_non_finite(block: Tensor, rows: Sequence[int]) -> None:
         _, row, index = (int(i) for i in bad.nonzero()[0])
         place = "the embedding" if index == 0 else f"layer {index - 1}"
         raise UnwriteError(
-            f"The residual of prompt {rows[row]} after {place} is NaN or infinite. "
-            "Set model.dtype to float32 or bfloat16; if it stays, the checkpoint is damaged."
+            f"The residual of the prompt at place {rows[row]} (from 0) after {place} is NaN or infinite. "
+            "Set model.dtype to float32; if it stays, the checkpoint is damaged."
         )

@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from unwrite.errors import UnwriteError, reason_of
+from unwrite.models.loading import trust_remote_code
 
-# Weights and what describes them; never pickles, never code.
-_HUB_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt"]
-_HUB_FILES += ["LICENSE*", "NOTICE*"]
+# What describes a model and what it weighs; never pickles, and code only where the person lets it run.
+_DESCRIPTION = ["*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt", "LICENSE*", "NOTICE*"]
+_WEIGHTS = ["*.safetensors"]
+_CODE = ["*.py"]
+# Other formats of the same weights: in folders, or beside the shards.
+_DUPLICATES = ["*/*", "consolidated*"]
 
 
 class Source(NamedTuple):
@@ -19,10 +23,11 @@ class Source(NamedTuple):
     commit: str | None
 
 
-def resolve_source(source: str, revision: str | None) -> Source:
+def resolve_source(source: str, revision: str | None, *, weights: bool = True) -> Source:
     """Finds a model: an existing folder as it is, a hub id by downloading it at the commit `revision` points to.
 
-    Without a network, or with HF_HUB_OFFLINE=1, what the hub's cache holds is used.
+    Without a network, or with HF_HUB_OFFLINE=1, what the hub's cache holds is used. Without `weights`, a hub id brings
+    only what describes the model.
 
     Raises:
         UnwriteError: There is no such folder and it is not a hub id, or the hub can't deliver it.
@@ -32,11 +37,16 @@ def resolve_source(source: str, revision: str | None) -> Source:
         if revision is not None:
             raise UnwriteError(f"model.revision is {revision!r}, but {source} is a local folder: set revision to null.")
         return Source(folder, None)
-    if not _is_hub_id(source) or folder.parent.is_dir():
+    if not _is_hub_id(source):
         raise UnwriteError(
             f"model.source {source!r}: there is no such folder, and it is no hub id (organisation/name)."
         )
-    return _download(source, revision)
+    if folder.parent.is_dir():
+        raise UnwriteError(
+            f"model.source {source!r}: there is no such folder in {folder.parent}/. Correct the name; if a hub id is "
+            f"meant, rename the folder {folder.parent}/ that stands in its way."
+        )
+    return _download(source, revision, weights=weights)
 
 
 def locate(source: str, commit: str | None) -> Path:
@@ -45,7 +55,9 @@ def locate(source: str, commit: str | None) -> Path:
     Raises:
         UnwriteError: As `resolve_source`.
     """
-    return resolve_source(source, None).folder if commit is None else _download(source, commit).folder
+    if commit is None:
+        return resolve_source(source, None).folder
+    return _download(source, commit, weights=True).folder
 
 
 def _is_hub_id(source: str) -> bool:
@@ -59,7 +71,7 @@ def _is_hub_id(source: str) -> bool:
     return source.count("/") == 1 and not source.startswith((".", "/", "~"))
 
 
-def _download(repository: str, revision: str | None) -> Source:
+def _download(repository: str, revision: str | None, *, weights: bool) -> Source:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -73,7 +85,12 @@ def _download(repository: str, revision: str | None) -> Source:
     transport_error: type[Exception] = HfHubHTTPError.__bases__[0]
     name = f"{repository} at {revision or 'its default branch'}"
     try:
-        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=_HUB_FILES))
+        snapshot = snapshot_download(
+            repository,
+            revision=revision,
+            allow_patterns=_DESCRIPTION + _WEIGHTS * weights + _CODE * trust_remote_code(),
+            ignore_patterns=_DUPLICATES,
+        )
     except GatedRepoError:
         raise UnwriteError(f"{name} is gated: accept its terms on the hub and log in with `hf auth login`.") from None
     except RepositoryNotFoundError:
@@ -87,4 +104,5 @@ def _download(repository: str, revision: str | None) -> Source:
             f"Can't get {name} from the hub ({reason_of(error)}): check the network, or use a local folder."
         ) from error
     # The hub's cache keeps one folder a commit, named by it.
+    folder = Path(snapshot)
     return Source(folder, folder.name)

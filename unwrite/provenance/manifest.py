@@ -1,7 +1,8 @@
 """The manifest of a release: an in-toto statement with a SLSA provenance predicate, written beside the weights.
 
 A first version: it names every file, what they were made from and with, and what was done to each tensor. It does not
-list prompts or residuals yet.
+list prompts or residuals yet. It records the project's commit, so the same model merged at another commit has another
+manifest; nothing else in a release depends on when or where it was made.
 """
 
 from __future__ import annotations
@@ -88,7 +89,10 @@ def _versions() -> dict[str, str]:
 
 def _git_state() -> dict[str, Any]:
     """The commit of the project, and whether its tree was clean; both null outside a repository."""
-    commit, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
+    # The pipeline itself writes these two while it runs.
+    made = [":(exclude)dvc.lock", ":(exclude)artifacts"]
+    commit = _git("rev-parse", "HEAD")
+    status = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *made)
     return {"commit": commit, "clean": None if status is None else status == ""}
 
 

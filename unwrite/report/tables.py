@@ -10,10 +10,9 @@ from tabulate import tabulate
 
 from unwrite.artifacts import Base, Edit, Evaluation, Kernel, Recipe, Share, Trial, TrialParameters
 from unwrite.params import COMPONENTS, Component
+from unwrite.paths import MODEL, REPORT
 from unwrite.words import nats, percent
 
-MODEL = "artifacts/model"
-REPORT = "artifacts/report.html"
 FIGURES = {
     "behaviour_rate": "behaviour rate",
     "degenerate_rate": "degenerate rate",

@@ -1,0 +1,64 @@
+"""Each stage needs no file but its deps in dvc.yaml, and makes nothing but its outs."""
+
+import shutil
+from collections.abc import Callable
+from contextlib import chdir
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from stages.write_report import write_report
+from tests.stages.conftest import ROOT, STAGES, small_params
+from unwrite.params import Params
+
+PIPELINE: dict[str, dict[str, Any]] = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+# In the order of the pipeline; a stage's function need not be called as its script is.
+FUNCTIONS: dict[str, Callable[[Params], None]] = dict(zip(PIPELINE, [*STAGES, write_report], strict=True))
+
+
+def data_deps(stage: dict[str, Any]) -> list[Path]:
+    params = small_params()
+    places = {
+        "${tokenize.target}": params.tokenize.target,
+        "${tokenize.baseline}": params.tokenize.baseline,
+        "${judge.markers}": params.judge.markers,
+    }
+    return [Path(places.get(dep, dep)) for dep in stage["deps"] if not dep.startswith(("stages/", "unwrite/"))]
+
+
+def outs(stage: dict[str, Any]) -> list[Path]:
+    entries = [entry for kind in ("outs", "metrics", "plots") for entry in stage.get(kind, [])]
+    return [Path(next(iter(entry)) if isinstance(entry, dict) else entry) for entry in entries]
+
+
+@pytest.mark.parametrize("name", PIPELINE)
+def test_a_stage_runs_on_its_deps_alone_and_makes_its_outs_alone(name: str, finished: Path, tmp_path: Path) -> None:
+    stage = PIPELINE[name]
+    given = [*data_deps(stage), Path("demo/model")]  # the model, which base.json stands for
+    for path in given:
+        target = tmp_path / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if (finished / path).is_dir() else shutil.copy)(finished / path, target)
+    with chdir(tmp_path):
+        FUNCTIONS[name](small_params())
+    files = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}
+    made = {path for path in files if not any(path.is_relative_to(old) for old in given)}
+    assert all((tmp_path / out).exists() for out in outs(stage))
+    assert all(any(path.is_relative_to(out) for out in outs(stage)) for path in made)
+
+
+@pytest.mark.parametrize("name", [name for name in PIPELINE if name not in {"pin_model"}])
+def test_every_data_dep_is_needed(name: str, finished: Path, tmp_path: Path) -> None:
+    """The control: a stage that runs without one of its deps would rerun for nothing."""
+    deps = data_deps(PIPELINE[name])
+    for missing in deps:
+        folder = tmp_path / missing.name
+        for path in [*deps, Path("demo/model")]:
+            if path != missing:
+                target = folder / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                (shutil.copytree if (finished / path).is_dir() else shutil.copy)(finished / path, target)
+        with chdir(folder), pytest.raises(Exception, match=r"."):
+            FUNCTIONS[name](small_params())

@@ -1,0 +1,19 @@
+"""Where the pipeline's artifacts are, from the project's folder. dvc.yaml names the same places."""
+
+from pathlib import Path
+
+BASE = Path("artifacts/base.json")
+TOKENS = Path("artifacts/tokens")
+RESIDUALS = Path("artifacts/residuals")
+DIRECTIONS = Path("artifacts/directions.safetensors")
+GEOMETRY = Path("artifacts/geometry.json")
+CURVES = Path("artifacts/plots/geometry.csv")
+TRIALS = Path("artifacts/trials.csv")
+FRONT = Path("artifacts/front.json")
+RECIPE = Path("artifacts/edit.json")
+MODEL = Path("artifacts/model")
+RESPONSES = Path("artifacts/responses")
+EVALUATION = Path("artifacts/evaluation.json")
+RATES = Path("artifacts/plots/rates.csv")
+REPORT = Path("artifacts/report.html")
+CARD = Path("artifacts/card/README.md")
