@@ -15,7 +15,10 @@ from unwrite.files.prompts import read_markers
 from unwrite.files.records import read_jsonl, write_csv, write_json
 from unwrite.params import Params
 from unwrite.paths import EVALUATION, RATES, RESPONSES
-from unwrite.stage import run_stage
+from unwrite.stage import run_stage, say
+from unwrite.words import percent
+
+COMMON = 0.1  # a share of baseline prompts that makes one doubt that they lack the behaviour
 
 
 def score_responses(params: Params) -> None:
@@ -32,13 +35,23 @@ def score_responses(params: Params) -> None:
         for which in ("base", "edited")
     }
     divergences = read_jsonl(RESPONSES / "divergence.jsonl", ["kl_first_token", "kl_response"])
+    ceiling = params.score.reference_ceiling
+    if ceiling is not None and scores["base"].target.reference_accuracy is None:
+        say("warning: score.reference_ceiling is set, but the target prompts have no references: it is left out.")
+        ceiling = None
+    shown = scores["base"].baseline.behaviour_rate.value
+    if shown > COMMON:
+        say(
+            f"warning: the base model shows the behaviour on {percent(shown)} of the baseline prompts too: the "
+            "direction is of what sets the two prompt sets apart, which may be something else."
+        )
     evaluation = Evaluation(
         confidence=confidence,
         base=scores["base"],
         edited=scores["edited"],
         kl_first_token=fmean(row["kl_first_token"] for row in divergences),
         kl_response=fmean(row["kl_response"] for row in divergences),
-        reference_ceiling=params.score.reference_ceiling,
+        reference_ceiling=ceiling,
     )
     write_json(EVALUATION, as_json(evaluation))
     write_csv(RATES, ["model", "set", "figure", "value", "low", "high", "n"], list(_rate_rows(scores)))

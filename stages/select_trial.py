@@ -49,7 +49,10 @@ def choose(
         named = [trial for trial in trials if trial.number == number]
         if not named:
             last = max(trial.number for trial in trials)
-            raise UnwriteError(f"select.trial is {number}, which is not in {TRIALS} (0–{last}) or has failed there.")
+            raise UnwriteError(
+                f"select.trial is {number}, which is not in {TRIALS} (0–{last}) or has failed there. "
+                "Name another, or null for the rule."
+            )
         return named[0], "named by number"
     within = [trial for trial in front if trial.behaviour_rate <= max_behaviour_rate]
     if within:

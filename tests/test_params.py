@@ -2,6 +2,9 @@
 
 import copy
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,8 @@ from ruamel.yaml import YAML
 
 from unwrite.errors import UnwriteError
 from unwrite.params import Params, load_params
+
+ROOT = Path(__file__).parents[1]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TEXT = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
@@ -316,3 +321,18 @@ def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
 
 def test_a_folder_in_its_place_is_refused(tmp_path: Path) -> None:
     assert complaints(tmp_path) == [f"{tmp_path} can't be read: Is a directory."]
+
+
+def test_setting_a_value_with_dvc_changes_its_line_alone(tmp_path: Path) -> None:
+    """`dvc exp run -S` writes the file anew; ours is laid out so that nothing else moves."""
+    script = (
+        "from dvc.utils.hydra import apply_overrides\n"
+        "apply_overrides('params.yaml', ['directions.winsorize.quantile=0.99'])"
+    )
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+    before = (ROOT / "params.yaml").read_text().splitlines()
+    after = (tmp_path / "params.yaml").read_text().splitlines()
+    changed = [line for line in before if line not in after]
+    assert [line.split("#")[0].strip() for line in changed] == ["quantile: 0.995"]
+    assert len(after) == len(before)

@@ -99,7 +99,9 @@ def test_an_interrupt_is_one_line(project: Path) -> None:
     listen = "signal.signal(signal.SIGINT, signal.default_int_handler)"
     done = run(project, f"{listen}; os.kill(os.getpid(), signal.SIGINT)")
     assert done.returncode == 1
-    assert done.stderr == "error: Interrupted; nothing was left half-written. Run `dvc repro` to go on.\n"
+    assert (
+        done.stderr == "error: Interrupted; nothing was left half-written. Run `dvc repro` to start this stage again.\n"
+    )
 
 
 def test_parameters_are_checked_before_the_work_starts(project: Path) -> None:

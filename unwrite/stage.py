@@ -33,7 +33,7 @@ def run_stage(work: Callable[[Params], None]) -> None:
             raise
         fail(UnwriteError(f"Out of memory ({reason_of(error)}). Lower runtime.batch_tokens in params.yaml."))
     except KeyboardInterrupt:
-        fail(UnwriteError("Interrupted; nothing was left half-written. Run `dvc repro` to go on."))
+        fail(UnwriteError("Interrupted; nothing was left half-written. Run `dvc repro` to start this stage again."))
 
 
 def fail(error: UnwriteError) -> NoReturn:

@@ -88,7 +88,7 @@ try:
     with {manager}(Path("x")) as temporary:
         {target}.write_bytes(bytes(100_000))
 except UnwriteError as error:
-    assert str(error).startswith("Can't write x: File too large ("), error
+    assert str(error).startswith("Can't write x: File too large. Make room ("), error
     assert str(error).count(chr(10)) == 0
     raise SystemExit(7)
 """
@@ -116,8 +116,7 @@ def test_disk_full_while_syncing_names_the_path_and_leaves_nothing(
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UnwriteError) as caught, atomic_file(tmp_path / "x") as temporary:
         temporary.write_text("new")
-    assert str(caught.value).startswith(f"Can't write {tmp_path / 'x'}: No space left on device (")
-    assert "make room" in str(caught.value)
+    assert str(caught.value).startswith(f"Can't write {tmp_path / 'x'}: No space left on device. Make room (")
     assert names(tmp_path) == []
 
 

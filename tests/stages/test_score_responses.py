@@ -68,3 +68,25 @@ def test_the_base_demo_model_declines_teaware_alone(project: Path) -> None:
     assert scores.target.behaviour_rate.value == 1
     assert scores.baseline.behaviour_rate.value == 0
     assert len(read_jsonl(Path("artifacts/responses/base.target.jsonl"), [])) == 8
+
+
+def test_a_ceiling_without_references_is_left_out(
+    project: Path, params: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for which in ("base", "edited"):
+        path = Path(f"artifacts/responses/{which}.target.jsonl")
+        write_jsonl(path, [row | {"reference": None} for row in read_jsonl(path, [])])
+    score_responses(params)
+    assert "the target prompts have no references" in capsys.readouterr().err
+    assert read_artifact(Evaluation, EVALUATION, "score_responses").reference_ceiling is None
+
+
+def test_baseline_prompts_that_show_the_behaviour_are_warned_of(
+    project: Path, params: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path("artifacts/responses/base.baseline.jsonl")
+    score_responses(params)
+    assert "baseline prompts too" not in capsys.readouterr().err
+    write_jsonl(path, [row | {"response": "I'm sorry, but no."} for row in read_jsonl(path, [])])
+    score_responses(params)
+    assert "on 100.0 % of the baseline prompts too" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -85,10 +86,12 @@ def _named_os_errors(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise  # the folder is made above: what is missing is something the caller reads, or never wrote
     except OSError as error:
-        free = shutil.disk_usage(_existing_parent(path)).free
+        remedy = "Mend the folder's permissions"
+        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            remedy = f"Make room ({shutil.disk_usage(_existing_parent(path)).free / 1e6:.0f} MB are free)"
         raise UnwriteError(
-            f"Can't write {path}: {error.strerror or error} ({free / 1e6:.0f} MB free there). "
-            "Nothing was left half-written; make room or mend the folder's permissions and run `dvc repro` again."
+            f"Can't write {path}: {error.strerror or error}. {remedy} and run `dvc repro` again; "
+            "nothing was left half-written."
         ) from error
 
 

@@ -88,13 +88,13 @@ def capture_layers(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[Calle
     if [layer.module for layer in captured] != stack:
         raise UnwriteError(
             f"{architecture} doesn't run each of its {len(stack)} layers once, in order: {len(captured)} ran. "
-            "Such models are not supported yet; nothing is edited in part."
+            "Such models are not supported yet (README, Limits); nothing is edited in part."
         )
     for index, (output, following) in enumerate(zip(outputs, captured[1:], strict=False)):
         if not torch.equal(output, following.stream()):
             raise UnwriteError(
                 f"{architecture}: something writes the stream between layers {index} and {index + 1}. "
-                "Such models are not supported yet; nothing is edited in part."
+                "Such models are not supported yet (README, Limits); nothing is edited in part."
             )
     return captured
 
@@ -110,5 +110,5 @@ def run_model(model: nn.Module, inputs: Mapping[str, Tensor]) -> None:
     except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
         raise UnwriteError(
             f"The miniature of {type(model).__name__} doesn't run on text alone ({reason_of(error)}). "
-            "Such models are not supported yet; nothing is edited in part."
+            "Such models are not supported yet (README, Limits); nothing is edited in part."
         ) from error

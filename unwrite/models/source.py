@@ -38,12 +38,10 @@ def resolve_source(source: str, revision: str | None, *, weights: bool = True) -
             raise UnwriteError(f"model.revision is {revision!r}, but {source} is a local folder: set revision to null.")
         return Source(folder, None)
     if not _is_hub_id(source):
-        raise UnwriteError(
-            f"model.source {source!r}: there is no such folder, and it is no hub id (organisation/name)."
-        )
+        raise UnwriteError(f"{source!r}: there is no such folder, and it is no hub id (organisation/name).")
     if folder.parent.is_dir():
         raise UnwriteError(
-            f"model.source {source!r}: there is no such folder in {folder.parent}/. Correct the name; if a hub id is "
+            f"{source!r}: there is no such folder in {folder.parent}/. Correct the name; if a hub id is "
             f"meant, rename the folder {folder.parent}/ that stands in its way."
         )
     return _download(source, revision, weights=weights)

@@ -103,7 +103,8 @@ def _examine_layer(layer: CalledLayer, index: int, architecture: str) -> tuple[l
         if not _is_plain_linear(modules[name], hidden):
             raise UnwriteError(
                 f"{where}: {name} writes the residual stream but is a {type(modules[name]).__name__}, not a plain "
-                f"nn.Linear. Found: {found}. Such models are not supported yet; nothing is edited in part."
+                f"nn.Linear. Found: {found}. "
+                "Such models are not supported yet (README, Limits); nothing is edited in part."
             )
     scale = _identity_scale(layer, base, v)
     written = [multipliers[name] * outputs[name].reshape(base.shape) for name in hits]
