@@ -25,10 +25,11 @@ from safetensors.torch import save_file
 from tabulate import tabulate
 from torch import Tensor
 
-from unwrite.artifacts import Base, Kernel, NormPreservation, Recipe, Trial, TrialParameters, as_json
+from unwrite.artifacts import Base, Kernel, Recipe, Trial, TrialParameters, as_json
 from unwrite.core.directions import difference_direction
 from unwrite.files.records import write_json
 from unwrite.files.tensors import write_tensors
+from unwrite.params import NormPreservation
 from unwrite.recipe import build_edits
 
 ROOT = Path(__file__).parents[1]

@@ -7,7 +7,7 @@ from functools import partial
 
 from torch import Tensor
 
-from unwrite.artifacts import Edit, NormPreservation, Recipe, read_artifact
+from unwrite.artifacts import Edit, Recipe, read_artifact
 from unwrite.core.edit import edit_bias, edited_blocks
 from unwrite.core.rounding import round_to
 from unwrite.files.atomic import atomic_folder, refuse_full_disk
@@ -22,7 +22,7 @@ from unwrite.files.checkpoints import (
 from unwrite.files.digests import digest_of
 from unwrite.files.records import write_json
 from unwrite.files.tensors import read_metadata, read_tensors
-from unwrite.params import Params
+from unwrite.params import NormPreservation, Params
 from unwrite.paths import DIRECTIONS, MODEL, RECIPE
 from unwrite.pinned import pinned_folder, read_base
 from unwrite.progress import progress

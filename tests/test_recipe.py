@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from unwrite.artifacts import DirectionRef, Edit, Kernel, NormPreservation, Scope, TrialParameters, Writer
+from unwrite.artifacts import DirectionRef, Edit, Kernel, TrialParameters, Writer
 from unwrite.errors import UnwriteError
+from unwrite.params import NormPreservation, Scope
 from unwrite.recipe import Spans, build_edits, edited_parameters, resolve_direction, source_index
 
 LAYERS, D, K = 6, 8, 5

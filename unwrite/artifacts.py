@@ -8,10 +8,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unwrite.errors import UnwriteError
-from unwrite.params import Component
+from unwrite.params import Component, NormPreservation, Orthogonalize, Scope
 
-Scope = Literal["global", "per_layer", "spans"]
-NormPreservation = Literal["none", "pre", "rows", "columns"]
 A = TypeVar("A", bound="Artifact")
 
 
@@ -122,7 +120,7 @@ class Front(Artifact):
     format: Literal[1] = 1
     norm_preservation: NormPreservation
     edit_bias: bool
-    orthogonalize: Literal["none", "projected", "biprojected"]
+    orthogonalize: Orthogonalize
     spans: list[tuple[int, int, int]]
     kl_tokens: int
     base_behaviour_rate: float

@@ -26,6 +26,9 @@ from unwrite.mistakes import describe_errors, describe_value
 PARAMS_FILE = Path("params.yaml")
 
 Component = Literal["attention", "mlp"]
+NormPreservation = Literal["none", "pre", "rows", "columns"]
+Orthogonalize = Literal["none", "projected", "biprojected"]
+Scope = Literal["global", "per_layer", "spans"]
 COMPONENTS: tuple[Component, ...] = ("attention", "mlp")
 
 
@@ -137,7 +140,7 @@ class Directions(Section):
 
     winsorize: Winsorize
     center: Literal["mean", "geometric_median"]
-    orthogonalize: Literal["none", "projected", "biprojected"]
+    orthogonalize: Orthogonalize
 
 
 class Judge(Section):
@@ -158,7 +161,7 @@ class KernelSpace(Section):
 class Space(Section):
     """Bounds of everything a trial samples."""
 
-    direction_scope: Annotated[tuple[Literal["global", "per_layer", "spans"], ...], Field(min_length=1)]
+    direction_scope: Annotated[tuple[Scope, ...], Field(min_length=1)]
     direction_index: Fractions
     spans: tuple[Span, ...]
     attention: KernelSpace
@@ -183,7 +186,7 @@ class Optimize(Section):
     random_trials: Annotated[int, Field(ge=0)]
     batch: Count
     seed: Annotated[int, Field(ge=0, lt=2**32)]
-    norm_preservation: Literal["none", "pre", "rows", "columns"]
+    norm_preservation: NormPreservation
     edit_bias: bool
     max_tokens: Count
     kl_tokens: Count

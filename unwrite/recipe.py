@@ -8,11 +8,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from unwrite.artifacts import DirectionRef, Edit, Kernel, NormPreservation, Scope, TrialParameters, Writer
+from unwrite.artifacts import DirectionRef, Edit, Kernel, TrialParameters, Writer
 from unwrite.core.directions import interpolate, orthogonalize, residual_index, span_source
 from unwrite.core.edit import edit_bias, edited_blocks
 from unwrite.core.kernel import kernel_weight
 from unwrite.core.rounding import round_to
+from unwrite.params import NormPreservation, Scope
 
 _BLOCK_NUMBERS = 1 << 21
 Spans = Sequence[tuple[int, int, int]]

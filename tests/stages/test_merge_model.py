@@ -24,7 +24,6 @@ from unwrite.artifacts import (
     Base,
     DirectionRef,
     Edit,
-    NormPreservation,
     Recipe,
     Trial,
     TrialParameters,
@@ -40,7 +39,7 @@ from unwrite.files.tensors import write_tensors
 from unwrite.models.apply import parameters_of, replaced_parameters
 from unwrite.models.loading import load_model
 from unwrite.models.writers import find_writers
-from unwrite.params import Params, load_params
+from unwrite.params import NormPreservation, Params, load_params
 from unwrite.recipe import edited_parameters
 
 ROOT = Path(__file__).resolve().parents[2]

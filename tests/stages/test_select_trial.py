@@ -10,10 +10,10 @@ import pytest
 
 from stages import select_trial as stage
 from stages.select_trial import choose
-from unwrite.artifacts import Base, Front, Kernel, Recipe, Scope, Trial, TrialParameters, Writer, as_json
+from unwrite.artifacts import Base, Front, Kernel, Recipe, Trial, TrialParameters, Writer, as_json
 from unwrite.errors import UnwriteError
 from unwrite.files.records import write_json
-from unwrite.params import Params, load_params
+from unwrite.params import Params, Scope, load_params
 from unwrite.trials import Outcome, write_trials
 
 ROOT = Path(__file__).resolve().parents[2]
