@@ -15,7 +15,7 @@ from unwrite.core.kernel import kernel_weight
 from unwrite.core.rounding import round_to
 from unwrite.params import NormPreservation, Scope
 
-_BLOCK_NUMBERS = 1 << 21
+_BLOCK_NUMBERS = 1 << 20
 Spans = Sequence[tuple[int, int, int]]
 
 

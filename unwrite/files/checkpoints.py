@@ -162,7 +162,7 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
     return tensors
 
 
-def row_blocks(tensor: StoredTensor, elements: int = 1 << 21) -> Iterator[slice]:
+def row_blocks(tensor: StoredTensor, elements: int = 1 << 20) -> Iterator[slice]:
     """Consecutive slices of the first axis, each of at most `elements` numbers (one row at least)."""
     rows = tensor.shape[0]
     step = max(1, elements // max(1, math.prod(tensor.shape[1:])))
