@@ -6,12 +6,11 @@ import io
 import re
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from ruamel.yaml import YAML
 
 from unwrite.artifacts import Base, Evaluation, Front, Recipe
 from unwrite.report import tables
-from unwrite.words import nats, percent
+from unwrite.report.rendering import template_environment
 
 _TAGS = ("directional-ablation", "unwrite")
 
@@ -27,16 +26,7 @@ def model_card(*, behaviour: str, base: Base, recipe: Recipe, evaluation: Evalua
         front: What is common to all trials.
     """
     # Every value is escaped on its way into the text: a behaviour or a name can't become markup.
-    environment = Environment(
-        loader=PackageLoader("unwrite.provenance"),
-        autoescape=False,
-        finalize=markdown_text,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"rate": tables.rate_text, "percent": percent, "nats": nats}
+    environment = template_environment("unwrite.provenance", autoescape=False, finalize=markdown_text)
     body = environment.get_template("card.md.jinja").render(
         behaviour=behaviour,
         base=base,

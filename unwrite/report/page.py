@@ -7,11 +7,9 @@ import platform
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from unwrite.artifacts import Base, Evaluation, Front, Recipe, Trial
 from unwrite.report import tables
-from unwrite.words import nats, percent
+from unwrite.report.rendering import template_environment
 
 EXAMPLES = 12
 SHORTENED = 280  # characters
@@ -71,20 +69,7 @@ def report_page(
         plots: The figures.
     """
     # Responses come from a model and prompts from anyone: autoescape is what keeps them text.
-    environment = Environment(
-        loader=PackageLoader("unwrite.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
-        "rate": tables.rate_text,
-        "interval": tables.interval_text,
-        "percent": percent,
-        "nats": nats,
-    }
+    environment = template_environment("unwrite.report", autoescape=True)
     return environment.get_template("report.html.jinja").render(
         behaviour=" ".join(behaviour.split()),
         base=base,
