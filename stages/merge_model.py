@@ -71,7 +71,7 @@ def patch_bias(tensor: StoredTensor, edit: Edit, direction: Tensor) -> None:
 
 
 def _blocks(tensor: StoredTensor) -> Iterator[tuple[slice, Tensor]]:
-    for rows in row_blocks(tensor):
+    for rows in row_blocks(tensor.shape):
         yield rows, read_rows(tensor, rows)
 
 

@@ -13,9 +13,9 @@ from unwrite.core.directions import interpolate, orthogonalize, residual_index, 
 from unwrite.core.edit import edit_bias, edited_blocks
 from unwrite.core.kernel import kernel_weight
 from unwrite.core.rounding import round_to
+from unwrite.files.checkpoints import row_blocks
 from unwrite.params import NormPreservation, Scope
 
-_BLOCK_NUMBERS = 1 << 20
 Spans = Sequence[tuple[int, int, int]]
 
 
@@ -107,7 +107,6 @@ def edited_parameters(
 
 
 def _blocks(weight: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Rows of a weight, few enough at a time that their float64 copies stay small."""
-    rows = max(1, _BLOCK_NUMBERS // weight.shape[1])
-    for start, block in zip(range(0, len(weight), rows), torch.split(weight, rows), strict=True):
-        yield slice(start, start + len(block)), block
+    """A weight a few rows at a time, so that their float64 copies stay small."""
+    for rows in row_blocks(weight.shape):
+        yield rows, weight[rows]

@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -162,12 +162,11 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
     return tensors
 
 
-def row_blocks(tensor: StoredTensor, elements: int = 1 << 20) -> Iterator[slice]:
-    """Consecutive slices of the first axis, each of at most `elements` numbers (one row at least)."""
-    rows = tensor.shape[0]
-    step = max(1, elements // max(1, math.prod(tensor.shape[1:])))
-    for start in range(0, rows, step):
-        yield slice(start, min(start + step, rows))
+def row_blocks(shape: Sequence[int], elements: int = 1 << 20) -> Iterator[slice]:
+    """Consecutive slices of a tensor's first axis, each of at most `elements` numbers (one row at least)."""
+    step = max(1, elements // max(1, math.prod(shape[1:])))
+    for start in range(0, shape[0], step):
+        yield slice(start, min(start + step, shape[0]))
 
 
 def read_rows(tensor: StoredTensor, rows: slice) -> Tensor:
