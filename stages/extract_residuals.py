@@ -22,7 +22,8 @@ def extract(params: Params) -> None:
     model = load_model(pinned_folder(base), base.compute_dtype, pick_device(params.runtime.device))
     positions = params.residuals.positions
     for name in SETS:
-        batches = by_token_budget([len(tokens) for tokens in prompts[name]], params.runtime.batch_tokens)
+        lengths = [len(tokens) for tokens in prompts[name]]
+        batches = by_token_budget(lengths, params.runtime.batch_tokens, equal_lengths=base.equal_lengths)
         with progress(f"residuals of {name} prompts", len(prompts[name]), params.runtime.progress) as advance:
             try:
                 residuals = extract_residuals(model, prompts[name], positions, batches, advance)

@@ -34,14 +34,20 @@ def generate_responses(params: Params) -> None:
     folder = pinned_folder(base)
     tokenizer = load_tokenizer(folder)
     baseline = [row.tokens for row in prompts["baseline"]]
-    batches = forced_batches(baseline, settings.kl_tokens, base.vocabulary, params.runtime.batch_tokens)
+    batches = forced_batches(
+        baseline,
+        settings.kl_tokens,
+        base.vocabulary,
+        params.runtime.batch_tokens,
+        equal_lengths=base.equal_lengths,
+    )
 
     model = load_model(folder, base.compute_dtype, device)
-    responses = {"base": _respond(model, "base", prompts, params)}
+    responses = {"base": _respond(model, "base", prompts, params, equal_lengths=base.equal_lengths)}
     forced = force_responses(model, baseline, responses["base"]["baseline"], batches, settings.kl_tokens)
     del model  # one model in memory at a time
     model = load_model(MODEL, base.compute_dtype, device)
-    responses["edited"] = _respond(model, "edited", prompts, params)
+    responses["edited"] = _respond(model, "edited", prompts, params, equal_lengths=base.equal_lengths)
     divergences = measure_divergence(model, forced)
 
     with atomic_folder(RESPONSES) as temporary:
@@ -60,12 +66,13 @@ def generate_responses(params: Params) -> None:
         )
 
 
-def _respond(model: PreTrainedModel, which: str, prompts: Prompts, params: Params) -> Responses:
+def _respond(model: PreTrainedModel, which: str, prompts: Prompts, params: Params, *, equal_lengths: bool) -> Responses:
     longest = params.generate.max_tokens
     responses: Responses = {}
     for name in SETS:
         tokens = [row.tokens for row in prompts[name]]
-        batches = by_token_budget([len(row) + longest for row in tokens], params.runtime.batch_tokens)
+        lengths = [len(row) + longest for row in tokens]
+        batches = by_token_budget(lengths, params.runtime.batch_tokens, equal_lengths=equal_lengths)
         with progress(f"{which} model, {name} prompts", len(tokens), params.runtime.progress) as advance:
             responses[name] = generate_greedily(model, tokens, batches, longest, advance)
     return responses

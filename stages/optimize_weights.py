@@ -21,7 +21,7 @@ from unwrite.params import Params
 from unwrite.paths import DIRECTIONS, FRONT
 from unwrite.pinned import pinned_folder, read_base
 from unwrite.progress import progress
-from unwrite.recipe import build_edits, edited_parameters
+from unwrite.recipe import build_edits, edited_parameters, parameter_names
 from unwrite.search.study import pareto_front, run_study
 from unwrite.stage import run_stage, say
 from unwrite.tokens import read_tokens
@@ -65,6 +65,7 @@ def optimize_weights(params: Params) -> None:
     record = Front(
         norm_preservation=settings.norm_preservation,
         edit_bias=settings.edit_bias,
+        post_norm=settings.post_norm,
         orthogonalize=orthogonalize,
         spans=list(settings.space.spans),
         kl_tokens=settings.kl_tokens,
@@ -86,8 +87,12 @@ def _prepare(
     model = load_model(folder, base.compute_dtype, pick_device(params.runtime.device))
     tokenizer = load_tokenizer(folder)
     budget = params.runtime.batch_tokens
-    target_batches = by_token_budget([len(tokens) + settings.max_tokens for tokens in target], budget)
-    baseline_batches = forced_batches(baseline, settings.kl_tokens, base.vocabulary, budget)
+    equal_lengths = base.equal_lengths
+    lengths = [len(tokens) + settings.max_tokens for tokens in target]
+    target_batches = by_token_budget(lengths, budget, equal_lengths=equal_lengths)
+    baseline_batches = forced_batches(
+        baseline, settings.kl_tokens, base.vocabulary, budget, equal_lengths=equal_lengths
+    )
 
     def rate() -> float:
         return behaviour_rate(model, tokenizer, target, target_batches, max_tokens=settings.max_tokens, markers=markers)
@@ -101,7 +106,7 @@ def _prepare(
     with progress("base responses to baseline prompts", len(baseline), params.runtime.progress) as advance:
         responses = generate_greedily(model, baseline, baseline_batches, settings.kl_tokens, advance)
     forced = force_responses(model, baseline, responses, baseline_batches, settings.kl_tokens)
-    originals = parameters_of(model, [name for w in base.writers for name in (w.parameter, w.bias) if name])
+    originals = parameters_of(model, parameter_names(base.writers))
 
     def evaluate(parameters: TrialParameters) -> tuple[float, float]:
         edits = build_edits(
@@ -110,6 +115,7 @@ def _prepare(
             spans=settings.space.spans,
             biprojected=biprojected,
             edit_bias=settings.edit_bias,
+            post_norm=settings.post_norm,
         )
         values = edited_parameters(
             edits, originals, settings.norm_preservation, tensors["directions"], tensors["baseline_mean"]

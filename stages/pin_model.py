@@ -1,20 +1,28 @@
-"""Pin the model: resolve it to a commit, list its files with sha256, find the parameters that write its stream."""
+"""Pin the model: resolve it to a commit, list its files with sha256, find what writes its stream and where it lies."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from unwrite.artifacts import Base, Writer, as_json
+from unwrite.artifacts import Base, Layout, Norm, Place, Writer, as_json
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import DTYPES, StoredTensor, model_files, stored_tensors, torch_dtype
 from unwrite.files.digests import digest_of
 from unwrite.files.records import write_json
+from unwrite.models.conversion import StoredPart, locate_parameters
 from unwrite.models.loading import load_config, trust_remote_code
+from unwrite.models.miniature import build_on_meta
 from unwrite.models.source import resolve_source
-from unwrite.models.writers import FoundWriter, find_writers
+from unwrite.models.writers import Discovery, FoundWriter, find_writers
 from unwrite.params import Params
 from unwrite.paths import BASE
 from unwrite.stage import run_stage, say
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+_REASONS = 3  # what a message names; there can be one for each layer
 
 
 def pin_model(params: Params) -> None:
@@ -24,7 +32,8 @@ def pin_model(params: Params) -> None:
     tensors = stored_tensors(source.folder)
     config = load_config(source.folder)
     discovery = find_writers(config)
-    writers = [_stored_writer(writer, tensors, config.hidden_size) for writer in discovery.writers]
+    _refuse_incomplete(discovery, allowed=params.model.allow_incomplete)
+    writers = _stored_writers(discovery.writers, config, tensors)
     # What the file says, not what config.json claims.
     stored = str(DTYPES[writers[0].dtype]).removeprefix("torch.")
     base = Base(
@@ -34,9 +43,11 @@ def pin_model(params: Params) -> None:
         stored_dtype=stored,
         compute_dtype=stored if params.model.dtype == "auto" else params.model.dtype,
         layers=discovery.layers,
-        hidden_size=config.hidden_size,
-        vocabulary=config.vocab_size,
+        hidden_size=discovery.hidden_size,
+        vocabulary=discovery.vocabulary,
         completeness=discovery.completeness,
+        incomplete=discovery.incomplete,
+        equal_lengths=discovery.equal_lengths,
         files=[digest_of(source.folder / name) for name in names],
         writers=writers,
     )
@@ -44,25 +55,74 @@ def pin_model(params: Params) -> None:
     say(f"{base.architecture}: {base.layers} layers, {len(base.writers)} writers, {len(names)} files pinned.")
 
 
-def _stored_writer(writer: FoundWriter, tensors: Mapping[str, StoredTensor], hidden_size: int) -> Writer:
-    parameter = f"{writer.module}.weight"
-    bias = f"{writer.module}.bias" if writer.has_bias else None
-    for name in filter(None, (parameter, bias)):
-        if name not in tensors:
-            raise UnwriteError(f"The checkpoint has no tensor {name}, which writes the stream: it can't be edited.")
-        if tensors[name].shape[0] != hidden_size:
-            raise UnwriteError(f"{name} has shape {tensors[name].shape}; config.json says {hidden_size} rows.")
-        torch_dtype(tensors[name])
-    rows, columns = tensors[parameter].shape
-    return Writer(
-        parameter=parameter,
-        bias=bias,
-        layer=writer.layer,
-        component=writer.component,
-        shape=(rows, columns),
-        dtype=tensors[parameter].dtype,
-        multiplier=writer.multiplier,
-    )
+def _refuse_incomplete(discovery: Discovery, *, allowed: bool) -> None:
+    if not discovery.writers:
+        reason = f" ({discovery.incomplete[0]})" if discovery.incomplete else ""
+        raise UnwriteError(f"{discovery.architecture}: nothing that writes its stream can be edited{reason}.")
+    if not discovery.incomplete:
+        return
+    more = len(discovery.incomplete) - _REASONS
+    reasons = "; ".join(discovery.incomplete[:_REASONS]) + (f"; and {more} more" if more > 0 else "")
+    if not allowed:
+        raise UnwriteError(
+            f"{discovery.architecture} can't be edited exactly: {reasons}.\n"
+            "To edit the rest and have it said in manifest, report and card, set model.allow_incomplete to true."
+        )
+    say(f"warning: {discovery.architecture} is edited in part: {reasons}.")
+
+
+def _stored_writers(
+    found: Sequence[FoundWriter], config: PreTrainedConfig, tensors: Mapping[str, StoredTensor]
+) -> list[Writer]:
+    model = build_on_meta(config)
+    layouts: dict[str, tuple[int, int]] = {}
+    for writer in found:
+        layouts[writer.parameter] = (writer.axis, writer.groups)
+        if writer.bias is not None:
+            shape = model.get_parameter(writer.bias).shape
+            layouts[writer.bias] = (writer.bias_axis, shape.numel() // shape[writer.bias_axis])
+        layouts.update({norm.parameter: (0, 1) for norm in writer.norms if norm.parameter is not None})
+    places = locate_parameters(config, layouts, {name: tensor.shape for name, tensor in tensors.items()})
+    for part in (part for parts in places.values() for part in parts):
+        _refuse_uneditable(part.tensor, tensors[part.tensor])
+
+    def layout(parameter: str) -> Layout:
+        axis, groups = layouts[parameter]
+        return Layout(parameter=parameter, axis=axis, groups=groups, stored=list(map(_place, places[parameter])))
+
+    return [
+        Writer(
+            module=writer.module,
+            layer=writer.layer,
+            component=writer.component,
+            matrix=layout(writer.parameter),
+            bias=None if writer.bias is None else layout(writer.bias),
+            norms=[
+                Norm(
+                    parameter=norm.parameter,
+                    tensor=None if norm.parameter is None else places[norm.parameter][0].tensor,
+                    offset=norm.offset,
+                )
+                for norm in writer.norms
+            ],
+            multiplier=writer.multiplier,
+            shape=list(model.get_parameter(writer.parameter).shape),
+            dtype=tensors[places[writer.parameter][0].tensor].dtype,
+            also=list(writer.also),
+        )
+        for writer in found
+    ]
+
+
+def _place(part: StoredPart) -> Place:
+    return Place(tensor=part.tensor, axis=part.axis, groups=part.groups)
+
+
+def _refuse_uneditable(name: str, tensor: StoredTensor) -> None:
+    try:
+        torch_dtype(tensor)
+    except UnwriteError as error:
+        raise UnwriteError(f"{name}: {error}") from None
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Select a trial and write its complete recipe: every parameter to be edited, with its weight and direction."""
+"""Select a trial and write its complete recipe: every writer to be edited, with its weight and direction."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ def select_trial(params: Params) -> None:
         spans=front.spans,
         biprojected=front.orthogonalize == "biprojected",
         edit_bias=front.edit_bias,
+        post_norm=front.post_norm,
     )
     recipe = Recipe(trial=trial, selection=selection, norm_preservation=front.norm_preservation, edits=edits)
     write_json(RECIPE, as_json(recipe))
     say(
         f"Trial {trial.number} ({selection}): behaviour rate {percent(trial.behaviour_rate)}, "
-        f"divergence {nats(trial.divergence)}, {len(edits)} parameters to edit."
+        f"divergence {nats(trial.divergence)}, {len(edits)} writers to edit."
     )
 
 

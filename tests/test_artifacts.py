@@ -6,24 +6,15 @@ from typing import Any
 
 import pytest
 
-from unwrite.artifacts import Base, FileDigest, Share, Writer, as_json, read_artifact
+from tests.samples import sample_base, sample_writer
+from unwrite.artifacts import Base, FileDigest, Share, as_json, read_artifact
 from unwrite.errors import UnwriteError
 from unwrite.files.records import write_json
 
-BASE = Base(
-    source="organisation/name",
-    commit="0123abcd",
-    architecture="Qwen3ForCausalLM",
-    stored_dtype="bfloat16",
-    compute_dtype="float32",
-    layers=2,
-    hidden_size=8,
-    vocabulary=16,
+BASE = sample_base(
+    [sample_writer(1, shape=(8, 4), bias=True, multiplier=0.1 + 0.2)],
     completeness=1.2345678901234567e-7,
     files=[FileDigest(name="config.json", size=2, sha256="00" * 32)],
-    writers=[
-        Writer(parameter="w", bias=None, layer=1, component="mlp", shape=(8, 4), dtype="BF16", multiplier=0.1 + 0.2)
-    ],
 )
 
 
@@ -62,7 +53,7 @@ def test_a_missing_file_names_the_stage(tmp_path: Path) -> None:
         ("layers", None, "layers"),
         ("format", 2, "format"),
         ("surprise", 1, "surprise"),
-        ("writers", [{"parameter": "w"}], "writers.0.bias"),
+        ("writers", [{"module": "w"}], "writers.0.layer"),
         ("files", [5], "files.0"),
     ],
 )

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from tests.models.zoo import zoo_config
 from unwrite.cli import main
 
 ROOT = Path(__file__).parents[1]
@@ -62,8 +63,19 @@ def test_summary_prints_the_evaluation(folder: Path) -> None:
 def test_writers_of_the_demo_model() -> None:
     result = CliRunner().invoke(main, ["writers", str(ROOT / "demo/model")])
     assert result.exit_code == 0
-    assert "model.layers.0.self_attn.o_proj.weight" in result.stdout
+    rows = {tuple(line.split()[:3]) for line in result.stdout.splitlines()}
+    assert ("0–5", "attention", "model.layers.*.self_attn.o_proj.weight") in rows
+    assert ("0–5", "mlp", "model.layers.*.mlp.down_proj.weight") in rows
     assert "6 layers, 12 writers" in result.stdout
+
+
+def test_writers_of_a_model_that_cannot_be_edited_exactly(tmp_path: Path) -> None:
+    zoo_config("minimax").save_pretrained(tmp_path)
+    result = CliRunner().invoke(main, ["writers", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "mlp.experts.down_proj" in result.stdout
+    assert "not complete" in result.stdout
+    assert "some of it can't be edited exactly:\nlayer 0: " in result.stderr
 
 
 def test_writers_of_no_model() -> None:

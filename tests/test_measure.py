@@ -119,7 +119,13 @@ def test_decoding_leaves_special_tokens_out() -> None:
 
 def test_a_large_vocabulary_makes_smaller_forced_batches() -> None:
     prompts = [[1, 2, 3]] * 100
-    assert [len(batch) for batch in forced_batches(prompts, 32, 1000, 16384)] == [100]
-    small = forced_batches(prompts, 32, 256_000, 16384)
+    assert [len(batch) for batch in forced_batches(prompts, 32, 1000, 16384, equal_lengths=False)] == [100]
+    small = forced_batches(prompts, 32, 256_000, 16384, equal_lengths=False)
     assert max(len(batch) for batch in small) * 32 * 256_000 <= 2**25
     assert sum(len(batch) for batch in small) == 100
+
+
+def test_forced_batches_of_equal_lengths() -> None:
+    together = forced_batches([*PROMPTS, [31, 32, 33]], 4, 1000, 16384, equal_lengths=False)
+    assert together == [[3, 1, 4, 2, 0]]
+    assert forced_batches([*PROMPTS, [31, 32, 33]], 4, 1000, 16384, equal_lengths=True) == [[3], [1, 4], [2], [0]]

@@ -205,7 +205,7 @@ def test_values_at_the_edge_of_what_is_allowed_pass(file: Path, right: Mistake) 
         (put("tokenize.target", None), "tokenize.target is null; expected text."),
         (put("model.revision", 1234567), "model.revision is 1234567; expected text: put it in quotes."),
         (put("model.source", ""), "model.source is '' (text); expected text that is not empty."),
-        (put("model", None), "model is null; expected a mapping with source, revision, dtype."),
+        (put("model", None), "model is null; expected a mapping with source, revision, dtype, allow_incomplete."),
         (
             put("optimize.norm_preservation", "row"),
             "optimize.norm_preservation is 'row' (text); expected 'none', 'pre', 'rows' or 'columns'.",

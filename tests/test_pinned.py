@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.samples import sample_base
 from unwrite.artifacts import Base, as_json
 from unwrite.errors import UnwriteError
 from unwrite.files.digests import digest_of
@@ -23,19 +24,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def pin(folder: Path) -> Base:
-    base = Base(
-        source="model",
-        commit=None,
-        architecture="A",
-        stored_dtype="float32",
-        compute_dtype="float32",
-        layers=1,
-        hidden_size=1,
-        vocabulary=1,
-        completeness=0,
-        files=[digest_of(path) for path in sorted(folder.iterdir())],
-        writers=[],
-    )
+    files = [digest_of(path) for path in sorted(folder.iterdir())]
+    base = sample_base(source="model", commit=None, files=files)
     write_json(BASE, as_json(base))
     return base
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unwrite.errors import UnwriteError
-from unwrite.params import Component, NormPreservation, Orthogonalize, Scope
+from unwrite.params import Component, NormPreservation, Orthogonalize, PostNorm, Scope
 
 A = TypeVar("A", bound="Artifact")
 
@@ -27,26 +27,61 @@ class FileDigest(Artifact):
     sha256: str
 
 
-class Writer(Artifact):
-    """One parameter that writes the residual stream.
+class Place(Artifact):
+    """Where matrices [d, k] lie in a tensor of the checkpoint: its hidden axis, and how many matrices it holds."""
 
-    `parameter` and `bias` are checkpoint names; `shape` is (hidden size d, input width k): the hidden axis comes first.
-    What the module puts out reaches the stream times `multiplier`.
+    tensor: str
+    axis: int
+    groups: int
+
+
+class Layout(Artifact):
+    """A parameter of the model as matrices [d, k] (vectors [d], for a bias), in memory and in the checkpoint.
+
+    `axis` is the parameter's hidden axis, `groups` how many matrices it holds: one, or one for each expert. The
+    checkpoint may hold them in one tensor or in several; `stored` lists their matrices in the parameter's order.
     """
 
     parameter: str
-    bias: str | None
+    axis: int
+    groups: int
+    stored: list[Place]
+
+
+class Norm(Artifact):
+    """A norm between a writer and the stream. Its effective scale γ is `offset` plus its weight (ones without one)."""
+
+    parameter: str | None
+    tensor: str | None
+    offset: float
+
+
+class Writer(Artifact):
+    """One parameter that writes the residual stream, with the bias beside it.
+
+    What `module` puts out passes through `norms`, in order, and reaches the stream times `multiplier` (None: a gate
+    makes it differ from token to token). `shape` is the parameter's in memory, `dtype` as the checkpoint stores it.
+    `also` lists other layers that use the same (tied) parameter.
+    """
+
+    module: str
     layer: int
     component: Component
-    shape: tuple[int, int]
+    matrix: Layout
+    bias: Layout | None
+    norms: list[Norm]
+    multiplier: float | None
+    shape: list[int]
     dtype: str
-    multiplier: float
+    also: list[int]
 
 
 class Base(Artifact):
     """`artifacts/base.json`: the model as it was when pinned. Every later stage depends on this, never on the folder.
 
     `completeness` is the largest ‖h_out − s·h_in − Σ m·y‖ / ‖h_out‖ over layers: what the writers leave unexplained.
+    `incomplete` says what can't be edited exactly; it is empty unless model.allow_incomplete let it pass.
+    `equal_lengths`: prompts of a batch must be of one length, because padding changes what the model computes.
     """
 
     format: Literal[1] = 1
@@ -59,6 +94,8 @@ class Base(Artifact):
     hidden_size: int
     vocabulary: int
     completeness: float
+    incomplete: list[str]
+    equal_lengths: bool
     files: list[FileDigest]
     writers: list[Writer]
 
@@ -76,12 +113,16 @@ class DirectionRef(Artifact):
 
 
 class Edit(Artifact):
-    """One parameter to edit, with weight λ and direction."""
+    """One writer to edit, with weight λ and direction v.
 
-    parameter: str
-    bias: str | None
+    With `norms`, what is projected out of the writer is normalize(γ∘v), so that v vanishes after them.
+    """
+
     layer: int
     component: Component
+    matrix: Layout
+    bias: Layout | None
+    norms: list[Norm]
     weight: float
     direction: DirectionRef
 
@@ -120,6 +161,7 @@ class Front(Artifact):
     format: Literal[1] = 1
     norm_preservation: NormPreservation
     edit_bias: bool
+    post_norm: PostNorm
     orthogonalize: Orthogonalize
     spans: list[tuple[int, int, int]]
     kl_tokens: int

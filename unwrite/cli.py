@@ -72,29 +72,20 @@ def summary() -> None:
 @click.option("--revision", help="Branch, tag or commit, for a hub id.")
 @_expected_errors
 def writers(model: str, revision: str | None) -> None:
-    """Show which parameters of MODEL (a folder or hub id) write its residual stream."""
-    from tabulate import tabulate
-
+    """Show which parameters of MODEL (a folder or hub id) write its residual stream. Needs no weights."""
     from unwrite.models.loading import load_config
+    from unwrite.models.miniature import build_on_meta
     from unwrite.models.source import resolve_source
     from unwrite.models.writers import find_writers
+    from unwrite.report.writers import writers_table
 
-    found = find_writers(load_config(resolve_source(model, revision, weights=False).folder))
-    rows = [
-        [
-            writer.layer,
-            writer.component,
-            f"{writer.module}.weight",
-            "yes" if writer.has_bias else "no",
-            writer.multiplier,
-        ]
-        for writer in found.writers
-    ]
-    click.echo(tabulate(rows, headers=["layer", "component", "parameter", "bias", "multiplier"], floatfmt=".4g"))
-    click.echo(
-        f"{found.architecture}: {found.layers} layers, {len(rows)} writers; "
-        f"{found.completeness:.1e} of a layer's output is left unexplained."
-    )
+    config = load_config(resolve_source(model, revision, weights=False).folder)
+    discovery = find_writers(config)
+    full = build_on_meta(config)
+    shapes = {writer.parameter: list(full.get_parameter(writer.parameter).shape) for writer in discovery.writers}
+    click.echo(writers_table(discovery, shapes))
+    if discovery.incomplete:
+        raise UnwriteError("\n".join(("some of it can't be edited exactly:", *discovery.incomplete)))
 
 
 if __name__ == "__main__":

@@ -43,13 +43,17 @@ class Divergences(NamedTuple):
     response: list[float]
 
 
-def forced_batches(prompts: Sequence[Sequence[int]], tokens: int, vocabulary: int, budget: int) -> list[list[int]]:
+def forced_batches(
+    prompts: Sequence[Sequence[int]], tokens: int, vocabulary: int, budget: int, *, equal_lengths: bool
+) -> list[list[int]]:
     """Batches for teacher-forcing `tokens` response tokens: within the token budget, and of few enough rows.
 
-    With a large vocabulary, the logits of a batch are larger than everything else in it.
+    With a large vocabulary, the logits of a batch are larger than everything else in it. With `equal_lengths`, prompts
+    of a batch have one length; their responses need not, since nothing that is read comes after a response's end.
     """
     lengths = [len(prompt) + tokens for prompt in prompts]
-    return by_token_budget(lengths, budget, most_rows=max(1, _LOGITS // (tokens * vocabulary)))
+    most_rows = max(1, _LOGITS // (tokens * vocabulary))
+    return by_token_budget(lengths, budget, most_rows, equal_lengths=equal_lengths)
 
 
 def force_responses(

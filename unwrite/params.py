@@ -28,6 +28,7 @@ PARAMS_FILE = Path("params.yaml")
 Component = Literal["attention", "mlp"]
 NormPreservation = Literal["none", "pre", "rows", "columns"]
 Orthogonalize = Literal["none", "projected", "biprojected"]
+PostNorm = Literal["compensate", "ignore"]
 Scope = Literal["global", "per_layer", "spans"]
 COMPONENTS: tuple[Component, ...] = ("attention", "mlp")
 
@@ -97,11 +98,12 @@ def _as_tuple(value: Any) -> Any:
 
 
 class Model(Section):
-    """Section `model`: which model, at which revision, computing in which dtype."""
+    """Section `model`: which model, computing in which dtype, and whether all of it must be editable exactly."""
 
     source: Annotated[str, Field(min_length=1)]
     revision: str | None
     dtype: Literal["auto", "float32", "bfloat16", "float16"]
+    allow_incomplete: bool
 
 
 class Splits(Section):
@@ -188,6 +190,7 @@ class Optimize(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     norm_preservation: NormPreservation
     edit_bias: bool
+    post_norm: PostNorm
     max_tokens: Count
     kl_tokens: Count
     space: Space

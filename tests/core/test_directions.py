@@ -16,6 +16,7 @@ from unwrite.core.directions import (
     orthogonalize,
     residual_index,
     span_source,
+    through_norms,
 )
 from unwrite.core.winsorize import winsorize
 from unwrite.errors import UnwriteError
@@ -147,6 +148,48 @@ def test_orthogonalizing_zero_against_zero_and_along_itself() -> None:
     assert torch.allclose(orthogonalize(direction, zero), direction, atol=1e-15)
     for factor in (3.0, -0.1):
         assert torch.equal(orthogonalize(direction, factor * direction), zero)
+
+
+def rms_norm(x: Tensor, scale: Tensor) -> Tensor:
+    """Along the first axis, a column a token."""
+    return scale.unsqueeze(1) * x / x.square().mean(0).add(1e-6).sqrt()
+
+
+@CHECK
+@given(st.integers(0, 2**31), st.integers(2, 40), st.integers(1, 3))
+def test_what_norms_follow_vanishes_along_the_direction(seed: int, width: int, chain: int) -> None:
+    v = unit(normal(seed, width))
+    W, x = normal(seed + 1, width, 9), normal(seed + 2, 9, 5)
+    scales = [1 + normal(seed + 3 + n, width) for n in range(chain)]
+
+    def written_along_v(taken_out: Tensor) -> float:
+        y = (W - taken_out.unsqueeze(1) * (taken_out @ W)) @ x
+        for scale in scales:
+            y = rms_norm(y, scale)
+        return float((v @ y).abs().max() / y.abs().max())
+
+    u = through_norms(v, scales)
+    assert torch.allclose(u.norm(), torch.ones((), dtype=DOUBLE), atol=1e-14)
+    assert written_along_v(u) < 1e-9
+    assert written_along_v(v) > 1e-4  # the scales turn it
+    assert torch.allclose(through_norms(v, scales[::-1]), u, atol=1e-14)
+
+
+def test_without_norms_the_direction_stays_to_the_bit() -> None:
+    v = unit(normal(0, 7))
+    assert torch.equal(through_norms(v, []), v)
+    assert torch.allclose(through_norms(v, [torch.full((7,), -3.0)]), -v, atol=1e-15)
+
+
+def test_nothing_passes_a_norm_that_is_zero_where_the_direction_is_not() -> None:
+    v = torch.tensor([0.6, 0.8, 0.0])
+    assert not through_norms(v, [torch.tensor([0.0, 0.0, 2.0])]).any()
+    assert not through_norms(torch.zeros(3), [torch.ones(3)]).any()
+
+
+def test_a_norm_of_another_width_is_refused() -> None:
+    with pytest.raises(UnwriteError, match=r"a norm with \[4\] weights came for a direction of 3 numbers"):
+        through_norms(torch.ones(3), [torch.ones(4)])
 
 
 @CHECK

@@ -23,6 +23,7 @@ from unwrite.files.checkpoints import (
     INDEX_FILE,
     SINGLE_FILE,
     copy_file,
+    cut,
     model_files,
     read_header,
     read_rows,
@@ -176,6 +177,30 @@ def test_row_blocks_cover_every_row_once_within_the_limit(shape: list[int], elem
     width = torch.Size(shape[1:]).numel()
     assert [row for rows in blocks for row in range(shape[0])[rows]] == list(range(shape[0]))
     assert all((rows.stop - rows.start) * width <= max(elements, width) for rows in blocks)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_parts_are_read_and_overwritten_by_themselves(tmp_path: Path, dtype: torch.dtype) -> None:
+    stacked, flat = torch.arange(24.0).reshape(2, 3, 4).to(dtype), torch.arange(24.0).reshape(6, 4).to(dtype)
+    write_single(tmp_path, {"flat": flat, "stacked": stacked})
+    tensors = stored_tensors(tmp_path)
+    for name in ("flat", "stacked"):
+        parts = cut(tensors[name], 2)
+        assert [part.shape for part in parts] == [(3, 4), (3, 4)]
+        assert torch.equal(torch.stack([read_rows(part, slice(0, 3)) for part in parts]), stacked)
+        write_rows(parts[1], slice(1, 2), torch.full((1, 4), -1.0, dtype=dtype))
+    stacked[1, 1] = flat[4] = -1
+    found = load_file(tmp_path / SINGLE_FILE)
+    assert torch.equal(found["flat"], flat)
+    assert torch.equal(found["stacked"], stacked)
+    assert cut(tensors["flat"], 1) == [tensors["flat"]]
+
+
+@pytest.mark.parametrize(("shape", "parts"), [((6, 4), 4), ((6, 4), 0), ((2, 3, 4), 1), ((4, 3, 4), 2)])
+def test_what_can_not_be_cut_is_refused(tmp_path: Path, shape: tuple[int, ...], parts: int) -> None:
+    write_single(tmp_path, {"w": torch.zeros(shape)})
+    with pytest.raises(UnwriteError, match=f"which can't be cut into {parts}"):
+        cut(stored_tensors(tmp_path)["w"], parts)
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int8, torch.uint8, torch.bool, torch.float8_e4m3fn])

@@ -3,19 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from tests.models.tiny import tiny_config, tiny_model
-from unwrite.models.generation import end_tokens, generate_greedily, response_logits
+from tests.models.zoo import ZOO, zoo_model
+from unwrite.models.batches import by_token_budget
+from unwrite.models.generation import end_tokens, generate_greedily, greedy_logits, response_logits
+from unwrite.models.padding import padding_sensitive
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 PROMPTS = [[3, 4, 5, 6, 7, 8, 9], [10, 11, 12], [20, 21, 22, 23, 24], [30]]
 KINDS = ["llama", "qwen3", "phi3", "starcoder2", "gpt_neox", "cohere", "lfm2"]
+MIXERS = {  # changes to the zoo's config, where the cache of transformers only knows the widths of real models
+    "llama": {},
+    "gemma2": {},
+    "gemma4_text": {},
+    "llama4_text": {},
+    "bloom": {},
+    "mpt": {},
+    "gpt2": {},
+    "opt": {},
+    "deepseek_v3": {},
+    "qwen3_next": {},
+    "kimi_linear": {},
+    "minimax": {},
+    "mamba": {},
+    "mamba2": {},
+    "falcon_mamba": {},
+    "jamba": {},
+    "bamba": {},
+    "nemotron_h": {},
+    "zamba2": {},
+    "granitemoehybrid": {},
+    "falcon_h1": {},
+    "lfm2": {},
+    "recurrent_gemma": {"lru_width": 32},
+    "xlstm": {"hidden_size": 128},
+}
+CORRUPTED = ["recurrent_gemma", "xlstm", "minimax"]
+IMAGE_TEXT = ["gemma3", "gemma4", "qwen2_vl", "qwen3_vl", "llava", "mistral3", "paligemma", "llama4", "qwen3_5"]
+
+
+def mixer_model(name: str) -> PreTrainedModel:
+    kind, changes = ZOO[name]
+    return tiny_model(tiny_config(kind, **{**changes, **MIXERS[name]}))
 
 
 def plain(model: PreTrainedModel, prompt: Sequence[int], max_tokens: int, ends: Sequence[int] = ()) -> list[int]:
@@ -167,3 +204,77 @@ def test_only_those_positions_go_through_the_output_head() -> None:
 def test_float32_whatever_the_model() -> None:
     model = tiny_model(tiny_config("llama"), torch.bfloat16)
     assert response_logits(model, PROMPTS, RESPONSES, 3)[0].dtype == torch.float32
+
+
+def check_batches(model: PreTrainedModel, *, equal_lengths: bool) -> None:
+    """Batches as the stages make them, against one prompt at a time without cache or padding."""
+    prompts, forced = [*PROMPTS, [31, 32, 33]], [*RESPONSES, [70, 71]]
+    batches = by_token_budget([len(prompt) for prompt in prompts], 100, equal_lengths=equal_lengths)
+    assert len(batches) == (4 if equal_lengths else 1)
+    assert generate_greedily(model, prompts, batches, 5, lambda _: None) == [plain(model, p, 5) for p in prompts]
+    for rows in batches:
+        logits, mask = response_logits(model, [prompts[row] for row in rows], [forced[row] for row in rows], 4)
+        for place, row in enumerate(rows):
+            with torch.inference_mode():
+                full = model(input_ids=torch.tensor([[*prompts[row], *forced[row]]]), use_cache=False).logits[0]
+            expected = full[len(prompts[row]) - 1 :][: int(mask[place].sum())]
+            torch.testing.assert_close(logits[place, mask[place]], expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", MIXERS)
+def test_whatever_mixes_positions_a_batch_says_what_its_prompts_say_alone(name: str) -> None:
+    check_batches(mixer_model(name), equal_lengths=padding_sensitive(zoo_model(name, torch.float64)))
+
+
+@pytest.mark.parametrize("name", CORRUPTED)
+def test_the_control_padding_in_a_recurrent_state_changes_what_is_generated(name: str) -> None:
+    model = mixer_model(name)
+    alone = torch.cat([greedy_logits(model, [prompt], 3) for prompt in PROMPTS])
+    padded = greedy_logits(model, PROMPTS, 3)
+    assert float(((padded - alone).norm(dim=-1) / alone.norm(dim=-1)).max()) > 1e-3
+    longest = max(range(len(PROMPTS)), key=lambda row: len(PROMPTS[row]))
+    torch.testing.assert_close(padded[longest], alone[longest], rtol=1e-3, atol=1e-4)  # it has no padding
+
+
+@pytest.mark.parametrize("name", IMAGE_TEXT)
+def test_image_text_models_run_on_text_alone(name: str) -> None:
+    check_batches(zoo_model(name), equal_lengths=False)
+
+
+def test_greedy_logits_are_those_of_each_step() -> None:
+    model = tiny_model(tiny_config("llama"))
+    for prompt, logits in zip(PROMPTS, greedy_logits(model, PROMPTS, 4), strict=True):
+        assert logits.shape == (4, model.config.vocab_size)
+        response = plain(model, prompt, 4)
+        assert logits.argmax(-1).tolist() == response
+        with torch.inference_mode():
+            full = model(input_ids=torch.tensor([[*prompt, *response]]), use_cache=False).logits[0]
+        torch.testing.assert_close(logits, full[len(prompt) - 1 : -1], rtol=1e-4, atol=1e-4)
+
+
+def test_no_token_ends_greedy_logits() -> None:
+    model = tiny_model(tiny_config("llama"))
+    expected = greedy_logits(model, PROMPTS, 4)
+    model.generation_config.eos_token_id = expected[0].argmax(-1).tolist()
+    assert torch.equal(greedy_logits(model, PROMPTS, 4), expected)
+
+
+def test_a_model_that_can_t_be_told_which_logits_to_keep() -> None:
+    model = tiny_model(tiny_config("llama"))
+    expected, mask = response_logits(model, PROMPTS, RESPONSES, 4)
+    inner = model.forward
+
+    def forward(input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor) -> Any:
+        return inner(input_ids, attention_mask, position_ids)
+
+    model.forward = forward
+    logits, counted = response_logits(model, PROMPTS, RESPONSES, 4)
+    torch.testing.assert_close(logits, expected)
+    assert torch.equal(counted, mask)
+
+
+def test_the_end_token_of_an_image_text_model_may_be_its_text_part_s() -> None:
+    model = zoo_model("llava")
+    assert end_tokens(model) == []
+    model.config.get_text_config().eos_token_id = 9
+    assert end_tokens(model) == [9]

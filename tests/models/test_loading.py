@@ -15,12 +15,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.models.tiny import tiny_config, tiny_model, tiny_tokenizer
+from tests.models.zoo import zoo_config, zoo_model
 from unwrite.errors import UnwriteError
 from unwrite.models.loading import (
     REMOTE_CODE_VARIABLE,
     load_config,
     load_model,
     load_tokenizer,
+    model_class,
     pick_device,
     trust_remote_code,
 )
@@ -112,6 +114,74 @@ def test_tied_embeddings_are_no_missing_tensor(tmp_path: Path) -> None:
     tiny_model(tiny_config("llama", tie_word_embeddings=True)).save_pretrained(tmp_path)
     assert "lm_head.weight" not in load_file(tmp_path / WEIGHTS)
     load_model(tmp_path, "float32", CPU)
+
+
+@pytest.mark.parametrize("name", ["gemma3", "qwen2_vl", "qwen3_vl", "llava", "mistral3", "internvl"])
+def test_an_image_text_model_comes_whole(name: str, tmp_path: Path) -> None:
+    saved = zoo_model(name)
+    saved.save_pretrained(tmp_path)
+    model = load_model(tmp_path, "float32", CPU)
+    assert type(model) is type(saved)
+    parameters = dict(saved.named_parameters())
+    assert {name for name, _ in model.named_parameters()} == set(parameters)
+    for key, parameter in model.named_parameters():
+        assert torch.equal(parameter, parameters[key])
+    ids = torch.tensor([[3, 4, 5, 6]])
+    torch.testing.assert_close(model(input_ids=ids).logits, saved(input_ids=ids).logits, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["qwen3_5", "llama4"])
+def test_of_a_checkpoint_with_more_than_text_the_text_model_is_loaded_where_there_is_one(
+    name: str, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForImageTextToText
+
+    whole = AutoModelForImageTextToText.from_config(zoo_config(name)).eval()
+    whole.save_pretrained(tmp_path)
+    model = load_model(tmp_path, "float32", CPU)
+    assert sum(p.numel() for p in model.parameters()) < sum(p.numel() for p in whole.parameters())
+    ids = torch.tensor([[3, 4, 5, 6]])
+    with torch.no_grad():
+        torch.testing.assert_close(model(input_ids=ids).logits, whole(input_ids=ids).logits, rtol=1e-4, atol=1e-5)
+
+
+def test_the_class_that_builds_a_model() -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+
+    for name in ("llama", "gemma3", "llama4", "mamba"):
+        assert model_class(zoo_config(name)) is AutoModelForCausalLM
+    for name in ("llava", "qwen3_vl"):
+        assert model_class(zoo_config(name)) is AutoModelForImageTextToText
+    # Code beside a type that is known is not asked for; of a type that isn't, it is all there is.
+    known = zoo_config("llava")
+    known.auto_map = {"AutoModelForCausalLM": "teapot.Teapot"}
+    assert model_class(known) is AutoModelForImageTextToText
+    unknown = AutoConfig.for_model("vit", auto_map={"AutoModelForCausalLM": "teapot.Teapot"})
+    assert model_class(unknown) is AutoModelForCausalLM
+
+
+def test_no_class_builds_a_model_without_language() -> None:
+    from transformers import AutoConfig
+
+    with pytest.raises(UnwriteError, match=r"no language model for configs of type 'vit'\. Expected .*\.$"):
+        model_class(AutoConfig.for_model("vit"))
+
+
+def test_a_model_without_language_is_not_loaded(folder: Path) -> None:
+    change_config(folder, model_type="vit")
+    with pytest.raises(UnwriteError, match="no language model for configs of type 'vit'"):
+        load_model(folder, "float32", CPU)
+
+
+def test_a_text_part_that_is_quantized_is_refused(tmp_path: Path) -> None:
+    zoo_config("llava").save_pretrained(tmp_path)
+    load_config(tmp_path)
+    path = tmp_path / "config.json"
+    text = json.loads(path.read_text())
+    text["text_config"]["quantization_config"] = {"quant_method": "compressed-tensors"}
+    path.write_text(json.dumps(text))
+    with pytest.raises(UnwriteError, match=r"quantized checkpoint \(compressed-tensors\)"):
+        load_config(tmp_path)
 
 
 class Bomb:

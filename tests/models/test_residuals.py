@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from tests.models.tiny import tiny_config, tiny_model
+from tests.models.zoo import zoo_config, zoo_model
 from unwrite.errors import UnwriteError
 from unwrite.models.batches import by_token_budget
 from unwrite.models.layers import decoder_layers, layer_output
+from unwrite.models.padding import padding_sensitive
 from unwrite.models.residuals import extract_residuals, recorded_residuals
 
 if TYPE_CHECKING:
@@ -31,11 +33,35 @@ KINDS = [
     "bloom",
     "lfm2",
     "gpt_bigcode",
+    "mpt",
+    "opt",
 ]
+MIXERS = {  # names of the zoo
+    "softmax": ["llama", "qwen3_moe", "gpt_oss"],
+    "sliding window": ["mistral", "gemma2", "gemma3_text", "gemma4_text"],
+    "chunks": ["llama4_text"],
+    "ALiBi": ["bloom", "mpt"],
+    "learned positions": ["gpt2", "opt"],
+    "latent": ["deepseek_v3"],
+    "linear": ["qwen3_next", "qwen3_5_text", "kimi_linear", "minimax"],
+    "state space": ["mamba", "mamba2", "falcon_mamba", "jamba", "bamba", "nemotron_h", "granitemoehybrid"],
+    "state space, shared": ["zamba2", "falcon_h1"],
+    "convolution": ["lfm2"],
+    "gated linear recurrence": ["recurrent_gemma"],
+    "time mixing": ["rwkv", "xlstm"],
+}
+EVERY_MIXER = [name for names in MIXERS.values() for name in names]
+CORRUPTED = ["recurrent_gemma", "rwkv", "xlstm"]
+IMAGE_TEXT = ["gemma3", "qwen2_vl", "qwen3_vl", "llava", "mistral3", "paligemma", "internvl", "qwen3_5"]
 
 
 def alone(count: int) -> list[list[int]]:
     return [[row] for row in range(count)]
+
+
+def furthest(one: Tensor, other: Tensor) -> float:
+    """The largest relative distance between residuals of the same prompt, position and index."""
+    return float(((one - other).norm(dim=-1) / other.norm(dim=-1)).max())
 
 
 def extract(
@@ -75,7 +101,8 @@ def test_batches_of_different_lengths_agree_with_prompts_by_themselves(kind: str
     model = tiny_model(tiny_config(kind))
     one = extract(model, [-1, -2])
     for budget in (8, 14, 100):
-        batched = extract(model, [-1, -2], by_token_budget([len(tokens) for tokens in PROMPTS], budget))
+        lengths = [len(tokens) for tokens in PROMPTS]
+        batched = extract(model, [-1, -2], by_token_budget(lengths, budget, equal_lengths=False))
         assert float((batched - one).norm() / one.norm()) < 1e-5
         assert batched.shape == one.shape == (2, len(PROMPTS), 4, 32)
 
@@ -137,3 +164,82 @@ def test_the_output_head_is_not_run() -> None:
 
     model.get_submodule("lm_head").register_forward_pre_hook(fail)
     assert extract(model).isfinite().all()
+
+
+@pytest.mark.parametrize("name", EVERY_MIXER)
+def test_whatever_mixes_positions_batches_agree_with_prompts_by_themselves(name: str) -> None:
+    """In batches as the stages make them: of one length where padding was found to change what the model computes."""
+    model = tiny_model(zoo_config(name))
+    equal_lengths = padding_sensitive(zoo_model(name, torch.float64))
+    batches = by_token_budget([len(tokens) for tokens in PROMPTS], 100, equal_lengths=equal_lengths)
+    assert len(batches) == (3 if equal_lengths else 1)
+    assert furthest(extract(model, [-1, -2], batches), extract(model, [-1, -2])) < 1e-5
+
+
+@pytest.mark.parametrize("name", CORRUPTED)
+def test_the_control_padding_in_a_recurrent_state_is_another_prompt(name: str) -> None:
+    model = tiny_model(zoo_config(name))
+    assert furthest(extract(model, batches=[[0, 1, 2, 3]]), extract(model)) > 1e-3
+
+
+@pytest.mark.parametrize("name", IMAGE_TEXT)
+def test_image_text_models_run_on_text_alone(name: str) -> None:
+    model = zoo_model(name)
+    one = extract(model, [-1, -2])
+    assert furthest(extract(model, [-1, -2], [[0, 1, 2, 3]]), one) < 1e-5
+    for row, tokens in enumerate(PROMPTS):
+        hidden = model(input_ids=torch.tensor([tokens]), output_hidden_states=True).hidden_states
+        for index in range(len(decoder_layers(model))):
+            torch.testing.assert_close(one[0, row, index], hidden[index][0, -1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "norm"), [("mamba", "norm_f"), ("mamba2", "norm_f"), ("falcon_mamba", "norm_f"), ("rwkv", "ln_out")]
+)
+@torch.no_grad()
+def test_where_transformers_counts_from_the_first_output_index_i_plus_1_is_still_that_of_layer_i(
+    name: str, norm: str
+) -> None:
+    model = tiny_model(zoo_config(name))
+    found = extract(model)
+    for row, tokens in enumerate(PROMPTS):
+        ids = torch.tensor([tokens])
+        stream = model.get_input_embeddings()(ids)
+        for index, layer in enumerate(decoder_layers(model)):
+            torch.testing.assert_close(found[0, row, index], stream[0, -1])
+            stream = layer_output(layer(stream))
+        torch.testing.assert_close(found[0, row, -1], stream[0, -1])
+        output = model.base_model(ids, use_cache=False, output_hidden_states=True)
+        torch.testing.assert_close(model.base_model.get_submodule(norm)(stream), output.last_hidden_state)
+        # The control: its hidden states begin one later.
+        torch.testing.assert_close(found[0, row, 1], output.hidden_states[0][0, -1])
+        assert not torch.allclose(found[0, row, 0], output.hidden_states[0][0, -1], rtol=0.01, atol=0.01)
+
+
+def test_a_stream_that_is_rescaled_in_place_is_recorded_as_it_was() -> None:
+    model = tiny_model(tiny_config("llama"))
+    expected = extract(model)
+
+    def wipe(_module: nn.Module, _args: Any, output: Any) -> None:
+        layer_output(output).zero_()
+
+    with torch.inference_mode(), recorded_residuals(model, [-1]) as records:
+        hook = decoder_layers(model)[-1].register_forward_hook(wipe)  # it comes after the recording one
+        output = model.base_model(input_ids=torch.tensor([PROMPTS[0]]), use_cache=False)
+        hook.remove()
+    assert not output.last_hidden_state.any()
+    assert torch.equal(torch.stack(records)[:, 0, 0], expected[0, 0])
+
+
+def test_a_head_that_is_part_of_the_only_model_there_is_runs_on_one_token() -> None:
+    model = zoo_model("llama4")
+    assert model.base_model is model
+    widths: list[int] = []
+    model.get_output_embeddings().register_forward_pre_hook(lambda _module, args: widths.append(args[0].shape[1]))
+    extract(model)
+    assert widths == [1] * len(PROMPTS)
+
+
+def test_several_streams_are_refused() -> None:
+    with pytest.raises(UnwriteError, match=r"keeps several streams \(their shape is \[2, 1, 7, 32\]\)"):
+        extract(zoo_model("gemma3n_text"))

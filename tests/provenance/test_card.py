@@ -7,93 +7,38 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from unwrite.artifacts import (
-    Base,
-    DirectionRef,
-    Edit,
-    Evaluation,
-    Front,
-    Kernel,
-    ModelScores,
-    Recipe,
-    SetScores,
-    Share,
-    Trial,
-    TrialParameters,
-    Writer,
+from tests.samples import (
+    sample_base,
+    sample_direction,
+    sample_edit,
+    sample_front,
+    sample_recipe,
+    sample_trial,
+    sample_writers,
 )
-from unwrite.params import COMPONENTS
+from unwrite.artifacts import Base, Evaluation, Front, ModelScores, Norm, Recipe, SetScores, Share, Trial
 from unwrite.provenance.card import card_metadata, markdown_text, model_card
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture
 def base() -> Base:
-    writers = [
-        Writer(
-            parameter=f"layers.{layer}.{component}",
-            bias=None,
-            layer=layer,
-            component=component,
-            shape=(8, 16),
-            dtype="bfloat16",
-            multiplier=1.0,
-        )
-        for layer in range(2)
-        for component in COMPONENTS
-    ]
-    return Base(
-        source="examples/small",
-        commit=COMMIT,
-        architecture="Qwen3ForCausalLM",
-        stored_dtype="bfloat16",
-        compute_dtype="bfloat16",
-        layers=2,
-        hidden_size=8,
-        vocabulary=64,
-        completeness=1e-7,
-        files=[],
-        writers=writers,
-    )
+    return sample_base(sample_writers(2))
 
 
 @pytest.fixture
 def trial() -> Trial:
-    kernel = Kernel(max_weight=1, max_weight_position=1, min_weight=0.5, min_weight_distance=1)
-    parameters = TrialParameters(
-        direction_scope="per_layer", direction_index=0.5, position=0, attention=kernel, mlp=kernel
-    )
-    return Trial(number=7, behaviour_rate=0.03, divergence=0.0123, parameters=parameters)
+    return sample_trial(7, 0.03, 0.0123, direction_scope="per_layer")
 
 
 @pytest.fixture
 def recipe(base: Base, trial: Trial) -> Recipe:
-    edits = [
-        Edit(
-            parameter=writer.parameter,
-            bias=None,
-            layer=writer.layer,
-            component=writer.component,
-            weight=1.0,
-            direction=DirectionRef(position=0, index=writer.layer + 1, orthogonalize_to=None),
-        )
-        for writer in base.writers[:3]
-    ]
-    return Recipe(trial=trial, selection="named by number", norm_preservation="columns", edits=edits)
+    edits = [sample_edit(writer, 1.0, sample_direction(writer.layer + 1)) for writer in base.writers[:3]]
+    return sample_recipe(edits, trial, norm_preservation="columns")
 
 
 @pytest.fixture
 def front(trial: Trial) -> Front:
-    return Front(
-        norm_preservation="columns",
-        edit_bias=True,
-        orthogonalize="projected",
-        spans=[],
-        kl_tokens=8,
-        base_behaviour_rate=0.98,
-        trials=[trial],
-    )
+    return sample_front([trial], norm_preservation="columns")
 
 
 def scores(rate: float) -> ModelScores:
@@ -131,7 +76,8 @@ def test_the_metadata_of_a_hub_model(base: Base, recipe: Recipe, evaluation: Eva
         "pipeline_tag": "text-generation",
         "tags": ["directional-ablation", "unwrite"],
     }
-    assert COMMIT in body
+    assert base.commit is not None
+    assert base.commit in body
     assert "licence" in body
 
 
@@ -165,6 +111,30 @@ def test_every_figure_is_an_artifacts(base: Base, recipe: Recipe, evaluation: Ev
     assert "every weight column keeps its norm" in body
     assert "eference" not in body  # none was measured
     assert "eiling" not in body
+
+
+@pytest.mark.parametrize(("compensated", "words"), [(True, "vanishes after the norm"), (False, "comes back after it")])
+def test_what_was_done_about_a_norm_after_a_writer_is_said(
+    base: Base, recipe: Recipe, evaluation: Evaluation, front: Front, compensated: bool, words: str
+) -> None:
+    plain = model_card(behaviour="jokes", base=base, recipe=recipe, evaluation=evaluation, front=front)
+    assert "norm follows" not in plain
+    norms = [Norm(parameter="norm.weight", tensor="norm.weight", offset=1.0)]
+    followed = base.model_copy(update={"writers": [w.model_copy(update={"norms": norms}) for w in base.writers]})
+    edits = [edit.model_copy(update={"norms": norms if compensated else []}) for edit in recipe.edits]
+    changed = recipe.model_copy(update={"edits": edits})
+    body = model_card(behaviour="jokes", base=followed, recipe=changed, evaluation=evaluation, front=front)
+    assert "- A norm follows 3 of the edited parameters" in body
+    assert words in body
+
+
+def test_what_was_left_unedited_is_said(base: Base, recipe: Recipe, evaluation: Evaluation, front: Front) -> None:
+    plain = model_card(behaviour="jokes", base=base, recipe=recipe, evaluation=evaluation, front=front)
+    assert "Not edited" not in plain
+    gap = base.model_copy(update={"incomplete": ["layer 0, mlp: a scale follows", "layer 1: the residual is normed"]})
+    body = model_card(behaviour="jokes", base=gap, recipe=recipe, evaluation=evaluation, front=front)
+    assert "- **Not edited**" in body
+    assert "\n  - layer 0, mlp: a scale follows\n  - layer 1: the residual is normed\n" in body
 
 
 def test_words_cannot_become_markup(base: Base, recipe: Recipe, evaluation: Evaluation, front: Front) -> None:

@@ -12,26 +12,25 @@ from typing import Any
 
 import pytest
 
-from unwrite.artifacts import Base, DirectionRef, Edit, FileDigest, Kernel, Recipe, Trial, TrialParameters
+from tests.samples import sample_base, sample_edit, sample_layout, sample_recipe, sample_writer
+from unwrite.artifacts import Base, DirectionRef, FileDigest, Layout, Norm, Place
 from unwrite.provenance.manifest import build_manifest
 
 SHA = {
     name: character * 64 for name, character in (("config.json", "a"), ("model.safetensors", "b"), ("edit.json", "c"))
 }
-KERNEL = Kernel(max_weight=1.1, max_weight_position=1, min_weight=0.2, min_weight_distance=2)
-SAMPLED = TrialParameters(direction_scope="global", direction_index=1.5, position=0, attention=KERNEL, mlp=KERNEL)
 DIRECTION = DirectionRef(position=0, index=1.5, orthogonalize_to=2)
-EDITS = [
-    Edit(parameter="0.o.weight", bias=None, layer=0, component="attention", weight=0.9, direction=DIRECTION),
-    Edit(parameter="0.down.weight", bias="0.down.bias", layer=0, component="mlp", weight=-0.1, direction=DIRECTION),
-]
-RECIPE = Recipe(
-    trial=Trial(number=7, behaviour_rate=0.05, divergence=0.01, parameters=SAMPLED),
-    selection="named by number",
-    norm_preservation="rows",
-    edits=EDITS,
+ATTENTION = sample_writer(
+    0, "attention", norms=[Norm(parameter="0.norm", tensor="norm.weight", offset=1.0)], matrix=sample_layout("0.o", 1)
 )
-TENSORS = ["embed.weight", "0.o.weight", "0.down.weight", "0.down.bias", "norm.weight"]
+EXPERTS = sample_writer(
+    3,
+    "mlp",
+    matrix=Layout(parameter="e", axis=1, groups=2, stored=[Place(tensor=f"e.{n}", axis=0, groups=1) for n in (0, 1)]),
+    bias=sample_layout("e.bias", 1, 2),
+)
+RECIPE = sample_recipe([sample_edit(ATTENTION, 0.9, DIRECTION), sample_edit(EXPERTS, -0.1, DIRECTION)])
+TENSORS = ["embed.weight", "0.o", "e.0", "e.1", "e.bias", "norm.weight"]
 SETTINGS = {"center": "mean", "winsorize": {"quantile": 0.995}}
 
 
@@ -40,19 +39,7 @@ def digest(name: str) -> FileDigest:
 
 
 def base(source: str = "organisation/name", commit: str | None = "0123abcd") -> Base:
-    return Base(
-        source=source,
-        commit=commit,
-        architecture="A",
-        stored_dtype="bfloat16",
-        compute_dtype="bfloat16",
-        layers=1,
-        hidden_size=4,
-        vocabulary=8,
-        completeness=1e-7,
-        files=[digest("config.json"), digest("model.safetensors")],
-        writers=[],
-    )
+    return sample_base(source=source, commit=commit, files=[digest("config.json"), digest("model.safetensors")])
 
 
 def manifest(of: Base | None = None) -> dict[str, Any]:
@@ -124,16 +111,34 @@ def test_the_predicate_has_the_fields_of_slsa_and_extensions_marked_as_such() ->
         assert re.fullmatch(r"[a-z]+:\S+", uri)
 
 
-def test_every_tensor_is_listed_and_edited_ones_with_weight_and_direction() -> None:
+def test_every_tensor_is_listed_and_edited_ones_with_what_was_done() -> None:
     tensors = manifest()["predicate"]["buildDefinition"]["internalParameters"]["tensors"]
     direction = {"position": 0, "index": 1.5, "orthogonalize_to": 2}
+    experts = {"layer": 3, "component": "mlp", "weight": -0.1, "direction": direction, "norms": []}
     assert tensors == {
         "embed.weight": None,
-        "0.o.weight": {"weight": 0.9, "direction": direction},
-        "0.down.weight": {"weight": -0.1, "direction": direction},
-        "0.down.bias": {"weight": -0.1, "direction": direction},
+        "0.o": {
+            "layer": 0,
+            "component": "attention",
+            "axis": 1,
+            "groups": 1,
+            "weight": 0.9,
+            "direction": direction,
+            "norms": [{"tensor": "norm.weight", "offset": 1.0}],
+        },
+        "e.0": experts | {"axis": 0, "groups": 1},
+        "e.1": experts | {"axis": 0, "groups": 1},
+        "e.bias": experts | {"axis": 1, "groups": 2},
         "norm.weight": None,
     }
+
+
+def test_what_can_not_be_edited_is_stated() -> None:
+    def stated(of: Base) -> Any:
+        return manifest(of)["predicate"]["buildDefinition"]["internalParameters"]["incomplete"]
+
+    assert stated(base()) == []
+    assert stated(base().model_copy(update={"incomplete": ["layer 2: a gate"]})) == ["layer 2: a gate"]
 
 
 def test_the_recipe_and_the_settings_of_the_directions_are_in_it() -> None:

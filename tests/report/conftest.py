@@ -8,22 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from unwrite.artifacts import (
-    Base,
-    DirectionRef,
-    Edit,
-    Evaluation,
-    FileDigest,
-    Front,
-    Kernel,
-    ModelScores,
-    Recipe,
-    SetScores,
-    Share,
-    Trial,
-    TrialParameters,
-    Writer,
+from tests.samples import (
+    sample_base,
+    sample_direction,
+    sample_edit,
+    sample_front,
+    sample_recipe,
+    sample_trial,
+    sample_writer,
 )
+from unwrite.artifacts import Base, Evaluation, FileDigest, Front, ModelScores, Recipe, SetScores, Share, Trial
 from unwrite.core.intervals import wilson_interval
 from unwrite.params import COMPONENTS
 
@@ -40,79 +34,31 @@ def scores(behaviour: int, reference: int | None) -> SetScores:
     return SetScores(behaviour_rate=share(behaviour), degenerate_rate=share(0), reference_accuracy=accuracy)
 
 
-def trial_numbered(number: int, rate: float, divergence: float) -> Trial:
-    kernel = Kernel(max_weight=1.2, max_weight_position=2.5, min_weight=0.4, min_weight_distance=1.75)
-    parameters = TrialParameters(
-        direction_scope="global", direction_index=2.25, position=0, attention=kernel, mlp=kernel
-    )
-    return Trial(number=number, behaviour_rate=rate, divergence=divergence, parameters=parameters)
-
-
 @pytest.fixture
 def base() -> Base:
     writers = [
-        Writer(
-            parameter=f"model.layers.{layer}.{component}.weight",
-            bias=f"model.layers.{layer}.{component}.bias" if component == "mlp" else None,
-            layer=layer,
-            component=component,
-            shape=(8, 16),
-            dtype="bfloat16",
-            multiplier=1.0,
-        )
-        for layer in range(LAYERS)
-        for component in COMPONENTS
+        sample_writer(layer, component, bias=component == "mlp") for layer in range(LAYERS) for component in COMPONENTS
     ]
-    return Base(
-        source="examples/small",
-        commit="0123456789abcdef0123456789abcdef01234567",
-        architecture="Qwen3ForCausalLM",
-        stored_dtype="bfloat16",
-        compute_dtype="bfloat16",
-        layers=LAYERS,
-        hidden_size=8,
-        vocabulary=64,
-        completeness=3e-7,
-        files=[FileDigest(name="model.safetensors", size=5_500_000, sha256="ab" * 32)],
-        writers=writers,
-    )
+    return sample_base(writers, files=[FileDigest(name="model.safetensors", size=5_500_000, sha256="ab" * 32)])
 
 
 @pytest.fixture
 def trials() -> list[Trial]:
     objectives = [(0.9, 0.001), (0.02, 0.05), (0.4, 0.01), (0.5, 0.2), (0.0, 0.3), (0.8, 0.04)]
-    return [trial_numbered(number, *pair) for number, pair in enumerate(objectives)]
+    return [sample_trial(number, *pair, direction_index=2.25) for number, pair in enumerate(objectives)]
 
 
 @pytest.fixture
 def front(trials: list[Trial]) -> Front:
-    return Front(
-        norm_preservation="rows",
-        edit_bias=True,
-        orthogonalize="projected",
-        spans=[],
-        kl_tokens=8,
-        base_behaviour_rate=0.98,
-        trials=[trials[number] for number in (0, 1, 2, 4)],
-    )
+    return sample_front([trials[number] for number in (0, 1, 2, 4)])
 
 
 @pytest.fixture
 def recipe(trials: list[Trial], base: Base) -> Recipe:
     edits = [
-        Edit(
-            parameter=writer.parameter,
-            bias=writer.bias,
-            layer=writer.layer,
-            component=writer.component,
-            weight=0.3 * writer.layer,
-            direction=DirectionRef(position=0, index=2.25, orthogonalize_to=None),
-        )
-        for writer in base.writers
-        if writer.layer > 0
+        sample_edit(writer, 0.3 * writer.layer, sample_direction(2.25)) for writer in base.writers if writer.layer > 0
     ]
-    selection = "lowest divergence at a behaviour rate of at most 5.0%"
-    return Recipe(trial=trials[1], selection=selection, norm_preservation="rows", edits=edits)
+    return sample_recipe(edits, trials[1], selection="lowest divergence at a behaviour rate of at most 5.0%")
 
 
 @pytest.fixture

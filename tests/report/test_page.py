@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from unwrite.artifacts import Base, Evaluation, Front, Recipe, Trial
+from unwrite.artifacts import Base, Evaluation, Front, Norm, Recipe, Trial
 from unwrite.report.page import EXAMPLES, SHORTENED, Example, Plots, first_examples, report_page
 
 HOSTILE = '</span></td><script>alert("x")</script><img src=x onerror=alert(1)>{{ 7 * 7 }}{% raw %}'
@@ -99,6 +99,23 @@ def test_both_splits_stand_side_by_side(page: Page) -> None:
     assert "98.0 %" in html  # base model, validation
     assert "2.0 %" in html  # trial 1, validation
     assert "1.0 % (0.2–5.4, n = 100)" in html
+
+
+def test_what_was_left_unedited_is_said(page: Page, base: Base) -> None:
+    assert "Not edited" not in page()
+    html = page(base=base.model_copy(update={"incomplete": ["layer 2: the residual itself is normed", HOSTILE]}))
+    assert "<strong>Not edited</strong>" in html
+    assert "<li>layer 2: the residual itself is normed</li>" in html
+    assert "<script" not in html
+
+
+def test_what_was_done_about_norms_is_said(page: Page, base: Base) -> None:
+    assert "norm follows" not in page()
+    norms = [Norm(parameter="n", tensor="n", offset=0.0)]
+    writers = [writer.model_copy(update={"norms": norms}) for writer in base.writers]
+    assert "A norm follows 6 of the edited parameters, whose scale was left" in page(
+        base=base.model_copy(update={"writers": writers})
+    )
 
 
 def test_no_path_of_the_machine_is_shown(page: Page, base: Base) -> None:

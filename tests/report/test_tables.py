@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from unwrite.artifacts import Base, Evaluation, Recipe, SetScores, Share, Trial
+from tests.samples import sample_base, sample_edit, sample_layout, sample_recipe, sample_writer
+from unwrite.artifacts import Base, Evaluation, Norm, Recipe, SetScores, Share, Trial
 from unwrite.report.tables import (
     direction_text,
     edited_numbers,
     interval_text,
     layer_rows,
     model_name,
+    norms_text,
     rate_rows,
     rate_text,
     summary,
@@ -82,6 +84,30 @@ def test_layers_show_what_is_edited_left_alone_and_absent(recipe: Recipe, base: 
 def test_numbers_are_counted_with_biases(recipe: Recipe, base: Base) -> None:
     # Three layers of two weights [8, 16]; the MLP's have a bias [8].
     assert edited_numbers(recipe, base) == 3 * (2 * 8 * 16 + 8)
+
+
+def test_a_layer_that_shares_a_parameter_shows_its_edit_too() -> None:
+    writers = [sample_writer(0, also=[2]), sample_writer(1)]
+    rows = layer_rows(sample_recipe([sample_edit(writers[0], 0.7)]), sample_base(writers, layers=3))
+    assert [row.weights["mlp"] for row in rows] == [0.7, 0, 0.7]
+    assert [row.sources for row in rows] == ["1.50", "–", "1.50"]
+
+
+def test_every_expert_is_counted() -> None:
+    experts = sample_writer(shape=(5, 8, 3), matrix=sample_layout("e", 1, 5), bias=sample_layout("b", 1, 5))
+    assert edited_numbers(sample_recipe([sample_edit(experts)]), sample_base([experts])) == 5 * 8 * 3 + 5 * 8
+
+
+def test_norms_without_a_scale_need_no_words() -> None:
+    norm = Norm(parameter=None, tensor=None, offset=0.0)
+    scaled = Norm(parameter="n", tensor="n", offset=1.0)
+    for norms, said in (([], None), ([norm], None), ([norm, scaled], "so that v vanishes")):
+        writer = sample_writer(norms=norms)
+        text = norms_text(sample_recipe([sample_edit(writer)]), sample_base([writer]))
+        assert (text is None) == (said is None)
+        assert said is None or said in (text or "")
+    ignored = sample_edit(writer).model_copy(update={"norms": []})
+    assert "left out of account" in (norms_text(sample_recipe([ignored]), sample_base([writer])) or "")
 
 
 @pytest.mark.parametrize(

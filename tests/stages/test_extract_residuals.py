@@ -1,4 +1,6 @@
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ from transformers import AutoModelForCausalLM
 from stages.extract_residuals import extract
 from stages.pin_model import pin_model
 from unwrite.errors import UnwriteError
+from unwrite.models.residuals import extract_residuals
 from unwrite.params import Params
 from unwrite.tokens import read_tokens
 
@@ -42,3 +45,23 @@ def test_a_position_before_the_prompt_s_first_token(project: Path, params: Param
     far = params.model_copy(update={"residuals": params.residuals.model_copy(update={"positions": (-1, -200)})})
     with pytest.raises(UnwriteError, match=r"asks for the one 200 from the end"):
         extract(far)
+
+
+@pytest.mark.parametrize("equal_lengths", [True, False])
+def test_lengths_are_mixed_only_where_padding_changes_nothing(
+    project: Path, params: Params, monkeypatch: pytest.MonkeyPatch, equal_lengths: bool
+) -> None:
+    before = load_file(RESIDUALS / "target.safetensors")["residuals"]
+    base = Path("artifacts/base.json")
+    base.write_text(json.dumps(json.loads(base.read_text()) | {"equal_lengths": equal_lengths}))
+    lengths: list[set[int]] = []
+
+    def spy(model: Any, prompts: Any, positions: Any, batches: Any, advance: Any) -> Any:
+        lengths.extend({len(prompts[row]) for row in batch} for batch in batches)
+        return extract_residuals(model, prompts, positions, batches, advance)
+
+    monkeypatch.setattr("stages.extract_residuals.extract_residuals", spy)
+    extract(params)
+    assert (max(map(len, lengths)) == 1) == equal_lengths
+    after = load_file(RESIDUALS / "target.safetensors")["residuals"]
+    assert float((after.float() - before.float()).norm() / before.float().norm()) < 0.01  # bfloat16

@@ -2,10 +2,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from stages.generate_responses import generate_responses
 from unwrite.files.records import read_jsonl
+from unwrite.measure import force_responses
+from unwrite.models.generation import generate_greedily
+from unwrite.params import Params
 from unwrite.tokens import read_tokens
 
 RESPONSES = Path("artifacts/responses")
@@ -60,3 +65,27 @@ def test_the_response_divergence_is_averaged_over_the_base_response(project: Pat
     assert found != [row["kl_first_token"] for row in rows]
     # bfloat16 logits depend a little on how rows are batched; over the set that evens out.
     assert abs(sum(found) - sum(expected)) < 0.02 + 0.2 * sum(expected)
+
+
+@pytest.mark.parametrize("equal_lengths", [True, False])
+def test_lengths_are_mixed_only_where_padding_changes_nothing(
+    project: Path, params: Params, monkeypatch: pytest.MonkeyPatch, equal_lengths: bool
+) -> None:
+    base = Path("artifacts/base.json")
+    base.write_text(json.dumps(json.loads(base.read_text()) | {"equal_lengths": equal_lengths}))
+    generated: list[set[int]] = []
+    forced: list[set[int]] = []
+
+    def spy_on_generating(model: Any, prompts: Any, batches: Any, *rest: Any) -> Any:
+        generated.extend({len(prompts[row]) for row in batch} for batch in batches)
+        return generate_greedily(model, prompts, batches, *rest)
+
+    def spy_on_forcing(model: Any, prompts: Any, responses: Any, batches: Any, *rest: Any) -> Any:
+        forced.extend({len(prompts[row]) for row in batch} for batch in batches)
+        return force_responses(model, prompts, responses, batches, *rest)
+
+    monkeypatch.setattr("stages.generate_responses.generate_greedily", spy_on_generating)
+    monkeypatch.setattr("stages.generate_responses.force_responses", spy_on_forcing)
+    generate_responses(params)
+    for lengths in (generated, forced):
+        assert (max(map(len, lengths)) == 1) == equal_lengths

@@ -8,46 +8,39 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import get_args
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from stages import merge_model as stage
-from tests.models.tiny import tiny_config, tiny_model, tiny_tokenizer
-from unwrite.artifacts import (
-    Base,
-    DirectionRef,
-    Edit,
-    Recipe,
-    Trial,
-    TrialParameters,
-    Writer,
-    as_json,
-)
-from unwrite.artifacts import Kernel as KernelRecord
+from tests.architectures import written_by
+from tests.models.tiny import tiny_tokenizer
+from tests.models.zoo import zoo_model
+from tests.samples import sample_base, sample_direction, sample_edit, sample_layout, sample_recipe, sample_writer
+from unwrite.artifacts import Edit, Layout, Norm, Place, Recipe, as_json
+from unwrite.core.edit import edit_weight
+from unwrite.core.layout import as_matrices, as_vectors
+from unwrite.core.rounding import round_to
 from unwrite.errors import UnwriteError
-from unwrite.files.checkpoints import StoredTensor, model_files, row_blocks, shard_files, stored_tensors
+from unwrite.files.checkpoints import StoredTensor, model_files, read_rows, row_blocks, shard_files, stored_tensors
 from unwrite.files.digests import digest_of
 from unwrite.files.records import write_json
 from unwrite.files.tensors import write_tensors
 from unwrite.models.apply import parameters_of, replaced_parameters
 from unwrite.models.loading import load_model
-from unwrite.models.writers import find_writers
 from unwrite.params import NormPreservation, Params, load_params
-from unwrite.recipe import edited_parameters
+from unwrite.recipe import applied_direction, edited_parameters, parameter_names
 
 ROOT = Path(__file__).resolve().parents[2]
 MODES: tuple[NormPreservation, ...] = get_args(NormPreservation)
 MODEL = Path("artifacts/model")
 TOKENS = torch.tensor([[3, 4, 5, 6, 7, 8, 9], [10, 11, 12, 13, 14, 15, 16]])
-KERNEL = KernelRecord(max_weight=1, max_weight_position=1, min_weight=1, min_weight_distance=1)
-DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16"}
 
 
 @pytest.fixture(autouse=True)
@@ -70,35 +63,17 @@ def prepare(
     shard: str = "1GB",
 ) -> tuple[Recipe, dict[str, Tensor]]:
     """Writes a base model and the artifacts the stage reads; the recipe edits all but the last layer's MLP."""
-    config = tiny_config(kind)
-    tiny_model(config, dtype).save_pretrained("base", max_shard_size=shard)
+    model = zoo_model(kind, dtype)
+    model.save_pretrained("base", max_shard_size=shard)
     tiny_tokenizer().save_pretrained("base")
     folder = Path("base")
-    found = find_writers(config).writers
-    writers = [
-        Writer(
-            parameter=f"{w.module}.weight",
-            bias=f"{w.module}.bias" if w.has_bias else None,
-            layer=w.layer,
-            component=w.component,
-            shape=(32, 1),
-            dtype=DTYPES[dtype],
-            multiplier=w.multiplier,
-        )
-        for w in found
-    ]
-    base = Base(
+    writers = written_by(kind, model)
+    base = sample_base(
+        writers,
         source="base",
         commit=None,
-        architecture=kind,
-        stored_dtype=str(dtype).removeprefix("torch."),
-        compute_dtype=str(dtype).removeprefix("torch."),
-        layers=3,
         hidden_size=32,
-        vocabulary=96,
-        completeness=0.0,
         files=[digest_of(folder / name) for name in model_files(folder)],
-        writers=writers,
     )
     write_json(Path("artifacts/base.json"), as_json(base))
     generator = torch.Generator().manual_seed(3)
@@ -109,19 +84,10 @@ def prepare(
     }
     write_tensors(Path("artifacts/directions.safetensors"), tensors, {"center": "mean"})
     edits = [
-        Edit(
-            parameter=writer.parameter,
-            bias=writer.bias,
-            layer=writer.layer,
-            component=writer.component,
-            weight=0.4 + 0.3 * writer.layer,
-            direction=DirectionRef(position=0, index=1.25 + place / 10, orthogonalize_to=[None, 2][place % 2]),
-        )
+        sample_edit(writer, 0.4 + 0.3 * writer.layer, sample_direction(1.25 + place / 10, 0, [None, 2][place % 2]))
         for place, writer in enumerate(writers[:-1])
     ]
-    parameters = TrialParameters(direction_scope="global", direction_index=1, position=0, attention=KERNEL, mlp=KERNEL)
-    trial = Trial(number=0, behaviour_rate=0.0, divergence=0.0, parameters=parameters)
-    recipe = Recipe(trial=trial, selection="by hand", norm_preservation=mode, edits=edits)
+    recipe = sample_recipe(edits, norm_preservation=mode)
     write_json(Path("artifacts/edit.json"), as_json(recipe))
     return recipe, tensors
 
@@ -129,7 +95,7 @@ def prepare(
 def in_memory(recipe: Recipe, tensors: dict[str, Tensor], dtype: str) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """Logits before and after the edit in memory, and the edited parameters as the model holds them."""
     model = load_model(Path("base"), dtype, torch.device("cpu"))
-    originals = parameters_of(model, [name for e in recipe.edits for name in (e.parameter, e.bias) if name])
+    originals = parameters_of(model, parameter_names(recipe.edits))
     values = edited_parameters(
         recipe.edits, originals, recipe.norm_preservation, tensors["directions"], tensors["baseline_mean"]
     )
@@ -143,10 +109,26 @@ def merged_tensors() -> dict[str, Tensor]:
     return {name: tensor for shard in shard_files(MODEL) for name, tensor in load_file(MODEL / shard).items()}
 
 
+def as_read(places: Sequence[Place], tensors: dict[str, Tensor]) -> Tensor:
+    """The matrices (vectors, of a bias) that the checkpoint holds in some places, in order."""
+    found = []
+    for place in places:
+        tensor = tensors[place.tensor]
+        bias = "bias" in place.tensor
+        found.append(as_vectors(tensor, place.axis) if bias else as_matrices(tensor, place.axis, place.groups))
+    return torch.cat(found)
+
+
+def layouts_of(recipe: Recipe) -> list[Layout]:
+    return [layout for edit in recipe.edits for layout in (edit.matrix, edit.bias) if layout is not None]
+
+
+KINDS = ("llama", "starcoder2", "gpt2", "gemma2", "mixtral", "gpt_oss", "dbrx", "llama4_text")
 CASES = [
     *((mode, kind, torch.float32, "1GB") for mode in MODES for kind in ("llama", "starcoder2")),
     *((mode, "starcoder2", torch.bfloat16, "20KB") for mode in MODES),
-    ("rows", "llama", torch.float32, "20KB"),
+    *(("rows", kind, torch.bfloat16, "20KB") for kind in KINDS),
+    *((mode, kind, torch.float32, "1GB") for mode in ("none", "columns") for kind in KINDS[2:]),
 ]
 
 
@@ -154,28 +136,30 @@ CASES = [
 def test_the_merged_checkpoint_is_the_edit_in_memory_bit_for_bit(
     mode: NormPreservation, kind: str, dtype: torch.dtype, shard: str, params: Params
 ) -> None:
-    from transformers import AutoModelForCausalLM
-
     recipe, tensors = prepare(mode, kind, dtype, shard)
     assert (len(shard_files(Path("base"))) == 1) == (shard == "1GB")
     stage.merge_model(params)
     before, expected, held = in_memory(recipe, tensors, str(dtype).removeprefix("torch."))
-    model = AutoModelForCausalLM.from_pretrained(MODEL, dtype=dtype)
+    model = load_model(MODEL, str(dtype).removeprefix("torch."), torch.device("cpu"))
     assert torch.equal(model(input_ids=TOKENS).logits, expected)
     assert not torch.equal(before, expected)
     stored = merged_tensors()
-    for name, value in held.items():
-        assert stored[name].dtype == dtype
-        assert torch.equal(stored[name], value)
+    for layout in layouts_of(recipe):
+        value = as_read([Place(tensor=layout.parameter, axis=layout.axis, groups=layout.groups)], held)
+        assert torch.equal(as_read(layout.stored, stored), value)
+        assert value.dtype == dtype
 
 
 @pytest.mark.parametrize("shard", ["1GB", "20KB"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_only_the_bytes_of_declared_tensors_differ(dtype: torch.dtype, shard: str, params: Params) -> None:
-    recipe, _ = prepare("rows", "starcoder2", dtype, shard)
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [("starcoder2", torch.float32), ("starcoder2", torch.bfloat16), ("mixtral", torch.bfloat16)],
+)
+def test_only_the_bytes_of_declared_tensors_differ(kind: str, dtype: torch.dtype, shard: str, params: Params) -> None:
+    recipe, _ = prepare("rows", kind, dtype, shard)
     stage.merge_model(params)
-    declared = {name for edit in recipe.edits for name in (edit.parameter, edit.bias) if name}
-    assert len(declared) == 2 * len(recipe.edits)
+    declared = {place.tensor for layout in layouts_of(recipe) for place in layout.stored}
+    assert len(declared) == (2 * len(recipe.edits) if kind == "starcoder2" else 3 + 2 * 8)
     shards = shard_files(Path("base"))
     assert (len(shards) > 1) == (shard == "20KB")
     assert shard_files(MODEL) == shards
@@ -201,7 +185,7 @@ def test_a_weight_read_in_small_blocks_gives_the_same_bytes(params: Params, monk
     stage.merge_model(params)
     whole = (MODEL / "model.safetensors").read_bytes()
     monkeypatch.setattr(stage, "row_blocks", partial(row_blocks, elements=150))
-    assert len(list(row_blocks(stored_tensors(Path("base"))[recipe.edits[0].parameter].shape, 150))) > 3
+    assert len(list(row_blocks(stored_tensors(Path("base"))[recipe.edits[0].matrix.parameter].shape, 150))) > 3
     stage.merge_model(params)
     assert (MODEL / "model.safetensors").read_bytes() == whole
 
@@ -300,17 +284,123 @@ def test_what_is_killed_half_way_leaves_no_model_and_runs_again(params: Params) 
     assert all(torch.equal(merged_tensors()[name], value) for name, value in held.items())
 
 
-def test_patch_weight_and_patch_bias_write_one_tensor_each() -> None:
+def saved(tensors: dict[str, Tensor]) -> dict[str, StoredTensor]:
+    save_file(tensors, "model.safetensors")
+    return stored_tensors(Path())
+
+
+def test_patch_edit_writes_a_weight_and_a_bias_and_nothing_else() -> None:
     recipe, tensors = prepare("columns", "starcoder2")
     edit = recipe.edits[0]
     assert edit.bias is not None
+    weight, bias = edit.matrix.parameter, edit.bias.parameter
     before = {name: tensor.clone() for name, tensor in load_file("base/model.safetensors").items()}
-    places: dict[str, StoredTensor] = stored_tensors(Path("base"))
     v = tensors["directions"][0, 2]
-    stage.patch_weight(places[edit.parameter], edit, v, "columns")
-    stage.patch_bias(places[edit.bias], edit, v)
+    stage.patch_edit(stored_tensors(Path("base")), edit, v, "columns")
     after = load_file("base/model.safetensors")
-    assert {name for name in before if not torch.equal(before[name], after[name])} == {edit.parameter, edit.bias}
+    assert {name for name in before if not torch.equal(before[name], after[name])} == {weight, bias}
     # The theorem of each: column norms stay; what the bias writes along v shrinks by 1 − λ.
-    torch.testing.assert_close(after[edit.parameter].norm(dim=0), before[edit.parameter].norm(dim=0))
-    torch.testing.assert_close(after[edit.bias] @ v, (1 - edit.weight) * (before[edit.bias] @ v))
+    torch.testing.assert_close(after[weight].norm(dim=0), before[weight].norm(dim=0))
+    torch.testing.assert_close(after[bias] @ v, (1 - edit.weight) * (before[bias] @ v))
+
+
+LAYOUTS = [((8, 5), 0, 1), ((5, 8), 1, 1), ((15, 8), 1, 3), ((3, 8, 5), 1, 3), ((3, 5, 8), 2, 3), ((8, 3, 5), 0, 3)]
+LAYOUTS += [((1, 8, 5), 1, 1), ((1, 5, 8), 2, 1), ((8, 1, 5), 0, 1)]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("shape", "axis", "groups"), LAYOUTS)
+def test_every_layout_is_edited_on_disk_as_in_memory(
+    shape: tuple[int, ...], axis: int, groups: int, mode: NormPreservation
+) -> None:
+    weight = torch.randn(shape, generator=torch.Generator().manual_seed(0)).bfloat16()
+    v = torch.nn.functional.normalize(torch.arange(1.0, 9).double(), dim=0)
+    places = saved({"a": torch.ones(7), "w": weight, "z": torch.ones(7)})
+    stage.patch_weight(places["w"], Place(tensor="w", axis=axis, groups=groups), 0.8, v, mode)
+    found = load_file("model.safetensors")
+    for before, after in zip(as_matrices(weight, axis, groups), as_matrices(found["w"], axis, groups), strict=True):
+        exact = edit_weight(before, v, 0.8, mode)
+        assert torch.equal(after, round_to(exact, torch.bfloat16))
+    assert not torch.equal(found["w"], weight)
+    assert torch.equal(found["a"], torch.ones(7))
+    assert torch.equal(found["z"], torch.ones(7))
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((8,), 0), ((3, 8), 1), ((8, 3), 0)])
+def test_every_bias_is_edited_on_disk_vector_by_vector(shape: tuple[int, ...], axis: int) -> None:
+    bias = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    v = torch.nn.functional.normalize(torch.arange(1.0, 9).double(), dim=0)
+    stage.patch_bias(saved({"b": bias})["b"], Place(tensor="b", axis=axis, groups=max(1, bias.numel() // 8)), 1.0, v)
+    found = as_vectors(load_file("model.safetensors")["b"], axis)
+    assert float((found.double() @ v).abs().max()) < 1e-6 < float((as_vectors(bias, axis).double() @ v).abs().min())
+    torch.testing.assert_close(found.double(), as_vectors(bias, axis).double() @ (torch.eye(8) - torch.outer(v, v)))
+
+
+def test_one_expert_is_in_memory_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[tuple[int, ...]] = []
+
+    def note(tensor: StoredTensor, rows: slice) -> Tensor:
+        read.append((rows.stop - rows.start, *tensor.shape[1:]))
+        return read_rows(tensor, rows)
+
+    monkeypatch.setattr(stage, "read_rows", note)
+    v = torch.nn.functional.normalize(torch.ones(8).double(), dim=0)
+    places = saved({"w": torch.ones(3, 5, 8), "f": torch.ones(15, 8)})
+    stage.patch_weight(places["w"], Place(tensor="w", axis=2, groups=3), 1.0, v, "rows")
+    stage.patch_weight(places["f"], Place(tensor="f", axis=1, groups=3), 1.0, v, "rows")
+    assert set(read) == {(5, 8)}
+
+
+def with_place(recipe: Recipe, **changes: object) -> Recipe:
+    """The recipe with its first edit's matrix stored elsewhere."""
+    first, *others = recipe.edits
+    place = first.matrix.stored[0].model_copy(update=changes)
+    changed = first.model_copy(update={"matrix": first.matrix.model_copy(update={"stored": [place]})})
+    return recipe.model_copy(update={"edits": [changed, *others]})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tensor": "nowhere"}, r"edit\.json names nowhere, which the checkpoint doesn't have\. Run `dvc repro"),
+        ({"axis": 2}, r"o_proj\.weight: a weight of shape \[32, 32\] came, expected 1 matrices with hidden axis 2"),
+        ({"axis": 1, "groups": 5}, r"o_proj\.weight: a weight of shape \[32, 32\] came, expected 5 matrices"),
+        ({"tensor": "model.layers.0.mlp.down_proj.weight", "axis": 1}, r"has shape \[32, 48\]; .* 1 × hidden size 32"),
+        ({"tensor": "model.norm.weight"}, r"model\.norm\.weight: a weight of shape \[32\] came"),
+    ],
+)
+def test_a_recipe_that_does_not_fit_is_refused_before_anything_is_copied(
+    changes: dict[str, object], message: str, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, _ = prepare("none")
+    write_json(Path("artifacts/edit.json"), as_json(with_place(recipe, **changes)))
+    monkeypatch.setattr(stage, "copy_file", None)
+    with pytest.raises(UnwriteError, match=message):
+        stage.merge_model(params)
+    assert not MODEL.exists()
+
+
+def test_norms_and_biases_that_do_not_fit_are_refused_too() -> None:
+    norm = Norm(parameter="n", tensor="n", offset=1.0)
+    edit = sample_edit(
+        sample_writer(matrix=sample_layout("w"), bias=sample_layout("b"), norms=[norm]), 1.0, sample_direction()
+    )
+    fitting = {"w": torch.ones(8, 3), "b": torch.ones(8), "n": torch.ones(8)}
+    stage.refuse_misfits(saved(fitting), sample_recipe([edit]), 8)
+    for name, wrong in (("w", torch.ones(9, 3)), ("b", torch.ones(2, 8)), ("n", torch.ones(9))):
+        with pytest.raises(UnwriteError, match=f"^{name} has shape"):
+            stage.refuse_misfits(saved(fitting | {name: wrong}), sample_recipe([edit]), 8)
+    with pytest.raises(UnwriteError, match="stores a tensor as I64"):
+        stage.refuse_misfits(saved(fitting | {"b": torch.ones(8, dtype=torch.long)}), sample_recipe([edit]), 8)
+
+
+def test_a_norms_weight_is_read_by_its_name_in_the_model() -> None:
+    norms = [Norm(parameter="n", tensor="stored.n", offset=1.0), Norm(parameter=None, tensor=None, offset=0.0)]
+    edit: Edit = sample_edit(sample_writer(norms=norms))
+    found = stage.read_norms(saved({"stored.n": torch.arange(8.0)}), edit)
+    assert list(found) == ["n"]
+    assert torch.equal(found["n"], torch.arange(8.0))
+    v = torch.nn.functional.normalize(torch.ones(8).double(), dim=0)
+    directions = v.expand(1, 3, 8)
+    u = applied_direction(edit, directions, directions, found)
+    torch.testing.assert_close(u, torch.nn.functional.normalize((1 + torch.arange(8.0)).double(), dim=0))

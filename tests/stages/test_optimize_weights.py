@@ -42,6 +42,13 @@ def test_the_front_is_of_the_trials(project: Path) -> None:
     assert all(trial in read_trials() for trial in front.trials)
 
 
+@pytest.mark.parametrize("post_norm", ["compensate", "ignore"])
+def test_the_front_says_what_all_trials_have_in_common(project: Path, params: Params, post_norm: str) -> None:
+    optimize_weights(with_optimize(params, trials=1, norm_preservation="pre", edit_bias=False, post_norm=post_norm))
+    front = read_artifact(Front, FRONT, "optimize_weights")
+    assert (front.norm_preservation, front.edit_bias, front.post_norm) == ("pre", False, post_norm)
+
+
 def test_the_search_removes_the_behaviour_it_was_given(project: Path, params: Params) -> None:
     splits = params.tokenize.splits.model_copy(update={"train": 200})
     many = params.model_copy(

@@ -10,7 +10,8 @@ import pytest
 
 from stages import select_trial as stage
 from stages.select_trial import choose
-from unwrite.artifacts import Base, Front, Kernel, Recipe, Trial, TrialParameters, Writer, as_json
+from tests.samples import sample_base, sample_front, sample_writers
+from unwrite.artifacts import Kernel, Norm, Recipe, Trial, TrialParameters, as_json
 from unwrite.errors import UnwriteError
 from unwrite.files.records import write_json
 from unwrite.params import Params, Scope, load_params
@@ -66,42 +67,10 @@ def test_a_named_trial_that_failed_or_never_was_is_an_error(number: int) -> None
 def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     """A folder with base.json, front.json and trials.csv, where trial 1 has failed."""
     monkeypatch.chdir(tmp_path)
-    writers = [
-        Writer(
-            parameter=f"{layer}.{component}.weight",
-            bias=f"{layer}.{component}.bias",
-            layer=layer,
-            component=component,
-            shape=(4, 3),
-            dtype="F32",
-            multiplier=1.0,
-        )
-        for layer in range(3)
-        for component in ("attention", "mlp")
-    ]
-    base = Base(
-        source="base",
-        commit=None,
-        architecture="llama",
-        stored_dtype="float32",
-        compute_dtype="float32",
-        layers=3,
-        hidden_size=4,
-        vocabulary=9,
-        completeness=0.0,
-        files=[],
-        writers=writers,
-    )
+    norms = [Norm(parameter="norm", tensor="norm", offset=0.0)]
+    base = sample_base(sample_writers(3, bias=True, norms=norms))
     write_json(Path("artifacts/base.json"), as_json(base))
-    front = Front(
-        norm_preservation="columns",
-        edit_bias=True,
-        orthogonalize="biprojected",
-        spans=[],
-        kl_tokens=3,
-        base_behaviour_rate=0.9,
-        trials=FRONT,
-    )
+    front = sample_front(FRONT, norm_preservation="columns", orthogonalize="biprojected")
     write_json(Path("artifacts/front.json"), as_json(front))
     outcomes = [Outcome(t.number, t.parameters, (t.behaviour_rate, t.divergence), "", 1.0) for t in TRIALS]
     write_trials([*outcomes, Outcome(1, parameters(), None, "spilt", 1.0)])
@@ -113,11 +82,11 @@ def select(params: Params, **changes: Any) -> Recipe:
     return Recipe.model_validate_json(Path("artifacts/edit.json").read_text())
 
 
-def test_the_recipe_names_every_parameter_with_weight_and_direction(params: Params) -> None:
+def test_the_recipe_names_every_writer_with_weight_and_direction(params: Params) -> None:
     recipe = select(params, max_behaviour_rate=0.05, trial=None)
     assert recipe.trial == FRONT[1]
     assert recipe.norm_preservation == "columns"
-    assert {edit.parameter: edit.weight for edit in recipe.edits} == {
+    assert {edit.matrix.parameter: edit.weight for edit in recipe.edits} == {
         "0.attention.weight": 0.75,
         "1.attention.weight": 1.0,
         "2.attention.weight": 0.75,
@@ -125,7 +94,9 @@ def test_the_recipe_names_every_parameter_with_weight_and_direction(params: Para
         "1.mlp.weight": 0.5,
     }
     for edit in recipe.edits:
-        assert edit.bias == edit.parameter.replace("weight", "bias")
+        assert edit.bias is not None
+        assert edit.bias.parameter == edit.matrix.parameter.replace("weight", "bias")
+        assert [norm.parameter for norm in edit.norms] == ["norm"]
         assert (edit.direction.index, edit.direction.orthogonalize_to) == (1.5, edit.layer + 1)
 
 
@@ -139,9 +110,12 @@ def test_a_failed_trial_cannot_be_named(params: Params) -> None:
     assert not Path("artifacts/edit.json").exists()
 
 
-def test_what_the_front_says_about_biases_and_projection_is_followed(params: Params) -> None:
+def test_what_the_front_says_about_biases_norms_and_projection_is_followed(params: Params) -> None:
     front = json.loads(Path("artifacts/front.json").read_text())
-    write_json(Path("artifacts/front.json"), front | {"edit_bias": False, "orthogonalize": "projected"})
+    write_json(
+        Path("artifacts/front.json"), front | {"edit_bias": False, "post_norm": "ignore", "orthogonalize": "projected"}
+    )
     recipe = select(params, max_behaviour_rate=1.0, trial=None)
-    assert {edit.bias for edit in recipe.edits} == {None}
+    assert [edit.bias for edit in recipe.edits] == [None] * 5
+    assert [edit.norms for edit in recipe.edits] == [[]] * 5
     assert {edit.direction.orthogonalize_to for edit in recipe.edits} == {None}

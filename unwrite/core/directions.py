@@ -115,6 +115,32 @@ def orthogonalize(direction: Tensor, reference: Tensor) -> Tensor:
     return _normalize(rest, NEGLIGIBLE * _norms(v))
 
 
+def through_norms(direction: Tensor, scales: Sequence[Tensor]) -> Tensor:
+    """What to project out of a writer so that the direction vanishes after norms: u = normalize(γ₁∘γ₂∘…∘v).
+
+    A root-mean-square norm takes y to γ∘y/rms(y), and v·(γ∘y) = (γ∘v)·y: where u·y = 0, v·norm(y) = 0. Norms in a chain
+    multiply, in any order.
+
+    Args:
+        direction: v, [d], unit norm or zero.
+        scales: γ of each norm between the writer and the stream, [d] each; none gives back v.
+
+    Returns:
+        u, [d], float64, unit norm, or zero where nothing of v passes the norms.
+
+    Raises:
+        UnwriteError: a scale has another length.
+    """
+    v = direction.to(torch.float64)
+    if not scales:
+        return v
+    for scale in scales:
+        if scale.shape != v.shape:
+            raise UnwriteError(f"a norm with {list(scale.shape)} weights came for a direction of {len(v)} numbers")
+        v = v * scale.to(v)
+    return _normalize(v)
+
+
 def interpolate(directions: Tensor, index: float) -> Tensor:
     """The direction at a real-valued residual index: normalize((1 − f) v_i + f v_{i+1}), i = ⌊index⌋, f = index − i.
 

@@ -169,6 +169,20 @@ def row_blocks(shape: Sequence[int], elements: int = 1 << 20) -> Iterator[slice]
         yield slice(start, min(start + step, shape[0]))
 
 
+def cut(tensor: StoredTensor, parts: int) -> list[StoredTensor]:
+    """A tensor as equal parts along its first axis, each with bytes of its own: [2·n, k] as two [n, k], [2, n, k] too.
+
+    Raises:
+        UnwriteError: It can't be cut so.
+    """
+    first, *rest = tensor.shape
+    if parts < 1 or first % parts or (len(rest) > 1 and first != parts):
+        raise UnwriteError(f"{tensor.file} has a tensor of shape {tensor.shape}, which can't be cut into {parts}.")
+    shape = tuple(rest) if len(rest) > 1 else (first // parts, *rest)
+    step = math.prod(shape) * torch_dtype(tensor).itemsize
+    return [tensor._replace(shape=shape, offset=tensor.offset + part * step) for part in range(parts)]
+
+
 def read_rows(tensor: StoredTensor, rows: slice) -> Tensor:
     """Rows of a stored tensor in the stored dtype, shape [rows, *rest]. Reads only their bytes."""
     dtype = torch_dtype(tensor)

@@ -1,11 +1,25 @@
-"""An edit in memory: parameters exchanged for edited ones, and the old ones put back."""
+"""An edit in memory: parameters exchanged, or what modules put out changed on the way, and all put back as it was."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
+
+from unwrite.errors import UnwriteError
+
+
+class Change(NamedTuple):
+    """What changes in a module: its input is multiplied by `scale` ([k]; None: left alone), its output edited.
+
+    `edit` takes a tensor [..., d] of float32 or wider to another of the same shape and dtype.
+    """
+
+    scale: Tensor | None
+    edit: Callable[[Tensor], Tensor]
 
 
 @contextmanager
@@ -22,7 +36,62 @@ def replaced_parameters(model: nn.Module, values: Mapping[str, Tensor]) -> Itera
             model.get_parameter(name).data = original
 
 
+@contextmanager
+def changed_modules(model: nn.Module, changes: Mapping[str, Change]) -> Iterator[None]:
+    """While open, each named module computes with its change; no parameter is touched.
+
+    A module may put out a tensor, or a tuple or list whose first item is the tensor that counts. None of the modules
+    may be inside another of them.
+
+    Raises:
+        UnwriteError: At the end, if the model ran but some of the modules were passed by, so that they were not edited.
+    """
+    called: set[str] = set()
+    with ExitStack() as hooks:
+        for name, change in changes.items():
+            module = model.get_submodule(name)
+            if change.scale is not None:
+                hooks.callback(module.register_forward_pre_hook(_input_hook(change.scale)).remove)
+            hooks.callback(module.register_forward_hook(_output_hook(name, change.edit, called)).remove)
+        yield
+    passed_by = [name for name in changes if name not in called]
+    if called and passed_by:
+        raise UnwriteError(
+            f"The model computes without calling {passed_by[0]} ({len(passed_by)} such modules), so what they put out "
+            "can't be edited; edit their weights."
+        )
+
+
+def is_matrix_product(module: nn.Module) -> bool:
+    """Whether a module computes y = Wx + b and nothing else: a linear layer, or the transposed one of GPT-2."""
+    from transformers.pytorch_utils import Conv1D
+
+    return isinstance(module, (nn.Linear, Conv1D))
+
+
 def parameters_of(model: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
     """The named parameters' values: not copies, except from Apple's GPU, which has no float64 to edit them in."""
     values = {name: model.get_parameter(name).data for name in names}
     return {name: value.cpu() if value.device.type == "mps" else value for name, value in values.items()}
+
+
+def _input_hook(scale: Tensor) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
+    def scaled(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        x = _widened(args[0])
+        return ((x * scale.to(x)).to(args[0].dtype), *args[1:])
+
+    return scaled
+
+
+def _output_hook(name: str, edit: Callable[[Tensor], Tensor], called: set[str]) -> Callable[[nn.Module, Any, Any], Any]:
+    def edited(_module: nn.Module, _args: Any, output: Any) -> Any:
+        called.add(name)
+        first: Tensor = output if isinstance(output, Tensor) else output[0]
+        changed = edit(_widened(first)).to(first.dtype)
+        return changed if isinstance(output, Tensor) else type(output)((changed, *output[1:]))
+
+    return edited
+
+
+def _widened(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -1,17 +1,24 @@
-"""Which prompts share a forward pass, and how they are padded."""
+"""Which prompts share a forward pass, how they are padded, and what of that a model takes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+V = TypeVar("V")
 
 
-def by_token_budget(lengths: Sequence[int], budget: int, most_rows: int | None = None) -> list[list[int]]:
+def by_token_budget(
+    lengths: Sequence[int], budget: int, most_rows: int | None = None, *, equal_lengths: bool
+) -> list[list[int]]:
     """Row numbers grouped into batches of similar length whose padded size stays within `budget` tokens.
 
-    With `most_rows`, no batch has more rows than that (at least one).
+    With `equal_lengths`, the rows of a batch have one length, so that none is padded. With `most_rows`, no batch has
+    more rows than that (at least one).
 
     A row longer than the budget gets a batch of its own. Shortest first; rows of one length keep their order.
     """
@@ -19,7 +26,8 @@ def by_token_budget(lengths: Sequence[int], budget: int, most_rows: int | None =
     for row in sorted(range(len(lengths)), key=lambda row: lengths[row]):
         # Ascending order: the newest row is the longest, so it sets the padded length.
         fits = batches and (len(batches[-1]) + 1) * lengths[row] <= budget
-        if fits and (most_rows is None or len(batches[-1]) < most_rows):
+        allowed = batches and (not equal_lengths or lengths[batches[-1][0]] == lengths[row])
+        if fits and allowed and (most_rows is None or len(batches[-1]) < most_rows):
             batches[-1].append(row)
         else:
             batches.append([row])
@@ -42,3 +50,15 @@ def left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> dict[
         name: tensor.to(device)
         for name, tensor in {"input_ids": ids, "attention_mask": mask, "position_ids": positions}.items()
     }
+
+
+def accepted(model: nn.Module, inputs: Mapping[str, V]) -> dict[str, V]:
+    """Those inputs that the model's forward has an argument for; all of them, where it takes any keyword.
+
+    Recurrent models have no use for positions, models that come with their own code may know neither `use_cache` nor
+    `logits_to_keep`.
+    """
+    parameters = inspect.signature(model.forward).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return dict(inputs)
+    return {name: value for name, value in inputs.items() if name in parameters}

@@ -6,34 +6,54 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from unwrite.errors import UnwriteError, reason_of
+from unwrite.models.batches import accepted
 
 
 def decoder_layers(model: nn.Module) -> list[nn.Module]:
-    """The decoder stack, in order.
+    """The decoder stack, in order: of the decoder's lists of modules, the one that holds most of its parameters.
 
     Raises:
-        UnwriteError: The model has none that can be found.
+        UnwriteError: The model has none.
     """
     get_decoder: Callable[[], nn.Module] | None = getattr(model, "get_decoder", None)
-    decoder = get_decoder() if get_decoder else model
-    for name in ("layers", "h", "blocks"):
-        stack = getattr(decoder, name, None)
-        if isinstance(stack, nn.ModuleList) and len(stack) > 0:
-            return list(stack)
-    raise UnwriteError(
-        f"{type(model).__name__} has no decoder stack (layers, h or blocks). Expected a decoder-only model."
-    )
+    stacks = (_stacks(get_decoder()) if get_decoder else []) or _stacks(model)
+    if not stacks:
+        raise UnwriteError(f"{type(model).__name__} has no decoder stack. Expected a decoder-only model.")
+    return max(stacks, key=lambda stack: sum(p.numel() for layer in stack for p in layer.parameters()))
+
+
+def _stacks(module: nn.Module) -> list[list[nn.Module]]:
+    return [list(stack) for stack in module.modules() if isinstance(stack, nn.ModuleList) and len(stack) > 0]
 
 
 def layer_output(output: Any) -> Tensor:
-    """The stream a layer returns, whether alone or first of a tuple or list."""
-    stream = output[0] if isinstance(output, (tuple, list)) else output
+    """The stream a layer returns, whether alone or first of a tuple, list or record."""
+    stream = output if isinstance(output, Tensor) else output[0]
     assert isinstance(stream, Tensor)
     return stream
+
+
+def stream_argument(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
+    """The stream a layer is called with: its first floating-point tensor.
+
+    Raises:
+        UnwriteError: It is called with none.
+    """
+    key = _stream_key(args, kwargs)
+    stream = args[key] if isinstance(key, int) else kwargs[key]
+    assert isinstance(stream, Tensor)
+    return stream
+
+
+def _stream_key(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int | str:
+    arguments: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
+    for key, value in arguments:
+        if isinstance(value, Tensor) and value.is_floating_point():
+            return key
+    raise UnwriteError("A decoder layer is called without a tensor: where its stream enters is unknown.")
 
 
 class CalledLayer(NamedTuple):
@@ -46,36 +66,43 @@ class CalledLayer(NamedTuple):
 
     def run(self) -> Tensor:
         """The stream after the layer, [batch, tokens, d]."""
-        return layer_output(self.module(*self.args, **self.kwargs))
+        again = self.on(self.stream().clone())  # some layers write into what they are given
+        return layer_output(self.module(*again.args, **again.kwargs)).clone()
 
     def stream(self) -> Tensor:
         """The stream before the layer, [batch, tokens, d]."""
-        stream = self.args[0] if self.args else self.kwargs["hidden_states"]
-        assert isinstance(stream, Tensor)
-        return stream
+        return stream_argument(self.args, self.kwargs)
 
     def on(self, stream: Tensor) -> CalledLayer:
         """The same call with another stream before the layer."""
-        if self.args:
-            return self._replace(args=(stream, *self.args[1:]))
-        return self._replace(kwargs={**self.kwargs, "hidden_states": stream})
+        key = _stream_key(self.args, self.kwargs)
+        if isinstance(key, int):
+            return self._replace(args=(*self.args[:key], stream, *self.args[key + 1 :]))
+        return self._replace(kwargs={**self.kwargs, key: stream})
 
 
-def capture_layers(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[CalledLayer]:
-    """Every layer with what it was called with when the model ran on `inputs`.
+class CapturedLayers(NamedTuple):
+    """Every layer of a run, in order, with what left it."""
+
+    layers: list[CalledLayer]
+    outputs: list[Tensor]
+
+
+def capture_layers(model: nn.Module, inputs: Mapping[str, Tensor]) -> CapturedLayers:
+    """Every layer with what it was called with when the model ran on `inputs`, and what it returned.
 
     Raises:
-        UnwriteError: The model has no decoder stack, doesn't run, doesn't run each layer once and in order, or what
-            leaves one layer is not what enters the next: something else writes the stream in between.
+        UnwriteError: The model has no decoder stack, doesn't run, doesn't run each layer once and in order, or its
+            stream isn't one vector a token.
     """
-    architecture = type(model).__name__
     stack = decoder_layers(model)
     names = {module: name for name, module in model.named_modules()}
     captured: list[CalledLayer] = []
     outputs: list[Tensor] = []
 
     def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        captured.append(CalledLayer(names[module], module, args, kwargs))
+        call = CalledLayer(names[module], module, args, kwargs)
+        captured.append(call.on(call.stream().clone()))
 
     def after(_module: nn.Module, _args: Any, output: Any) -> None:
         outputs.append(layer_output(output).clone())
@@ -87,16 +114,17 @@ def capture_layers(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[Calle
         run_model(model, inputs)
     if [layer.module for layer in captured] != stack:
         raise UnwriteError(
-            f"{architecture} doesn't run each of its {len(stack)} layers once, in order: {len(captured)} ran. "
-            "Such models are not supported yet (README, Limits); nothing is edited in part."
+            f"{type(model).__name__} doesn't run each of its {len(stack)} layers once, in order: {len(captured)} ran. "
+            "What writes its stream can't be told; nothing is edited in part."
         )
-    for index, (output, following) in enumerate(zip(outputs, captured[1:], strict=False)):
-        if not torch.equal(output, following.stream()):
+    expected = inputs["input_ids"].shape
+    for index, call in enumerate(captured):
+        if call.stream().shape[:-1] != expected:
             raise UnwriteError(
-                f"{architecture}: something writes the stream between layers {index} and {index + 1}. "
-                "Such models are not supported yet (README, Limits); nothing is edited in part."
+                f"{type(model).__name__}, layer {index}: its stream has shape {list(call.stream().shape)} for "
+                f"{list(expected)} tokens. Expected one vector a token; nothing is edited in part."
             )
-    return captured
+    return CapturedLayers(captured, outputs)
 
 
 def run_model(model: nn.Module, inputs: Mapping[str, Tensor]) -> None:
@@ -106,9 +134,9 @@ def run_model(model: nn.Module, inputs: Mapping[str, Tensor]) -> None:
         UnwriteError: It doesn't run on text alone.
     """
     try:
-        model(**inputs, use_cache=False)
-    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
+        model(**accepted(model, {**inputs, "use_cache": False}))
+    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError, AssertionError) as error:
         raise UnwriteError(
             f"The miniature of {type(model).__name__} doesn't run on text alone ({reason_of(error)}). "
-            "Such models are not supported yet (README, Limits); nothing is edited in part."
+            "What writes its stream can't be told; nothing is edited in part."
         ) from error

@@ -33,14 +33,34 @@ def load_config(folder: Path) -> PreTrainedConfig:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code())
     except _errors() as error:
         raise UnwriteError(f"{folder}: can't read the model's configuration: {_reason(error)}") from error
-    quantization = getattr(config, "quantization_config", None)
-    if quantization:
+    parts = (config, config.get_text_config(decoder=True))  # of an image-text model only the text may be quantized
+    if quantization := next(filter(None, (getattr(part, "quantization_config", None) for part in parts)), None):
         method = dict(quantization).get("quant_method", "unknown method")
         raise UnwriteError(
             f"{folder} is a quantized checkpoint ({method}); its weights can't be edited exactly. "
             "Point model.source at the unquantized one."
         )
     return cast("PreTrainedConfig", config)
+
+
+def model_class(config: PreTrainedConfig) -> Any:
+    """The transformers auto class that builds a model with an output head from this config.
+
+    Raises:
+        UnwriteError: There is none: it is not a language model, or of a version of transformers that is not installed.
+    """
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+    classes = (AutoModelForCausalLM, AutoModelForImageTextToText)
+    known = [auto_class for auto_class in classes if type(config) in auto_class._model_mapping]
+    # A model that comes with its own code is not known; its config says which classes the code has.
+    own = [auto_class for auto_class in classes if auto_class.__name__ in (getattr(config, "auto_map", None) or {})]
+    if not known + own:
+        raise UnwriteError(
+            f"transformers has no language model for configs of type {config.model_type!r}. "
+            "Expected a causal language model, or an image-text model; a newer transformers may know it."
+        )
+    return (known + own)[0]
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -59,7 +79,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def load_model(folder: Path, dtype: str, device: torch.device) -> PreTrainedModel:
-    """A causal language model in evaluation mode, from safetensors only.
+    """A language model with its output head in evaluation mode, from safetensors only.
 
     Args:
         folder: With the model's files.
@@ -69,13 +89,13 @@ def load_model(folder: Path, dtype: str, device: torch.device) -> PreTrainedMode
     Raises:
         UnwriteError: It can't be loaded, its tensors are not those of its configuration, or it does not fit in memory.
     """
-    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
+    auto_class = model_class(load_config(folder))
     logging.disable_progress_bar()
     logging.set_verbosity_error()  # the report of what was missing is raised below, in one line
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = auto_class.from_pretrained(
             folder,
             dtype=getattr(torch, dtype),
             trust_remote_code=trust_remote_code(),

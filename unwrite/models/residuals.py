@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from unwrite.errors import UnwriteError
-from unwrite.models.batches import left_padded
-from unwrite.models.layers import decoder_layers, layer_output
+from unwrite.models.batches import accepted, left_padded
+from unwrite.models.layers import decoder_layers, layer_output, stream_argument
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -21,18 +21,28 @@ if TYPE_CHECKING:
 def recorded_residuals(model: nn.Module, positions: Sequence[int]) -> Iterator[list[Tensor]]:
     """While open, each forward pass fills the list with L+1 tensors [P, batch, d]: the stream at `positions`.
 
-    Residual index 0 is the input of layer 0, index ℓ+1 the output of layer ℓ, before any final norm.
+    Residual index 0 is the input of layer 0, index ℓ+1 the output of layer ℓ, before any final norm. Hooks see that
+    whatever a model calls its hidden states (recurrent ones count them otherwise).
+
+    Raises:
+        UnwriteError: There is no decoder stack; or, while it runs, there is more than one stream.
     """
     layers = decoder_layers(model)
     where = list(positions)
     records: list[Tensor] = []
 
     def at_positions(stream: Tensor) -> Tensor:
-        return stream[:, where].transpose(0, 1)  # a list of places copies them: the rest can be freed
+        if stream.dim() != 3:
+            raise UnwriteError(
+                f"{type(model).__name__} keeps several streams (their shape is {list(stream.shape)}); a direction is "
+                "of one. Expected a model whose layers pass on one stream [batch, tokens, hidden size]."
+            )
+        # A list of places copies them: the rest can be freed, and a stream that is rescaled in place stays as it was.
+        return stream[:, where].transpose(0, 1)
 
     def first(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         records.clear()
-        records.append(at_positions(args[0] if args else kwargs["hidden_states"]))
+        records.append(at_positions(stream_argument(args, kwargs)))
 
     def after(_module: nn.Module, _args: Any, output: Any) -> None:
         records.append(at_positions(layer_output(output)))
@@ -55,10 +65,10 @@ def extract_residuals(
     """Residuals [P, n, L+1, d] of n tokenized prompts at P positions counted from the end, in the model's dtype.
 
     Args:
-        model: A causal language model; its output head is not run.
+        model: A language model; its output head is run on one token at most.
         prompts: Token ids.
         positions: Negative positions; −1 is where the first response token is predicted.
-        batches: Row numbers of each forward pass.
+        batches: Row numbers of each forward pass; of one length each, where padding changes what the model computes.
         advance: Called with the number of prompts done after each pass.
 
     Raises:
@@ -66,11 +76,14 @@ def extract_residuals(
             prompt).
     """
     _refuse_short_prompts(prompts, positions)
+    body = model.base_model
+    # Some have no part without the head but themselves: then it is run on one token.
+    settings = {"use_cache": False, **({"logits_to_keep": 1} if body is model else {})}
     result: Tensor | None = None
     with recorded_residuals(model, positions) as records:
         for rows in batches:
             inputs = left_padded([prompts[row] for row in rows], model.device)
-            model.base_model(**inputs, use_cache=False)
+            body(**accepted(body, {**inputs, **settings}))
             block = torch.stack(records, dim=2).cpu()
             _refuse_non_finite(block, rows)
             if result is None:

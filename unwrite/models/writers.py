@@ -1,222 +1,709 @@
-"""Which parameters write the residual stream: found by measurement on a miniature, and proven complete.
+"""Which parameters write the residual stream: found by measurement on a miniature, and proven on every layer of it.
 
 The test of saturation: add K·v, with K huge, to what a module puts out. Every path through a norm is bounded, so if the
-layer's output moves by m·K·v the module adds straight into the stream with multiplier m.
+layer's output moves by m·K·v the module adds straight into the stream with multiplier m. Where such a module is a norm
+itself, its input takes the place of the stream and the search goes on there. A parameter of the module writes along one
+of its axes exactly when projecting v out of that axis changes what the module puts out along v and in no other way.
+
+Nothing is believed for having been found: in every layer, the stream must be the sum of what the writers put out, and
+nothing may be written along v any more once all of them are edited.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from math import gcd
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from unwrite.errors import UnwriteError
-from unwrite.models.batches import left_padded
-from unwrite.models.layers import CalledLayer, capture_layers, run_model
-from unwrite.models.miniature import VOCABULARY, build_miniature
-from unwrite.models.residuals import recorded_residuals
+from unwrite.models.float64 import float64_throughout
+from unwrite.models.layers import CalledLayer, CapturedLayers, capture_layers, stream_argument
+from unwrite.models.miniature import VOCABULARY, filled, filled_while_run, miniatures
+from unwrite.models.padding import padding_sensitive
 from unwrite.params import Component
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig
+    from transformers import PreTrainedConfig, PreTrainedModel
 
-_K = 1e7  # in float64 this leaves nine digits to judge by
+_K = 1e10  # so large that no bounded path can be taken for it, and small enough to leave six digits
 _TOLERANCE = 1e-5
-_PADDING = 1e-3  # relative, in float32
-_COMPLETE = 1e-5  # K bounds the digits of m: about 1e-7 is left where everything is found
+_COMPLETE = 1e-5
+_EXACT = 1e-9  # relative: what an exact edit may leave of the direction
+
+
+class FoundNorm(NamedTuple):
+    """A norm between writer and stream: its effective scale γ is `offset` + its parameter (ones without one)."""
+
+    module: str
+    parameter: str | None
+    offset: float
 
 
 class FoundWriter(NamedTuple):
-    """A linear module that writes the stream: its name in the model, layer, component and multiplier m."""
+    """A parameter that writes the stream, by its names in the model.
+
+    `module` puts out what it writes; `axis` is the hidden axis, `groups` how many matrices [d, k] the parameter holds
+    (experts); `multiplier` is None where a gate makes it differ from token to token. `also`: other layers that use it.
+    """
 
     module: str
+    parameter: str
+    axis: int
+    groups: int
+    bias: str | None
+    bias_axis: int
     layer: int
     component: Component
-    multiplier: float
-    has_bias: bool
+    multiplier: float | None
+    norms: tuple[FoundNorm, ...]
+    also: tuple[int, ...] = ()
 
 
 class Discovery(NamedTuple):
-    """Every writer, and the largest share of a layer's output that they leave unexplained."""
+    """Every writer, the largest share of a layer's output that they leave unexplained, and what can't be edited."""
 
     architecture: str
     layers: int
+    hidden_size: int
+    vocabulary: int
     writers: list[FoundWriter]
     completeness: float
+    incomplete: list[str]
+    equal_lengths: bool
+
+
+class _Weight(NamedTuple):
+    """A parameter of a module that writes along `axis`, and the bias beside it; names within the layer."""
+
+    parameter: str
+    axis: int
+    groups: int
+    bias: str | None
+    bias_axis: int
+
+
+class _Branch(NamedTuple):
+    """What adds into the stream: a module with its weights, or a norm with the branches that add into its input."""
+
+    module: str
+    weights: tuple[_Weight, ...] = ()
+    norm: FoundNorm | None = None
+    inner: tuple[_Branch, ...] = ()
+
+
+class _Call(NamedTuple):
+    """One call of a module, and what it put out as [tokens, d]."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    output: Tensor
+
+
+class _UnprovableError(Exception):
+    """Why a layer can't be edited exactly."""
 
 
 @torch.no_grad()
 def find_writers(config: PreTrainedConfig) -> Discovery:
-    """Finds the residual writers of a dense decoder-only model whose writers are `nn.Linear`, without its weights.
+    """Finds the residual writers of a decoder-only model from its config, without its weights.
+
+    What can't be edited exactly is listed in `incomplete`, with the reason; of such a layer only what is proven counts
+    as a writer.
 
     Raises:
-        UnwriteError: The model has no decoder stack, a writer is not a plain linear module, something between writer
-            and stream forbids an exact edit, the writers found don't explain all that is written, or padding changes
-            what the model computes. It says what was found and what is missing: a model is never edited in part.
+        UnwriteError: It is no decoder-only model that transformers can build, it doesn't run on text alone, or it has
+            no decoder stack.
     """
-    model = build_miniature(config)
-    tokens = torch.randint(VOCABULARY, (2, 7), generator=torch.Generator().manual_seed(1))
-    writers: list[FoundWriter] = []
-    worst = 0.0
-    layers = capture_layers(model, {"input_ids": tokens})
-    for index, layer in enumerate(layers):
-        found, unexplained = _examine_layer(layer, index, type(model).__name__)
-        writers += found
-        worst = max(worst, unexplained)
-    _refuse_shared_parameters(model, writers)
-    _refuse_padding_sensitivity(model)
-    return Discovery(type(model).__name__, len(layers), writers, worst)
+    with float64_throughout():
+        model, captured, other, equal_lengths = _run_miniature(config)
+        incomplete = _writes_between(captured)
+        writers: list[FoundWriter] = []
+        known: dict[Any, tuple[_Branch, ...]] = {}
+        worst = 0.0
+        for index, (layer, elsewhere) in enumerate(zip(captured.layers, other.layers, strict=True)):
+            kind = _kind(layer.module)
+            with filled(layer.module, index):
+                branches, unexplained, reasons = _examined(layer, known.get(kind))
+                found = list(_found_writers(layer, elsewhere, index, branches))
+            known.setdefault(kind, branches)
+            incomplete += [f"layer {index}: {reason}" for reason in reasons]
+            writers += found
+            worst = max(worst, unexplained)
+        writers, shared = _without_aliases(model, writers)
+    text = config.get_text_config()
+    return Discovery(
+        architecture=type(model).__name__,
+        layers=len(captured.layers),
+        hidden_size=text.hidden_size,
+        vocabulary=text.vocab_size,
+        writers=writers,
+        completeness=worst,
+        incomplete=incomplete + shared,
+        equal_lengths=equal_lengths,
+    )
 
 
-def _refuse_padding_sensitivity(model: nn.Module) -> None:
-    """Some recurrent models let left padding into their state; prompts in a batch would then change each other."""
-    short, long = [3, 4, 5], [6, 7, 8, 9, 10, 11, 12]
-    model.float()  # a fully masked row of attention is NaN where the scores are float64 and the softmax float32
-    streams = []
-    with recorded_residuals(model, [-1]) as records:
-        for prompts in ([short], [short, long]):
-            run_model(model, left_padded(prompts, torch.device("cpu")))
-            streams.append(torch.stack(records)[:, 0, 0])
-    alone, padded = streams
-    change = float((padded - alone).norm() / alone.norm())
-    if not change < _PADDING:
-        raise UnwriteError(
-            f"{type(model).__name__}: padding at the left of a prompt changes its residuals (by {change:.1%}). "
-            "Such models are not supported yet."
-        )
+def _run_miniature(config: PreTrainedConfig) -> tuple[PreTrainedModel, CapturedLayers, CapturedLayers, bool]:
+    """The narrowest miniature that runs, its layers as called with some tokens and with others but for the last.
+
+    And whether padding changes what it computes.
+    """
+    failure: UnwriteError | None = None
+    for model in miniatures(config):
+        with filled_while_run(model):
+            try:
+                embeddings: Any = model.get_input_embeddings()
+                highest = min(VOCABULARY, len(embeddings.weight))
+                tokens, others = torch.randint(1, highest, (2, 2, 7), generator=_generator(1))
+                others[:, -1] = tokens[:, -1]
+                captured, elsewhere = (capture_layers(model, {"input_ids": ids}) for ids in (tokens, others))
+                return model, captured, elsewhere, padding_sensitive(model)
+            except UnwriteError as error:
+                failure = error  # the next one is wider
+    assert failure is not None
+    raise failure
 
 
-def _examine_layer(layer: CalledLayer, index: int, architecture: str) -> tuple[list[FoundWriter], float]:
-    outputs = _submodule_outputs(layer)
-    base = layer.run()
-    hidden = base.shape[-1]
-    v = nn.functional.normalize(torch.randn(hidden, generator=torch.Generator().manual_seed(2)).double(), dim=0)
-    multipliers = {name: m for name in outputs if (m := _multiplier(layer, name, base, v)) is not None}
-    hits = [name for name in multipliers if not any(other.startswith(f"{name}.") for other in multipliers)]
-    modules = dict(layer.module.named_modules())
-    where = f"{architecture}, layer {index}"
-    found = ", ".join(f"{name} ({type(modules[name]).__name__})" for name in hits) or "no writer"
-    for name in hits:
-        if not _is_plain_linear(modules[name], hidden):
-            raise UnwriteError(
-                f"{where}: {name} writes the residual stream but is a {type(modules[name]).__name__}, not a plain "
-                f"nn.Linear. Found: {found}. "
-                "Such models are not supported yet (README, Limits); nothing is edited in part."
-            )
-    scale = _identity_scale(layer, base, v)
-    written = [multipliers[name] * outputs[name].reshape(base.shape) for name in hits]
-    gap = base - scale * layer.stream() - torch.stack(written).sum(0) if written else base
-    unexplained = float(gap.norm() / base.norm())
-    if unexplained > _COMPLETE:
-        raise UnwriteError(
-            f"{where}: {unexplained:.1%} of what is written is not explained by {found}. "
-            "Something else writes the stream; nothing is edited in part."
-        )
-    components = _components(layer, hits, outputs)
-    writers = [
-        FoundWriter(f"{layer.name}.{name}", index, components[name], multipliers[name], modules[name].bias is not None)
-        for name in hits
+def _writes_between(captured: CapturedLayers) -> list[str]:
+    return [
+        f"something writes the stream between layers {index} and {index + 1}"
+        for index, (output, following) in enumerate(zip(captured.outputs, captured.layers[1:], strict=False))
+        if not torch.equal(output, following.stream())
     ]
-    return writers, unexplained
 
 
-def _is_plain_linear(module: nn.Module, hidden: int) -> bool:
-    return type(module) is nn.Linear and module.weight.shape[0] == hidden
+def _kind(layer: nn.Module) -> Any:
+    modules = tuple((name, type(module)) for name, module in layer.named_modules())
+    return modules, tuple((name, parameter.shape) for name, parameter in layer.named_parameters())
 
 
-def _submodule_outputs(layer: CalledLayer) -> dict[str, Tensor]:
-    """What each submodule that owns parameters puts out, where that is as wide as the stream and as long."""
-    outputs: dict[str, Tensor] = {}
+def _examined(layer: CalledLayer, like: tuple[_Branch, ...] | None) -> tuple[tuple[_Branch, ...], float, list[str]]:
+    """A layer's branches, the share of its output they leave unexplained, and why some of it can't be edited.
+
+    The branches of a layer of the same kind, if given, are tried first: they only have to be proven.
+    """
+    calls = _calls(layer)
+    if like is not None:
+        try:
+            return like, _prove(layer, calls, like), []
+        except _UnprovableError:
+            pass  # not of the same kind after all
+    branches, reasons = _branches(layer, calls, None)
+    if reasons:
+        return branches, 0.0, reasons
+    try:
+        return branches, _prove(layer, calls, branches), []
+    except _UnprovableError as reason:
+        return branches, 0.0, [str(reason)]
+
+
+def _branches(
+    layer: CalledLayer, calls: Mapping[str, _Call], sink: str | None
+) -> tuple[tuple[_Branch, ...], list[str]]:
+    """What adds into `sink`'s input (None: into the stream), and why some of that can't be edited exactly."""
+    v = _direction(layer)
+    base, multipliers = _arriving(layer, sink), {}
+    streams = _holding_the_stream(layer, calls, v)
+    for name in calls:
+        # What a norm puts out can't add into its own input; what holds the stream isn't added to it.
+        if name != sink and name not in streams:
+            with _shifted(layer, name, v):
+                m = _along(_arriving(layer, sink) - base, v)
+            if m is not None:
+                multipliers[name] = m
+    hits = {name: m for name, m in multipliers.items() if _has_parameters(layer, name) or _norm(layer, name, calls)}
+    names, left = _chosen(layer, sink, base, hits, calls)
+    found, reasons = [], []
+    if left > _COMPLETE:
+        what = ", ".join(f"{name} ({_type(layer, name)})" for name in names) or "any module"
+        scaled = [name for name in _scaled(layer, calls, sink, base) if name not in multipliers]
+        why = f"; a scale for each component follows {', '.join(scaled)}" if scaled else ""
+        reasons.append(f"{left:.1%} of what is written is not explained by {what}{why}")
+    for name in names:
+        norm = _norm(layer, name, calls)
+        try:
+            if norm is None:
+                found.append(_Branch(name, weights=_weights(layer, name, calls[name], v)))
+            else:
+                inner, below = _branches(layer, calls, name)
+                reasons += below
+                found.append(_Branch(name, norm=norm, inner=inner))
+        except _UnprovableError as reason:
+            reasons.append(str(reason))
+    if reasons and sink is None and not bool(_passed_on(layer, None, names, calls).any()):
+        reasons[0] += "; the layer's input doesn't pass into its output as it is (a norm after the sum, or a scale)"
+    return tuple(found), reasons
+
+
+def _chosen(
+    layer: CalledLayer, sink: str | None, base: Tensor, hits: Mapping[str, Tensor], calls: Mapping[str, _Call]
+) -> tuple[list[str], float]:
+    """The deepest hits (in place of those that don't add up to a container's output, the container), and what is left.
+
+    What is left is the share of what arrives that they and the layer's input don't explain.
+    """
+    chosen = [name for name in hits if not any(other.startswith(f"{name}.") for other in hits)]
+    containers = sorted(set(hits) - set(chosen), key=lambda name: (-name.count("."), name))
+    while True:
+        left = _left(base - _passed_on(layer, sink, chosen, calls), chosen, hits, calls)
+        if left <= _COMPLETE or not containers:
+            return chosen, left
+        container = containers.pop(0)
+        inside = [name for name in chosen if name.startswith(f"{container}.")]
+        if _left(hits[container][:, None] * calls[container].output, inside, hits, calls) > _COMPLETE:
+            chosen = [name for name in chosen if name not in inside] + [container]
+
+
+def _left(whole: Tensor, names: Sequence[str], multipliers: Mapping[str, Tensor], calls: Mapping[str, _Call]) -> float:
+    """The share of a whole that is not the sum of what the named modules put out times their multipliers."""
+    rest = whole
+    for name in names:
+        rest = rest - multipliers[name][:, None] * calls[name].output
+    return float(rest.norm() / whole.norm())
+
+
+def _weights(layer: CalledLayer, name: str, call: _Call, v: Tensor) -> tuple[_Weight, ...]:
+    """The parameters by which a module writes.
+
+    Raises:
+        _UnprovableError: Projecting the direction out of them doesn't remove it from what the module puts out.
+    """
+    module = layer.module.get_submodule(name)
+    parameters = dict(module.named_parameters())
+    axes = {
+        key: axis
+        for key, parameter in parameters.items()
+        for axis, size in enumerate(parameter.shape)
+        if size == len(v) and _responds(module, call, parameter, axis, v)
+    }
+    # Experts that are modules of their own, and that no token reached, are built like those that one did.
+    forms = {(_form(key), parameters[key].shape): axis for key, axis in axes.items()}
+    for key, parameter in parameters.items():
+        axis = forms.get((_form(key), parameter.shape))
+        if key not in axes and axis is not None and _is_idle(module, call, parameter, axis, v):
+            axes[key] = axis
+    with ExitStack() as edits:
+        for key, axis in axes.items():
+            edits.enter_context(_projected(parameters[key], axis, v))
+        left = float((_output(module, call) @ v).abs().max() / call.output.norm(dim=-1).max())
+    matrices, biases = _matrices_and_biases({key: parameters[key] for key in axes}, axes)
+    if left > _EXACT or not matrices or biases:
+        by = ", ".join(axes) or "none of its parameters"
+        raise _UnprovableError(
+            f"{name} ({type(module).__name__}) writes the stream in a way that no edit of its weights can take a "
+            f"direction out of exactly (projected: {by}; {left:.1%} is left)"
+        )
+    return tuple(
+        _Weight(
+            f"{name}.{key}",
+            axes[key],
+            _groups(module, call, parameters[key], axes[key], v),
+            None if bias is None else f"{name}.{bias}",
+            0 if bias is None else axes[bias],
+        )
+        for key, bias in matrices.items()
+    )
+
+
+def _matrices_and_biases(
+    parameters: Mapping[str, nn.Parameter], axes: Mapping[str, int]
+) -> tuple[dict[str, str | None], list[str]]:
+    """Each matrix with the bias beside it, and the biases that are beside none."""
+    experts = {parameter.shape[0] for parameter in parameters.values() if parameter.dim() == 3}
+
+    def is_bias(key: str) -> bool:
+        shape = parameters[key].shape
+        return len(shape) == 1 or (len(shape) == 2 and axes[key] == 1 and shape[0] in experts)
+
+    matrices: dict[str, str | None] = {key: None for key in parameters if not is_bias(key)}
+    spare = [key for key in parameters if is_bias(key)]
+    for same_module in (True, False):
+        for bias in list(spare):
+            for key, taken in matrices.items():
+                if taken is None and (not same_module or _owner(key) == _owner(bias)):
+                    matrices[key] = bias
+                    spare.remove(bias)
+                    break
+    return matrices, spare
+
+
+def _groups(module: nn.Module, call: _Call, parameter: nn.Parameter, axis: int, v: Tensor) -> int:
+    """How many matrices a parameter holds.
+
+    The first other axis of three counts experts. In two axes experts can lie one after the other: a token then feels
+    some blocks of equal length and others not at all.
+    """
+    others = [size for place, size in enumerate(parameter.shape) if place != axis]
+    if len(others) != 1:
+        return others[0]
+    if axis == 0:
+        return 1
+    size, edges = others[0], others[0]
+    parameter.requires_grad_(True)
+    try:
+        with torch.enable_grad():
+            written = _first_tensor(module(*_cloned(call.args), **_cloned(call.kwargs))).reshape(-1, len(v)) @ v
+            for token in written:
+                (gradient,) = torch.autograd.grad(token, parameter, retain_graph=True)
+                felt = gradient.abs().amax(axis) > 0
+                for edge in (felt[1:] != felt[:-1]).nonzero().flatten().tolist():
+                    edges = gcd(edges, edge + 1)
+    finally:
+        parameter.requires_grad_(False)
+    return size // edges if edges > 1 else 1
+
+
+def _responds(module: nn.Module, call: _Call, parameter: nn.Parameter, axis: int, v: Tensor) -> bool:
+    with _projected(parameter, axis, v):
+        moved = _output(module, call) - call.output
+    size = float(call.output.norm(dim=-1).max())
+    along = moved @ v
+    off = (moved - along[:, None] * v).norm(dim=-1).max()
+    return float(along.abs().max()) > _TOLERANCE * size and float(off) < _EXACT * size
+
+
+def _is_idle(module: nn.Module, call: _Call, parameter: nn.Parameter, axis: int, v: Tensor) -> bool:
+    with _projected(parameter, axis, v):
+        return torch.equal(_output(module, call), call.output)
+
+
+def _prove(layer: CalledLayer, calls: Mapping[str, _Call], branches: Sequence[_Branch]) -> float:
+    """The share of what is written that the branches leave unexplained.
+
+    Raises:
+        _UnprovableError: It is too much, or once all are edited something is still written along the direction.
+    """
+    v = _direction(layer)
+    unexplained = _unexplained(layer, calls, branches, None, v)
+    stream = layer.stream()
+    clear = layer.on(stream - (stream @ v)[..., None] * v)
+    with ExitStack() as edits:
+        for branch in branches:
+            _edit(layer, branch, v, edits)
+        after = _arriving(clear, None)
+    left = float((after @ v).abs().max() / after.norm(dim=-1).max())
+    if left > _EXACT:
+        raise _UnprovableError(f"{left:.1e} is still written along the direction once every writer is edited")
+    return unexplained
+
+
+def _unexplained(
+    layer: CalledLayer, calls: Mapping[str, _Call], branches: Sequence[_Branch], sink: str | None, v: Tensor
+) -> float:
+    base = _arriving(layer, sink)
+    multipliers = {}
+    for branch in branches:
+        if branch.module not in calls:
+            raise _UnprovableError(f"{branch.module} doesn't run once")
+        with _shifted(layer, branch.module, v):
+            m = _along(_arriving(layer, sink) - base, v)
+        if m is None:
+            raise _UnprovableError(f"{branch.module} doesn't add to the stream")
+        multipliers[branch.module] = m
+    rest = base - _passed_on(layer, sink, list(multipliers), calls)
+    left = _left(rest, list(multipliers), multipliers, calls)
+    if left > _COMPLETE:
+        raise _UnprovableError(
+            f"{left:.1%} of what is written is not explained by {', '.join(multipliers) or 'any module'}"
+        )
+    for branch in branches:
+        if branch.norm is not None:
+            left = max(left, _unexplained(layer, calls, branch.inner, branch.module, v))
+    return left
+
+
+def _edit(layer: CalledLayer, branch: _Branch, v: Tensor, edits: ExitStack) -> None:
+    """Edits every weight under a branch with λ = 1, through the norms after it, until `edits` closes."""
+    parameters = dict(layer.module.named_parameters())
+    if branch.norm is not None:
+        scale = branch.norm.offset + (0.0 if branch.norm.parameter is None else parameters[branch.norm.parameter])
+        for inner in branch.inner:
+            _edit(layer, inner, nn.functional.normalize(scale * v, dim=0), edits)
+    for weight in branch.weights:
+        edits.enter_context(_projected(parameters[weight.parameter], weight.axis, v))
+        if weight.bias is not None:
+            edits.enter_context(_projected(parameters[weight.bias], weight.bias_axis, v))
+
+
+def _found_writers(
+    layer: CalledLayer, elsewhere: CalledLayer, index: int, branches: Sequence[_Branch]
+) -> Iterator[FoundWriter]:
+    calls = _calls(layer)
+    leaves = list(_leaves(branches, ()))
+    for leaf, norms in leaves:
+        with _shifted(layer, norms[-1].module if norms else leaf.module, _direction(layer)):
+            moved = _arriving(layer, None)
+        m = _along(moved - _arriving(layer, None), _direction(layer))
+        others = [other.module for other, _ in leaves if other != leaf]
+        component = _component(layer, leaf.module, others, calls, elsewhere)
+        for weight in leaf.weights:
+            yield FoundWriter(
+                module=f"{layer.name}.{leaf.module}",
+                parameter=f"{layer.name}.{weight.parameter}",
+                axis=weight.axis,
+                groups=weight.groups,
+                bias=None if weight.bias is None else f"{layer.name}.{weight.bias}",
+                bias_axis=weight.bias_axis,
+                layer=index,
+                component=component,
+                multiplier=None if m is None or float(m.max() - m.min()) > _TOLERANCE else round(float(m.mean()), 8),
+                norms=tuple(
+                    FoundNorm(
+                        f"{layer.name}.{norm.module}",
+                        None if norm.parameter is None else f"{layer.name}.{norm.parameter}",
+                        norm.offset,
+                    )
+                    for norm in norms
+                ),
+            )
+
+
+def _leaves(
+    branches: Sequence[_Branch], norms: tuple[FoundNorm, ...]
+) -> Iterator[tuple[_Branch, tuple[FoundNorm, ...]]]:
+    """Each branch with weights, and the norms after it in the order in which it passes them."""
+    for branch in branches:
+        if branch.norm is None:
+            yield branch, norms
+        else:
+            yield from _leaves(branch.inner, (branch.norm, *norms))
+
+
+def _component(
+    layer: CalledLayer, name: str, others: Sequence[str], calls: Mapping[str, _Call], elsewhere: CalledLayer
+) -> Component:
+    """`attention` if what the module puts out at the last position feels earlier positions directly, else `mlp`.
+
+    `elsewhere` is the layer in a run whose earlier tokens are others. Every other writer is held at what it put out, so
+    that the only way from an earlier position is through the writer's own branch.
+    """
+    stream = elsewhere.stream().clone()
+    stream[:, -1] = layer.stream()[:, -1]
+    seen: list[Tensor] = []
+
+    def see(_module: nn.Module, _args: Any, output: Any) -> None:
+        seen.append(_first_tensor(output).clone())
+
+    with _held(layer, others, calls), layer.module.get_submodule(name).register_forward_hook(see):
+        elsewhere.on(stream).run()
+    change = (seen[0].reshape(stream.shape) - calls[name].output.reshape(stream.shape))[:, -1].abs().max()
+    return "attention" if change > _TOLERANCE else "mlp"
+
+
+def _without_aliases(model: nn.Module, writers: Sequence[FoundWriter]) -> tuple[list[FoundWriter], list[str]]:
+    """Each parameter once, at the first layer that uses it, and why some can't be edited without touching others."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    by_parameter: dict[int, list[FoundWriter]] = {}
+    for writer in writers:
+        by_parameter.setdefault(id(model.get_parameter(writer.parameter)), []).append(writer)
+    kept, reasons = [], []
+    for tensor, uses in by_parameter.items():
+        first = uses[0]
+        if len(names[tensor]) > len(uses) or len({(use.axis, use.norms) for use in uses}) > 1:
+            which = " and ".join(names[tensor])
+            reasons.append(f"layer {first.layer}: {which} are one parameter: editing one would edit the other")
+        kept.append(first._replace(also=tuple(use.layer for use in uses[1:])))
+    return kept, reasons
+
+
+def _norm(layer: CalledLayer, name: str, calls: Mapping[str, _Call]) -> FoundNorm | None:
+    """The module as a root mean square norm with a scale, y = γ ∘ x / rms(x), or None if it is anything else."""
+    module, call = layer.module.get_submodule(name), calls[name]
+    if not call.args or not isinstance(call.args[0], Tensor) or call.args[0].shape[-1] != call.output.shape[-1]:
+        return None
+    # Large, so that what is added to the mean square against division by zero doesn't show.
+    x = 1024 * torch.randn(call.args[0].shape, generator=_generator(4), dtype=torch.float64)
+    y = _output(module, call._replace(args=(x, *call.args[1:])))
+    unit = (x / x.square().mean(-1, keepdim=True).sqrt()).reshape(y.shape)
+    scale = (y * unit).sum(0) / unit.square().sum(0)
+    if not float((y - scale * unit).abs().max()) < _TOLERANCE * float(scale.abs().max()):
+        return None
+    candidates: list[tuple[str | None, Tensor]] = [(None, torch.zeros_like(scale))]
+    candidates += [(f"{name}.{key}", p.data) for key, p in module.named_parameters() if p.shape == scale.shape]
+    for parameter, value in candidates:
+        offset = scale - value
+        if float(offset.max() - offset.min()) < _TOLERANCE:
+            return FoundNorm(name, parameter, round(float(offset.mean()), 6) + 0.0)  # no −0
+    return None
+
+
+def _passed_on(layer: CalledLayer, sink: str | None, names: Sequence[str], calls: Mapping[str, _Call]) -> Tensor:
+    """The part of what arrives that is the layer's input itself, s·h_in, [tokens, d].
+
+    Measured with the named modules held at what they put out, so that the input has no other way.
+
+    Raises:
+        _UnprovableError: The input reaches a norm on the stream's way.
+    """
+    v, stream = _direction(layer), layer.stream()
+    with _held(layer, names, calls):
+        base = _arriving(layer, sink)
+        scale = _along(_arriving(layer.on(stream + _K * v), sink) - base, v)
+    if scale is None:
+        return torch.zeros_like(base)
+    if sink is not None:
+        raise _UnprovableError(f"{sink} ({_type(layer, sink)}) mixes every direction")
+    return scale[:, None] * stream.reshape(base.shape)
+
+
+@contextmanager
+def _held(layer: CalledLayer, names: Sequence[str], calls: Mapping[str, _Call]) -> Iterator[None]:
+    """While open, the named modules put out what they did in the recorded calls."""
+    with ExitStack() as hooks:
+        for name in names:
+            recorded = calls[name].output
+
+            def hold(_module: nn.Module, _args: Any, output: Any, recorded: Tensor = recorded) -> Any:
+                return _with_first(output, recorded.clone().reshape(_first_tensor(output).shape))
+
+            hooks.enter_context(layer.module.get_submodule(name).register_forward_hook(hold))
+        yield
+
+
+def _holding_the_stream(layer: CalledLayer, calls: Mapping[str, _Call], v: Tensor) -> set[str]:
+    """Modules whose output holds the layer's input itself."""
+    moved = _calls(layer.on(layer.stream() + _K * v))
+    return {
+        name
+        for name, call in calls.items()
+        if name in moved and call.output.shape == moved[name].output.shape
+        if _along(moved[name].output - call.output, v) is not None
+    }
+
+
+def _scaled(layer: CalledLayer, calls: Mapping[str, _Call], sink: str | None, base: Tensor) -> list[str]:
+    """The deepest modules that write each component of the stream by itself, but no direction as it is."""
+    one_hot = torch.zeros_like(_direction(layer))
+    one_hot[0] = 1
+    names = []
+    for name in calls:
+        if name != sink and _has_parameters(layer, name):
+            with _shifted(layer, name, one_hot):
+                if _along(_arriving(layer, sink) - base, one_hot) is not None:
+                    names.append(name)
+    return [name for name in names if not any(other.startswith(f"{name}.") for other in names)]
+
+
+def _along(moved: Tensor, v: Tensor) -> Tensor | None:
+    """The multipliers m [tokens], if K·v was added and m·K·v arrived, else None."""
+    m = moved @ v / _K
+    off = float((moved / _K - m[:, None] * v).norm(dim=-1).max())
+    most = float(m.abs().max())
+    return m if most > _TOLERANCE and off < _TOLERANCE * max(1.0, most) else None
+
+
+def _arriving(layer: CalledLayer, sink: str | None) -> Tensor:
+    """What leaves the layer, or enters the module `sink` within it: [tokens, d]."""
+    if sink is None:
+        output = layer.run()
+        return output.reshape(-1, output.shape[-1])
+    seen: list[Tensor] = []
+
+    def look(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        seen.append(stream_argument(args, kwargs).clone())
+
+    with layer.module.get_submodule(sink).register_forward_pre_hook(look, with_kwargs=True):
+        layer.run()
+    return seen[0].reshape(-1, seen[0].shape[-1])
+
+
+@contextmanager
+def _shifted(layer: CalledLayer, name: str, v: Tensor) -> Iterator[None]:
+    def shift(_module: nn.Module, _args: Any, output: Any) -> Any:
+        return _with_first(output, _first_tensor(output) + _K * v)
+
+    with layer.module.get_submodule(name).register_forward_hook(shift):
+        yield
+
+
+@contextmanager
+def _projected(parameter: nn.Parameter, axis: int, v: Tensor) -> Iterator[None]:
+    """While open, v is projected out of the parameter along one of its axes."""
+    original = parameter.data
+    along = torch.tensordot(v, original, dims=([0], [axis]))
+    parameter.data = original - (v.reshape(-1, *[1] * along.dim()) * along).movedim(0, axis)
+    try:
+        yield
+    finally:
+        parameter.data = original
+
+
+def _calls(layer: CalledLayer) -> dict[str, _Call]:
+    """The call of each submodule that runs once and puts out as many numbers as the stream has, of its width."""
+    seen: dict[str, list[_Call]] = {}
     stream = layer.stream()
 
-    def record(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(_module: nn.Module, _args: Any, output: Any) -> None:
+    def keep(name: str) -> Callable[..., None]:
+        def watch(_module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             tensor = _first_tensor(output)
-            if tensor is not None and tensor.shape[-1] == stream.shape[-1] and tensor.numel() == stream.numel():
-                outputs[name] = tensor.clone()
+            if tensor.shape[-1:] == stream.shape[-1:] and tensor.numel() == stream.numel():
+                call = _Call(_cloned(args), _cloned(kwargs), tensor.clone().reshape(-1, tensor.shape[-1]))
+                seen.setdefault(name, []).append(call)
 
-        return hook
+        return watch
 
     with ExitStack() as hooks:
         for name, module in layer.module.named_modules():
-            if name and any(True for _ in module.parameters()):
-                hooks.enter_context(module.register_forward_hook(record(name)))
+            if name:
+                hooks.enter_context(module.register_forward_hook(keep(name), with_kwargs=True))
         layer.run()
-    return outputs
+    return {name: calls[0] for name, calls in seen.items() if len(calls) == 1}
 
 
-def _multiplier(layer: CalledLayer, name: str, base: Tensor, v: Tensor) -> float | None:
-    """m, if adding K·v to the module's output moves the layer's output by m·K·v; else None."""
-
-    def shift(_module: nn.Module, _args: Any, output: Any) -> Any:
-        tensor = _first_tensor(output)
-        assert tensor is not None
-        shifted = tensor + _K * v
-        return shifted if isinstance(output, Tensor) else type(output)([shifted, *output[1:]])
-
-    with layer.module.get_submodule(name).register_forward_hook(shift):
-        return _along(layer.run() - base, v)
+def _output(module: nn.Module, call: _Call) -> Tensor:
+    """What the module puts out for the arguments of a call, [tokens, d]."""
+    output = _first_tensor(module(*_cloned(call.args), **_cloned(call.kwargs)))
+    return output.reshape(call.output.shape).clone()
 
 
-def _identity_scale(layer: CalledLayer, base: Tensor, v: Tensor) -> float:
-    """s, by which the layer's input passes into its output."""
-    moved = layer.on(layer.stream() + _K * v).run() - base
-    scale = _along(moved, v)
-    return 0.0 if scale is None else scale
+def _cloned(value: Any) -> Any:
+    """Tensors copied, since some modules write into what they are given."""
+    if isinstance(value, Tensor):
+        return value.clone()
+    if type(value) in (tuple, list):
+        return type(value)(map(_cloned, value))
+    return {key: _cloned(entry) for key, entry in value.items()} if type(value) is dict else value
 
 
-def _along(moved: Tensor, v: Tensor) -> float | None:
-    m = float((moved @ v).mean()) / _K
-    off = float((moved - m * _K * v).norm(dim=-1).max()) / _K
-    return m if abs(m) > _TOLERANCE and off < _TOLERANCE * max(1.0, abs(m)) else None
-
-
-def _components(layer: CalledLayer, hits: Sequence[str], outputs: Mapping[str, Tensor]) -> dict[str, Component]:
-    """`attention` for a writer whose output at the last position feels earlier positions directly, `mlp` for others.
-
-    Every other writer is held at its recorded output, so that the only way from an earlier position is through the
-    writer's own branch.
-    """
-    stream = layer.stream()
-    disturbed = stream.clone()
-    disturbed[:, :-1] += torch.randn(disturbed[:, :-1].shape, generator=torch.Generator().manual_seed(3)).double()
-    replay = layer.on(disturbed)
-    components: dict[str, Component] = {}
-    for name in hits:
-        seen: list[Tensor] = []
-
-        def hold(recorded: Tensor) -> Callable[[nn.Module, Any, Any], Tensor]:
-            return lambda *_: recorded
-
-        def see(_module: nn.Module, _args: Any, output: Tensor, seen: list[Tensor] = seen) -> None:
-            seen.append(output.reshape(stream.shape))
-
-        with ExitStack() as hooks:
-            hooks.enter_context(layer.module.get_submodule(name).register_forward_hook(see))
-            for other in hits:
-                if other != name:
-                    hook = hold(outputs[other])
-                    hooks.enter_context(layer.module.get_submodule(other).register_forward_hook(hook))
-            replay.run()
-        change = (seen[0] - outputs[name].reshape(stream.shape))[:, -1].abs().max()
-        components[name] = "attention" if change > _TOLERANCE else "mlp"
-    return components
-
-
-def _refuse_shared_parameters(model: nn.Module, writers: Sequence[FoundWriter]) -> None:
-    owners: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        owners.setdefault(id(parameter), []).append(name)
-    for writer in writers:
-        shared = owners[id(model.get_parameter(f"{writer.module}.weight"))]
-        if len(shared) > 1:
-            raise UnwriteError(f"{' and '.join(shared)} are one parameter: editing one would edit the other. Refused.")
-
-
-def _first_tensor(output: Any) -> Tensor | None:
+def _first_tensor(output: Any) -> Tensor:
     if isinstance(output, (tuple, list)) and output:
         output = output[0]
-    return output if isinstance(output, Tensor) else None
+    return output if isinstance(output, Tensor) else torch.empty(0)
+
+
+def _with_first(output: Any, tensor: Tensor) -> Any:
+    return tensor if isinstance(output, Tensor) else type(output)([tensor, *output[1:]])
+
+
+def _direction(layer: CalledLayer) -> Tensor:
+    """A random unit vector of the stream's width."""
+    width = layer.stream().shape[-1]
+    return nn.functional.normalize(torch.randn(width, generator=_generator(2), dtype=torch.float64), dim=0)
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _has_parameters(layer: CalledLayer, name: str) -> bool:
+    return any(True for _ in layer.module.get_submodule(name).parameters())
+
+
+def _type(layer: CalledLayer, name: str) -> str:
+    return type(layer.module.get_submodule(name)).__name__
+
+
+def _owner(parameter: str) -> str:
+    return parameter.rpartition(".")[0]
+
+
+def _form(parameter: str) -> str:
+    """A parameter's name with the numbers of list items left out."""
+    return re.sub(r"(?<![^.])\d+(?![^.])", "N", parameter)

@@ -37,6 +37,7 @@ def model_card(*, behaviour: str, base: Base, recipe: Recipe, evaluation: Evalua
         rates=tables.rate_rows(evaluation),
         direction=tables.direction_text(recipe.trial.parameters, front.trials),
         norms=tables.NORMS[recipe.norm_preservation],
+        post_norms=tables.norms_text(recipe, base),
         numbers=tables.edited_numbers(recipe, base),
     )
     return f"---\n{_front_matter(base)}---\n\n{body}"

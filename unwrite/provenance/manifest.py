@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from unwrite.artifacts import Base, Edit, FileDigest, Recipe
+from unwrite.artifacts import Base, Edit, FileDigest, Place, Recipe
 
 MANIFEST = "provenance.json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -35,14 +35,11 @@ def build_manifest(
         files: Every file of the release, the manifest itself excepted.
         settings: How the directions were computed.
     """
-    edits: dict[str, Edit] = {}
-    for edit in recipe.edits:
-        edits[edit.parameter] = edit
-        if edit.bias is not None:
-            edits[edit.bias] = edit
-    described = {
-        name: {"weight": edits[name].weight, "direction": edits[name].direction.model_dump()} if name in edits else None
-        for name in tensors
+    edited = {
+        place.tensor: _described(edit, place)
+        for edit in recipe.edits
+        for layout in (edit.matrix, edit.bias)
+        for place in (layout.stored if layout is not None else [])
     }
     return {
         "_type": STATEMENT_TYPE,
@@ -56,7 +53,11 @@ def build_manifest(
                     "directions": dict(settings),
                     "recipe": recipe.model_dump(mode="json", exclude={"edits"}),
                 },
-                "internalParameters": {"tensors": described, "completeness": base.completeness},
+                "internalParameters": {
+                    "tensors": {name: edited.get(name) for name in tensors},
+                    "completeness": base.completeness,
+                    "incomplete": base.incomplete,
+                },
                 "resolvedDependencies": [_descriptor(file) for file in base.files],
             },
             "runDetails": {
@@ -65,6 +66,19 @@ def build_manifest(
                 "metadata": {"unwrite_machine": platform.machine(), "unwrite_git": _git_state()},
             },
         },
+    }
+
+
+def _described(edit: Edit, place: Place) -> dict[str, Any]:
+    """What was done to one tensor: which writer's it is, how its matrices lie, what was taken out of each."""
+    return {
+        "layer": edit.layer,
+        "component": edit.component,
+        "axis": place.axis,
+        "groups": place.groups,
+        "weight": edit.weight,
+        "direction": edit.direction.model_dump(),
+        "norms": [{"tensor": norm.tensor, "offset": norm.offset} for norm in edit.norms],
     }
 
 

@@ -85,6 +85,7 @@ def report_page(
         kernels=list(tables.kernel_rows(recipe.trial.parameters)),
         direction=tables.direction_text(recipe.trial.parameters, trials),
         norms=tables.NORMS[recipe.norm_preservation],
+        post_norms=tables.norms_text(recipe, base),
         numbers=tables.edited_numbers(recipe, base),
         shortened=SHORTENED,
         versions=_versions(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -109,13 +110,21 @@ def _rates_table(evaluation: Evaluation) -> str:
 
 def layer_rows(recipe: Recipe, base: Base) -> list[LayerRow]:
     """The recipe layer by layer, every layer of the model; a writer that is left alone has weight 0."""
-    weights: dict[tuple[int, Component], float] = {(w.layer, w.component): 0.0 for w in base.writers}
-    weights |= {(edit.layer, edit.component): edit.weight for edit in recipe.edits}
+    edits = {edit.matrix.parameter: edit for edit in recipe.edits}
+    weights: dict[tuple[int, Component], float] = {}
+    sources: dict[int, dict[str, None]] = {layer: {} for layer in range(base.layers)}  # each once, in order
+    for writer in base.writers:
+        edit = edits.get(writer.matrix.parameter)
+        for layer in (writer.layer, *writer.also):
+            weights.setdefault((layer, writer.component), 0.0)
+            if edit is not None:
+                weights[layer, writer.component] = edit.weight
+                sources[layer][_source(edit)] = None
     return [
         LayerRow(
             layer,
             {component: weights.get((layer, component)) for component in COMPONENTS},
-            ", ".join(dict.fromkeys(_source(edit) for edit in recipe.edits if edit.layer == layer)) or "–",
+            ", ".join(sources[layer]) or "–",
         )
         for layer in range(base.layers)
     ]
@@ -150,6 +159,23 @@ def direction_text(parameters: TrialParameters, trials: Sequence[Trial]) -> str:
 
 def edited_numbers(recipe: Recipe, base: Base) -> int:
     """How many numbers the edited tensors hold together, biases included."""
-    shapes = {writer.parameter: writer.shape for writer in base.writers}
-    hidden_and_width = [(shapes[edit.parameter], edit.bias is not None) for edit in recipe.edits]
-    return sum(hidden * width + (hidden if bias else 0) for (hidden, width), bias in hidden_and_width)
+    sizes = {writer.matrix.parameter: math.prod(writer.shape) for writer in base.writers}
+    biases = sum(edit.bias.groups * base.hidden_size for edit in recipe.edits if edit.bias is not None)
+    return biases + sum(sizes[edit.matrix.parameter] for edit in recipe.edits)
+
+
+def norms_text(recipe: Recipe, base: Base) -> str | None:
+    """What was done about norms between edited writers and the stream; None where there are none.
+
+    Args:
+        recipe: The edit.
+        base: The pinned model, whose writers say what follows them.
+    """
+    followed = {w.matrix.parameter for w in base.writers if any(norm.parameter is not None for norm in w.norms)}
+    edits = [edit for edit in recipe.edits if edit.matrix.parameter in followed]
+    if not edits:
+        return None
+    which = f"A norm follows {len(edits)} of the edited parameters"
+    if all(edit.norms for edit in edits):
+        return f"{which}; what was projected out of those is normalize(γ∘v), so that v vanishes after the norm"
+    return f"{which}, whose scale was left out of account: part of the direction comes back after it"

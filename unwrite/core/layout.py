@@ -1,0 +1,62 @@
+"""How a parameter holds its matrices [d, k]: one or many, hidden axis first, last or in between; as views, no copies.
+
+============ ====== ================ ==========================
+shape        axis   groups           found in
+============ ====== ================ ==========================
+[d, k]       0      1                linear layers
+[k, d]       1      1                GPT-2's Conv1D
+[G·k, d]     1      G                flat experts
+[G, d, k]    1      G                fused experts
+[G, k, d]    2      G                fused experts, transposed
+[d, G, k]    0      G                experts side by side
+============ ====== ================ ==========================
+
+`axis` is the hidden axis; of the others the first counts the matrices.
+"""
+
+from torch import Tensor
+
+from unwrite.errors import UnwriteError
+
+
+def as_matrices(tensor: Tensor, axis: int, groups: int) -> Tensor:
+    """The matrices of a weight, hidden axis first.
+
+    Args:
+        tensor: a weight in one of the shapes above.
+        axis: its hidden axis.
+        groups: how many matrices it holds.
+
+    Returns:
+        [groups, d, k], a view: what is written into it is written into the weight.
+
+    Raises:
+        UnwriteError: the tensor has no such axis, or doesn't hold that many matrices.
+    """
+    shape = list(tensor.shape)
+    if tensor.ndim in {2, 3} and 0 <= axis < tensor.ndim and groups > 0:
+        counted = 1 if axis == 0 else 0
+        if tensor.ndim == 2 and shape[counted] % groups == 0:
+            split = tensor.view([*shape[:counted], groups, shape[counted] // groups, *shape[counted + 1 :]])
+            return split.movedim(axis + (counted < axis), 1)
+        if tensor.ndim == 3 and shape[counted] == groups:
+            return tensor.movedim(axis, 1)
+    raise UnwriteError(f"a weight of shape {shape} came, expected {groups} matrices with hidden axis {axis}")
+
+
+def as_vectors(tensor: Tensor, axis: int) -> Tensor:
+    """The vectors of a bias.
+
+    Args:
+        tensor: [d], or one vector for each expert: [G, d], or [d, G].
+        axis: its hidden axis.
+
+    Returns:
+        [G, d], a view: what is written into it is written into the bias. G is 1 for one vector.
+
+    Raises:
+        UnwriteError: the tensor has no such axis.
+    """
+    if tensor.ndim not in {1, 2} or not 0 <= axis < tensor.ndim:
+        raise UnwriteError(f"a bias of shape {list(tensor.shape)} came, expected vectors along axis {axis}")
+    return tensor.unsqueeze(0) if tensor.ndim == 1 else tensor.movedim(axis, 1)
