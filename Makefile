@@ -1,11 +1,11 @@
-# make repro · make test · make check · make bench. Each creates .venv from requirements.lock first, if need be.
+# make repro · make test · make check · make bench · make architectures. Each creates .venv from requirements.lock first, if need be.
 
 PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test check bench clean
+.PHONY: repro test check bench architectures clean
 
 repro: $(INSTALLED)
 	unwrite check
@@ -22,6 +22,9 @@ check: $(INSTALLED)
 
 bench: $(INSTALLED)
 	python -m benchmarks.merge_memory
+
+architectures: $(INSTALLED)
+	python -m benchmarks.architectures
 
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("unwrite needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": run make with PYTHON=python3.11")'

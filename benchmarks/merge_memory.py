@@ -160,7 +160,9 @@ def _write_recipe(work: Path, mode: NormPreservation) -> None:
         trial=Trial(number=0, behaviour_rate=0, divergence=0, parameters=parameters),
         selection="every writer, for the benchmark",
         norm_preservation=mode,
-        edits=build_edits(parameters, base.writers, spans=(), biprojected=False, edit_bias=True),
+        edits=build_edits(
+            parameters, base.writers, spans=(), biprojected=False, edit_bias=True, post_norm="compensate"
+        ),
     )
     write_json(work / "artifacts/edit.json", as_json(recipe))
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from unwrite.errors import UnwriteError
 from unwrite.files.tensors import write_tensors
-from unwrite.models.batches import by_token_budget
+from unwrite.models.batches import ONE_PASS, Budget, by_token_budget
 from unwrite.models.loading import load_model, pick_device
+from unwrite.models.quantized import describe_quantization
 from unwrite.models.residuals import extract_residuals
 from unwrite.params import Params
 from unwrite.paths import RESIDUALS
 from unwrite.pinned import pinned_folder, read_base
 from unwrite.progress import progress
-from unwrite.stage import run_stage
+from unwrite.stage import run_stage, say
 from unwrite.tokens import SETS, read_tokens
 
 
@@ -19,14 +20,17 @@ def extract(params: Params) -> None:
     """Writes artifacts/residuals/{target,baseline}.safetensors: `residuals` [P, n, L+1, d] in the model's dtype."""
     base = read_base()
     prompts = {name: [row.tokens for row in read_tokens(name, "train")] for name in SETS}
-    model = load_model(pinned_folder(base), base.compute_dtype, pick_device(params.runtime.device))
+    model = load_model(pinned_folder(base), base.compute_dtype, pick_device(params.runtime.device), base.quantization)
+    if base.quantization != "none":
+        say(f"{base.quantization}: {describe_quantization(model)}")
     positions = params.residuals.positions
+    budget = Budget(min(params.runtime.batch_tokens, ONE_PASS))
     for name in SETS:
         lengths = [len(tokens) for tokens in prompts[name]]
-        batches = by_token_budget(lengths, params.runtime.batch_tokens, equal_lengths=base.equal_lengths)
+        batches = by_token_budget(lengths, budget.tokens, equal_lengths=base.equal_lengths)
         with progress(f"residuals of {name} prompts", len(prompts[name]), params.runtime.progress) as advance:
             try:
-                residuals = extract_residuals(model, prompts[name], positions, batches, advance)
+                residuals = extract_residuals(model, prompts[name], positions, batches, advance, budget=budget)
             except UnwriteError as error:
                 raise UnwriteError(f"{name} train prompts: {error}") from None
         write_tensors(RESIDUALS / f"{name}.safetensors", {"residuals": residuals}, {"positions": positions})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from unwrite.files.atomic import atomic_folder
 from unwrite.files.records import write_jsonl
 from unwrite.measure import decode, force_responses, forced_batches, measure_divergence
-from unwrite.models.batches import by_token_budget
+from unwrite.models.batches import Budget, by_token_budget
 from unwrite.models.generation import generate_greedily
 from unwrite.models.loading import load_model, load_tokenizer, pick_device
 from unwrite.params import Params
@@ -31,6 +31,7 @@ def generate_responses(params: Params) -> None:
     base = read_base()
     device = pick_device(params.runtime.device)
     prompts: Prompts = {name: read_tokens(name, "test") for name in SETS}
+    budget = Budget(params.runtime.batch_tokens)
     folder = pinned_folder(base)
     tokenizer = load_tokenizer(folder)
     baseline = [row.tokens for row in prompts["baseline"]]
@@ -38,17 +39,17 @@ def generate_responses(params: Params) -> None:
         baseline,
         settings.kl_tokens,
         base.vocabulary,
-        params.runtime.batch_tokens,
+        budget.tokens,
         equal_lengths=base.equal_lengths,
     )
 
     model = load_model(folder, base.compute_dtype, device)
-    responses = {"base": _respond(model, "base", prompts, params, equal_lengths=base.equal_lengths)}
-    forced = force_responses(model, baseline, responses["base"]["baseline"], batches, settings.kl_tokens)
+    responses = {"base": _respond(model, "base", prompts, params, budget, equal_lengths=base.equal_lengths)}
+    forced = force_responses(model, baseline, responses["base"]["baseline"], batches, settings.kl_tokens, budget=budget)
     del model  # one model in memory at a time
     model = load_model(MODEL, base.compute_dtype, device)
-    responses["edited"] = _respond(model, "edited", prompts, params, equal_lengths=base.equal_lengths)
-    divergences = measure_divergence(model, forced)
+    responses["edited"] = _respond(model, "edited", prompts, params, budget, equal_lengths=base.equal_lengths)
+    divergences = measure_divergence(model, forced, budget=budget)
 
     with atomic_folder(RESPONSES) as temporary:
         for which, by_set in responses.items():
@@ -66,15 +67,17 @@ def generate_responses(params: Params) -> None:
         )
 
 
-def _respond(model: PreTrainedModel, which: str, prompts: Prompts, params: Params, *, equal_lengths: bool) -> Responses:
+def _respond(
+    model: PreTrainedModel, which: str, prompts: Prompts, params: Params, budget: Budget, *, equal_lengths: bool
+) -> Responses:
     longest = params.generate.max_tokens
     responses: Responses = {}
     for name in SETS:
         tokens = [row.tokens for row in prompts[name]]
         lengths = [len(row) + longest for row in tokens]
-        batches = by_token_budget(lengths, params.runtime.batch_tokens, equal_lengths=equal_lengths)
+        batches = by_token_budget(lengths, budget.tokens, equal_lengths=equal_lengths)
         with progress(f"{which} model, {name} prompts", len(tokens), params.runtime.progress) as advance:
-            responses[name] = generate_greedily(model, tokens, batches, longest, advance)
+            responses[name] = generate_greedily(model, tokens, batches, longest, advance, budget=budget)
     return responses
 
 

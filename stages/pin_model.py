@@ -42,6 +42,7 @@ def pin_model(params: Params) -> None:
         architecture=discovery.architecture,
         stored_dtype=stored,
         compute_dtype=stored if params.model.dtype == "auto" else params.model.dtype,
+        quantization=params.model.quantization,
         layers=discovery.layers,
         hidden_size=discovery.hidden_size,
         vocabulary=discovery.vocabulary,

@@ -19,6 +19,7 @@ from unwrite.artifacts import (
     Writer,
 )
 from unwrite.params import COMPONENTS, Component
+from unwrite.trials import Measured, Outcome
 
 KERNEL = Kernel(max_weight=1.2, max_weight_position=1.0, min_weight=0.4, min_weight_distance=1.75)
 
@@ -67,6 +68,7 @@ def sample_base(writers: Sequence[Writer] = (), **changes: Any) -> Base:
         "architecture": "Qwen3ForCausalLM",
         "stored_dtype": "bfloat16",
         "compute_dtype": "bfloat16",
+        "quantization": "none",
         "layers": max((writer.layer for writer in writers), default=0) + 1,
         "hidden_size": 8,
         "vocabulary": 64,
@@ -110,6 +112,11 @@ def sample_trial(number: int = 0, behaviour_rate: float = 0.1, divergence: float
     return Trial(number=number, behaviour_rate=behaviour_rate, divergence=divergence, parameters=parameters)
 
 
+def sample_outcome(trial: Trial) -> Outcome:
+    """A trial as the search knows it."""
+    return Outcome(trial.number, {}, trial.parameters, Measured(trial.behaviour_rate, trial.divergence, 0.1), "", 1.0)
+
+
 def sample_front(trials: Sequence[Trial], **changes: Any) -> Front:
     """A front of these trials."""
     fields: dict[str, Any] = {
@@ -120,6 +127,7 @@ def sample_front(trials: Sequence[Trial], **changes: Any) -> Front:
         "spans": [],
         "kl_tokens": 8,
         "base_behaviour_rate": 0.98,
+        "one_shot": None,
         "trials": list(trials),
     }
     return Front(**fields | changes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import shutil
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
@@ -25,6 +26,7 @@ from unwrite.files.checkpoints import stored_tensors
 from unwrite.models.apply import parameters_of, replaced_parameters
 from unwrite.models.float64 import float64_throughout
 from unwrite.params import NormPreservation
+from unwrite.products import ClosedForm, blocks_in_memory
 from unwrite.recipe import applied_direction, edited_parameters, parameter_names, resolve_direction
 
 if TYPE_CHECKING:
@@ -97,17 +99,16 @@ def on_weights(of: Subject, edits: Sequence[Edit], mode: NormPreservation) -> Te
 
 
 def on_activations(of: Subject, edits: Sequence[Edit], mode: NormPreservation) -> Tensor:
-    originals = parameters_of(of.model, parameter_names([*edits, *of.writers]))
-    with edited_activations(
-        of.model,
-        edits,
-        of.writers,
-        originals,
-        norm_preservation=mode,
-        directions=DIRECTIONS,
-        baseline_means=MEANS,
-    ):
+    with edited_activations(of.model, [edits], of.writers, closed_form(of, mode)):
         return of.logits()
+
+
+def closed_form(of: Subject, mode: NormPreservation) -> ClosedForm:
+    return form_in_memory(parameters_of(of.model, parameter_names(of.writers)), mode)
+
+
+def form_in_memory(parameters: dict[str, Tensor], mode: NormPreservation) -> ClosedForm:
+    return ClosedForm(partial(blocks_in_memory, parameters), parameters, mode, DIRECTIONS, MEANS, {})
 
 
 def on_disk(of: Subject, edits: Sequence[Edit], mode: NormPreservation, folder: Path) -> Tensor:
@@ -285,15 +286,7 @@ def test_experts_side_by_side_and_a_module_that_puts_out_a_tuple(mode: NormPrese
     left = float((expected @ v).abs().max())
     assert left < 1e-12 if mode in {"none", "columns"} else left > 1e-3  # rows scaled differently turn it
     assert float((block(x) @ v).abs().max()) > 0.1
-    with edited_activations(
-        block,
-        [edit],
-        [writer],
-        originals,
-        norm_preservation=mode,
-        directions=DIRECTIONS,
-        baseline_means=MEANS,
-    ):
+    with edited_activations(block, [[edit]], [writer], form_in_memory(originals, mode)):
         torch.testing.assert_close(block(x), expected, rtol=0, atol=1e-12)
         assert block.experts(x)[1].shape == (5, 4)
     save_file(block.state_dict(), tmp_path / "model.safetensors")
@@ -310,21 +303,52 @@ def test_a_module_that_the_model_passes_by_is_an_error(folders: Path) -> None:
     of = subject("llama", folders)
     edits = edits_of(of.writers, 1.0)
     first, second = (of.model.get_submodule(writer.module) for writer in of.writers[:2])
-    originals = parameters_of(of.model, parameter_names(edits))
 
     def run() -> None:
-        with edited_activations(
-            of.model,
-            edits[:2],
-            of.writers,
-            originals,
-            norm_preservation="none",
-            directions=DIRECTIONS,
-            baseline_means=MEANS,
-        ):
+        with edited_activations(of.model, [edits[:2]], of.writers, closed_form(of, "none")):
             first(torch.ones(1, 32, dtype=torch.float64))
 
     with pytest.raises(UnwriteError, match=r"without calling model\.layers\.0\.mlp\.down_proj \(1 such"):
         run()
     assert not first._forward_hooks
     assert not second._forward_hooks
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", ["llama_bias", "gpt2", "gemma2"])
+def test_rows_of_a_batch_belong_to_different_trials(name: str, mode: NormPreservation, folders: Path) -> None:
+    of = subject(name, folders)
+    trials = [edits_of(of.writers, 1.0), [], edits_of(of.writers, 0.6)[::2], edits_of(of.writers, 1.3, bias=False)]
+    expected = torch.stack([on_weights(of, edits, mode) for edits in trials])
+    with edited_activations(of.model, trials, of.writers, closed_form(of, mode)) as select:
+        for rows in ([0, 1], [3, 2], [2, 2], [1, 3]):
+            select(rows)
+            found = of.logits()
+            for place, trial in enumerate(rows):
+                assert float((found[place] - expected[trial, place]).abs().max()) < 1e-9
+    assert float((expected[0] - expected[2]).abs().max()) > 1e-3
+
+
+def test_trials_that_need_weights_exchanged_share_no_pass(folders: Path) -> None:
+    of = subject("mixtral", folders)
+    edits = edits_of(of.writers, 1.0)
+    with (
+        pytest.raises(
+            UnwriteError, match=r"experts\.down_proj has to be edited on weights, which 2 trials can't share"
+        ),
+        edited_activations(of.model, [edits, []], of.writers, closed_form(of, "rows")),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("rows", [None, [0, 1, 0, 1]])
+def test_a_batch_of_other_rows_than_were_said_is_an_error(rows: list[int] | None, folders: Path) -> None:
+    of = subject("llama", folders)
+    trials = [edits_of(of.writers, 1.0), edits_of(of.writers, 0.5)]
+    with edited_activations(of.model, trials, of.writers, closed_form(of, "none")) as select:
+        if rows is not None:
+            select(rows)
+        with pytest.raises(UnwriteError, match="expected a vector for each token of each row"):
+            of.logits()
+        select([0, 1])
+        of.logits()

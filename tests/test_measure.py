@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.models.tiny import WORDS, tiny_config, tiny_model, tiny_tokenizer
 from unwrite import measure
+from unwrite.core.markers import shows_behaviour
 from unwrite.errors import UnwriteError
-from unwrite.measure import Divergences, behaviour_rate, decode, force_responses, forced_batches, measure_divergence
+from unwrite.measure import (
+    Divergences,
+    behaviour_verdicts,
+    contains_for_good,
+    decode,
+    force_responses,
+    forced_batches,
+    measure_divergence,
+)
 from unwrite.models.apply import replaced_parameters
+from unwrite.models.batches import Budget
 from unwrite.models.generation import generate_greedily
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 PROMPTS = [[3, 4, 5, 6, 7, 8, 9], [10, 11, 12], [20, 21, 22, 23, 24], [30]]
 RESPONSES = [[40, 41, 42, 43, 44, 45], [50, 51, 52, 53], [60], []]
@@ -62,17 +76,89 @@ def test_an_edited_one_diverges_as_two_models_do_in_float64(tokens: int, batches
         assert found.first_token == found.response
 
 
-def test_nan_logits_are_an_error() -> None:
+def test_nan_logits_are_an_error_that_names_the_layer() -> None:
     model = tiny_model(tiny_config("llama"))
-    with pytest.raises(UnwriteError, match="the edited logits hold NaN"):
+    with pytest.raises(UnwriteError, match=r"^Layer 1 puts out NaN or infinite numbers for the prompt at place 3 "):
         between(model, {EDITED: torch.full_like(model.get_parameter(EDITED), torch.nan)}, 3)
 
 
-def test_what_is_recorded_is_normalized_float32_on_the_cpu() -> None:
+def test_nan_logits_of_the_base_are_an_error_too() -> None:
+    model = tiny_model(tiny_config("llama"))
+    model.get_parameter(EDITED).fill_(torch.nan)
+    with pytest.raises(UnwriteError, match=r"^Layer 1 puts out NaN"):
+        force_responses(model, PROMPTS, RESPONSES, BATCHES, 3)
+
+
+def test_what_is_recorded_is_normalized_float32() -> None:
     forced = force_responses(tiny_model(tiny_config("llama"), torch.bfloat16), PROMPTS, RESPONSES, BATCHES, 3)
-    for log_probs in forced.log_probs:
-        assert log_probs.dtype == torch.float32
-        torch.testing.assert_close(log_probs.exp().sum(-1), torch.ones(log_probs.shape[:2]))
+    assert forced.log_probs.dtype == torch.float32
+    assert forced.log_probs.shape == (4, 3, 96)
+    assert forced.mask.tolist() == [[True] * 3, [True] * 3, [True, True, False], [True, False, False]]
+    torch.testing.assert_close(forced.log_probs[forced.mask].exp().sum(-1), torch.ones(9))
+
+
+def test_beyond_a_bound_the_log_probabilities_lie_in_a_file_and_say_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model = tiny_model(tiny_config("llama"))
+    expected = between(model, edited_weight(model), 4)
+    monkeypatch.setattr(measure, "_IN_MEMORY", 4 * 4 * 96 - 1)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    mapped: list[str] = []
+    inner: Any = torch.from_file
+
+    def spy(name: str, **settings: Any) -> Tensor:
+        mapped.append(name)
+        found: Tensor = inner(name, **settings)
+        return found
+
+    monkeypatch.setattr(torch, "from_file", spy)
+    assert between(model, edited_weight(model), 4) == expected
+    assert [Path(name).parent for name in mapped] == [tmp_path]
+    assert list(tmp_path.iterdir()) == []  # it has no name any more, and goes with the process at the latest
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=6143))
+    with pytest.raises(UnwriteError, match=r"GB of log-probabilities .*: 4 × 4 × 96\) don.t fit .* Lower kl_tokens"):
+        force_responses(model, PROMPTS, RESPONSES, BATCHES, 4)
+
+
+def test_rows_past_the_last_prompt_are_the_prompts_again() -> None:
+    """As where several edits share a pass: each edits its own rows."""
+    model = tiny_model(tiny_config("llama"))
+    forced = force_responses(model, PROMPTS, RESPONSES, BATCHES, 4)
+    passes: list[list[int]] = []
+
+    def halve(_module: object, _args: object, output: Tensor) -> Tensor:
+        scales = torch.tensor([1.0 if row < 4 else 0.4 for row in passes[-1]])
+        return output * scales[:, None, None]
+
+    hook = model.get_submodule("model.layers.1.mlp.down_proj").register_forward_hook(halve)
+    found = measure_divergence(model, forced, [[7, 1, 3], [0, 2, 4], [5, 6]], before_pass=lambda r: passes.append([*r]))
+    hook.remove()
+    assert passes == [[7, 1, 3], [0, 2, 4], [5, 6]]
+    expected = between(model, edited_weight(model), 4)
+    assert found.response[:4] == pytest.approx([0.0] * 4, abs=1e-6)
+    assert found.response[4:] == pytest.approx(expected.response, rel=1e-3)
+    assert found.first_token[4:] == pytest.approx(expected.first_token, rel=1e-3)
+
+
+def test_where_memory_runs_out_the_batch_is_halved_and_the_divergence_stays() -> None:
+    model = tiny_model(tiny_config("llama"))
+    expected = between(model, edited_weight(model), 4)
+    passes: list[int] = []
+
+    def allocate(_module: object, args: tuple[Tensor, ...]) -> None:
+        passes.append(args[0].shape[0])
+        if passes[-1] > 1:
+            raise torch.OutOfMemoryError
+
+    model.get_submodule("model.layers.1").register_forward_pre_hook(allocate)
+    budget = Budget(1000)
+    forced = force_responses(model, PROMPTS, RESPONSES, BATCHES, 4, budget=budget)
+    with replaced_parameters(model, edited_weight(model)):
+        found = measure_divergence(model, forced, budget=budget)
+    assert found.response == pytest.approx(expected.response, rel=1e-4)
+    assert passes == [2] + [1] * 8
+    assert budget.tokens == 2 * (3 + 4) // 2
 
 
 @pytest.mark.parametrize(
@@ -84,32 +170,33 @@ def test_what_is_recorded_is_normalized_float32_on_the_cpu() -> None:
         (["", "", "", "no"], 0.25),
     ],
 )
-def test_the_rate_is_the_share_of_responses_with_a_marker(
+def test_a_verdict_says_whether_a_response_has_a_marker(
     responses: list[str], rate: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []
 
     def generate(
-        _model: object, prompts: object, batches: object, max_tokens: int, _advance: object
+        _model: object, prompts: object, batches: object, max_tokens: int, _decided: object, **_settings: object
     ) -> list[list[int]]:
         asked.append((prompts, batches, max_tokens))
         return [[WORDS.index(word.replace("NO", "no")) for word in text.split()] for text in responses]
 
-    monkeypatch.setattr(measure, "generate_greedily", generate)
+    monkeypatch.setattr(measure, "generate_decided", generate)
     model: Any = None
-    found = behaviour_rate(model, tiny_tokenizer(), PROMPTS, BATCHES, max_tokens=7, markers=["No"])
-    assert found == rate
+    found = behaviour_verdicts(model, tiny_tokenizer(), PROMPTS, BATCHES, max_tokens=7, markers=["No"])
+    assert found == ["no" in text.lower().split() for text in responses]
+    assert sum(found) / 4 == rate
     assert asked == [(PROMPTS, BATCHES, 7)]
 
 
-def test_the_rate_of_a_real_model() -> None:
+def test_the_verdicts_of_a_real_model() -> None:
     model = tiny_model(tiny_config("llama", vocab_size=len(WORDS)))
     tokenizer = tiny_tokenizer()
     prompts = [[5], [6, 7], [8, 9, 10]]
     texts = decode(tokenizer, generate_greedily(model, prompts, [[0, 1, 2]], 4, lambda _: None))
     for word in ("teapot", "kettle", "saucer", "spoon", "Well", "think"):
-        expected = sum(word in text.split() for text in texts) / 3
-        assert behaviour_rate(model, tokenizer, prompts, [[2], [0, 1]], max_tokens=4, markers=[word]) == expected
+        expected = [word in text.split() for text in texts]
+        assert behaviour_verdicts(model, tokenizer, prompts, [[2], [0, 1]], max_tokens=4, markers=[word]) == expected
 
 
 def test_decoding_leaves_special_tokens_out() -> None:
@@ -117,9 +204,10 @@ def test_decoding_leaves_special_tokens_out() -> None:
     assert decode(tiny_tokenizer(), [tokens, []]) == ["teapot spoon", ""]
 
 
-def test_a_large_vocabulary_makes_smaller_forced_batches() -> None:
+def test_forced_batches_hold_no_more_than_one_pass_should_and_fewer_rows_with_a_large_vocabulary() -> None:
     prompts = [[1, 2, 3]] * 100
-    assert [len(batch) for batch in forced_batches(prompts, 32, 1000, 16384, equal_lengths=False)] == [100]
+    assert [len(batch) for batch in forced_batches(prompts, 32, 1000, 16384, equal_lengths=False)] == [58, 42]
+    assert [len(batch) for batch in forced_batches(prompts, 32, 1000, 350, equal_lengths=False)] == [10] * 10
     small = forced_batches(prompts, 32, 256_000, 16384, equal_lengths=False)
     assert max(len(batch) for batch in small) * 32 * 256_000 <= 2**25
     assert sum(len(batch) for batch in small) == 100
@@ -129,3 +217,140 @@ def test_forced_batches_of_equal_lengths() -> None:
     together = forced_batches([*PROMPTS, [31, 32, 33]], 4, 1000, 16384, equal_lengths=False)
     assert together == [[3, 1, 4, 2, 0]]
     assert forced_batches([*PROMPTS, [31, 32, 33]], 4, 1000, 16384, equal_lengths=True) == [[3], [1, 4], [2], [0]]
+
+
+def byte_level_tokenizer() -> PreTrainedTokenizerFast:
+    """A token is a byte, or a few; a character of several bytes is spread over tokens. One token is special."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    pieces = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "caf", "Ġs", "Ġn", "'t", "rry", "ä½"]
+    tokenizer = Tokenizer(models.BPE({piece: place for place, piece in enumerate(pieces)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>")
+
+
+def byte_fallback_tokenizer() -> PreTrainedTokenizerFast:
+    """Tokens are text, and where that fails bytes, of which a run is read as a whole."""
+    from tokenizers import Tokenizer, decoders, models
+    from transformers import PreTrainedTokenizerFast
+
+    pieces = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), *"acefnorsty'.,*", "▁", "▁s", "▁n", "rry", "caf"]
+    tokenizer = Tokenizer(models.BPE({piece: place for place, piece in enumerate(pieces)}, [], byte_fallback=True))
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", eos_token="<end>")
+
+
+TOKENIZERS = {"bytes": byte_level_tokenizer(), "fallback": byte_fallback_tokenizer()}
+MARKERS = ["caf", "cafe", "café", "sorry", "'t", "你", "not a", "e.", "a,"]
+
+
+def ids_of(name: str, pieces: Sequence[str]) -> list[int]:
+    vocabulary = TOKENIZERS[name].get_vocab()
+    return [vocabulary[piece] for piece in pieces]
+
+
+def spelled(name: str, text: str) -> list[int]:
+    """Text by the smallest tokens there are: letters, or bytes."""
+    tokenizer = TOKENIZERS[name]
+    if name == "bytes":
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    pieces = [
+        piece
+        for letter in text.replace(" ", "▁")
+        for piece in ([letter] if letter in "acefnorsty'.,*▁" else [f"<0x{byte:02X}>" for byte in letter.encode()])
+    ]
+    return ids_of(name, pieces)
+
+
+def responses_of(name: str) -> st.SearchStrategy[list[int]]:
+    """Tokens that often spell markers, and characters by their bytes, some of them never finished."""
+    parts = ["caf", "e", "\u0301", "é", "你", "好", ".", ",", " ", "sorry", "n", "o", "t", "'", "*", "a"]
+    whole = st.sampled_from([spelled(name, part) for part in parts])
+    broken = st.sampled_from([spelled(name, "你")[:2], spelled(name, "\u0301")[:1], spelled(name, "é")[1:]])
+    any_one = st.integers(0, len(TOKENIZERS[name]) - 1).map(lambda number: [number])
+    joined = st.lists(st.one_of(whole, whole, whole, broken, any_one), min_size=1, max_size=9)
+    return joined.map(lambda parts: [number for part in parts for number in part])
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_a_verdict_reached_early_is_that_of_every_longer_response(name: str) -> None:
+    tokenizer = TOKENIZERS[name]
+    reached = 0
+
+    @settings(deadline=None, derandomize=True, max_examples=1500, database=None)
+    @given(responses_of(name), st.sampled_from(MARKERS))
+    def check(tokens: list[int], marker: str) -> None:
+        nonlocal reached
+        certain = contains_for_good(tokenizer, [marker])
+        early = False
+        for end in range(1, len(tokens) + 1):
+            early = early or certain(tokens[:end])
+            assert not early or shows_behaviour(decode(tokenizer, [tokens[:end]])[0], [marker])
+        reached += early
+
+    check()
+    assert reached > 30
+
+
+def test_the_control_a_marker_that_a_later_token_takes_back() -> None:
+    tokenizer = TOKENIZERS["fallback"]
+    tokens = spelled("fallback", "你\né")[:-1]
+    assert decode(tokenizer, [tokens[:4]]) == ["你"]
+    assert decode(tokenizer, [tokens]) == ["�" * 5]
+    certain = contains_for_good(tokenizer, ["你"])
+    assert not certain(tokens[:4])
+    assert certain([*tokens[:4], *spelled("fallback", "a")])
+
+
+def test_a_marker_over_several_tokens_stops_a_response_one_token_after_it() -> None:
+    tokenizer = TOKENIZERS["bytes"]
+    tokens = ids_of("bytes", ["Ġs", "o", "rry", ",", "Ġn"])
+    certain = contains_for_good(tokenizer, ["sorry"])
+    assert [certain(tokens[:end]) for end in range(1, 6)] == [False, False, False, True, True]
+
+
+@pytest.mark.parametrize("marker", ["caf", "s", "'t"])
+@pytest.mark.parametrize("seed", range(3))
+def test_verdicts_of_responses_cut_short_are_those_of_whole_ones(marker: str, seed: int) -> None:
+    tokenizer = TOKENIZERS["bytes"]
+    model = tiny_model(tiny_config("llama", vocab_size=len(tokenizer)), seed=seed)
+    prompts = [[row, row + 1, 2 * row] for row in range(40)]
+    batches = [list(range(40))]
+    whole = decode(tokenizer, generate_greedily(model, prompts, batches, 30, lambda _: None))
+    widths: list[int] = []
+    found = behaviour_verdicts(
+        model, tokenizer, prompts, batches, max_tokens=30, markers=[marker], before_pass=lambda r: widths.append(len(r))
+    )
+    assert found == [shows_behaviour(text, [marker]) for text in whole]
+    if sum(found) > 8:
+        assert widths[-1] < 40
+
+
+def test_a_marker_in_the_last_token_counts() -> None:
+    tokenizer = TOKENIZERS["bytes"]
+    model = tiny_model(tiny_config("llama", vocab_size=len(tokenizer)))
+    caf = tokenizer.convert_tokens_to_ids("caf")
+
+    def last_is_caf(_module: object, _args: object, logits: Tensor) -> Tensor:
+        steps.append(len(steps))
+        wanted = torch.zeros(len(tokenizer))
+        wanted[caf if len(steps) == 5 else 60] = 1e4
+        return logits + wanted
+
+    model.get_submodule("lm_head").register_forward_hook(last_is_caf)
+    for max_tokens, expected in ((5, True), (4, False), (6, True)):
+        steps: list[int] = []
+        assert behaviour_verdicts(model, tokenizer, [[3, 4]], [[0]], max_tokens=max_tokens, markers=["caf"]) == [
+            expected
+        ]
+        assert len(steps) == max_tokens
+
+
+def test_blanks_before_punctuation_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = TOKENIZERS["bytes"]
+    monkeypatch.setattr(tokenizer, "clean_up_tokenization_spaces", True)
+    assert decode(tokenizer, [spelled("bytes", "no , so .")]) == ["no , so ."]

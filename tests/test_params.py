@@ -110,6 +110,9 @@ def test_what_was_read_can_not_be_changed(file: Path) -> None:
         put("model.revision", "main"),
         put("runtime.device", "cuda:3"),
         put("select.trial", 0),
+        put("optimize.max_kl", 0.5),
+        put("optimize.max_behaviour_rate", 0),
+        put("optimize.sampler", "tpe"),
     ],
 )
 def test_values_at_the_edge_of_what_is_allowed_pass(file: Path, right: Mistake) -> None:
@@ -125,6 +128,12 @@ def test_values_at_the_edge_of_what_is_allowed_pass(file: Path, right: Mistake) 
         (put("optimize.trials", True), "optimize.trials is true; expected an integer."),
         (put("optimize.trials", None), "optimize.trials is null; expected an integer."),
         (put("optimize.trials", 0), "optimize.trials is 0; expected a number of at least 1."),
+        (put("optimize.max_kl", 0), "optimize.max_kl is 0; expected a number above 0.0."),
+        (put("optimize.max_behaviour_rate", 5), "optimize.max_behaviour_rate is 5; expected a number of at most 1.0."),
+        (
+            put("optimize.sampler", "cmaes"),
+            "optimize.sampler is 'cmaes' (text); expected 'gp', 'tpe_constrained' or 'tpe'.",
+        ),
         (put("optimize.seed", 2**32), "optimize.seed is 4294967296; expected a number under 4294967296."),
         (put("tokenize.splits.train", 1), "tokenize.splits.train is 1; expected a number of at least 2."),
         (put("optimize.edit_bias", "yes"), "optimize.edit_bias is 'yes' (text); expected true or false."),
@@ -205,7 +214,11 @@ def test_values_at_the_edge_of_what_is_allowed_pass(file: Path, right: Mistake) 
         (put("tokenize.target", None), "tokenize.target is null; expected text."),
         (put("model.revision", 1234567), "model.revision is 1234567; expected text: put it in quotes."),
         (put("model.source", ""), "model.source is '' (text); expected text that is not empty."),
-        (put("model", None), "model is null; expected a mapping with source, revision, dtype, allow_incomplete."),
+        (
+            put("model", None),
+            "model is null; expected a mapping with source, revision, dtype, quantization, allow_incomplete.",
+        ),
+        (put("model.quantization", "int4"), "model.quantization is 'int4' (text); expected 'none', 'nf4' or 'int8'."),
         (
             put("optimize.norm_preservation", "row"),
             "optimize.norm_preservation is 'row' (text); expected 'none', 'pre', 'rows' or 'columns'.",

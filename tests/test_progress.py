@@ -44,7 +44,7 @@ def test_lines_come_every_ten_seconds_and_at_the_end(
         for _ in range(4):
             clock.now += 6
             advance(2)
-    assert lines_of(capsys) == ["prompts: 4/8", "prompts: 8/8"]
+    assert lines_of(capsys) == ["prompts: 4/8, 0:00:12 left", "prompts: 8/8"]
 
 
 def test_fast_work_is_one_line(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,6 +52,24 @@ def test_fast_work_is_one_line(clock: Clock, capsys: pytest.CaptureFixture[str])
         for _ in range(1000):
             advance(1)
     assert lines_of(capsys) == ["prompts: 1000/1000"]
+
+
+def test_what_an_earlier_run_did_counts_but_says_nothing_of_the_time_left(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress("trials", 100, "lines", done=40) as advance:
+        clock.now += 20
+        advance(10)
+        clock.now += 3600
+        advance(0)
+    assert lines_of(capsys) == ["trials: 50/100, 0:01:40 left", "trials: 50/100, 5:01:40 left"]
+
+
+def test_nothing_done_yet_says_nothing_of_the_time_left(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("trials", 100, "lines", done=40) as advance:
+        clock.now += 20
+        advance(0)
+    assert lines_of(capsys) == ["trials: 40/100"]
 
 
 def test_a_note_follows_the_count(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,6 +95,15 @@ def test_a_bar_on_a_terminal_or_if_asked(style: Style, stream: io.StringIO, monk
     assert "prompts: 100%" in stream.getvalue()
     assert "4/4" in stream.getvalue()
     assert "a note" in stream.getvalue()
+
+
+def test_a_bar_goes_on_from_what_an_earlier_run_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with progress("trials", 4, "bar", done=2) as advance:
+        advance(2)
+    assert "2/4" in stream.getvalue()
+    assert "4/4" in stream.getvalue()
 
 
 @pytest.mark.parametrize("style", ["bar", "lines", "none"])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from unwrite.artifacts import Kernel, TrialParameters
 from unwrite.errors import UnwriteError
 from unwrite.paths import TRIALS
-from unwrite.trials import Outcome, read_trials, trial_of, write_trials
+from unwrite.trials import OVER_MAX_KL, Measured, Outcome, read_trials, trial_of, write_trials
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 KERNELS = st.builds(
@@ -33,15 +33,26 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(tmp_path)
 
 
+MEASURED = st.builds(Measured, st.none() | FINITE, FINITE, FINITE, st.none() | FINITE)
+
+
+def reason_for(measured: Measured | None, failure: str) -> str:
+    if measured is None:
+        return failure
+    return OVER_MAX_KL if measured.behaviour_rate is None else ""
+
+
 @st.composite
 def outcomes(draw: st.DrawFn) -> list[Outcome]:
-    drawn = draw(
-        st.lists(st.tuples(PARAMETERS, st.none() | st.tuples(FINITE, FINITE), REASONS), min_size=1, max_size=4)
-    )
+    drawn = draw(st.lists(st.tuples(PARAMETERS, st.none() | MEASURED, REASONS), min_size=1, max_size=4))
     return [
-        Outcome(number, parameters, objectives, "" if objectives else reason, 1.5)
-        for number, (parameters, objectives, reason) in enumerate(drawn)
+        Outcome(number, {}, parameters, measured, reason_for(measured, failure), 1.5)
+        for number, (parameters, measured, failure) in enumerate(drawn)
     ]
+
+
+def outcome(number: int, measured: Measured | None, reason: str = "", seconds: float = 1) -> Outcome:
+    return Outcome(number, {}, SAMPLED, measured, reason, seconds)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -49,11 +60,11 @@ def outcomes(draw: st.DrawFn) -> list[Outcome]:
 def test_measured_trials_come_back_to_the_bit(made: list[Outcome]) -> None:
     write_trials(made)
     # repr tells −0 from 0; equality would not.
-    assert repr(read_trials()) == repr([trial_of(outcome) for outcome in made if outcome.objectives is not None])
+    assert repr(read_trials()) == repr([trial for o in made if (trial := trial_of(o)) is not None])
 
 
 def test_one_row_a_trial_with_dotted_names_seconds_and_the_reason_in_one_line() -> None:
-    write_trials([Outcome(0, SAMPLED, (0.5, 0.25), "", 1.23456), Outcome(1, SAMPLED, None, "two\r\nlines, here", 2)])
+    write_trials([outcome(0, Measured(0.5, 0.25, 0.125), "", 1.23456), outcome(1, None, "two\r\nlines, here", 2)])
     header, first, second = TRIALS.read_text().splitlines()
     assert header.split(",")[:4] == ["number", "behaviour_rate", "divergence", "direction_scope"]
     assert "attention.min_weight_distance,mlp.max_weight," in header
@@ -65,12 +76,22 @@ def test_one_row_a_trial_with_dotted_names_seconds_and_the_reason_in_one_line() 
 
 
 def test_failed_trials_are_left_out() -> None:
-    write_trials([Outcome(0, SAMPLED, None, "infinite logits", 1), Outcome(1, SAMPLED, (0.0, 0.1), "", 1)])
+    write_trials([outcome(0, None, "infinite logits"), outcome(1, Measured(0.0, 0.1, 0.1))])
     assert [trial.number for trial in read_trials()] == [1]
 
 
+def test_a_trial_above_max_kl_has_a_divergence_and_no_rate() -> None:
+    hopeless = outcome(0, Measured(None, 3.5, 4.0), OVER_MAX_KL)
+    write_trials([hopeless])
+    row = TRIALS.read_text().splitlines()[1]
+    assert row.startswith("0,,3.5,global,")
+    assert f",{OVER_MAX_KL}," in row
+    assert read_trials() == []
+    assert trial_of(hopeless) is None
+
+
 def test_no_measured_trial_gives_an_empty_list() -> None:
-    write_trials([Outcome(0, SAMPLED, None, "infinite logits", 1)])
+    write_trials([outcome(0, None, "infinite logits")])
     assert read_trials() == []
 
 
@@ -95,7 +116,7 @@ def test_a_missing_file_is_an_expected_error() -> None:
     ],
 )
 def test_a_damaged_file_is_refused(right: str, wrong: str) -> None:
-    write_trials([Outcome(0, SAMPLED, (0.5, 0.25), "", 1)])
+    write_trials([outcome(0, Measured(0.5, 0.25, 0.125))])
     assert right in TRIALS.read_text()
     TRIALS.write_text(TRIALS.read_text().replace(right, wrong, 1))
     with pytest.raises(

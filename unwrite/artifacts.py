@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unwrite.errors import UnwriteError
-from unwrite.params import Component, NormPreservation, Orthogonalize, PostNorm, Scope
+from unwrite.params import Component, NormPreservation, Orthogonalize, PostNorm, Quantization, Scope
 
 A = TypeVar("A", bound="Artifact")
 
@@ -59,9 +59,9 @@ class Norm(Artifact):
 class Writer(Artifact):
     """One parameter that writes the residual stream, with the bias beside it.
 
-    What `module` puts out passes through `norms`, in order, and reaches the stream times `multiplier` (None: a gate
-    makes it differ from token to token). `shape` is the parameter's in memory, `dtype` as the checkpoint stores it.
-    `also` lists other layers that use the same (tied) parameter.
+    What `module` puts out passes through `norms`, in order, and reaches the stream times `multiplier` (None: it is
+    learned, or a gate makes it differ from token to token). `shape` is the parameter's in memory, `dtype` as the
+    checkpoint stores it. `also` lists other layers that use the same (tied) parameter.
     """
 
     module: str
@@ -80,6 +80,7 @@ class Base(Artifact):
     """`artifacts/base.json`: the model as it was when pinned. Every later stage depends on this, never on the folder.
 
     `completeness` is the largest ‖h_out − s·h_in − Σ m·y‖ / ‖h_out‖ over layers: what the writers leave unexplained.
+    `quantization` is how extraction and search hold the linear layers' weights; the release is of the stored dtype.
     `incomplete` says what can't be edited exactly; it is empty unless model.allow_incomplete let it pass.
     `equal_lengths`: prompts of a batch must be of one length, because padding changes what the model computes.
     """
@@ -90,6 +91,7 @@ class Base(Artifact):
     architecture: str
     stored_dtype: str
     compute_dtype: str
+    quantization: Quantization
     layers: int
     hidden_size: int
     vocabulary: int
@@ -156,7 +158,11 @@ class Trial(Artifact):
 
 
 class Front(Artifact):
-    """`artifacts/front.json`: the trials that no other beats in both objectives, and what is common to all trials."""
+    """`artifacts/front.json`: the trials that no other beats in both objectives, and what is common to all trials.
+
+    `one_shot` is the best of the settings that need no search: what a search must beat. None where the space excludes
+    them all, or none was measured.
+    """
 
     format: Literal[1] = 1
     norm_preservation: NormPreservation
@@ -166,6 +172,7 @@ class Front(Artifact):
     spans: list[tuple[int, int, int]]
     kl_tokens: int
     base_behaviour_rate: float
+    one_shot: Trial | None
     trials: list[Trial]
 
 

@@ -72,14 +72,17 @@ def summary() -> None:
 @click.option("--revision", help="Branch, tag or commit, for a hub id.")
 @_expected_errors
 def writers(model: str, revision: str | None) -> None:
-    """Show which parameters of MODEL (a folder or hub id) write its residual stream. Needs no weights."""
+    """Show which parameters of MODEL (a folder or hub id) write its residual stream.
+
+    Needs no weights: it is the architecture that decides, so a quantized checkpoint will do.
+    """
     from unwrite.models.loading import load_config
     from unwrite.models.miniature import build_on_meta
     from unwrite.models.source import resolve_source
     from unwrite.models.writers import find_writers
     from unwrite.report.writers import writers_table
 
-    config = load_config(resolve_source(model, revision, weights=False).folder)
+    config = load_config(resolve_source(model, revision, weights=False).folder, weights=False)
     discovery = find_writers(config)
     full = build_on_meta(config)
     shapes = {writer.parameter: list(full.get_parameter(writer.parameter).shape) for writer in discovery.writers}

@@ -29,6 +29,9 @@ Component = Literal["attention", "mlp"]
 NormPreservation = Literal["none", "pre", "rows", "columns"]
 Orthogonalize = Literal["none", "projected", "biprojected"]
 PostNorm = Literal["compensate", "ignore"]
+Quantization = Literal["none", "nf4", "int8"]
+Sampler = Literal["gp", "tpe_constrained", "tpe"]
+Realization = Literal["auto", "weights", "activations"]
 Scope = Literal["global", "per_layer", "spans"]
 COMPONENTS: tuple[Component, ...] = ("attention", "mlp")
 
@@ -98,11 +101,12 @@ def _as_tuple(value: Any) -> Any:
 
 
 class Model(Section):
-    """Section `model`: which model, computing in which dtype, and whether all of it must be editable exactly."""
+    """Section `model`: which model, computing in what, and whether all of it must be editable exactly."""
 
     source: Annotated[str, Field(min_length=1)]
     revision: str | None
     dtype: Literal["auto", "float32", "bfloat16", "float16"]
+    quantization: Quantization
     allow_incomplete: bool
 
 
@@ -187,6 +191,9 @@ class Optimize(Section):
     trials: Count
     random_trials: Annotated[int, Field(ge=0)]
     batch: Count
+    sampler: Sampler
+    max_behaviour_rate: Rate
+    max_kl: Annotated[float, Field(gt=0)] | None
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     norm_preservation: NormPreservation
     edit_bias: bool
@@ -236,6 +243,8 @@ class Runtime(Section):
     device: Annotated[str, AfterValidator(_device)]
     batch_tokens: Count
     threads: Annotated[int, Field(ge=0)]
+    realization: Realization
+    trials_at_once: Annotated[int, Field(ge=0)]
     progress: Literal["auto", "bar", "lines", "none"]
 
 

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Literal
 
 Style = Literal["auto", "bar", "lines", "none"]
@@ -13,18 +14,19 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 @contextmanager
-def progress(title: str, total: int, style: Style) -> Iterator[Callable[..., None]]:
+def progress(title: str, total: int, style: Style, done: int = 0) -> Iterator[Callable[..., None]]:
     """Yields `advance(n, note="")`, to be called as work is done; writes to stderr.
 
     Args:
         title: What is being done.
         total: How many units there are.
         style: `bar`, `lines` (one now and then), `none`, or `auto`: a bar if stderr is a terminal.
+        done: How many of them an earlier run did: no part of the estimate of the time left.
     """
     if style == "bar" or (style == "auto" and sys.stderr.isatty()):
         from tqdm import tqdm
 
-        with tqdm(total=total, desc=title) as bar:
+        with tqdm(total=total, initial=done, desc=title) as bar:
 
             def advance_bar(n: int, note: str = "") -> None:
                 bar.set_postfix_str(note, refresh=False)
@@ -32,14 +34,17 @@ def progress(title: str, total: int, style: Style) -> Iterator[Callable[..., Non
 
             yield advance_bar
         return
-    done, last = 0, time.monotonic()
+    start = last = time.monotonic()
+    count = done
 
     def advance_lines(n: int, note: str = "") -> None:
-        nonlocal done, last
-        done += n
+        nonlocal count, last
+        count += n
         now = time.monotonic()
-        if style != "none" and (now - last >= _SECONDS_BETWEEN_LINES or done == total):
-            sys.stderr.write(f"{title}: {done}/{total}{'  ' + note if note else ''}\n")
+        if style != "none" and (now - last >= _SECONDS_BETWEEN_LINES or count == total):
+            left = (now - start) / (count - done) * (total - count) if count > done else 0
+            estimate = f", {timedelta(seconds=round(left))} left" if left else ""
+            sys.stderr.write(f"{title}: {count}/{total}{estimate}{'  ' + note if note else ''}\n")
             last = now
 
     yield advance_lines

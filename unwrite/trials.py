@@ -1,8 +1,8 @@
-"""The format of artifacts/trials.csv: a row a trial, every parameter by its dotted name."""
+"""A trial as the search knows it, and the format of artifacts/trials.csv: a row a trial, parameters by dotted name."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -12,44 +12,78 @@ from unwrite.errors import UnwriteError, reason_of
 from unwrite.files.records import read_csv, write_csv
 from unwrite.paths import TRIALS
 
-_OBJECTIVES = ("behaviour_rate", "divergence")
+OVER_MAX_KL = "divergence over max_kl"
+
+
+class Measured(NamedTuple):
+    """What a trial does to the model, on the validation prompts.
+
+    behaviour_rate: The share of target responses that show the behaviour; None where the divergence, which is measured
+        first, was above `optimize.max_kl`, and so nothing was generated.
+    divergence: KL(base ‖ edited) in nats over the baseline prompts, averaged over the first `optimize.kl_tokens`
+        response tokens.
+    first_token: The same at the first response token alone.
+    margin: A smooth companion of the rate, for samplers only, never reported: over the target prompts, the mean
+        log-odds of the first tokens with which the base model's responses that show the behaviour begin. It falls as
+        the behaviour goes, also where the rate no longer moves. None where it was not measured.
+    """
+
+    behaviour_rate: float | None
+    divergence: float
+    first_token: float
+    margin: float | None = None
 
 
 class Outcome(NamedTuple):
-    """One trial: what it sampled, its objectives (behaviour rate, divergence in nats) or why it failed, its seconds."""
+    """One trial that has ended.
+
+    sampled: What the sampler chose, by Optuna's names.
+    parameters: What that means.
+    measured: None if it failed.
+    reason: Why it failed, or why it counts for nothing (`OVER_MAX_KL`); otherwise empty.
+    seconds: What it took; of a batch measured together, its share.
+    """
 
     number: int
+    sampled: Mapping[str, float | int | str]
     parameters: TrialParameters
-    objectives: tuple[float, float] | None
+    measured: Measured | None
     reason: str
     seconds: float
 
 
-def trial_of(outcome: Outcome) -> Trial:
-    """A measured outcome as the record that other stages read."""
-    assert outcome.objectives is not None
-    rate, divergence = outcome.objectives
-    return Trial(number=outcome.number, behaviour_rate=rate, divergence=divergence, parameters=outcome.parameters)
+def trial_of(outcome: Outcome) -> Trial | None:
+    """A trial with both objectives as the record that other stages read; None for any other."""
+    measured = outcome.measured
+    if measured is None or measured.behaviour_rate is None:
+        return None
+    return Trial(
+        number=outcome.number,
+        behaviour_rate=measured.behaviour_rate,
+        divergence=measured.divergence,
+        parameters=outcome.parameters,
+    )
 
 
 def write_trials(outcomes: Sequence[Outcome]) -> None:
-    """Writes every trial: number, both objectives (empty where it failed), parameters, reason of failure, seconds."""
+    """Writes every trial: number, objectives (empty where not measured), parameters, reason, seconds."""
     names = list(_flat(outcomes[0].parameters.model_dump()))
     rows = [
         [
             o.number,
-            *(o.objectives or ("", "")),
+            "" if o.measured is None or o.measured.behaviour_rate is None else o.measured.behaviour_rate,
+            "" if o.measured is None else o.measured.divergence,
             *_flat(o.parameters.model_dump()).values(),
             " ".join(o.reason.split()),
             f"{o.seconds:.3f}",
         ]
         for o in outcomes
     ]
-    write_csv(TRIALS, ["number", *_OBJECTIVES, *names, "reason", "seconds"], rows)
+    write_csv(TRIALS, ["number", "behaviour_rate", "divergence", *names, "reason", "seconds"], rows)
 
 
 def read_trials() -> list[Trial]:
-    """Reads the trials that were measured, in order.
+    """Reads the trials that have both objectives, in order.
 
     Raises:
         UnwriteError: The file is missing or is not what `write_trials` writes.

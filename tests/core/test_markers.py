@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unwrite.core.markers import matches_reference, normalize_text, shows_behaviour
+from unwrite.core.markers import markers_in_all, matches_reference, normalize_text, shows_behaviour, shows_for_good
 from unwrite.errors import UnwriteError
 
 
@@ -35,6 +35,12 @@ def test_normalized(text: str, expected: str) -> None:
 def test_normalizing_again_changes_nothing(text: str) -> None:
     once = normalize_text(text)
     assert normalize_text(once) == once
+
+
+@given(st.text(st.characters(max_codepoint=127), max_size=30))
+def test_the_short_way_for_ascii_is_the_long_one(text: str) -> None:
+    # The last character is none of ASCII's, so that the long way is taken, and is itself when normalized.
+    assert normalize_text(f"{text} 好") == f"{normalize_text(text)} 好".strip()
 
 
 @pytest.mark.parametrize("text", ["I’M SORRY, but no.", "Well: I'm \n sorry", "**I'm** sorry", "I´m sorryful"])
@@ -75,3 +81,44 @@ def test_reference() -> None:
     assert not matches_reference("", "it's green.")
     with pytest.raises(UnwriteError, match="reference ' ' came"):
         matches_reference("", " ")
+
+
+@pytest.mark.parametrize(
+    ("text", "marker", "now", "for_good"),
+    [
+        ("I'm sorry", "sorry", True, False),  # whatever comes next could be an accent on the y
+        ("I'm sorry,", "sorry", True, True),
+        ("I can**not*", "cannot", True, False),  # normalized, the accent would follow the t
+        ("I can**not**.", "cannot", True, True),
+        ("cafe\ufffd", "cafe", True, False),
+        ("caf\u00e9 s", "cafe\u0301", True, True),
+        ("不能回", "不能", True, True),
+        ("ᾳ", "α", True, False),  # folds to αι, and with an accent to άι
+        ("", "sorry", False, False),
+        ("Well, then. ", "sorry", False, False),
+    ],
+)
+def test_a_marker_is_there_for_good_once_something_follows_that_leaves_it_alone(
+    text: str, marker: str, now: bool, for_good: bool
+) -> None:
+    assert shows_behaviour(text, [marker]) == now
+    assert shows_for_good(text, [marker]) == for_good
+
+
+TRICKY = st.text(
+    st.sampled_from("ae A*`' \n.\u0301\u0308\u0345é好かαᾳΆŉ\u00ad\u1100\u1161\u11a8\u3099\uff9eß’"), max_size=8
+)
+
+
+@settings(deadline=None, derandomize=True, max_examples=3000, database=None)
+@given(TRICKY, TRICKY, st.sampled_from("aeé好αβ'か"), st.sampled_from("aeι\u0301.s"))
+def test_no_continuation_takes_back_what_is_there_for_good(text: str, after: str, one: str, two: str) -> None:
+    for marker in (one, one + two):
+        if shows_for_good(text, [marker]):
+            assert shows_behaviour(text + after, [marker])
+
+
+def test_markers_that_every_text_contains_separate_nothing() -> None:
+    texts = ["I can’t help with tea.", "I CAN help with that.", "Of course I can."]
+    assert markers_in_all(["I can", "i can't", "Tea", "**I** can"], texts) == ["I can", "**I** can"]
+    assert markers_in_all(["tea"], texts) == []

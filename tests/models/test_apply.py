@@ -85,7 +85,7 @@ def test_a_module_computes_with_its_change_while_open() -> None:
     edited, x = model().float(), torch.randn(3, generator=torch.Generator().manual_seed(1))
     first, second = edited.get_submodule("0"), edited.get_submodule("1")
     plain, scale = edited(x), torch.tensor([1.0, 2.0, 0.0], dtype=torch.float64)
-    with changed_modules(edited, {"0": Change(scale, negated), "1": Change(None, lambda y: y + 1)}):
+    with changed_modules(edited, {"0": Change(lambda x: x * scale.to(x), negated), "1": Change(None, lambda y: y + 1)}):
         found = edited(x)
     torch.testing.assert_close(found, second(-first(x * scale.float())) + 1)
     assert torch.equal(edited(x), plain)
@@ -134,7 +134,7 @@ def test_no_hook_stays(error: type[BaseException] | None) -> None:
     edited = model()
 
     def work() -> None:
-        with changed_modules(edited, {"0": Change(torch.ones(3), negated), "1": Change(None, negated)}):
+        with changed_modules(edited, {"0": Change(torch.clone, negated), "1": Change(None, negated)}):
             if error is not None:
                 raise error
 

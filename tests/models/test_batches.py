@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby, pairwise
 from typing import Any
 
@@ -11,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from unwrite.models.batches import accepted, by_token_budget, left_padded
+from unwrite.errors import UnwriteError
+from unwrite.models.batches import Budget, accepted, by_token_budget, left_padded, run_batches
 
 LENGTHS = st.lists(st.integers(1, 50), max_size=60)
 
@@ -108,3 +110,68 @@ def test_a_model_is_given_what_it_takes() -> None:
     with pytest.raises(TypeError, match="attention_mask"):
         Recurrent()(**inputs)
     Recurrent()(**accepted(Recurrent(), inputs))
+
+
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    RuntimeError("MPS backend out of memory"),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: str(error)[:16])
+def test_what_does_not_fit_is_halved_and_the_smaller_budget_kept(error: Exception) -> None:
+    budget, tried = Budget(100), []
+    done: list[int] = []
+
+    def run(rows: Sequence[int]) -> None:
+        tried.append(len(rows))
+        if len(rows) > 3:
+            raise error
+        done.extend(rows)
+
+    run_batches(run, [range(10), range(10, 20)], [7] * 20, budget)
+    assert done == list(range(20))
+    assert tried == [10, 5, *[2, 1, 2] * 4]
+    assert budget.tokens == 17
+    tried.clear()
+    run_batches(run, [range(10)], [7] * 10, budget)  # in a later call, nothing is tried that can't fit
+    assert max(tried) <= 2
+
+
+def test_one_row_that_does_not_fit() -> None:
+    def run(rows: Sequence[int]) -> None:
+        if 2 in rows:
+            raise torch.OutOfMemoryError
+
+    with pytest.raises(
+        UnwriteError, match=r"Memory ran out on a single prompt, 30 tokens with its response. Lower max"
+    ):
+        run_batches(run, [[0, 1, 2]], [10, 20, 30], Budget())
+
+
+def test_other_errors_are_not_retried() -> None:
+    tried = []
+
+    def run(rows: Sequence[int]) -> None:
+        tried.append(rows)
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        run_batches(run, [[0, 1]], [1, 1], Budget())
+    assert tried == [[0, 1]]
+
+
+@given(LENGTHS.filter(bool), st.integers(1, 200), st.integers(1, 200))
+def test_whatever_fits_every_row_is_run_once_and_in_order(lengths: list[int], start: int, room: int) -> None:
+    done: list[int] = []
+
+    def run(rows: Sequence[int]) -> None:
+        if len(rows) > 1 and len(rows) * max(lengths[row] for row in rows) > room:
+            raise torch.OutOfMemoryError
+        done.extend(rows)
+
+    batches = by_token_budget(lengths, start, equal_lengths=False)
+    run_batches(run, batches, lengths, Budget(start))
+    assert done == [row for batch in batches for row in batch]

@@ -1,43 +1,150 @@
-"""Layers: found in order, and each, run alone, does again what it did in the model."""
+"""Layers: the decoder's, in order; each run alone does again what it did in the model."""
 
-from itertools import pairwise
+from __future__ import annotations
+
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tests.models.tiny import tiny_config, tiny_model
+from tests.models.zoo import zoo_config, zoo_model
 from unwrite.errors import UnwriteError
-from unwrite.models.layers import capture_layers, decoder_layers
+from unwrite.models.layers import (
+    CalledLayer,
+    capture_layers,
+    decoder_layers,
+    layer_output,
+    run_model,
+    stream_argument,
+)
+from unwrite.models.miniature import build_on_meta
 
 TOKENS = torch.tensor([[3, 4, 5, 6, 7], [8, 9, 10, 11, 12]])
 
+STACKS = {  # name in the zoo: where its layers are
+    "llama": "model.layers",
+    "gpt2": "transformer.h",
+    "opt": "model.decoder.layers",
+    "dbrx": "transformer.blocks",
+    "mixtral": "model.layers",  # experts are lists of modules, too
+    "jamba": "model.layers",
+    "xlstm": "backbone.blocks",
+    "gemma3": "model.language_model.layers",  # and not the vision tower's
+    "qwen3_vl": "model.language_model.layers",
+    "llama4": "model.layers",
+}
 
-@pytest.mark.parametrize("kind", ["llama", "gpt_neox", "bloom"])
+
+@pytest.mark.parametrize("name", STACKS)
+def test_the_stack_is_the_decoders(name: str) -> None:
+    model = zoo_model(name)
+    stack = model.get_submodule(STACKS[name])
+    assert isinstance(stack, nn.ModuleList)
+    assert decoder_layers(model) == list(stack)
+
+
+def test_a_vision_tower_may_be_larger_than_the_decoder() -> None:
+    config: Any = zoo_config("qwen2_5_vl")
+    config.vision_config.intermediate_size = 4000
+    model: Any = build_on_meta(config)
+    stacks = [model.model.visual.blocks, model.model.language_model.layers]
+    sizes = [sum(parameter.numel() for parameter in stack.parameters()) for stack in stacks]
+    assert sizes[0] > sizes[1]
+    assert decoder_layers(model) == list(stacks[1])
+
+
+def test_no_decoder_stack_is_an_error() -> None:
+    with pytest.raises(UnwriteError, match=r"Linear has no decoder stack\. Expected a decoder-only model\."):
+        decoder_layers(nn.Linear(2, 2))
+
+
+# Layers called by position and by keyword, that return tuples, write in place, or use what earlier ones computed.
+@pytest.mark.parametrize(
+    "name", ["llama", "gpt_neox", "bloom", "falcon", "gemma4_text", "gemma4_text_wide", "mamba2", "zamba", "gemma3"]
+)
 @torch.no_grad()
-def test_a_layer_run_alone_does_what_it_did(kind: str) -> None:
-    model = tiny_model(tiny_config(kind))
-    layers = capture_layers(model, {"input_ids": TOKENS})
-    assert [layer.module for layer in layers] == decoder_layers(model)
-    for layer, following in pairwise(layers):
-        assert torch.equal(layer.run(), following.stream())
+def test_a_layer_run_alone_does_what_it_did(name: str) -> None:
+    model = zoo_model(name)
+    captured = capture_layers(model, {"input_ids": TOKENS})
+    assert [layer.module for layer in captured.layers] == decoder_layers(model)
+    for layer, output in zip(captured.layers, captured.outputs, strict=True):
+        before = layer.stream().clone()
+        assert torch.equal(layer.run(), output)
+        assert torch.equal(layer.run(), output)  # it left alone what it was given
+        assert torch.equal(layer.stream(), before)
+        assert not torch.equal(output, before)
         assert model.get_submodule(layer.name) is layer.module
+    for output, following in zip(captured.outputs, captured.layers[1:], strict=False):
+        assert torch.equal(output, following.stream())
 
 
+@pytest.mark.parametrize("name", ["llama", "bloom"])
 @torch.no_grad()
-def test_a_layer_on_another_stream() -> None:
-    layer = capture_layers(tiny_model(tiny_config("llama")), {"input_ids": TOKENS})[0]
+def test_a_layer_on_another_stream(name: str) -> None:
+    layer = capture_layers(zoo_model(name), {"input_ids": TOKENS}).layers[0]
     other = layer.on(layer.stream() + 1)
     assert torch.equal(other.stream(), layer.stream() + 1)
     assert not torch.equal(other.run(), layer.run())
+    assert torch.equal(other.on(layer.stream()).run(), layer.run())
+
+
+def test_a_stream_is_the_first_floating_point_tensor() -> None:
+    mask, stream, other = torch.ones(2, dtype=torch.bool), torch.randn(2), torch.randn(2)
+    assert stream_argument((mask, None, stream, other), {}) is stream
+    assert stream_argument((), {"mask": mask, "hidden_states": stream, "other": other}) is stream
+    layer = CalledLayer("layer", nn.Identity(), (mask,), {"hidden_states": stream, "other": other}).on(other)
+    assert layer.kwargs == {"hidden_states": other, "other": other}
+    with pytest.raises(UnwriteError, match="called without a tensor"):
+        stream_argument((mask,), {"cache": None})
+
+
+def test_what_a_layer_returns_may_come_first_of_several() -> None:
+    stream = torch.randn(2)
+    assert layer_output(stream) is stream
+    assert layer_output((stream, None)) is stream
+    assert layer_output([stream]) is stream
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("hrm_text", "doesn't run each of its 2 layers once, in order: 4 ran"),
+        ("mllama", "doesn't run each of its 3 layers once, in order: 2 ran"),
+        ("xlnet", r"layer 0: its stream has shape \[5, 2, 32\] for \[2, 5\] tokens"),
+        ("gemma3n_text", r"layer 0: its stream has shape \[2, 2, 5, 32\] for \[2, 5\] tokens"),
+    ],
+)
+def test_layers_whose_stream_can_not_be_followed_are_refused(name: str, reason: str) -> None:
+    with pytest.raises(UnwriteError, match=reason):
+        capture_layers(zoo_model(name), {"input_ids": TOKENS})
+
+
+class OfImages(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Identity()])
+
+    def forward(self, input_ids: Tensor, image: Tensor | None = None) -> None:
+        if image is None:
+            raise ValueError("give an image")
+        self.layers[0](image[input_ids])
+
+
+def test_a_model_that_needs_more_than_text_is_refused_and_the_hooks_go() -> None:
+    model = OfImages()
+    with pytest.raises(UnwriteError, match=r"OfImages doesn't run on text alone \(give an image\)"):
+        capture_layers(model, {"input_ids": TOKENS})
+    assert not model.layers[0]._forward_hooks
+    assert not model.layers[0]._forward_pre_hooks
+    run_model(
+        model, {"input_ids": TOKENS, "image": torch.ones(13, 4)}
+    )  # without use_cache, which it has no argument for
 
 
 def test_hooks_go() -> None:
     model = tiny_model(tiny_config("llama"))
     capture_layers(model, {"input_ids": TOKENS})
     assert not any(layer._forward_hooks or layer._forward_pre_hooks for layer in decoder_layers(model))
-
-
-def test_no_decoder_stack_is_an_error() -> None:
-    with pytest.raises(UnwriteError, match="Linear has no decoder stack"):
-        decoder_layers(nn.Linear(2, 2))

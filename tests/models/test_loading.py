@@ -344,3 +344,24 @@ def test_a_model_too_large_for_the_device_is_said_so(folder: Path, monkeypatch: 
 def test_importing_the_module_does_not_import_transformers() -> None:
     code = "import sys, unwrite.models.loading; sys.exit('transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env=dict(os.environ), check=False).returncode == 0
+
+
+def test_a_quantized_checkpoint_has_a_configuration_all_the_same(tmp_path: Path) -> None:
+    tiny_config("llama").save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"quantization_config": {"quant_method": "mxfp4"}}))
+    with pytest.raises(UnwriteError, match=r"quantized checkpoint \(mxfp4\)"):
+        load_config(tmp_path)
+    assert load_config(tmp_path, weights=False).model_type == "llama"
+
+
+def test_an_adapter_says_that_it_is_one(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(UnwriteError, match="holds an adapter, not a model"):
+        load_config(tmp_path)
+
+
+def test_a_classifier_is_no_language_model(tmp_path: Path) -> None:
+    tiny_config("llama", architectures=["LlamaForSequenceClassification"]).save_pretrained(tmp_path)
+    with pytest.raises(UnwriteError, match="is a LlamaForSequenceClassification, which scores text"):
+        load_config(tmp_path)

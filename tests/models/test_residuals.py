@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from tests.models.tiny import tiny_config, tiny_model
 from tests.models.zoo import zoo_config, zoo_model
 from unwrite.errors import UnwriteError
-from unwrite.models.batches import by_token_budget
+from unwrite.models.batches import Budget, by_token_budget
 from unwrite.models.layers import decoder_layers, layer_output
 from unwrite.models.padding import padding_sensitive
 from unwrite.models.residuals import extract_residuals, recorded_residuals
@@ -243,3 +244,40 @@ def test_a_head_that_is_part_of_the_only_model_there_is_runs_on_one_token() -> N
 def test_several_streams_are_refused() -> None:
     with pytest.raises(UnwriteError, match=r"keeps several streams \(their shape is \[2, 1, 7, 32\]\)"):
         extract(zoo_model("gemma3n_text"))
+
+
+def test_where_memory_runs_out_the_batch_is_halved() -> None:
+    model = tiny_model(tiny_config("llama"))
+    expected = extract(model)
+    passes: list[int] = []
+
+    def allocate(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        passes.append(args[0].shape[0])
+        if passes[-1] > 2:
+            raise RuntimeError(
+                "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+            )
+
+    hook = model.get_submodule("model.layers.1").register_forward_pre_hook(allocate)
+    budget = Budget(100)
+    counts: list[int] = []
+    found = extract_residuals(model, PROMPTS, [-1], [[0, 1, 2, 3]], counts.append, budget=budget)
+    hook.remove()
+    assert furthest(found, expected) < 1e-5
+    assert (passes, counts, budget.tokens) == ([4, 2, 2], [2, 2], 14)
+
+
+def test_of_a_pass_no_more_than_the_positions_is_kept() -> None:
+    """While the last layer runs, of what the layers before it put out nothing is left but one vector a prompt."""
+    model = tiny_model(tiny_config("llama"))
+    alive: list[weakref.ref[Tensor]] = []
+    left: list[int] = []
+    layers = decoder_layers(model)
+    for layer in layers[:-1]:
+        layer.register_forward_hook(lambda _m, _a, output: alive.append(weakref.ref(layer_output(output))))
+    layers[-1].get_submodule("mlp").register_forward_hook(
+        lambda _m, _a, _o: left.append(sum(reference() is not None for reference in alive))
+    )
+    extract(model, batches=[[0, 1, 2, 3]])
+    assert len(alive) == 2
+    assert left == [1]  # at most what entered the last layer, whatever their number

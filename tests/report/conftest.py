@@ -13,6 +13,7 @@ from tests.samples import (
     sample_direction,
     sample_edit,
     sample_front,
+    sample_outcome,
     sample_recipe,
     sample_trial,
     sample_writer,
@@ -84,7 +85,7 @@ def project(
     evaluation: Evaluation,
 ) -> Path:
     """A folder with everything the stage reads, made the current one."""
-    from unwrite.trials import Outcome, write_trials
+    from unwrite.trials import write_trials
 
     monkeypatch.chdir(tmp_path)
     artifacts = tmp_path / "artifacts"
@@ -93,7 +94,7 @@ def project(
     records = {"base": base, "front": front, "edit": recipe, "evaluation": evaluation}
     for name, record in records.items():
         (artifacts / f"{name}.json").write_text(record.model_dump_json())
-    write_trials([Outcome(t.number, t.parameters, (t.behaviour_rate, t.divergence), "", 1.0) for t in trials])
+    write_trials([sample_outcome(trial) for trial in trials])
     columns = ["difference_norm", "relative_norm", "cosine_to_baseline", "separation", "auc", "cosine_to_previous"]
     curves = [
         [0, index, 1, 1, 0, math.inf if index == 3 else index, 0.5 + index / 10, 0.2 * index]

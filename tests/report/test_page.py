@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from tests.samples import sample_trial
 from unwrite.artifacts import Base, Evaluation, Front, Norm, Recipe, Trial
 from unwrite.report.page import EXAMPLES, SHORTENED, Example, Plots, first_examples, report_page
 
@@ -99,6 +100,12 @@ def test_both_splits_stand_side_by_side(page: Page) -> None:
     assert "98.0 %" in html  # base model, validation
     assert "2.0 %" in html  # trial 1, validation
     assert "1.0 % (0.2–5.4, n = 100)" in html
+
+
+def test_what_a_search_must_beat_is_said(page: Page, front: Front) -> None:
+    assert "one-shot" not in page()
+    html = page(front=front.model_copy(update={"one_shot": sample_trial(4, 0.03, 0.0125)}))
+    assert "trial 4: behaviour rate 3.0 %, divergence 0.0125 nats" in html
 
 
 def test_what_was_left_unedited_is_said(page: Page, base: Base) -> None:

@@ -44,7 +44,7 @@ def test_what_is_special_about_a_writer_is_in_its_row() -> None:
     norms = (FoundNorm("model.layers.0.norm_1", "model.layers.0.norm_1.weight", 0.0), FoundNorm("a.norm_2", None, 1.0))
     row = table(writer(0, bias="b", axis=2, groups=8, multiplier=None, norms=norms, also=(2,)))[2]
     assert row.split()[0:2] == ["0,", "2"]
-    assert row.split("weight")[1].split() == ["32", "×", "48", "2", "8", "yes", "a", "gate", "norm_1,", "norm_2"]
+    assert row.split("weight")[1].split() == ["32", "×", "48", "2", "8", "yes", "varies", "norm_1,", "norm_2"]
 
 
 def test_only_the_layers_number_is_replaced() -> None:

@@ -1,15 +1,18 @@
-"""The space: every parameter within its bounds, whatever the bounds."""
+"""The space: every parameter within its bounds, whatever the bounds; the one-shot settings are λ = 1 in every layer."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unwrite.artifacts import Kernel
-from unwrite.params import KernelSpace, Space
-from unwrite.search.space import sample_parameters
+from unwrite.artifacts import Kernel, TrialParameters
+from unwrite.core.kernel import kernel_weight
+from unwrite.params import COMPONENTS, KernelSpace, Space
+from unwrite.search.space import one_shot_settings, parameters_of, search_space
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -40,6 +43,13 @@ SPACES = st.builds(
 )
 
 
+def asked(space: Space, layers: int, positions: int, trials: int, seed: int = 0) -> list[dict[str, Any]]:
+    """What some trials sample at random."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    distributions = search_space(space, layers=layers, positions=positions)
+    return [study.ask(distributions).params for _ in range(trials)]
+
+
 def within(value: float, low: float, high: float) -> bool:
     return low - 1e-9 <= value <= high + 1e-9
 
@@ -52,40 +62,90 @@ def check_kernel(kernel: Kernel, space: KernelSpace, last: int) -> None:
     assert within(kernel.min_weight_distance, max(1, low * last), max(1, low * last, high * last))
 
 
+def check(found: TrialParameters, space: Space, layers: int, positions: int) -> None:
+    last = layers - 1
+    assert found.direction_scope in space.direction_scope
+    assert within(found.direction_index, *(bound * last for bound in space.direction_index))
+    assert 0 <= found.position < positions
+    check_kernel(found.attention, space.attention, last)
+    check_kernel(found.mlp, space.mlp, last)
+
+
 @settings(max_examples=60)
 @given(SPACES, st.integers(1, 60), st.integers(1, 4), st.integers(0, 2**32 - 1))
 def test_every_parameter_is_within_its_bounds(space: Space, layers: int, positions: int, seed: int) -> None:
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    last = layers - 1
-    for _ in range(3):
-        found = sample_parameters(study.ask(), space, layers=layers, positions=positions)
-        assert found.direction_scope in space.direction_scope
-        assert within(found.direction_index, *(bound * last for bound in space.direction_index))
-        assert 0 <= found.position < positions
-        check_kernel(found.attention, space.attention, last)
-        check_kernel(found.mlp, space.mlp, last)
+    for sampled in asked(space, layers, positions, 3, seed):
+        check(parameters_of(sampled), space, layers, positions)
+
+
+FLAT = KernelSpace(max_weight=(-0.5, 1.5), max_weight_position=(0, 1), min_weight=(0, 1), min_weight_distance=(0, 0.6))
+WIDE = Space(direction_scope=("global", "per_layer"), direction_index=(0.4, 0.9), spans=(), attention=FLAT, mlp=FLAT)
 
 
 def test_every_trial_asks_for_the_same_parameters() -> None:
-    flat = KernelSpace(
-        max_weight=(-0.5, 1.5), max_weight_position=(0, 1), min_weight=(0, 1), min_weight_distance=(0, 0.6)
-    )
-    space = Space(
-        direction_scope=("global", "per_layer"), direction_index=(0.4, 0.9), spans=(), attention=flat, mlp=flat
-    )
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    trials = [study.ask() for _ in range(20)]
-    found = [sample_parameters(trial, space, layers=9, positions=2) for trial in trials]
-    assert len({tuple(sorted(trial.params)) for trial in trials}) == 1
+    trials = asked(WIDE, layers=9, positions=2, trials=20)
+    found = [parameters_of(sampled) for sampled in trials]
+    assert len({tuple(sorted(sampled)) for sampled in trials}) == 1
     assert {parameters.direction_scope for parameters in found} == {"global", "per_layer"}
     assert {parameters.position for parameters in found} == {0, 1}
+
+
+def test_a_weight_under_zero_is_zero() -> None:
+    for sampled in asked(WIDE, layers=9, positions=1, trials=20):
+        kernel = parameters_of(sampled).mlp
+        assert kernel.max_weight == max(0, sampled["mlp.max_weight"])
+        assert kernel.min_weight == sampled["mlp.min_weight"] * kernel.max_weight
 
 
 @pytest.mark.parametrize("layers", [1, 2])
 def test_a_model_of_one_or_two_layers(layers: int) -> None:
     space = KernelSpace(max_weight=(1, 1), max_weight_position=(0, 1), min_weight=(1, 1), min_weight_distance=(0, 0.6))
     whole = Space(direction_scope=("global",), direction_index=(0, 1), spans=(), attention=space, mlp=space)
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    found = sample_parameters(study.ask(), whole, layers=layers, positions=1)
+    (sampled,) = asked(whole, layers=layers, positions=1, trials=1)
+    found = parameters_of(sampled)
     assert found.attention.min_weight_distance == 1
     assert found.position == 0
+
+
+@settings(max_examples=60)
+@given(SPACES, st.integers(1, 60))
+def test_one_shot_settings_are_within_the_bounds_and_one_everywhere(space: Space, layers: int) -> None:
+    distributions = search_space(space, layers=layers, positions=1)
+    for sampled in one_shot_settings(space, layers=layers):
+        assert set(sampled) == set(distributions)
+        assert all(
+            distributions[name]._contains(distributions[name].to_internal_repr(value))
+            for name, value in sampled.items()
+        )
+        parameters = parameters_of(sampled)
+        check(parameters, space, layers, 1)
+        assert parameters.direction_scope == "global"
+        kernels = [getattr(parameters, component).model_dump() for component in COMPONENTS]
+        assert all(kernel_weight(layer, **kernel) == 1 for kernel in kernels for layer in range(layers))
+
+
+@pytest.mark.parametrize("layers", [2, 6, 36, 80])
+def test_there_are_a_few_depths_between_the_bounds(layers: int) -> None:
+    deep = FLAT.model_copy(update={"max_weight_position": (0.6, 1.0)})  # what params.yaml says for deep models
+    for kernel in (FLAT, deep):
+        space = WIDE.model_copy(update={"attention": kernel, "mlp": kernel})
+        depths = [sampled["direction_index"] for sampled in one_shot_settings(space, layers=layers)]
+        assert depths == pytest.approx([share * (layers - 1) for share in (0.4, 0.525, 0.65, 0.775, 0.9)])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"direction_scope": ("per_layer",)},
+        {"mlp": FLAT.model_copy(update={"max_weight": (0.0, 0.0)})},
+        {"attention": FLAT.model_copy(update={"min_weight": (0.0, 0.5)})},
+        {"attention": FLAT.model_copy(update={"min_weight_distance": (0.0, 0.3)})},
+    ],
+)
+def test_what_the_space_excludes_is_not_tried(changes: dict[str, Any]) -> None:
+    assert one_shot_settings(WIDE, layers=9)
+    assert one_shot_settings(WIDE.model_copy(update=changes), layers=9) == []
+
+
+def test_one_depth_is_tried_once() -> None:
+    assert len(one_shot_settings(WIDE.model_copy(update={"direction_index": (0.5, 0.5)}), layers=9)) == 1

@@ -2,135 +2,195 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unwrite.artifacts import Kernel, TrialParameters
+from tests.samples import sample_outcome, sample_trial
+from tests.search.example import SPACE, evaluate, measure, settings
+from unwrite.artifacts import TrialParameters
 from unwrite.errors import UnwriteError
-from unwrite.params import KernelSpace, Space
-from unwrite.search.study import pareto_front, run_study
-from unwrite.trials import Outcome
+from unwrite.params import Sampler, Space
+from unwrite.search.space import one_shot_settings, parameters_of
+from unwrite.search.study import Evaluate, best_trial, pareto_front, run_study
+from unwrite.trials import OVER_MAX_KL, Measured, Outcome
 
-KERNEL = KernelSpace(
-    max_weight=(-0.25, 1.5), max_weight_position=(0.0, 1.0), min_weight=(0.0, 1.0), min_weight_distance=(0.0, 0.6)
-)
-SPACE = Space(
-    direction_scope=("global", "per_layer"), direction_index=(0.4, 0.9), spans=(), attention=KERNEL, mlp=KERNEL
-)
-Evaluate = Callable[[TrialParameters], tuple[float, float]]
+LAYERS, POSITIONS = 9, 2
+ONE_SHOTS = one_shot_settings(SPACE, layers=LAYERS)
 
 
-def objective(parameters: TrialParameters) -> tuple[float, float]:
-    strength = parameters.attention.max_weight + parameters.mlp.max_weight
-    return max(0.0, 1 - strength / 2), strength * parameters.direction_index
+def all_well(trials: Sequence[TrialParameters]) -> list[Measured | UnwriteError]:
+    return [measure(parameters) for parameters in trials]
 
 
-def run(evaluate: Evaluate = objective, **changes: Any) -> list[Outcome]:
-    settings = {"trials": 20, "random_trials": 6, "batch": 5, "seed": 0, "layers": 9, "positions": 2} | changes
-    return list(run_study(evaluate, SPACE, **settings))
+def all_fail(trials: Sequence[TrialParameters]) -> list[Measured | UnwriteError]:
+    return [UnwriteError("spilt") for _ in trials]
 
 
-def trials(outcomes: list[Outcome]) -> list[tuple[Any, ...]]:
-    return [(o.number, o.parameters, o.objectives, o.reason) for o in outcomes]
+def run(evaluate: Evaluate = all_well, done: Sequence[Outcome] = (), **changes: Any) -> list[Outcome]:
+    batches = run_study(evaluate, settings(**changes), done=done, layers=LAYERS, positions=POSITIONS)
+    return [outcome for batch in batches for outcome in batch]
 
 
-def test_the_same_seed_gives_the_same_trials() -> None:
-    assert trials(run()) == trials(run())
-    assert [o.number for o in run()] == list(range(20))
+def without_seconds(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    return [outcome._replace(seconds=0) for outcome in outcomes]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_the_same_seed_gives_the_same_trials(sampler: Sampler) -> None:
+    first, second = (run(sampler=sampler, trials=12, batch=4) for _ in range(2))
+    assert without_seconds(first) == without_seconds(second)
+    assert [o.number for o in first] == list(range(12))
 
 
 def test_another_seed_gives_others() -> None:
-    assert all(a.parameters != b.parameters for a, b in zip(run(), run(seed=1), strict=True))
+    ours, theirs = ([o.parameters for o in run(seed=seed)[len(ONE_SHOTS) :]] for seed in (0, 1))
+    assert all(a != b for a, b in zip(ours, theirs, strict=True))
 
 
-def test_the_sampler_learns_after_the_random_trials() -> None:
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_the_sampler_learns_after_the_random_trials(sampler: Sampler) -> None:
     # The same parameters while they are random, whatever was measured; others once it counts.
-    def contrary(parameters: TrialParameters) -> tuple[float, float]:
-        rate, divergence = objective(parameters)
-        return 1 - rate, -divergence
+    def contrary(trials: Sequence[TrialParameters]) -> list[Measured | UnwriteError]:
+        return [
+            Measured(1 - rate, 2 - divergence, 0) for rate, divergence, *_ in map(measure, trials) if rate is not None
+        ]
 
-    ours, theirs = ([o.parameters for o in run(evaluate)] for evaluate in (objective, contrary))
-    assert ours[:5] == theirs[:5]
-    assert ours[10:] != theirs[10:]
+    ours, theirs = (
+        [o.parameters for o in run(judge, sampler=sampler, trials=12, batch=4)] for judge in (all_well, contrary)
+    )
+    assert ours[:8] == theirs[:8]
+    assert ours[8:] != theirs[8:]
 
 
-def test_a_larger_budget_extends_a_smaller_one() -> None:
-    assert trials(run(trials=10)) == trials(run(trials=20))[:10]
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_a_batch_is_a_function_of_what_came_before(sampler: Sampler) -> None:
+    few: dict[str, Any] = {"sampler": sampler, "trials": 16, "batch": 4}
+    whole = run(evaluate, **few)
+    for before in (4, 12):
+        assert without_seconds(run(evaluate, whole[:before], **few)) == without_seconds(whole[before:])
 
 
-@pytest.mark.parametrize("count", [1, 5, 7, 12])
-def test_as_many_trials_as_asked_for(count: int) -> None:
-    assert len(run(trials=count)) == count
+@pytest.mark.parametrize(("trials", "batches"), [(1, 1), (5, 1), (7, 2), (12, 3)])
+def test_as_many_trials_as_asked_for_in_whole_batches(trials: int, batches: int) -> None:
+    sizes: list[int] = []
+
+    def count(asked: Sequence[TrialParameters]) -> list[Measured | UnwriteError]:
+        sizes.append(len(asked))
+        return all_well(asked)
+
+    assert len(run(count, trials=trials)) == 5 * batches
+    assert sizes == [5] * batches
+
+
+def test_nothing_is_left_to_do() -> None:
+    def never(_: object) -> list[Measured | UnwriteError]:
+        raise AssertionError
+
+    assert run(never, run(trials=20), trials=20) == []
 
 
 def test_trials_of_a_batch_are_asked_for_before_any_is_told() -> None:
     # With one batch nothing measured can matter.
-    def fail(_: TrialParameters) -> tuple[float, float]:
-        raise UnwriteError("spilt")
-
-    assert [o.parameters for o in run(batch=20)] == [o.parameters for o in run(fail, batch=20)]
+    assert [o.parameters for o in run(batch=20)] == [o.parameters for o in run(all_fail, batch=20)]
 
 
-def test_a_failed_trial_is_recorded_with_its_reason_and_the_search_goes_on() -> None:
-    count = 0
+def test_trials_of_a_batch_differ() -> None:
+    sampled = [str(sorted(o.sampled.items())) for o in run(trials=12, batch=4, sampler="gp")]
+    assert len(set(sampled)) == 12
 
-    def sometimes(parameters: TrialParameters) -> tuple[float, float]:
-        nonlocal count
-        count += 1
-        if count % 3 == 0:
-            raise UnwriteError(f"spilt at {count}")
-        return objective(parameters)
 
-    outcomes = run(sometimes)
-    assert count == len(outcomes) == 20
-    failed = [o for o in outcomes if o.objectives is None]
-    assert [(o.number, o.reason) for o in failed] == [(n - 1, f"spilt at {n}") for n in (3, 6, 9, 12, 15, 18)]
-    assert all(o.reason == "" for o in outcomes if o.objectives is not None)
-    assert all(o.objectives == objective(o.parameters) for o in outcomes if o.objectives is not None)
+def test_a_failed_trial_keeps_its_reason_and_the_search_goes_on() -> None:
+    outcomes = run(evaluate, trials=40)
+    failed = [o for o in outcomes if o.measured is None]
+    assert failed
+    assert {o.reason for o in failed} == {"logits are NaN"}
+    for outcome in outcomes:
+        assert outcome.parameters == parameters_of(outcome.sampled)
+        if not outcome.reason:
+            assert outcome.measured == measure(outcome.parameters)
+
+
+def test_a_hopeless_trial_has_a_divergence_and_no_rate() -> None:
+    hopeless = [o for o in run(evaluate, trials=40) if o.reason == OVER_MAX_KL]
+    assert hopeless
+    for outcome in hopeless:
+        assert outcome.measured is not None
+        assert outcome.measured.behaviour_rate is None
+        assert outcome.measured.divergence > 1
+    assert pareto_front(hopeless) == []
 
 
 def test_all_trials_failing_is_the_callers_to_judge() -> None:
-    def fail(_: TrialParameters) -> tuple[float, float]:
-        raise UnwriteError("spilt")
-
-    outcomes = run(fail)
+    outcomes = run(all_fail)
     assert [o.reason for o in outcomes] == ["spilt"] * 20
     assert pareto_front(outcomes) == []
+    assert best_trial(outcomes, 1.0) is None
 
 
-def test_a_bug_is_not_a_failed_trial() -> None:
-    def broken(_: TrialParameters) -> tuple[float, float]:
-        raise ZeroDivisionError
+@pytest.mark.parametrize("error", [ZeroDivisionError, UnwriteError("the model is gone")])
+def test_what_is_raised_is_no_failed_trial(error: Any) -> None:
+    def broken(_: object) -> list[Measured | UnwriteError]:
+        raise error
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(type(error) if isinstance(error, Exception) else error):
         run(broken)
 
 
-def test_outcomes_come_as_they_end() -> None:
+def test_batches_come_as_they_end() -> None:
     seen: list[int] = []
 
-    def watch(parameters: TrialParameters) -> tuple[float, float]:
-        seen.append(len(seen))
-        return objective(parameters)
+    def watch(trials: Sequence[TrialParameters]) -> list[Measured | UnwriteError]:
+        seen.append(len(trials))
+        return all_well(trials)
 
-    outcomes = run_study(watch, SPACE, trials=4, random_trials=2, batch=2, seed=0, layers=4, positions=1)
-    for done, outcome in enumerate(outcomes, 1):
+    for done, batch in enumerate(run_study(watch, settings(), done=[], layers=LAYERS, positions=POSITIONS), 1):
         assert len(seen) == done
-        assert outcome.seconds >= 0
+        assert all(outcome.seconds >= 0 for outcome in batch)
 
 
-ANY_KERNEL = Kernel(max_weight=1, max_weight_position=1, min_weight=1, min_weight_distance=1)
-ANY = TrialParameters(direction_scope="global", direction_index=1, position=0, attention=ANY_KERNEL, mlp=ANY_KERNEL)
+def test_the_one_shot_settings_come_first() -> None:
+    assert len(ONE_SHOTS) == 5
+    asked = [o.sampled for o in run(batch=3, trials=9)]
+    assert asked[:5] == ONE_SHOTS
+    assert not any(sampled in ONE_SHOTS for sampled in asked[5:])
+
+
+def test_gradients_may_be_off_where_the_search_is_called() -> None:
+    with torch.no_grad():
+        off = run(sampler="gp", trials=8, batch=4, random_trials=4)
+    assert without_seconds(off) == without_seconds(run(sampler="gp", trials=8, batch=4, random_trials=4))
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_one_thing_to_sample_or_none(sampler: Sampler) -> None:
+    pinned = SPACE.attention.model_copy(update=dict.fromkeys(type(SPACE.attention).model_fields, (1.0, 1.0)))
+    space = Space(direction_scope=("global",), direction_index=(0.4, 0.9), spans=(), attention=pinned, mlp=pinned)
+    few: dict[str, Any] = {"sampler": sampler, "trials": 8, "random_trials": 5, "batch": 4}
+    assert len({o.parameters.direction_index for o in run(space=space, **few)}) >= 7
+    none = space.model_copy(update={"direction_index": (0.5, 0.5)})
+    assert {o.parameters.direction_index for o in run(space=none, **few)} == {4.0}
+
+
 FEW = st.sampled_from([0.0, 0.1, 0.2, 0.5, 1.0])
+
+
+def outcomes_of(objectives: Sequence[tuple[float, float] | None]) -> list[Outcome]:
+    return [
+        sample_outcome(sample_trial(number, *pair))
+        if pair
+        else sample_outcome(sample_trial(number))._replace(measured=None)
+        for number, pair in enumerate(objectives)
+    ]
 
 
 @given(st.lists(st.one_of(st.none(), st.tuples(FEW, FEW)), max_size=12), st.randoms(use_true_random=False))
 def test_the_front_is_what_no_other_trial_beats(objectives: list[tuple[float, float] | None], shuffle: Any) -> None:
-    outcomes = [Outcome(number, ANY, pair, "" if pair else "spilt", 0.0) for number, pair in enumerate(objectives)]
+    outcomes = outcomes_of(objectives)
     expected = []
     for number, pair in enumerate(objectives):
         if pair is None:
@@ -147,17 +207,13 @@ def test_the_front_is_what_no_other_trial_beats(objectives: list[tuple[float, fl
     assert divergences == sorted(set(divergences), reverse=True)
 
 
-def test_the_sampler_is_multivariate_and_lies_about_running_trials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without either, batches hold near-duplicates and parameters are sampled as if they had nothing to do together."""
-    import optuna
-
-    asked: dict[str, Any] = {}
-    sampler = optuna.samplers.TPESampler
-
-    def record(**settings: Any) -> Any:
-        asked.update(settings)
-        return sampler(**settings)
-
-    monkeypatch.setattr(optuna.samplers, "TPESampler", record)
-    run(trials=2)
-    assert asked == {"seed": 0, "multivariate": True, "constant_liar": True, "n_startup_trials": 6}
+@given(st.lists(st.tuples(FEW, FEW), min_size=1, max_size=12), FEW)
+def test_the_best_trial_is_the_least_divergence_within_the_rate(pairs: list[tuple[float, float]], aim: float) -> None:
+    best = best_trial(outcomes_of(pairs), aim)
+    assert best is not None
+    within = [divergence for rate, divergence in pairs if rate <= aim]
+    if within:
+        assert best.behaviour_rate <= aim
+        assert best.divergence == min(within)
+    else:
+        assert (best.behaviour_rate, best.divergence) == min(pairs)

@@ -41,7 +41,10 @@ def small_params() -> Params:
         "residuals": params.residuals.model_copy(update={"positions": (-1, -2)}),
         "optimize": params.optimize.model_copy(update={"trials": 3, "random_trials": 3, "batch": 3, "max_tokens": 12}),
         "generate": params.generate.model_copy(update={"max_tokens": 16, "kl_tokens": 4}),
-        "runtime": params.runtime.model_copy(update={"progress": "none", "device": "cpu", "batch_tokens": 300}),
+        # Not what is faster here and now: another way to measure rounds otherwise.
+        "runtime": params.runtime.model_copy(
+            update={"progress": "none", "device": "cpu", "batch_tokens": 300, "realization": "weights"}
+        ),
     }
     return params.model_copy(update=sections)
 

@@ -56,9 +56,9 @@ def test_lengths_are_mixed_only_where_padding_changes_nothing(
     base.write_text(json.dumps(json.loads(base.read_text()) | {"equal_lengths": equal_lengths}))
     lengths: list[set[int]] = []
 
-    def spy(model: Any, prompts: Any, positions: Any, batches: Any, advance: Any) -> Any:
+    def spy(model: Any, prompts: Any, positions: Any, batches: Any, advance: Any, **settings: Any) -> Any:
         lengths.extend({len(prompts[row]) for row in batch} for batch in batches)
-        return extract_residuals(model, prompts, positions, batches, advance)
+        return extract_residuals(model, prompts, positions, batches, advance, **settings)
 
     monkeypatch.setattr("stages.extract_residuals.extract_residuals", spy)
     extract(params)

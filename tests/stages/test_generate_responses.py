@@ -76,13 +76,13 @@ def test_lengths_are_mixed_only_where_padding_changes_nothing(
     generated: list[set[int]] = []
     forced: list[set[int]] = []
 
-    def spy_on_generating(model: Any, prompts: Any, batches: Any, *rest: Any) -> Any:
+    def spy_on_generating(model: Any, prompts: Any, batches: Any, *rest: Any, **settings: Any) -> Any:
         generated.extend({len(prompts[row]) for row in batch} for batch in batches)
-        return generate_greedily(model, prompts, batches, *rest)
+        return generate_greedily(model, prompts, batches, *rest, **settings)
 
-    def spy_on_forcing(model: Any, prompts: Any, responses: Any, batches: Any, *rest: Any) -> Any:
+    def spy_on_forcing(model: Any, prompts: Any, responses: Any, batches: Any, *rest: Any, **settings: Any) -> Any:
         forced.extend({len(prompts[row]) for row in batch} for batch in batches)
-        return force_responses(model, prompts, responses, batches, *rest)
+        return force_responses(model, prompts, responses, batches, *rest, **settings)
 
     monkeypatch.setattr("stages.generate_responses.generate_greedily", spy_on_generating)
     monkeypatch.setattr("stages.generate_responses.force_responses", spy_on_forcing)

@@ -1,21 +1,43 @@
+"""The search on the demo: what it writes, that it goes on where it was stopped, and what it says of bad input."""
+
+from __future__ import annotations
+
 import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
+from stages import optimize_weights as stage
 from stages.compute_directions import compute_directions
 from stages.extract_residuals import extract
 from stages.optimize_weights import optimize_weights
 from stages.pin_model import pin_model
 from stages.tokenize_prompts import tokenize_prompts
-from unwrite.artifacts import Front, read_artifact
+from tests.stages.conftest import small_params
+from unwrite.artifacts import Front, TrialParameters, read_artifact
 from unwrite.errors import UnwriteError
-from unwrite.measure import measure_divergence
+from unwrite.objective import Objective, prepare_objective
 from unwrite.params import Params
-from unwrite.trials import read_trials
+from unwrite.search.state import search_state
+from unwrite.trials import Measured, read_trials
 
+ROOT = Path(__file__).parents[2]
 FRONT = Path("artifacts/front.json")
+TRIALS = Path("artifacts/trials.csv")
+
+
+def rows() -> list[dict[str, str]]:
+    """trials.csv."""
+    with TRIALS.open() as file:
+        return list(csv.DictReader(file))
 
 
 def with_optimize(params: Params, **changes: object) -> Params:
@@ -23,13 +45,11 @@ def with_optimize(params: Params, **changes: object) -> Params:
 
 
 def test_every_trial_is_recorded_with_its_parameters_objectives_and_seconds(project: Path) -> None:
-    with Path("artifacts/trials.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [row["number"] for row in rows] == ["0", "1", "2"]
+    assert [row["number"] for row in rows()] == ["0", "1", "2"]
     kernel = ("max_weight", "max_weight_position", "min_weight", "min_weight_distance")
     names = {f"{component}.{name}" for component in ("attention", "mlp") for name in kernel}
-    assert names | {"behaviour_rate", "divergence", "seconds", "direction_scope", "position"} <= set(rows[0])
-    for row in rows:
+    assert names | {"behaviour_rate", "divergence", "seconds", "direction_scope", "position"} <= set(rows()[0])
+    for row in rows():
         assert 0 <= float(row["behaviour_rate"]) <= 1
         assert float(row["divergence"]) >= 0
         assert float(row["seconds"]) > 0
@@ -100,17 +120,30 @@ def test_a_span_beyond_the_last_layer(project: Path, params: Params) -> None:
         optimize_weights(with_optimize(params, space=space))
 
 
+def failing(monkeypatch: pytest.MonkeyPatch, fails: Callable[[int], bool]) -> None:
+    """Makes some trials of each batch fail, by their place in it."""
+
+    def prepare_failing(*arguments: Any, **named: Any) -> Objective:
+        objective = prepare_objective(*arguments, **named)
+
+        def evaluate(trials: Sequence[TrialParameters]) -> list[Measured | UnwriteError]:
+            results = objective.evaluate(trials)
+            return [UnwriteError("logits are NaN") if fails(n) else result for n, result in enumerate(results)]
+
+        return objective._replace(evaluate=evaluate)
+
+    monkeypatch.setattr(stage, "prepare_objective", prepare_failing)
+
+
 def test_if_every_trial_fails_the_stage_fails_with_the_reason(
     project: Path, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
-        raise UnwriteError("logits are NaN")
-
+    failing(monkeypatch, lambda _: True)
     FRONT.unlink()
-    monkeypatch.setattr("stages.optimize_weights.measure_divergence", fail)
-    with pytest.raises(UnwriteError, match="3 of 3 trials failed, 3 of them so: logits are NaN"):
-        optimize_weights(params)
+    with pytest.raises(UnwriteError, match=r"3 of 3 trials failed, 3 of them so: logits are NaN\.\n.*delete \.unwrite"):
+        optimize_weights(with_optimize(params, seed=1))
     assert not FRONT.exists()
+    assert [row["reason"] for row in rows()] == ["logits are NaN"] * 3
 
 
 def test_another_dtype_is_not_the_pinned_one(project: Path, params: Params) -> None:
@@ -134,18 +167,161 @@ def test_the_divergence_counts_as_many_tokens_as_asked(project: Path, params: Pa
 def test_failed_trials_are_spoken_of(
     project: Path, params: Params, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    calls: list[None] = []
-
-    def fail_once(*arguments: Any) -> Any:
-        calls.append(None)
-        if len(calls) == 2:
-            raise UnwriteError("logits are NaN")
-        return measure_divergence(*arguments)
-
-    monkeypatch.setattr("stages.optimize_weights.measure_divergence", fail_once)
-    optimize_weights(params)
+    failing(monkeypatch, lambda place: place == 1)
+    optimize_weights(with_optimize(params, seed=1))
     assert "warning: 1 of 3 trials failed, 1 of them so: logits are NaN" in capsys.readouterr().err
     assert [trial.number for trial in read_trials()] == [0, 2]
+
+
+def test_hopeless_trials_are_recorded_without_a_rate(
+    project: Path, params: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    worst = max(trial.divergence for trial in read_trials())
+    before = {row["number"]: row for row in rows()}
+    optimize_weights(with_optimize(params, max_kl=worst * 0.9))
+    hopeless = [row for row in rows() if row["reason"]]
+    assert "1 of 3 trials failed, 1 of them so: divergence over max_kl" in capsys.readouterr().err
+    assert [(row["reason"], row["behaviour_rate"]) for row in hopeless] == [("divergence over max_kl", "")]
+    assert float(hopeless[0]["divergence"]) == pytest.approx(worst, rel=0.01)  # it may be measured another way
+    for row in rows():
+        if not row["reason"]:
+            assert row["behaviour_rate"] == before[row["number"]]["behaviour_rate"]
+
+
+def test_all_trials_hopeless(project: Path, params: Params) -> None:
+    with pytest.raises(UnwriteError, match="3 of 3 trials failed, 3 of them so: divergence over max_kl"):
+        optimize_weights(with_optimize(params, max_kl=1e-9))
+
+
+def without_seconds() -> list[str]:
+    """trials.csv but for its last column."""
+    return [line.rpartition(",")[0] for line in TRIALS.read_text().splitlines()]
+
+
+KILLED = """
+import os, signal
+from pathlib import Path
+from stages import optimize_weights as stage
+from tests.stages.test_optimize_weights import many
+
+count = 0
+def killed(outcomes, write=stage.write_trials):
+    global count
+    count += 1
+    write(outcomes)
+    if count == {batches}:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+stage.write_trials = killed
+stage.optimize_weights(many({trials}))
+"""
+
+
+def many(trials: int) -> Params:
+    """Parameters for a search of this many trials, three at once."""
+    return with_optimize(small_params(), trials=trials, random_trials=4, seed=3)
+
+
+def test_killed_and_resumed_is_never_killed(project: Path) -> None:
+    """The stage itself, by SIGKILL, twice, in batches of three; then a larger budget, which extends it."""
+    for batches in (1, 2):
+        script = KILLED.format(batches=batches, trials=9)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=False)
+        assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    optimize_weights(many(9))
+    nine = without_seconds()
+    optimize_weights(many(12))
+    resumed, front = without_seconds(), FRONT.read_bytes()
+    assert len(resumed) == 13
+    assert resumed[:10] == nine
+    shutil.rmtree(".unwrite")
+    optimize_weights(many(12))
+    assert without_seconds() == resumed
+    assert FRONT.read_bytes() == front
+
+
+def test_fewer_trials_than_are_done(project: Path, params: Params, capsys: pytest.CaptureFixture[str]) -> None:
+    three = without_seconds()
+    optimize_weights(with_optimize(params, trials=2, random_trials=3))
+    assert without_seconds() == three[:3]
+    said = capsys.readouterr().err
+    assert "3 trials were done before" in said
+    assert "optimize.trials is 2: the first 2 count, as if no more had run." in said
+
+
+def test_whatever_else_changes_starts_anew(project: Path, params: Params, capsys: pytest.CaptureFixture[str]) -> None:
+    def searches() -> int:
+        return len(list(Path(".unwrite/search").iterdir()))
+
+    optimize_weights(params)
+    assert searches() == 1
+    optimize_weights(with_optimize(params, seed=1))
+    Path(params.judge.markers).write_text("I'm sorry\nSorry\n")
+    optimize_weights(params)
+    assert searches() == 3
+    assert capsys.readouterr().err.count("done before") == 1
+
+
+def test_a_damaged_record_costs_time_and_nothing_else(
+    project: Path, params: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = without_seconds()
+    (record,) = Path(".unwrite/search").glob("*/trials.jsonl")
+    record.write_text("spilt\ntea\n")
+    optimize_weights(params)
+    assert "warning: " in (said := capsys.readouterr().err)
+    assert "trials.jsonl is damaged or from another version from line 1 on: 0 trials are kept" in said
+    assert without_seconds() == before
+
+
+def test_two_at_once(project: Path, params: Params) -> None:
+    (folder,) = Path(".unwrite/search").iterdir()
+    with (
+        search_state(folder.name),
+        pytest.raises(UnwriteError, match=rf"already running \(process {os.getpid()} on "),
+    ):
+        optimize_weights(params)
+
+
+def test_a_record_that_cannot_be_written(project: Path, params: Params) -> None:
+    shutil.rmtree(".unwrite/search")
+    Path(".unwrite/search").write_text("in the way")
+    with pytest.raises(UnwriteError, match=r"Can't keep the search's record in \.unwrite/search/"):
+        optimize_weights(params)
+
+
+def test_a_marker_that_separates_nothing(project: Path, params: Params, capsys: pytest.CaptureFixture[str]) -> None:
+    markers = Path(params.judge.markers)
+    markers.write_text(markers.read_text() + ".\n")
+    optimize_weights(with_optimize(params, max_tokens=40, kl_tokens=30))
+    assert "every base response of both sets contains the marker '.': it separates nothing" in capsys.readouterr().err
+
+
+def test_the_best_one_shot_setting_is_what_the_search_must_beat(
+    project: Path, params: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    optimize_weights(with_optimize(params, trials=6, random_trials=6, sampler="tpe"))
+    front = read_artifact(Front, FRONT, "optimize_weights")
+    assert front.one_shot is not None
+    assert front.one_shot in read_trials()[:5]
+    kernel = front.one_shot.parameters.attention
+    assert (kernel.max_weight, kernel.min_weight, front.one_shot.parameters.direction_scope) == (1, 1, "global")
+    assert f"Best one-shot setting, without a search: trial {front.one_shot.number}, rate" in capsys.readouterr().err
+
+
+def test_the_dashboard_has_every_trial(project: Path, params: Params) -> None:
+    (journal,) = Path(".unwrite/search").glob("*/journal.log")
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
+    study = optuna.load_study(study_name="unwrite", storage=storage)
+    found = [(trial.values[0], trial.values[1]) for trial in study.trials]
+    assert found == [(trial.behaviour_rate, trial.divergence) for trial in read_trials()]
+
+
+def test_a_marker_list_that_is_not_there(project: Path, params: Params) -> None:
+    Path(params.judge.markers).unlink()
+    with pytest.raises(UnwriteError, match=r"declines\.txt is missing"):
+        optimize_weights(params)
 
 
 @pytest.mark.parametrize("damage", ["missing", "damaged"])

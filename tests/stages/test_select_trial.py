@@ -10,7 +10,7 @@ import pytest
 
 from stages import select_trial as stage
 from stages.select_trial import choose
-from tests.samples import sample_base, sample_front, sample_writers
+from tests.samples import sample_base, sample_front, sample_outcome, sample_writers
 from unwrite.artifacts import Kernel, Norm, Recipe, Trial, TrialParameters, as_json
 from unwrite.errors import UnwriteError
 from unwrite.files.records import write_json
@@ -72,8 +72,8 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     write_json(Path("artifacts/base.json"), as_json(base))
     front = sample_front(FRONT, norm_preservation="columns", orthogonalize="biprojected")
     write_json(Path("artifacts/front.json"), as_json(front))
-    outcomes = [Outcome(t.number, t.parameters, (t.behaviour_rate, t.divergence), "", 1.0) for t in TRIALS]
-    write_trials([*outcomes, Outcome(1, parameters(), None, "spilt", 1.0)])
+    outcomes = [sample_outcome(trial) for trial in TRIALS]
+    write_trials([*outcomes, Outcome(1, {}, parameters(), None, "spilt", 1.0)])
     return load_params(ROOT / "params.yaml")
 
 

@@ -180,7 +180,7 @@ def edit_output(output: Tensor, factors: Factors) -> Tensor:
     """
     y = output.to(torch.promote_types(output.dtype, torch.float32))
     r, a, b = factors.r.to(y), factors.a.to(y), factors.b.to(y)
-    return (r * (y - a * (b * y).sum(-1, keepdim=True))).to(output.dtype)
+    return (r * torch.addcmul(y, a, (b * y).sum(-1, keepdim=True), value=-1)).to(output.dtype)
 
 
 def edit_bias(bias: Tensor, direction: Tensor, strength: float) -> Tensor:

@@ -25,6 +25,8 @@ def normalize_text(text: str) -> str:
     Returns:
         The normalized text; normalizing it again changes nothing.
     """
+    if text.isascii():  # the same, many times faster: of all this, only these two characters and case are left
+        return " ".join(text.replace("`", "'").replace("*", "").casefold().split())
     # Twice: NFKC would take a free-standing accent apart, and case folding can bring new apostrophes (ŉ).
     text = unicodedata.normalize("NFKC", _visible(text.translate(_PLAIN))).casefold()
     text = unicodedata.normalize("NFKC", _visible(text.translate(_PLAIN)))
@@ -48,6 +50,45 @@ def shows_behaviour(text: str, markers: Sequence[str]) -> bool:
         raise UnwriteError(f"markers {markers!r} came, expected a list of phrases")
     normal = normalize_text(text)
     return any(marker in normal for marker in _normalized(tuple(markers)))
+
+
+def markers_in_all(markers: Sequence[str], texts: Sequence[str]) -> list[str]:
+    """The markers that every text contains, and that so separate nothing.
+
+    Args:
+        markers: phrases, one or more.
+        texts: responses, one or more.
+
+    Returns:
+        Those markers, as they came.
+
+    Raises:
+        UnwriteError: as `shows_behaviour`.
+    """
+    return [marker for marker in markers if all(shows_behaviour(text, [marker]) for text in texts)]
+
+
+def shows_for_good(text: str, markers: Sequence[str]) -> bool:
+    """Whether any marker is in the text already, whatever is written after it.
+
+    What comes next can change what is there: "cafe" and an accent are "café". Before its last ASCII character or
+    ideograph a text is settled, because nothing composes with these from behind (UAX #15) or changes how they fold.
+    An asterisk doesn't count: normalizing takes it out, and an accent after it joins what was before.
+
+    Args:
+        text: the beginning of a response; characters that are not whole yet appear as U+FFFD.
+        markers: phrases, one or more.
+
+    Returns:
+        True if one of them occurs in the settled part, so that `shows_behaviour` holds of every continuation.
+
+    Raises:
+        UnwriteError: as `shows_behaviour`.
+    """
+    for place in range(len(text) - 1, -1, -1):
+        if (text[place].isascii() and text[place] != "*") or "\u4e00" <= text[place] <= "\u9fff":
+            return shows_behaviour(text[:place], markers)
+    return False
 
 
 def matches_reference(text: str, reference: str) -> bool:

@@ -13,19 +13,29 @@ from unwrite.errors import UnwriteError
 
 
 class Change(NamedTuple):
-    """What changes in a module: its input is multiplied by `scale` ([k]; None: left alone), its output edited.
+    """What changes in a module: its input by `scale` (None: left alone), its output by `edit`.
 
-    `edit` takes a tensor [..., d] of float32 or wider to another of the same shape and dtype.
+    Both take a tensor of float32 or wider, [..., k] and [..., d], to another of the same shape and dtype.
     """
 
-    scale: Tensor | None
+    scale: Callable[[Tensor], Tensor] | None
     edit: Callable[[Tensor], Tensor]
 
 
 @contextmanager
 def replaced_parameters(model: nn.Module, values: Mapping[str, Tensor]) -> Iterator[None]:
-    """While open, the named parameters hold `values`, in their dtype; afterwards the very tensors of before."""
+    """While open, the named parameters hold `values`, in their dtype; afterwards the very tensors of before.
+
+    Raises:
+        UnwriteError: A parameter is quantized.
+    """
     originals = {name: model.get_parameter(name).data for name in values}
+    for name, original in originals.items():
+        if not original.is_floating_point():
+            raise UnwriteError(
+                f"The edit has to change the weight {name}, which is quantized: set model.quantization to none, or "
+                "optimize.norm_preservation to none, so that activations can be edited instead."
+            )
     try:
         for name, value in values.items():
             original = originals[name]
@@ -75,10 +85,9 @@ def parameters_of(model: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
     return {name: value.cpu() if value.device.type == "mps" else value for name, value in values.items()}
 
 
-def _input_hook(scale: Tensor) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
+def _input_hook(scale: Callable[[Tensor], Tensor]) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
     def scaled(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        x = _widened(args[0])
-        return ((x * scale.to(x)).to(args[0].dtype), *args[1:])
+        return (scale(_widened(args[0])).to(args[0].dtype), *args[1:])
 
     return scaled
 

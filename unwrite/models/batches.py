@@ -3,13 +3,88 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from unwrite.errors import UnwriteError
+
 V = TypeVar("V")
+
+# Tokens of a pass that generates nothing. Enough to keep a processor busy: more only means more padding, and what a
+# layer puts out no longer fits into a cache (the demo's residuals take 1.8 times as long in passes of 8000).
+ONE_PASS = 2048
+
+
+@dataclass
+class Budget:
+    """How many tokens, padding included, one forward pass may hold: less once memory has run out, for all who share it.
+
+    Fresh, it holds whatever batches it is given.
+    """
+
+    tokens: int = sys.maxsize
+
+
+def run_batches(
+    run: Callable[[Sequence[int]], object],
+    batches: Sequence[Sequence[int]],
+    lengths: Sequence[int],
+    budget: Budget,
+) -> None:
+    """Runs every batch, in halves where it is over the budget, which is lowered where memory runs out.
+
+    Args:
+        run: Called with the row numbers of a batch; again with half of them where memory ran out under it, so it must
+            begin anew each time.
+        batches: Row numbers.
+        lengths: Tokens of each row, those to be generated included.
+        budget: Lowered to half of what did not fit.
+
+    Raises:
+        UnwriteError: One row by itself doesn't fit.
+    """
+    waiting = deque(batches)
+    while waiting:
+        rows = waiting.popleft()
+        size = len(rows) * max(lengths[row] for row in rows)
+        if len(rows) > 1 and size > budget.tokens:
+            half = (len(rows) + 1) // 2
+            waiting.extendleft([rows[half:], rows[:half]])
+        elif not _fits(run, rows):
+            if len(rows) == 1:
+                raise UnwriteError(
+                    f"Memory ran out on a single prompt, {size} tokens with its response. Lower max_tokens or drop the "
+                    "longest prompts; or compute in a narrower model.dtype, or on a larger runtime.device."
+                )
+            budget.tokens = size // 2
+            waiting.appendleft(rows)
+
+
+def _fits(run: Callable[[Sequence[int]], object], rows: Sequence[int]) -> bool:
+    try:
+        run(rows)
+    except (RuntimeError, MemoryError) as error:
+        if not _ran_out(error):
+            raise
+    else:
+        return True
+    # Only here, where the error and the frames it kept are gone, can what they held be given back.
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return False
+
+
+def _ran_out(error: Exception) -> bool:
+    # torch has an exception of its own for accelerators only; of others, the message tells.
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return "out of memory" in str(error) or "DefaultCPUAllocator" in str(error)
 
 
 def by_token_budget(

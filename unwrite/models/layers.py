@@ -11,6 +11,11 @@ from torch import Tensor, nn
 from unwrite.errors import UnwriteError, reason_of
 from unwrite.models.batches import accepted
 
+_RUN_ERRORS = (
+    *(RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError, AssertionError),
+    ArithmeticError,
+)
+
 
 def decoder_layers(model: nn.Module) -> list[nn.Module]:
     """The decoder stack, in order: of the decoder's lists of modules, the one that holds most of its parameters.
@@ -27,6 +32,13 @@ def decoder_layers(model: nn.Module) -> list[nn.Module]:
 
 def _stacks(module: nn.Module) -> list[list[nn.Module]]:
     return [list(stack) for stack in module.modules() if isinstance(stack, nn.ModuleList) and len(stack) > 0]
+
+
+def around_layers(model: nn.Module) -> nn.Module:
+    """The smallest module around all of the layers: the decoder itself, without an output head or a vision tower."""
+    layers = set(decoder_layers(model))
+    around = [m for m in model.modules() if not isinstance(m, nn.ModuleList) and layers < {*m.modules()} - {m}]
+    return min(around or [model], key=lambda module: sum(1 for _ in module.modules()))
 
 
 def layer_output(output: Any) -> Tensor:
@@ -82,10 +94,11 @@ class CalledLayer(NamedTuple):
 
 
 class CapturedLayers(NamedTuple):
-    """Every layer of a run, in order, with what left it."""
+    """Every layer of a run, what left each, and which modules ran after them and could write the stream; in order."""
 
     layers: list[CalledLayer]
     outputs: list[Tensor]
+    after: list[str]
 
 
 def capture_layers(model: nn.Module, inputs: Mapping[str, Tensor]) -> CapturedLayers:
@@ -107,10 +120,22 @@ def capture_layers(model: nn.Module, inputs: Mapping[str, Tensor]) -> CapturedLa
     def after(_module: nn.Module, _args: Any, output: Any) -> None:
         outputs.append(layer_output(output).clone())
 
+    late: list[str] = []
+
+    def see(module: nn.Module, _args: Any, output: Any) -> None:
+        # Matrices that put out as much as the stream holds; scales and norms only read it.
+        matrices = any(parameter.dim() > 1 for parameter in module.parameters(recurse=False))
+        if len(outputs) >= len(stack) and matrices and getattr(output, "shape", None) == outputs[-1].shape:
+            late.append(names[module])
+
+    inside = {module for layer in stack for module in layer.modules()}
     with ExitStack() as hooks:
         for layer in dict.fromkeys(stack):
             hooks.enter_context(layer.register_forward_pre_hook(before, with_kwargs=True))
             hooks.enter_context(layer.register_forward_hook(after))
+        for module in around_layers(model).modules():
+            if module not in inside:
+                hooks.enter_context(module.register_forward_hook(see))
         run_model(model, inputs)
     if [layer.module for layer in captured] != stack:
         raise UnwriteError(
@@ -124,7 +149,7 @@ def capture_layers(model: nn.Module, inputs: Mapping[str, Tensor]) -> CapturedLa
                 f"{type(model).__name__}, layer {index}: its stream has shape {list(call.stream().shape)} for "
                 f"{list(expected)} tokens. Expected one vector a token; nothing is edited in part."
             )
-    return CapturedLayers(captured, outputs)
+    return CapturedLayers(captured, outputs, late)
 
 
 def run_model(model: nn.Module, inputs: Mapping[str, Tensor]) -> None:
@@ -135,7 +160,7 @@ def run_model(model: nn.Module, inputs: Mapping[str, Tensor]) -> None:
     """
     try:
         model(**accepted(model, {**inputs, "use_cache": False}))
-    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError, AssertionError) as error:
+    except _RUN_ERRORS as error:
         raise UnwriteError(
             f"The miniature of {type(model).__name__} doesn't run on text alone ({reason_of(error)}). "
             "What writes its stream can't be told; nothing is edited in part."

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from unwrite.errors import UnwriteError, reason_of
+from unwrite.models.quantized import load_quantized
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 REMOTE_CODE_VARIABLE = "UNWRITE_TRUST_REMOTE_CODE"
+_CLASSIFIERS = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
 
 
 def trust_remote_code() -> bool:
@@ -21,25 +24,35 @@ def trust_remote_code() -> bool:
     return os.environ.get(REMOTE_CODE_VARIABLE) == "1"
 
 
-def load_config(folder: Path) -> PreTrainedConfig:
-    """The model's configuration.
+def load_config(folder: Path, *, weights: bool = True) -> PreTrainedConfig:
+    """The model's configuration; without `weights`, also of a checkpoint whose weights can't be edited (quantized).
 
     Raises:
-        UnwriteError: It is missing or damaged, needs remote code that was not allowed, or is of a quantized checkpoint.
+        UnwriteError: It is missing or damaged, needs remote code that was not allowed, or is of an adapter, a
+            classifier or a quantized checkpoint.
     """
     from transformers import AutoConfig
 
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        raise UnwriteError(f"{folder} holds an adapter, not a model: merge it into its base model first.")
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code())
     except _errors() as error:
         raise UnwriteError(f"{folder}: can't read the model's configuration: {_reason(error)}") from error
-    parts = (config, config.get_text_config(decoder=True))  # of an image-text model only the text may be quantized
-    if quantization := next(filter(None, (getattr(part, "quantization_config", None) for part in parts)), None):
-        method = dict(quantization).get("quant_method", "unknown method")
-        raise UnwriteError(
-            f"{folder} is a quantized checkpoint ({method}); its weights can't be edited exactly. "
-            "Point model.source at the unquantized one."
-        )
+    names = getattr(config, "architectures", None) or []
+    if names and all(name.endswith(_CLASSIFIERS) for name in names):
+        raise UnwriteError(f"{folder} is a {names[0]}, which scores text. Expected a model that generates it.")
+    for part in (config, config.get_text_config(decoder=True)):  # of an image-text model only the text may be quantized
+        quantization = getattr(part, "quantization_config", None)
+        if quantization is None:
+            continue
+        if weights:
+            method = quantization.get("quant_method") if isinstance(quantization, dict) else quantization
+            raise UnwriteError(
+                f"{folder} is a quantized checkpoint ({method or 'unknown method'}); its weights can't be edited "
+                "exactly. Point model.source at the unquantized one."
+            )
+        part.quantization_config = None
     return cast("PreTrainedConfig", config)
 
 
@@ -78,23 +91,27 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return cast("PreTrainedTokenizerBase", tokenizer)
 
 
-def load_model(folder: Path, dtype: str, device: torch.device) -> PreTrainedModel:
+def load_model(folder: Path, dtype: str, device: torch.device, quantization: str = "none") -> PreTrainedModel:
     """A language model with its output head in evaluation mode, from safetensors only.
 
     Args:
         folder: With the model's files.
         dtype: Name of the torch dtype to compute in.
         device: Where to put it.
+        quantization: `none`, or how its linear layers hold their weights (`quantized.load_quantized`).
 
     Raises:
-        UnwriteError: It can't be loaded, its tensors are not those of its configuration, or it does not fit in memory.
+        UnwriteError: It can't be loaded or quantized, its tensors are not those of its configuration, or it does not
+            fit in memory.
     """
     from transformers.utils import logging
 
-    auto_class = model_class(load_config(folder))
+    config = load_config(folder)
+    auto_class = model_class(config)
     logging.disable_progress_bar()
     logging.set_verbosity_error()  # the report of what was missing is raised below, in one line
-    try:
+
+    def load(options: Mapping[str, Any]) -> PreTrainedModel:
         loaded: Any = auto_class.from_pretrained(
             folder,
             dtype=getattr(torch, dtype),
@@ -102,17 +119,27 @@ def load_model(folder: Path, dtype: str, device: torch.device) -> PreTrainedMode
             use_safetensors=True,
             ignore_mismatched_sizes=True,  # reported below
             output_loading_info=True,
+            **options,
         )
         model, report = cast("tuple[PreTrainedModel, dict[str, Any]]", loaded)
-        model.to(device)  # type: ignore[arg-type]  # nn.Module.to, behind a decorator that hides its types
+        _refuse_gaps(folder, report)
+        model.eval()
+        return model
+
+    try:
+        if quantization == "none":
+            model = load({})
+            model.to(device)  # type: ignore[arg-type]  # nn.Module.to, behind a decorator that hides its types
+        else:
+            with torch.device("meta"):
+                skeleton = auto_class.from_config(config, trust_remote_code=trust_remote_code())
+            model = load_quantized(load, skeleton, quantization, getattr(torch, dtype), device)
     except torch.OutOfMemoryError as error:
         raise UnwriteError(
             f"{folder} does not fit in the memory of {device}: use a smaller model or device."
         ) from error
     except _errors() as error:
         raise UnwriteError(f"{folder}: can't load the model: {_reason(error)}") from error
-    _refuse_gaps(folder, report)
-    model.eval()
     model.requires_grad_(False)
     return model
 

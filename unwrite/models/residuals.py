@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unwrite.errors import UnwriteError
-from unwrite.models.batches import accepted, left_padded
+from unwrite.models.batches import Budget, accepted, left_padded, run_batches
 from unwrite.models.layers import decoder_layers, layer_output, stream_argument
 
 if TYPE_CHECKING:
@@ -61,8 +61,12 @@ def extract_residuals(
     positions: Sequence[int],
     batches: Sequence[Sequence[int]],
     advance: Callable[[int], object],
+    *,
+    budget: Budget | None = None,
 ) -> Tensor:
     """Residuals [P, n, L+1, d] of n tokenized prompts at P positions counted from the end, in the model's dtype.
+
+    Beside the result, memory holds one pass: of each layer no more than the positions asked for is kept.
 
     Args:
         model: A language model; its output head is run on one token at most.
@@ -70,26 +74,30 @@ def extract_residuals(
         positions: Negative positions; −1 is where the first response token is predicted.
         batches: Row numbers of each forward pass; of one length each, where padding changes what the model computes.
         advance: Called with the number of prompts done after each pass.
+        budget: Tokens a forward pass may hold.
 
     Raises:
-        UnwriteError: A prompt is shorter than a position asks for, or a residual is NaN or infinite (names layer and
-            prompt).
+        UnwriteError: A prompt is shorter than a position asks for, a residual is NaN or infinite (names layer and
+            prompt), or a single prompt doesn't fit into memory.
     """
     _refuse_short_prompts(prompts, positions)
     body = model.base_model
     # Some have no part without the head but themselves: then it is run on one token.
     settings = {"use_cache": False, **({"logits_to_keep": 1} if body is model else {})}
     result: Tensor | None = None
-    with recorded_residuals(model, positions) as records:
-        for rows in batches:
-            inputs = left_padded([prompts[row] for row in rows], model.device)
-            body(**accepted(body, {**inputs, **settings}))
+
+    def record(rows: Sequence[int]) -> None:
+        nonlocal result
+        with recorded_residuals(model, positions) as records:
+            body(**accepted(body, {**left_padded([prompts[row] for row in rows], model.device), **settings}))
             block = torch.stack(records, dim=2).cpu()
-            _refuse_non_finite(block, rows)
-            if result is None:
-                result = block.new_empty((block.shape[0], len(prompts), *block.shape[2:]))
-            result[:, list(rows)] = block
-            advance(len(rows))
+        _refuse_non_finite(block, rows)
+        if result is None:
+            result = block.new_empty((block.shape[0], len(prompts), *block.shape[2:]))
+        result[:, list(rows)] = block
+        advance(len(rows))
+
+    run_batches(record, batches, [len(prompt) for prompt in prompts], budget or Budget())
     assert result is not None
     return result
 

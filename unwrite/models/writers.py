@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from math import gcd
+from math import log
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _K = 1e10  # so large that no bounded path can be taken for it, and small enough to leave six digits
 _TOLERANCE = 1e-5
 _COMPLETE = 1e-5
+_FEWEST_TOKENS = 16
 _EXACT = 1e-9  # relative: what an exact edit may leave of the direction
 
 
@@ -48,7 +49,8 @@ class FoundWriter(NamedTuple):
     """A parameter that writes the stream, by its names in the model.
 
     `module` puts out what it writes; `axis` is the hidden axis, `groups` how many matrices [d, k] the parameter holds
-    (experts); `multiplier` is None where a gate makes it differ from token to token. `also`: other layers that use it.
+    (experts); `multiplier` is None where it is learned, or a gate makes it differ from token to token. `also`: other
+    layers that use it.
     """
 
     module: str
@@ -105,15 +107,19 @@ class _Call(NamedTuple):
 
 
 class _UnprovableError(Exception):
-    """Why a layer can't be edited exactly."""
+    """Why a layer can't be edited exactly, and the share of what it writes that is not explained."""
+
+    def __init__(self, reason: str, unexplained: float = 0.0) -> None:
+        super().__init__(reason)
+        self.unexplained = unexplained
 
 
 @torch.no_grad()
 def find_writers(config: PreTrainedConfig) -> Discovery:
     """Finds the residual writers of a decoder-only model from its config, without its weights.
 
-    What can't be edited exactly is listed in `incomplete`, with the reason; of such a layer only what is proven counts
-    as a writer.
+    What can't be edited exactly is listed in `incomplete`, with the reason. Of such a layer only those modules count as
+    writers whose own output is proven to lose the direction. Only what runs on text is seen.
 
     Raises:
         UnwriteError: It is no decoder-only model that transformers can build, it doesn't run on text alone, or it has
@@ -121,7 +127,7 @@ def find_writers(config: PreTrainedConfig) -> Discovery:
     """
     with float64_throughout():
         model, captured, other, equal_lengths = _run_miniature(config)
-        incomplete = _writes_between(captured)
+        incomplete = _writes_outside(captured)
         writers: list[FoundWriter] = []
         known: dict[Any, tuple[_Branch, ...]] = {}
         worst = 0.0
@@ -129,10 +135,15 @@ def find_writers(config: PreTrainedConfig) -> Discovery:
             kind = _kind(layer.module)
             with filled(layer.module, index):
                 branches, unexplained, reasons = _examined(layer, known.get(kind))
-                found = list(_found_writers(layer, elsewhere, index, branches))
+                found = list(_found_writers(layer, elsewhere, index, branches, complete=not reasons))
+            with filled(layer.module, len(captured.layers) + index):  # a multiplier that is learned is another now
+                multipliers = _multipliers(layer, branches)
             known.setdefault(kind, branches)
             incomplete += [f"layer {index}: {reason}" for reason in reasons]
-            writers += found
+            writers += [
+                writer if writer.multiplier == m else writer._replace(multiplier=None)
+                for writer, m in zip(found, multipliers, strict=True)
+            ]
             worst = max(worst, unexplained)
         writers, shared = _without_aliases(model, writers)
     text = config.get_text_config()
@@ -159,6 +170,8 @@ def _run_miniature(config: PreTrainedConfig) -> tuple[PreTrainedModel, CapturedL
             try:
                 embeddings: Any = model.get_input_embeddings()
                 highest = min(VOCABULARY, len(embeddings.weight))
+                if highest < _FEWEST_TOKENS:
+                    raise UnwriteError(f"{type(model).__name__} knows {highest} tokens: too few to examine it.")
                 tokens, others = torch.randint(1, highest, (2, 2, 7), generator=_generator(1))
                 others[:, -1] = tokens[:, -1]
                 captured, elsewhere = (capture_layers(model, {"input_ids": ids}) for ids in (tokens, others))
@@ -169,12 +182,14 @@ def _run_miniature(config: PreTrainedConfig) -> tuple[PreTrainedModel, CapturedL
     raise failure
 
 
-def _writes_between(captured: CapturedLayers) -> list[str]:
-    return [
+def _writes_outside(captured: CapturedLayers) -> list[str]:
+    """What writes the stream between the layers or after them."""
+    between = [
         f"something writes the stream between layers {index} and {index + 1}"
         for index, (output, following) in enumerate(zip(captured.outputs, captured.layers[1:], strict=False))
         if not torch.equal(output, following.stream())
     ]
+    return between + [f"{name} runs after the layers and can write the stream" for name in captured.after]
 
 
 def _kind(layer: nn.Module) -> Any:
@@ -193,19 +208,22 @@ def _examined(layer: CalledLayer, like: tuple[_Branch, ...] | None) -> tuple[tup
             return like, _prove(layer, calls, like), []
         except _UnprovableError:
             pass  # not of the same kind after all
-    branches, reasons = _branches(layer, calls, None)
+    branches, reasons, unexplained = _branches(layer, calls, None)
     if reasons:
-        return branches, 0.0, reasons
+        return branches, unexplained, reasons
     try:
         return branches, _prove(layer, calls, branches), []
     except _UnprovableError as reason:
-        return branches, 0.0, [str(reason)]
+        return (), max(unexplained, reason.unexplained), [str(reason)]
 
 
 def _branches(
     layer: CalledLayer, calls: Mapping[str, _Call], sink: str | None
-) -> tuple[tuple[_Branch, ...], list[str]]:
-    """What adds into `sink`'s input (None: into the stream), and why some of that can't be edited exactly."""
+) -> tuple[tuple[_Branch, ...], list[str], float]:
+    """What adds into `sink`'s input (None: into the stream), why some can't be edited exactly, and what is left.
+
+    What is left is the share of what arrives that nothing found explains.
+    """
     v = _direction(layer)
     base, multipliers = _arriving(layer, sink), {}
     streams = _holding_the_stream(layer, calls, v)
@@ -230,14 +248,14 @@ def _branches(
             if norm is None:
                 found.append(_Branch(name, weights=_weights(layer, name, calls[name], v)))
             else:
-                inner, below = _branches(layer, calls, name)
+                inner, below, _ = _branches(layer, calls, name)
                 reasons += below
                 found.append(_Branch(name, norm=norm, inner=inner))
         except _UnprovableError as reason:
             reasons.append(str(reason))
     if reasons and sink is None and not bool(_passed_on(layer, None, names, calls).any()):
         reasons[0] += "; the layer's input doesn't pass into its output as it is (a norm after the sum, or a scale)"
-    return tuple(found), reasons
+    return tuple(found), reasons, left
 
 
 def _chosen(
@@ -291,8 +309,14 @@ def _weights(layer: CalledLayer, name: str, call: _Call, v: Tensor) -> tuple[_We
         for key, axis in axes.items():
             edits.enter_context(_projected(parameters[key], axis, v))
         left = float((_output(module, call) @ v).abs().max() / call.output.norm(dim=-1).max())
-    matrices, biases = _matrices_and_biases({key: parameters[key] for key in axes}, axes)
-    if left > _EXACT or not matrices or biases:
+    groups = {key: _groups(module, call, parameters[key], axis, v) for key, axis in axes.items()}
+    matrices, biases = _matrices_and_biases({key: parameters[key] for key in axes}, axes, groups)
+    if left <= _EXACT and matrices and biases:
+        raise _UnprovableError(
+            f"{name} ({type(module).__name__}) adds {', '.join(biases)} besides one bias for each of its weights, "
+            "which is all that a recipe holds"
+        )
+    if left > _EXACT or not matrices:
         by = ", ".join(axes) or "none of its parameters"
         raise _UnprovableError(
             f"{name} ({type(module).__name__}) writes the stream in a way that no edit of its weights can take a "
@@ -302,7 +326,7 @@ def _weights(layer: CalledLayer, name: str, call: _Call, v: Tensor) -> tuple[_We
         _Weight(
             f"{name}.{key}",
             axes[key],
-            _groups(module, call, parameters[key], axes[key], v),
+            groups[key],
             None if bias is None else f"{name}.{bias}",
             0 if bias is None else axes[bias],
         )
@@ -311,13 +335,16 @@ def _weights(layer: CalledLayer, name: str, call: _Call, v: Tensor) -> tuple[_We
 
 
 def _matrices_and_biases(
-    parameters: Mapping[str, nn.Parameter], axes: Mapping[str, int]
+    parameters: Mapping[str, nn.Parameter], axes: Mapping[str, int], groups: Mapping[str, int]
 ) -> tuple[dict[str, str | None], list[str]]:
-    """Each matrix with the bias beside it, and the biases that are beside none."""
-    experts = {parameter.shape[0] for parameter in parameters.values() if parameter.dim() == 3}
+    """Each matrix with the bias beside it, and the biases that are beside none.
+
+    A bias is one vector, or one for each of the matrices of another parameter.
+    """
 
     def is_bias(key: str) -> bool:
         shape = parameters[key].shape
+        experts = {groups[other] for other in parameters if other != key and groups[other] > 1}
         return len(shape) == 1 or (len(shape) == 2 and axes[key] == 1 and shape[0] in experts)
 
     matrices: dict[str, str | None] = {key: None for key in parameters if not is_bias(key)}
@@ -336,26 +363,36 @@ def _groups(module: nn.Module, call: _Call, parameter: nn.Parameter, axis: int, 
     """How many matrices a parameter holds.
 
     The first other axis of three counts experts. In two axes experts can lie one after the other: a token then feels
-    some blocks of equal length and others not at all.
+    some blocks and others not at all. Of all ways to cut, it is the one that tells in the fewest bits what each token
+    feels: which blocks, and what of those (an activation may leave some of it out).
     """
     others = [size for place, size in enumerate(parameter.shape) if place != axis]
     if len(others) != 1:
-        return others[0]
+        return others[0] if others else 1
     if axis == 0:
         return 1
-    size, edges = others[0], others[0]
     parameter.requires_grad_(True)
     try:
         with torch.enable_grad():
             written = _first_tensor(module(*_cloned(call.args), **_cloned(call.kwargs))).reshape(-1, len(v)) @ v
-            for token in written:
-                (gradient,) = torch.autograd.grad(token, parameter, retain_graph=True)
-                felt = gradient.abs().amax(axis) > 0
-                for edge in (felt[1:] != felt[:-1]).nonzero().flatten().tolist():
-                    edges = gcd(edges, edge + 1)
+            gradients = (torch.autograd.grad(token, parameter, retain_graph=True)[0] for token in written)
+            felt = torch.stack([gradient.abs().amax(axis) > 0 for gradient in gradients])
     finally:
         parameter.requires_grad_(False)
-    return size // edges if edges > 1 else 1
+
+    def bits(groups: int) -> float:
+        blocks = felt.reshape(len(felt), groups, -1)
+        chosen = blocks.any(-1)
+        return _bits(chosen) + _bits(blocks[chosen])
+
+    best = min((groups for groups in range(1, others[0] + 1) if others[0] % groups == 0), key=bits)
+    return best if bits(best) < 0.95 * bits(1) else 1  # a little less is chance
+
+
+def _bits(flags: Tensor) -> float:
+    """The length of flags in an ideal code for their frequency (Shannon 1948): n·H(p)."""
+    p = flags.double().mean()
+    return float(flags.numel() * (torch.special.entr(p) + torch.special.entr(1 - p)) / log(2)) if flags.numel() else 0.0
 
 
 def _responds(module: nn.Module, call: _Call, parameter: nn.Parameter, axis: int, v: Tensor) -> bool:
@@ -419,27 +456,28 @@ def _unexplained(
 
 def _edit(layer: CalledLayer, branch: _Branch, v: Tensor, edits: ExitStack) -> None:
     """Edits every weight under a branch with λ = 1, through the norms after it, until `edits` closes."""
-    parameters = dict(layer.module.named_parameters())
+    parameter = layer.module.get_parameter
     if branch.norm is not None:
-        scale = branch.norm.offset + (0.0 if branch.norm.parameter is None else parameters[branch.norm.parameter])
+        scale = branch.norm.offset + (0.0 if branch.norm.parameter is None else parameter(branch.norm.parameter))
         for inner in branch.inner:
             _edit(layer, inner, nn.functional.normalize(scale * v, dim=0), edits)
     for weight in branch.weights:
-        edits.enter_context(_projected(parameters[weight.parameter], weight.axis, v))
+        edits.enter_context(_projected(parameter(weight.parameter), weight.axis, v))
         if weight.bias is not None:
-            edits.enter_context(_projected(parameters[weight.bias], weight.bias_axis, v))
+            edits.enter_context(_projected(parameter(weight.bias), weight.bias_axis, v))
 
 
 def _found_writers(
-    layer: CalledLayer, elsewhere: CalledLayer, index: int, branches: Sequence[_Branch]
+    layer: CalledLayer, elsewhere: CalledLayer, index: int, branches: Sequence[_Branch], *, complete: bool
 ) -> Iterator[FoundWriter]:
     calls = _calls(layer)
+    # Where something else writes too, it is in one of the parts that the layer is made of.
+    parts = [] if complete else [name for name in calls if "." not in name and _has_matrices(layer, name)]
     leaves = list(_leaves(branches, ()))
+    multipliers = iter(_multipliers(layer, branches))
     for leaf, norms in leaves:
-        with _shifted(layer, norms[-1].module if norms else leaf.module, _direction(layer)):
-            moved = _arriving(layer, None)
-        m = _along(moved - _arriving(layer, None), _direction(layer))
         others = [other.module for other, _ in leaves if other != leaf]
+        others += [part for part in parts if not f"{leaf.module}.".startswith(f"{part}.")]
         component = _component(layer, leaf.module, others, calls, elsewhere)
         for weight in leaf.weights:
             yield FoundWriter(
@@ -451,7 +489,7 @@ def _found_writers(
                 bias_axis=weight.bias_axis,
                 layer=index,
                 component=component,
-                multiplier=None if m is None or float(m.max() - m.min()) > _TOLERANCE else round(float(m.mean()), 8),
+                multiplier=next(multipliers),
                 norms=tuple(
                     FoundNorm(
                         f"{layer.name}.{norm.module}",
@@ -461,6 +499,18 @@ def _found_writers(
                     for norm in norms
                 ),
             )
+
+
+def _multipliers(layer: CalledLayer, branches: Sequence[_Branch]) -> list[float | None]:
+    """Of each weight: by what its part of the output reaches the stream; None where tokens differ in that."""
+    found: list[float | None] = []
+    v, base = _direction(layer), _arriving(layer, None)
+    for leaf, norms in _leaves(branches, ()):
+        with _shifted(layer, norms[-1].module if norms else leaf.module, v):
+            m = _along(_arriving(layer, None) - base, v)
+        constant = m is not None and float(m.max() - m.min()) < _TOLERANCE
+        found += [round(float(m.mean()), 8) if m is not None and constant else None] * len(leaf.weights)
+    return found
 
 
 def _leaves(
@@ -491,25 +541,37 @@ def _component(
 
     with _held(layer, others, calls), layer.module.get_submodule(name).register_forward_hook(see):
         elsewhere.on(stream).run()
-    change = (seen[0].reshape(stream.shape) - calls[name].output.reshape(stream.shape))[:, -1].abs().max()
+    output = calls[name].output.reshape(stream.shape)[:, -1]
+    change = (seen[0].reshape(stream.shape)[:, -1] - output).norm() / output.norm()
     return "attention" if change > _TOLERANCE else "mlp"
 
 
 def _without_aliases(model: nn.Module, writers: Sequence[FoundWriter]) -> tuple[list[FoundWriter], list[str]]:
-    """Each parameter once, at the first layer that uses it, and why some can't be edited without touching others."""
+    """Each parameter once, at the first layer that uses it; those that something else uses too are left out, with why.
+
+    Layers may share a writer as a whole, in one way: its weight, its bias and the norms after it.
+    """
     names: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
-    by_parameter: dict[int, list[FoundWriter]] = {}
+
+    def identity(name: str | None) -> int | None:
+        return None if name is None else id(model.get_parameter(name))
+
+    by_parameter: dict[int | None, list[FoundWriter]] = {}
     for writer in writers:
-        by_parameter.setdefault(id(model.get_parameter(writer.parameter)), []).append(writer)
+        by_parameter.setdefault(identity(writer.parameter), []).append(writer)
     kept, reasons = [], []
-    for tensor, uses in by_parameter.items():
+    for uses in by_parameter.values():
         first = uses[0]
-        if len(names[tensor]) > len(uses) or len({(use.axis, use.norms) for use in uses}) > 1:
-            which = " and ".join(names[tensor])
+        alike = {(use.axis, identity(use.bias), tuple(identity(norm.parameter) for norm in use.norms)) for use in uses}
+        tensors = [names[id(model.get_parameter(name))] for name in (first.parameter, first.bias) if name is not None]
+        strays = [group for group in tensors if len(group) > len(uses)]
+        if strays or len(alike) > 1 or len({use.layer for use in uses}) < len(uses):
+            which = " and ".join((strays or tensors)[0])
             reasons.append(f"layer {first.layer}: {which} are one parameter: editing one would edit the other")
-        kept.append(first._replace(also=tuple(use.layer for use in uses[1:])))
+        else:
+            kept.append(first._replace(also=tuple(use.layer for use in uses[1:])))
     return kept, reasons
 
 
@@ -694,6 +756,10 @@ def _generator(seed: int) -> torch.Generator:
 
 def _has_parameters(layer: CalledLayer, name: str) -> bool:
     return any(True for _ in layer.module.get_submodule(name).parameters())
+
+
+def _has_matrices(layer: CalledLayer, name: str) -> bool:
+    return any(parameter.dim() > 1 for parameter in layer.module.get_submodule(name).parameters())
 
 
 def _type(layer: CalledLayer, name: str) -> str:

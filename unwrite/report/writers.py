@@ -41,7 +41,7 @@ def _row(writer: FoundWriter, shape: Sequence[int]) -> tuple[str, ...]:
         str(writer.axis),
         str(writer.groups),
         "no" if writer.bias is None else "yes",
-        "a gate" if writer.multiplier is None else f"{writer.multiplier:.4g}",
+        "varies" if writer.multiplier is None else f"{writer.multiplier:.4g}",
         ", ".join(norm.module.rpartition(".")[2] for norm in writer.norms) or "none",
     )
 

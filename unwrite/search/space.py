@@ -1,51 +1,111 @@
-"""What one trial samples, between the bounds of params.yaml."""
+"""What one trial samples, between the bounds of params.yaml, and what that means for the model."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from unwrite.artifacts import Kernel, TrialParameters
-from unwrite.params import KernelSpace, Space
+from unwrite.core.kernel import kernel_weight
+from unwrite.params import COMPONENTS, KernelSpace, Space
 
 if TYPE_CHECKING:
-    from optuna import Trial
+    from optuna.distributions import BaseDistribution
+
+Sampled = Mapping[str, float | int | str]
+
+_DEPTHS = 5
 
 
-def sample_parameters(trial: Trial, space: Space, *, layers: int, positions: int) -> TrialParameters:
-    """Samples one recipe's parameters.
+def search_space(space: Space, *, layers: int, positions: int) -> dict[str, BaseDistribution]:
+    """Every parameter by name with what it is sampled from.
 
-    Every parameter is asked for in every trial, whether or not the sampled scope uses it, so that the sampler sees one
-    space and not several.
+    Each is sampled in every trial, whether or not the sampled scope uses it, so that the sampler sees one space and
+    not several.
 
     Args:
-        trial: Optuna's trial.
         space: Bounds; fractions are of L − 1.
         layers: L.
         positions: How many prompt positions have directions.
     """
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+
     last = layers - 1
     low, high = space.direction_index
+    distributions: dict[str, BaseDistribution] = {
+        "direction_scope": CategoricalDistribution(list(space.direction_scope)),
+        "direction_index": FloatDistribution(low * last, high * last),
+        "position": CategoricalDistribution(list(range(positions))),
+    }
+    for component in COMPONENTS:
+        bounds = _kernel_bounds(getattr(space, component), last)
+        distributions |= {f"{component}.{name}": FloatDistribution(*pair) for name, pair in bounds.items()}
+    return distributions
+
+
+def parameters_of(sampled: Sampled) -> TrialParameters:
+    """What a trial does to the model: a weight under 0 is 0, and the smaller weight is a share of the larger."""
+
+    def kernel(component: str) -> Kernel:
+        strongest = max(0.0, float(sampled[f"{component}.max_weight"]))
+        return Kernel(
+            max_weight=strongest,
+            max_weight_position=sampled[f"{component}.max_weight_position"],
+            min_weight=strongest * float(sampled[f"{component}.min_weight"]),
+            min_weight_distance=sampled[f"{component}.min_weight_distance"],
+        )
+
     return TrialParameters(
-        direction_scope=trial.suggest_categorical("direction_scope", list(space.direction_scope)),
-        direction_index=trial.suggest_float("direction_index", low * last, high * last),
-        position=trial.suggest_categorical("position", list(range(positions))) if positions > 1 else 0,
-        attention=_sample_kernel(trial, "attention", space.attention, last),
-        mlp=_sample_kernel(trial, "mlp", space.mlp, last),
+        direction_scope=sampled["direction_scope"],
+        direction_index=sampled["direction_index"],
+        position=sampled["position"],
+        attention=kernel("attention"),
+        mlp=kernel("mlp"),
     )
 
 
-def _sample_kernel(trial: Trial, component: str, space: KernelSpace, last: int) -> Kernel:
-    def between(name: str, low: float, high: float) -> float:
-        return trial.suggest_float(f"{component}.{name}", low, high)
+def one_shot_settings(space: Space, *, layers: int) -> list[dict[str, float | int | str]]:
+    """The classic settings that need no search: one layer's direction, λ = 1 in every layer (Arditi et al. 2024).
 
-    max_weight = max(0.0, between("max_weight", *space.max_weight))
+    Directions at a few depths between the bounds, of the first position, each projected out of attention and MLP.
+    A setting outside the bounds is left out: what the space excludes is not tried.
+    """
+    last = layers - 1
+    flat: dict[str, float | int | str] = {"direction_scope": "global", "position": 0}
+    for component in COMPONENTS:
+        kernel = _flat_kernel(_kernel_bounds(getattr(space, component), last), layers)
+        if kernel is None:
+            return []
+        flat |= {f"{component}.{name}": value for name, value in kernel.items()}
+    if "global" not in space.direction_scope:
+        return []
+    low, high = (bound * last for bound in space.direction_index)
+    depths = dict.fromkeys(min(high, low + (high - low) * step / (_DEPTHS - 1)) for step in range(_DEPTHS))
+    return [flat | {"direction_index": depth} for depth in depths]
+
+
+def _kernel_bounds(space: KernelSpace, last: int) -> dict[str, tuple[float, float]]:
+    """Bounds in layers where params.yaml has fractions of L − 1."""
     position_low, position_high = space.max_weight_position
     distance_low, distance_high = space.min_weight_distance
     # A kernel narrower than one layer could miss them all.
     nearest = max(1.0, distance_low * last)
-    return Kernel(
-        max_weight=max_weight,
-        max_weight_position=between("max_weight_position", position_low * last, position_high * last),
-        min_weight=max_weight * between("min_weight", *space.min_weight),
-        min_weight_distance=between("min_weight_distance", nearest, max(nearest, distance_high * last)),
-    )
+    return {
+        "max_weight": space.max_weight,
+        "max_weight_position": (position_low * last, position_high * last),
+        "min_weight": space.min_weight,
+        "min_weight_distance": (nearest, max(nearest, distance_high * last)),
+    }
+
+
+def _flat_kernel(bounds: Mapping[str, tuple[float, float]], layers: int) -> dict[str, float] | None:
+    """A kernel within the bounds that is 1 in every layer, if there is one: the widest, peaking next to the middle."""
+    low, high = bounds["max_weight_position"]
+    kernel = {
+        "max_weight": 1.0,
+        "max_weight_position": min(max((layers - 1) / 2, low), high),
+        "min_weight": 1.0,
+        "min_weight_distance": bounds["min_weight_distance"][1],
+    }
+    inside = all(bounds[name][0] <= value <= bounds[name][1] for name, value in kernel.items())
+    return kernel if inside and all(kernel_weight(layer, **kernel) == 1 for layer in range(layers)) else None

@@ -1,55 +1,69 @@
-"""The search itself: asks for trials in batches of a fixed size and tells them in order, so that a seed fixes them."""
+"""The search itself: trials are asked for in batches, each batch a function of the seed and of all trials before it."""
 
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 from unwrite.artifacts import Trial, TrialParameters
 from unwrite.errors import UnwriteError
-from unwrite.params import Space
-from unwrite.search.space import sample_parameters
-from unwrite.trials import Outcome, trial_of
+from unwrite.params import Optimize
+from unwrite.search.samplers import ask, make_sampler, reseeded, tell
+from unwrite.search.space import Sampled, one_shot_settings, parameters_of, search_space
+from unwrite.trials import OVER_MAX_KL, Measured, Outcome, trial_of
+
+Evaluate = Callable[[Sequence[TrialParameters]], Sequence[Measured | UnwriteError]]
 
 
 def run_study(
-    evaluate: Callable[[TrialParameters], tuple[float, float]],
-    space: Space,
-    *,
-    trials: int,
-    random_trials: int,
-    batch: int,
-    seed: int,
-    layers: int,
-    positions: int,
-) -> Iterator[Outcome]:
-    """Yields the outcome of each trial as it ends. Both objectives are minimized (TPE, multivariate).
+    evaluate: Evaluate, settings: Optimize, *, done: Sequence[Outcome], layers: int, positions: int
+) -> Iterator[list[Outcome]]:
+    """Yields each further batch as it ends, until there are `settings.trials` or, in the last batch, a few more.
 
-    A trial that raises UnwriteError (say, for infinite logits) has failed with that reason; the search goes on.
+    A batch is always asked for and measured whole, so that nothing depends on where an earlier budget ended.
+
+    Args:
+        evaluate: Measures some trials together; an UnwriteError in place of a result is that trial's failure.
+        settings: The section `optimize`.
+        done: The batches before, as they were yielded.
+        layers: L.
+        positions: How many prompt positions have directions.
     """
-    import optuna
+    outcomes = list(done)
+    while len(outcomes) < settings.trials:
+        asked = ask_batch(outcomes, settings, layers=layers, positions=positions)
+        parameters = [parameters_of(sampled) for sampled in asked]
+        start = time.perf_counter()
+        results = evaluate(parameters)
+        seconds = (time.perf_counter() - start) / len(asked)
+        finished = [
+            _outcome(number, *trial, seconds)
+            for number, trial in enumerate(zip(asked, parameters, results, strict=True), len(outcomes))
+        ]
+        outcomes += finished
+        yield finished
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        sampler = optuna.samplers.TPESampler(
-            seed=seed, multivariate=True, constant_liar=True, n_startup_trials=random_trials
-        )
-    study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
-    for first in range(0, trials, batch):
-        asked = [study.ask() for _ in range(min(batch, trials - first))]
-        sampled = [sample_parameters(trial, space, layers=layers, positions=positions) for trial in asked]
-        for trial, parameters in zip(asked, sampled, strict=True):
-            start = time.perf_counter()
-            try:
-                objectives = evaluate(parameters)
-            except UnwriteError as error:
-                study.tell(trial, state=optuna.trial.TrialState.FAIL)
-                yield Outcome(trial.number, parameters, None, str(error), time.perf_counter() - start)
-            else:
-                study.tell(trial, objectives)
-                yield Outcome(trial.number, parameters, objectives, "", time.perf_counter() - start)
+
+def ask_batch(outcomes: Sequence[Outcome], settings: Optimize, *, layers: int, positions: int) -> list[Sampled]:
+    """What the trials of the next batch sample: the arguments decide it alone, so a resumed search asks the same.
+
+    The one-shot settings come first. A failed trial is left out: there is nothing to learn from it.
+    """
+    told = [
+        (outcome.sampled, tell(settings.sampler, outcome.measured, settings.max_behaviour_rate))
+        for outcome in outcomes
+        if outcome.measured is not None
+    ]
+    sampler = make_sampler(
+        settings.sampler, seed=reseeded(settings.seed, len(outcomes)), random_trials=settings.random_trials
+    )
+    return ask(
+        sampler,
+        told,
+        search_space(settings.space, layers=layers, positions=positions),
+        one_shot_settings(settings.space, layers=layers)[len(outcomes) :],
+        settings.batch,
+    )
 
 
 def pareto_front(outcomes: Sequence[Outcome]) -> list[Trial]:
@@ -58,8 +72,24 @@ def pareto_front(outcomes: Sequence[Outcome]) -> list[Trial]:
     Of trials equal in both objectives the first counts.
     """
     front: list[Trial] = []
-    measured = [trial_of(outcome) for outcome in outcomes if outcome.objectives is not None]
+    measured = [trial for outcome in outcomes if (trial := trial_of(outcome)) is not None]
     for trial in sorted(measured, key=lambda t: (t.behaviour_rate, t.divergence, t.number)):
         if not front or trial.divergence < front[-1].divergence:
             front.append(trial)
     return front
+
+
+def best_trial(outcomes: Sequence[Outcome], max_behaviour_rate: float) -> Trial | None:
+    """The lowest divergence at or under the rate; the lowest rate if none is; None if no trial was measured."""
+    front = pareto_front(outcomes)
+    within = [trial for trial in front if trial.behaviour_rate <= max_behaviour_rate]
+    return within[-1] if within else next(iter(front), None)
+
+
+def _outcome(
+    number: int, sampled: Sampled, parameters: TrialParameters, result: Measured | UnwriteError, seconds: float
+) -> Outcome:
+    if isinstance(result, UnwriteError):
+        return Outcome(number, sampled, parameters, None, str(result), seconds)
+    reason = OVER_MAX_KL if result.behaviour_rate is None else ""
+    return Outcome(number, sampled, parameters, result, reason, seconds)

@@ -1,0 +1,208 @@
+"""Which sampler finds the best trial: all of them on the demo, at equal numbers of trials, over several seeds.
+
+    python -m benchmarks.samplers [--seeds 5] [--trials 60] [--only gp --only tpe …]
+
+Run it where `dvc repro` has run. A trial is measured once and kept in .unwrite/benchmarks, so that a run that was
+stopped goes on and a further sampler costs its own trials alone. The table goes to benchmarks/samplers.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import fmean, median
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+import torch
+from tabulate import tabulate
+
+from unwrite.artifacts import TrialParameters
+from unwrite.errors import UnwriteError
+from unwrite.files.digests import sha256_of
+from unwrite.files.records import write_text
+from unwrite.objective import Objective, prepare_objective
+from unwrite.params import Params, Sampler, load_params
+from unwrite.paths import BASE, DIRECTIONS, TOKENS
+from unwrite.pinned import read_base
+from unwrite.search.samplers import Told, ask, make_sampler, reseeded, tell
+from unwrite.search.space import Sampled, one_shot_settings, parameters_of, search_space
+from unwrite.trials import Measured
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+
+Measure = Callable[[Sequence[TrialParameters]], list[Measured]]
+
+AIM = 0.05
+PLAIN = 200
+BATCH = 5
+CACHE = Path(".unwrite/benchmarks")
+TABLE = Path(__file__).with_suffix(".md")
+
+
+class Strategy(NamedTuple):
+    """A way to search: what it is, how its sampler is made from a seed, what that is told, and what comes first."""
+
+    title: str
+    make: Callable[[int], BaseSampler]
+    told: Callable[[Measured], Told]
+    one_shots: bool = True
+
+
+def _ours(sampler: Sampler, random_trials: int) -> tuple[Callable[[int], BaseSampler], Callable[[Measured], Told]]:
+    return (
+        lambda seed: make_sampler(sampler, seed=seed, random_trials=random_trials),
+        lambda measured: tell(sampler, measured, AIM),
+    )
+
+
+def _whole_process(seed: int) -> BaseSampler:
+    from optuna.samplers import GPSampler
+
+    return GPSampler(seed=seed, n_startup_trials=10, warn_independent_sampling=False)
+
+
+def _both(measured: Measured) -> Told:
+    return Told([_rate(measured), math.log(measured.divergence)], None)
+
+
+def _penalty(measured: Measured) -> Told:
+    return Told([math.log(measured.divergence) + 10 * max(0.0, _rate(measured) - AIM)], None)
+
+
+def _smooth(measured: Measured) -> Told:
+    """The constraint on the log-odds of the rate, to which the margin is what lies between two counts of prompts."""
+    assert measured.margin is not None
+    prompts = 100
+    between = 1 / (1 + math.exp(-max(-30.0, min(30.0, measured.margin))))
+    count = round(_rate(measured) * prompts)
+    aim = math.floor(AIM * prompts + 1e-9) + 1
+    over = _log_odds((count + between) / (prompts + 1)) - _log_odds(aim / (prompts + 1))
+    return Told([math.log(measured.divergence)], {"rate": over})
+
+
+def _rate(measured: Measured) -> float:
+    assert measured.behaviour_rate is not None
+    return measured.behaviour_rate
+
+
+def _log_odds(share: float) -> float:
+    return math.log(share / (1 - share))
+
+
+STRATEGIES = {
+    "plain": Strategy("TPE, two objectives (`tpe` without one-shot settings)", *_ours("tpe", 30), one_shots=False),
+    "gp": Strategy("GP, constrained (`gp`)", *_ours("gp", 10)),
+    "tpe_constrained": Strategy("TPE, constrained (`tpe_constrained`)", *_ours("tpe_constrained", 15)),
+    "tpe": Strategy("TPE, two objectives (`tpe`)", *_ours("tpe", 30)),
+    "gp_smooth": Strategy("GP, constrained, rate smoothed by the margin", _ours("gp", 10)[0], _smooth),
+    "gp_penalty": Strategy("GP, penalty over the aim", _ours("gp", 10)[0], _penalty),
+    "gp_both": Strategy("GP, two objectives (expected hypervolume)", _ours("gp", 10)[0], _both),
+    "gp_whole": Strategy("GP, constrained, at Optuna's own settings", _whole_process, _ours("gp", 10)[1]),
+}
+
+
+@click.command()
+@click.option("--seeds", default=5, show_default=True)
+@click.option("--trials", default=60, show_default=True, help=f"Of each; plain TPE has {PLAIN}.")
+@click.option("--only", multiple=True, type=click.Choice(list(STRATEGIES)), help="Some of them.")
+def main(seeds: int, trials: int, only: tuple[str, ...]) -> None:
+    """Searches with each sampler and each seed, prints the table and writes it."""
+    torch.set_num_threads(1)
+    params = load_params()
+    measure, positions = _measured_once(params)
+    rows = []
+    for name in only or STRATEGIES:
+        strategy = STRATEGIES[name]
+        count = max(PLAIN, trials) if name == "plain" else trials
+        runs = [_search(strategy, params, positions, measure, trials=count, seed=seed) for seed in range(seeds)]
+        seconds = fmean(seconds for _, seconds in runs)
+        for shown in sorted({min(trials, count), min(100, count), count}):
+            rows.append([strategy.title, shown, *_figures([found[:shown] for found, _ in runs]), f"{seconds:.2f}"])
+            print(*rows[-1], sep=" | ", flush=True)
+    base = read_base()
+    first = [
+        measure([parameters_of(sampled)])[0] for sampled in one_shot_settings(params.optimize.space, layers=base.layers)
+    ]
+    rows.insert(0, ["One-shot settings alone", len(first), *_figures([first] * seeds), ""])
+    headers = ["", "trials", *(f"seed {seed}" for seed in range(seeds)), "median", "s an ask"]
+    table = tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+    print(table)
+    write_text(TABLE, _PAGE.format(aim=100 * AIM, batch=BATCH, seeds=seeds, table=table))
+
+
+_PAGE = """# Samplers
+
+`python -m benchmarks.samplers`, on the demo: the lowest divergence (millinats, averaged over the first `kl_tokens`
+response tokens) among trials at a behaviour rate of at most {aim:.0f} %, on the validation prompts; {seeds} seeds,
+trials asked for {batch} at a time. An ask's seconds are one CPU thread's, on a machine shared with others. A trial's
+forward passes are the same whoever asked for it.
+
+{table}
+"""
+
+
+def _figures(runs: Sequence[Sequence[Measured]]) -> list[str]:
+    best = [
+        min((1000 * measured.divergence for measured in found if _rate(measured) <= AIM), default=math.inf)
+        for found in runs
+    ]
+    return [f"{value:.2f}" if math.isfinite(value) else "none" for value in [*best, median(best)]]
+
+
+def _search(
+    strategy: Strategy, params: Params, positions: int, measure: Measure, *, trials: int, seed: int
+) -> tuple[list[Measured], float]:
+    """The trials of one search, and the seconds that asking for one took."""
+    space, layers = params.optimize.space, read_base().layers
+    distributions = search_space(space, layers=layers, positions=positions)
+    first = one_shot_settings(space, layers=layers) if strategy.one_shots else []
+    ended: list[tuple[Sampled, Measured]] = []
+    asking = 0.0
+    while len(ended) < trials:
+        told = [(sampled, strategy.told(measured)) for sampled, measured in ended]
+        start = time.perf_counter()
+        sampler = strategy.make(reseeded(seed, len(ended)))
+        asked = ask(sampler, told, distributions, first[len(ended) :], BATCH)
+        asking += time.perf_counter() - start
+        ended += zip(asked, measure([parameters_of(sampled) for sampled in asked]), strict=True)
+    return [measured for _, measured in ended], asking / len(ended)
+
+
+def _measured_once(params: Params) -> tuple[Measure, int]:
+    """What measures trials, each but once, whichever sampler and run asks; and how many positions have directions."""
+    files = [BASE, DIRECTIONS, Path(params.judge.markers), *sorted(TOKENS.glob("*.validation.jsonl"))]
+    fixed = params.optimize.model_dump(
+        include={"norm_preservation", "edit_bias", "post_norm", "max_tokens", "kl_tokens"}
+    )
+    key = hashlib.sha256(json.dumps([[sha256_of(file) for file in files], fixed], sort_keys=True).encode()).hexdigest()
+    path = CACHE / f"{key[:16]}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    known: dict[str, Measured] = {}
+    if path.exists():
+        for line in path.read_text().splitlines():
+            entry = json.loads(line)
+            known[entry["trial"]] = Measured(**entry["measured"])
+    objective: Objective = prepare_objective(params, read_base())
+
+    def measure(trials: Sequence[TrialParameters]) -> list[Measured]:
+        names = [trial.model_dump_json() for trial in trials]
+        new = [trial for trial, name in zip(trials, names, strict=True) if name not in known]
+        with path.open("a") as file:
+            for trial, result in zip(new, objective.evaluate(new) if new else [], strict=True):
+                if isinstance(result, UnwriteError):
+                    raise result
+                known[trial.model_dump_json()] = result
+                file.write(json.dumps({"trial": trial.model_dump_json(), "measured": result._asdict()}) + "\n")
+        return [known[name] for name in names]
+
+    return measure, objective.positions
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""Closed forms from products are those of `edit.factors`, which reads the weight: for every mode and mix of vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import get_args
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from unwrite.core.edit import Factors, NormPreservation, factors
+from unwrite.core.products import combined_factors, products, with_more
+from unwrite.errors import UnwriteError
+
+MODES: tuple[NormPreservation, ...] = get_args(NormPreservation)
+
+
+def normal(*shape: int, seed: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def in_blocks(weight: Tensor, rows: int = 7) -> Iterator[tuple[slice, Tensor]]:
+    for start in range(0, len(weight), rows):
+        yield slice(start, min(start + rows, len(weight))), weight[start : start + rows]
+
+
+def found_and_expected(
+    weight: Tensor, vectors: Tensor, mixes: Tensor, strengths: Tensor, mode: NormPreservation
+) -> Iterator[tuple[Factors, Factors]]:
+    mixed = mixes @ vectors
+    lengths = mixed.norm(dim=-1, keepdim=True)
+    stacked = combined_factors(
+        products(lambda: in_blocks(weight), vectors, mode), mixes / lengths, mixed / lengths, strengths, mode
+    )
+    for trial, strength in enumerate(strengths.tolist()):
+        expected = factors(lambda: in_blocks(weight), mixed[trial] / lengths[trial], strength, mode)
+        yield Factors(*(values[trial] for values in stacked)), expected
+
+
+def assert_same(found: Factors, expected: Factors) -> None:
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@given(
+    d=st.integers(2, 70),
+    k=st.integers(2, 40),
+    n=st.integers(1, 5),
+    seed=st.integers(0, 1000),
+    strengths=st.lists(st.floats(-0.5, 2), min_size=1, max_size=4),
+)
+def test_the_closed_form_of_any_mix_is_that_of_the_weight(
+    mode: NormPreservation, d: int, k: int, n: int, seed: int, strengths: list[float]
+) -> None:
+    weight, vectors = normal(d, k, seed=seed), normal(n, d, seed=seed + 1)
+    mixes = normal(len(strengths), n, seed=seed + 2)
+    for found, expected in found_and_expected(
+        weight, vectors, mixes, torch.tensor(strengths, dtype=torch.float64), mode
+    ):
+        # What is left of a row or column is known to 1e-16 / (norm left)²; see `row_scales`.
+        left = min(float((1 / expected.r.abs()).min()), float((1 / expected.c.abs()).min()))
+        if left > 1e-3:
+            assert_same(found, expected)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_zero_rows_and_columns_and_a_bfloat16_weight(mode: NormPreservation) -> None:
+    weight = normal(12, 9, seed=0).bfloat16()
+    weight[3], weight[:, 5] = 0, 0
+    for found, expected in found_and_expected(
+        weight, normal(3, 12, seed=1), normal(2, 3, seed=2), torch.tensor([0.7, 1.2], dtype=torch.float64), mode
+    ):
+        assert_same(found, expected)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_strength_or_direction_edits_nothing(mode: NormPreservation) -> None:
+    weight, vectors = normal(6, 4, seed=0), normal(2, 6, seed=1)
+    found = combined_factors(
+        products(lambda: in_blocks(weight), vectors, mode),
+        torch.eye(2, dtype=torch.float64),
+        torch.stack([vectors[0] / vectors[0].norm(), torch.zeros(6, dtype=torch.float64)]),
+        torch.tensor([0.0, 1.0], dtype=torch.float64),
+        mode,
+    )
+    nothing = factors(lambda: in_blocks(weight), torch.zeros(6), 1.0, mode)
+    for trial in range(2):
+        for one, other in zip(Factors(*(values[trial] for values in found)), nothing, strict=True):
+            assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_products_can_be_added_to(mode: NormPreservation) -> None:
+    weight, vectors = normal(20, 11, seed=0), normal(5, 20, seed=1)
+    whole = products(lambda: in_blocks(weight), vectors, mode)
+    parts = [products(lambda: in_blocks(weight), some, mode) for some in (vectors[:2], vectors[2:])]
+    for one, other in zip(with_more(*parts), whole, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-13, atol=1e-13)
+
+
+def test_what_has_no_products() -> None:
+    weight = normal(6, 4, seed=0)
+    with pytest.raises(UnwriteError, match="a weight with 6 rows came for a direction of 5 numbers"):
+        products(lambda: in_blocks(weight), normal(2, 5, seed=1), "rows")
+    for mode in MODES:
+        weight[2, 1] = torch.nan
+        with pytest.raises(UnwriteError, match="NaN or infinite"):
+            products(lambda: in_blocks(weight), normal(2, 6, seed=1), mode)

@@ -1,0 +1,249 @@
+"""The record of a search: killed anywhere and resumed it is the one never killed; damage costs time alone."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.search.example import KEY, ROOT, evaluate, settings
+from unwrite.errors import UnwriteError
+from unwrite.paths import TRIALS
+from unwrite.search import state as module
+from unwrite.search.state import RECORD, SEARCHES, search_key, search_state
+from unwrite.search.study import run_study
+from unwrite.trials import Outcome, write_trials
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def record() -> Path:
+    """The record of a search of 20 trials."""
+    search(20)
+    return SEARCHES / KEY / RECORD
+
+
+def search(trials: int, key: str = KEY) -> tuple[list[Outcome], str]:
+    """Searches from where the record ends; also what was wrong with the record."""
+    section = settings(trials=trials)
+    with search_state(key) as state:
+        outcomes = list(state.done)
+        for batch in run_study(evaluate, section, done=state.done, layers=9, positions=2):
+            state.add(batch)
+            outcomes += batch
+        return outcomes, state.damage
+
+
+def without_seconds(outcomes: list[Outcome]) -> list[Outcome]:
+    return [outcome._replace(seconds=0) for outcome in outcomes]
+
+
+def rows(path: Path) -> list[str]:
+    """trials.csv without its last column, the seconds."""
+    return [line.rpartition(",")[0] for line in path.read_text().splitlines()]
+
+
+def test_what_is_added_comes_back_to_the_bit() -> None:
+    made, _ = search(20)
+    with search_state(KEY) as state:
+        assert state.done == made
+        assert repr([o.parameters for o in state.done]) == repr([o.parameters for o in made])  # −0 too
+        assert state.damage == ""
+    assert {outcome.reason for outcome in made} == {"", "logits are NaN", "divergence over max_kl"}
+
+
+def test_how_trials_are_measured_is_settled_once() -> None:
+    with search_state(KEY) as state:
+        assert state.chosen is None
+        state.choose("weights")
+    size = (SEARCHES / KEY / RECORD).stat().st_size
+    with search_state(KEY) as state:
+        assert state.chosen == "weights"
+        state.choose("weights")
+    assert (SEARCHES / KEY / RECORD).stat().st_size == size
+    search(10)
+    with search_state(KEY) as state:
+        state.choose("activations 5")
+    with search_state(KEY) as state:
+        assert (state.chosen, len(state.done)) == ("activations 5", 10)
+
+
+def test_a_search_in_parts_is_the_search_in_one() -> None:
+    for trials in (5, 10, 20):
+        parts, _ = search(trials)
+    whole, _ = search(20, "another")
+    assert without_seconds(parts) == without_seconds(whole)
+
+
+def test_a_budget_that_ends_inside_a_batch_changes_nothing() -> None:
+    search(7)
+    parts, _ = search(20)
+    whole, _ = search(20, "another")
+    assert without_seconds(parts) == without_seconds(whole)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_killed_at_random_moments_and_resumed(tmp_path: Path, seed: int) -> None:
+    """SIGKILL between any two writes, most of them in the middle of a line of the record."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "tests.search.driver", "20"]
+    writes = random.Random(seed)
+    kills = 0
+    for _ in range(5):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
+            assert process.stdout is not None
+            if len(process.stdout.read(writes.randrange(1, 16))) and process.poll() is None:
+                process.kill()
+                kills += 1
+    assert kills >= 4
+    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+    killed = rows(TRIALS)
+    with search_state(KEY) as state:
+        resumed = state.done
+        assert state.damage == ""
+    whole, _ = search(20, "another")
+    assert without_seconds(resumed) == without_seconds(whole)
+    write_trials(whole)
+    assert rows(TRIALS) == killed
+    assert len(killed) == 21
+
+
+def cut(content: bytes) -> bytes:
+    return content[:-40]
+
+
+def cut_to_the_header(content: bytes) -> bytes:
+    return content[:30]
+
+
+def zeros_at_the_end(content: bytes) -> bytes:
+    return content[:-40] + bytes(200)
+
+
+def empty(_: bytes) -> bytes:
+    return b""
+
+
+@pytest.mark.parametrize("damage", [cut, cut_to_the_header, zeros_at_the_end, empty])
+def test_what_a_kill_or_a_crash_leaves_is_not_worth_a_word(record: Path, damage: Callable[[bytes], bytes]) -> None:
+    whole, _ = search(20)
+    record.write_bytes(damage(record.read_bytes()))
+    again, said = search(20)
+    assert without_seconds(again) == without_seconds(whole)
+    assert said == ""
+
+
+def another_digit(content: bytes) -> bytes:
+    lines = content.split(b"\n")
+    place = lines[2].index(b'"divergence":0.') + len(b'"divergence":0.')
+    lines[2] = lines[2][:place] + (b"1" if lines[2][place : place + 1] != b"1" else b"2") + lines[2][place + 1 :]
+    return b"\n".join(lines)
+
+
+def a_line_missing(content: bytes) -> bytes:
+    lines = content.split(b"\n")
+    return b"\n".join(lines[:2] + lines[3:])
+
+
+def nonsense(content: bytes) -> bytes:
+    lines = content.split(b"\n")
+    return b"\n".join([*lines[:2], b"\xff\xfe spilt tea", *lines[3:]])
+
+
+def nested(content: bytes) -> bytes:
+    lines = content.split(b"\n")
+    return b"\n".join([*lines[:2], b"[" * 100_000, *lines[3:]])
+
+
+@pytest.mark.parametrize("damage", [another_digit, a_line_missing, nonsense, nested])
+def test_a_damaged_record_keeps_what_is_whole_and_runs_the_rest_again(
+    record: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    whole, _ = search(20)
+    broken = damage(record.read_bytes())
+    assert broken != record.read_bytes()
+    record.write_bytes(broken)
+    again, said = search(20)
+    assert without_seconds(again) == without_seconds(whole)
+    assert "trials.jsonl is damaged or from another version from line 3 on: 5 trials are kept" in said
+    assert search(20)[1] == ""
+
+
+@pytest.mark.parametrize("entry", [{"format": 99, "search": KEY}, {"format": 1, "search": "of another"}, ["a list"]])
+def test_a_record_of_another_version_or_search_is_never_mixed_in(record: Path, entry: object) -> None:
+    whole, _ = search(20)
+    first, *rest = record.read_bytes().split(b"\n")
+    if isinstance(entry, dict):
+        canonical = json.dumps(entry, sort_keys=True, separators=(",", ":")).encode()
+        entry = {**entry, "sha256": hashlib.sha256(canonical).hexdigest()}
+    record.write_bytes(b"\n".join([json.dumps(entry).encode(), *rest]))
+    again, said = search(20)
+    assert without_seconds(again) == without_seconds(whole)
+    assert "from line 1 on: 0 trials are kept" in said
+    assert record.read_bytes().startswith(first)
+
+
+def test_a_line_whose_fields_are_not_ours_is_refused_though_its_checksum_is_right(record: Path) -> None:
+    lines = record.read_bytes().split(b"\n")
+    entry = {"trials": [{"number": 5, "score": 1}]}
+    digest = hashlib.sha256(json.dumps(entry, separators=(",", ":")).encode()).hexdigest()
+    lines[2] = json.dumps({**entry, "sha256": digest}).encode()
+    record.write_bytes(b"\n".join(lines))
+    assert "from line 3 on: 5 trials" in search(5)[1]
+
+
+def test_two_at_once_the_second_says_who_is_there() -> None:
+    with search_state(KEY), pytest.raises(UnwriteError, match=rf"already running \(process {os.getpid()} on \S+\)"):  # noqa: SIM117
+        with search_state(KEY):
+            pass
+    search(5)
+
+
+def test_another_search_does_not_wait() -> None:
+    with search_state("one"), search_state("other"):
+        pass
+
+
+def test_a_folder_that_cannot_be_made() -> None:
+    SEARCHES.parent.mkdir()
+    SEARCHES.write_text("in the way")
+    with pytest.raises(UnwriteError, match=r"Can't keep the search's record in .*\. Make the folder writable"):
+        search(5)
+
+
+def test_a_disk_that_fills_up_keeps_the_batches_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, _ = search(10)
+    fsync = os.fsync
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UnwriteError, match="No space left on device"):
+        search(20)
+    monkeypatch.setattr(os, "fsync", fsync)
+    with search_state(KEY) as state:
+        assert without_seconds(state.done)[:10] == without_seconds(before)
+
+
+def test_the_key_is_of_all_that_decides_the_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = search_key({"a": 1, "b": [0.1]})
+    assert key == search_key({"b": [0.1], "a": 1})
+    assert key != search_key({"a": 1, "b": [0.2]})
+    monkeypatch.setattr(module, "FORMAT", 2)
+    assert key != search_key({"a": 1, "b": [0.1]})
+    monkeypatch.undo()
+    monkeypatch.setattr(module, "version", lambda name: f"another {name}")
+    assert key != search_key({"a": 1, "b": [0.1]})

@@ -1,0 +1,115 @@
+"""Directions and recipes found on a quantized model: nearly those of the model itself, and good enough to use."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from stages.compute_directions import compute_directions
+from stages.extract_residuals import extract
+from stages.generate_responses import generate_responses
+from stages.merge_model import merge_model
+from stages.optimize_weights import optimize_weights
+from stages.pin_model import pin_model
+from stages.select_trial import select_trial
+from stages.tokenize_prompts import tokenize_prompts
+from unwrite.models.quantized import load_quantized
+from unwrite.objective import prepare_objective
+from unwrite.params import Params, Quantization
+from unwrite.pinned import read_base
+from unwrite.search.space import one_shot_settings, parameters_of
+from unwrite.trials import Measured
+
+PROMPTS = 100
+
+
+def quantized(params: Params, quantization: Quantization) -> Params:
+    splits = params.tokenize.splits.model_copy(update={"train": PROMPTS, "validation": 40})
+    sections = {
+        "model": params.model.model_copy(update={"quantization": quantization}),
+        "tokenize": params.tokenize.model_copy(update={"splits": splits}),
+        "runtime": params.runtime.model_copy(update={"batch_tokens": 16384, "realization": "auto"}),
+    }
+    return params.model_copy(update=sections)
+
+
+def watched_loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """How each model was quantized that is loaded from now on."""
+    loads: list[str] = []
+
+    def watched(load: Any, skeleton: Any, quantization: str, *rest: Any) -> Any:
+        loads.append(quantization)
+        return load_quantized(load, skeleton, quantization, *rest)
+
+    monkeypatch.setattr("unwrite.models.loading.load_quantized", watched)
+    return loads
+
+
+def directions(params: Params, quantization: Quantization) -> Tensor:
+    """[L+1, d] at the last position."""
+    settings = quantized(params, quantization)
+    for stage in (pin_model, tokenize_prompts, extract, compute_directions):
+        stage(settings)
+    return load_file("artifacts/directions.safetensors")["directions"][0]
+
+
+@pytest.mark.parametrize(("quantization", "least"), [("nf4", 0.95), ("int8", 0.99)])
+def test_directions_are_nearly_the_same(
+    project: Path, params: Params, quantization: Quantization, least: float, capfd: pytest.CaptureFixture[str]
+) -> None:
+    plain = directions(params, "none")
+    found = directions(params, quantization)
+    assert not found[0].any()  # at the embedding the last template token is the same for every prompt
+    cosines = (plain * found).sum(-1)[1:]
+    assert float(cosines.min()) >= least
+    assert not torch.equal(plain[1:], found[1:])
+    assert f"{quantization}: 42 of 43 linear layers are quantized; " in capfd.readouterr().err
+    assert json.loads(Path("artifacts/base.json").read_text())["quantization"] == quantization
+
+
+def test_trials_are_measured_on_four_bits(project: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On activations alone, with what the checkpoint says of the weights: nothing else could be edited."""
+    settings = quantized(params, "nf4")
+    directions(params, "nf4")
+    loads = watched_loads(monkeypatch)
+    objective = prepare_objective(settings, read_base())
+    assert loads == ["nf4"]
+    assert objective.base_rate >= 0.9
+    measured = objective.evaluate(
+        [parameters_of(setting) for setting in one_shot_settings(settings.optimize.space, layers=6)]
+    )
+    rates = [trial.behaviour_rate for trial in measured if isinstance(trial, Measured)]
+    assert len(rates) == len(measured) > 1
+    assert min(rate for rate in rates if rate is not None) <= 0.05
+
+
+def test_a_search_on_four_bits_removes_the_behaviour(
+    project: Path, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the release is made of the checkpoint, in its own dtype."""
+    settings = quantized(params, "nf4")
+    settings = settings.model_copy(
+        update={"optimize": params.optimize.model_copy(update={"trials": 12, "random_trials": 6, "batch": 4})}
+    )
+    directions(params, "nf4")
+    loads = watched_loads(monkeypatch)
+    optimize_weights(settings)
+    assert loads == ["nf4"]
+    front = json.loads(Path("artifacts/front.json").read_text())
+    assert front["base_behaviour_rate"] >= 0.9
+    assert min(trial["behaviour_rate"] for trial in front["trials"]) <= 0.05
+    select_trial(settings)
+    merge_model(settings)
+    generate_responses(settings)
+    assert loads == ["nf4"]  # the last figures are of both models as they are
+    base, merged = (load_file(folder / "model.safetensors") for folder in (Path("demo/model"), Path("artifacts/model")))
+    assert {name: (tensor.shape, tensor.dtype) for name, tensor in base.items()} == {
+        name: (tensor.shape, tensor.dtype) for name, tensor in merged.items()
+    }
+    assert any(not torch.equal(base[name], merged[name]) for name in base)

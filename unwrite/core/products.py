@@ -1,0 +1,115 @@
+"""What a weight makes of a few directions, computed once; from it the closed form of every edit that is made of them.
+
+The products of W with v are linear in v, their energy is quadratic. With those of x₁ … x_n at hand, the edit along any
+unit vector v = Σ cⱼ xⱼ costs O(n (d + k)), without another pass over W.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from unwrite.core.edit import Factors, NormPreservation
+from unwrite.core.reproducible import aligned_groups
+from unwrite.core.scales import column_scales, row_scales
+from unwrite.errors import UnwriteError
+
+
+class Products(NamedTuple):
+    """Of one weight W [d, k] with n vectors xⱼ; float64. Ŵ is D⁻¹W for `pre` and `rows`, W itself for the others."""
+
+    row_norms: Tensor
+    """D, [d]; ones for `none` and `columns`."""
+    column_norms: Tensor
+    """C, [k]; ones but for `columns`."""
+    reads: Tensor
+    """xⱼᵀŴ, [n, k]."""
+    alignments: Tensor
+    """Ŵ Ŵᵀxⱼ, [n, d], for `rows`; empty, [n, 0], for the others."""
+
+
+def products(
+    blocks: Callable[[], Iterable[tuple[slice, Tensor]]], vectors: Tensor, norm_preservation: NormPreservation
+) -> Products:
+    """Multiply a weight with some vectors, reading it once, or twice for `rows`.
+
+    Args:
+        blocks: gives the weight from its first row on each call, as consecutive (rows, block [rows, k]).
+        vectors: xⱼ, [n, d], of any length; the products are computed on their device.
+        norm_preservation: the mode of the edits that they are for.
+
+    Raises:
+        UnwriteError: the vectors don't fit the weight; a number isn't finite.
+    """
+    x = vectors.to(torch.float64)
+    by_rows = norm_preservation in {"pre", "rows"}
+    d = x.shape[1]
+    row_norms, squares, reads = torch.ones_like(x[0]), x.new_zeros(()), x.new_zeros(())
+    for rows, group in aligned_groups(blocks(), d):
+        unit = group.to(x.device)
+        if norm_preservation == "columns":
+            squares = squares + unit.square().sum(0)
+        if by_rows:
+            row_norms[rows], unit = _unit_rows(unit)
+        reads = reads + x[:, rows] @ unit
+    if not (bool(row_norms.isfinite().all()) and bool(reads.isfinite().all())):
+        raise UnwriteError("the weight holds NaN or infinite numbers, so it has no edit; check the base model's files")
+    alignments = x.new_empty(len(x), d if norm_preservation == "rows" else 0)
+    if norm_preservation == "rows":
+        for rows, group in aligned_groups(blocks(), d):
+            alignments[:, rows] = reads @ _unit_rows(group.to(x.device))[1].T
+    column_norms = squares.sqrt() if norm_preservation == "columns" else torch.ones_like(reads[0])
+    return Products(row_norms, column_norms, reads, alignments)
+
+
+def with_more(one: Products, more: Products) -> Products:
+    """The products of one weight with the vectors of both, in this order."""
+    return one._replace(
+        reads=torch.cat([one.reads, more.reads]), alignments=torch.cat([one.alignments, more.alignments])
+    )
+
+
+def combined_factors(
+    of: Products,
+    coefficients: Tensor,
+    directions: Tensor,
+    strengths: Tensor,
+    norm_preservation: NormPreservation,
+) -> Factors:
+    """The closed form of K edits of one weight: what `edit.factors` gives for each, to rounding.
+
+    `row_scales` and `column_scales` say where rounding counts: a row or column of which hardly anything is left.
+
+    Args:
+        of: the weight's products with n vectors.
+        coefficients: cⱼ, [K, n], float64, with vᵢ = Σ cᵢⱼ xⱼ.
+        directions: vᵢ, [K, d], float64, of unit norm, or zero, which edits nothing.
+        strengths: λᵢ, [K], float64.
+        norm_preservation: the mode that the products were computed for.
+
+    Returns:
+        The factors, each with a leading axis K.
+    """
+    edits = (strengths != 0) & directions.any(-1)
+    v = torch.where(edits[:, None], directions, 0.0)
+    lam = strengths[:, None]
+    weights = torch.where(edits[:, None], coefficients, 0.0)
+    D = of.row_norms
+    a, b = lam * D * v, torch.where(D > 0, v / D, 0.0)
+    s = weights @ of.reads
+    r, c = torch.ones_like(v), torch.ones_like(s)
+    if norm_preservation == "rows":
+        r = row_scales(v, lam, weights @ of.alignments, s.square().sum(-1, keepdim=True))
+        r = torch.where(D > 0, r, 1.0)
+    elif norm_preservation == "columns":
+        c = column_scales(lam, torch.where(of.column_norms > 0, s / of.column_norms, 0.0))
+    return Factors(r, a, b, c, s)
+
+
+def _unit_rows(group: Tensor) -> tuple[Tensor, Tensor]:
+    """The norms of some rows, and the rows divided by them; zero rows stay zero."""
+    norms = torch.linalg.vector_norm(group, dim=1)
+    return norms, group / torch.where(norms > 0, norms, 1.0)[:, None]
