@@ -20,6 +20,7 @@ from torch import Tensor
 
 from stages import merge_model as stage
 from tests.architectures import written_by
+from tests.models.probe import written_along
 from tests.models.tiny import tiny_tokenizer
 from tests.models.zoo import zoo_model
 from tests.samples import sample_base, sample_direction, sample_edit, sample_layout, sample_recipe, sample_writer
@@ -404,3 +405,29 @@ def test_a_norms_weight_is_read_by_its_name_in_the_model() -> None:
     directions = v.expand(1, 3, 8)
     u = applied_direction(edit, directions, directions, found)
     torch.testing.assert_close(u, torch.nn.functional.normalize((1 + torch.arange(8.0)).double(), dim=0))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "kind", [kind for kind in KINDS if kind != "llama4_text"]
+)  # whose dense layers are not written out
+def test_a_released_model_writes_nothing_but_rounding_along_the_direction(
+    kind: str, dtype: torch.dtype, params: Params
+) -> None:
+    _, tensors = prepare("none", kind, dtype)
+    edits = [sample_edit(writer, 1.0, sample_direction(1.0)) for writer in written_by(kind, zoo_model(kind, dtype))]
+    write_json(Path("artifacts/edit.json"), as_json(sample_recipe(edits, norm_preservation="none")))
+    stage.merge_model(params)
+    v = torch.nn.functional.normalize(tensors["directions"][0, 1].double(), dim=0)
+    rounding = torch.finfo(dtype).eps
+    assert along(MODEL, v) < rounding
+    assert along(Path("base"), v) > 10 * rounding  # the control
+
+
+def along(folder: Path, v: Tensor) -> float:
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float64, attn_implementation="eager", experts_implementation="eager"
+    )
+    return written_along(model, v)
