@@ -21,7 +21,7 @@ check: $(INSTALLED)
 	mypy
 
 bench: $(INSTALLED)
-	python -m benchmarks.merge_memory
+	python -m benchmarks
 
 architectures: $(INSTALLED)
 	python -m benchmarks.architectures

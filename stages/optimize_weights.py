@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from unwrite.artifacts import Front, Trial, as_json
 from unwrite.errors import UnwriteError
@@ -21,8 +23,11 @@ from unwrite.search.state import State, search_key, search_state
 from unwrite.search.study import best_trial, pareto_front, run_study
 from unwrite.stage import run_stage, say
 from unwrite.tokens import SETS
-from unwrite.trials import Outcome, write_trials
+from unwrite.trials import OVER_MAX_KL, Outcome, write_trials
 from unwrite.words import nats, percent
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
 
 
 def optimize_weights(params: Params) -> None:
@@ -76,8 +81,10 @@ def _search(params: Params, state: State, objective: Objective, layers: int) -> 
     if len(state.done) > settings.trials:
         say(f"optimize.trials is {settings.trials}: the first {settings.trials} count, as if no more had run.")
     space = search_space(settings.space, layers=layers, positions=positions)
-    watch = open_journal(state.folder / "journal.log", space, state.done)
+    watch = _watched(state.folder / "journal.log", space, state.done)
     outcomes = state.done[: settings.trials]
+    if outcomes:
+        write_trials(outcomes)  # DVC has removed what an earlier run wrote
     with progress("trials", settings.trials, params.runtime.progress, len(outcomes)) as advance:
         for batch in run_study(objective.evaluate, settings, done=state.done, layers=layers, positions=positions):
             state.add(batch)
@@ -92,14 +99,34 @@ def _search(params: Params, state: State, objective: Objective, layers: int) -> 
     return outcomes
 
 
+def _watched(journal: Path, space: dict[str, BaseDistribution], done: list[Outcome]) -> Callable[[list[Outcome]], None]:
+    """What copies each batch into the journal, for as long as that can be written."""
+    writers: list[Callable[[list[Outcome]], None]] = []
+
+    def attempt(write: Callable[[], object]) -> None:
+        try:
+            write()
+        except OSError as error:
+            writers.clear()
+            say(f"warning: {journal}, which is to look at only, can't be written ({error.strerror}); going on without.")
+
+    attempt(lambda: writers.append(open_journal(journal, space, done)))
+    return lambda batch: attempt(lambda: [write(batch) for write in writers])
+
+
 def _tell_failures(outcomes: list[Outcome], state: State) -> None:
-    reasons = [outcome.reason for outcome in outcomes if outcome.reason]
+    hopeless = sum(outcome.reason == OVER_MAX_KL for outcome in outcomes)
+    if hopeless:
+        say(f"{hopeless} of {len(outcomes)} trials were above optimize.max_kl and not measured further.")
+        if hopeless == len(outcomes):
+            raise UnwriteError("Every trial is above optimize.max_kl: raise it, or set it to null.")
+    reasons = [outcome.reason for outcome in outcomes if outcome.reason and outcome.reason != OVER_MAX_KL]
     if reasons:
         reason, count = Counter(reasons).most_common(1)[0]
         message = f"{len(reasons)} of {len(outcomes)} trials failed, {count} of them so: {reason}"
         if len(reasons) == len(outcomes):
             raise UnwriteError(f"{message.rstrip('.')}.\nTo try them again as they are, delete {state.folder}.")
-        say(f"warning: {message}")
+        say(f"warning: {message.rstrip('.')}. They count as tried; delete {state.folder} to try them again.")
 
 
 def _figures(trial: Trial | None) -> str:

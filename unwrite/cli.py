@@ -51,6 +51,10 @@ def check(path: Path) -> None:
     files = {"target": Path(params.tokenize.target), "baseline": Path(params.tokenize.baseline)}
     refuse_shared_prompts({name: cut_splits(file, read_prompts(file), sizes) for name, file in files.items()})
     read_markers(Path(params.judge.markers))
+    if params.select.max_behaviour_rate < params.optimize.max_behaviour_rate:
+        click.echo(
+            "note: the search aims at a higher optimize.max_behaviour_rate than select.max_behaviour_rate asks for."
+        )
     click.echo(f"{path} is valid.")
 
 

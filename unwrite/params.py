@@ -202,13 +202,6 @@ class Optimize(Section):
     kl_tokens: Count
     space: Space
 
-    @field_validator("random_trials")
-    @classmethod
-    def _no_more_than_trials(cls, random_trials: int, info: ValidationInfo) -> int:
-        if random_trials > info.data.get("trials", random_trials):
-            raise ValueError(f"expected at most optimize.trials, which is {info.data['trials']}")
-        return random_trials
-
 
 class Select(Section):
     """Section `select`: which trial becomes the recipe."""

@@ -49,7 +49,8 @@ def say(line: str) -> None:
 
 def _is_out_of_memory(error: Exception) -> bool:
     # torch has a type of its own for a GPU's memory; on a CPU it only says so.
-    return isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error)
+    signs = ("out of memory", "can't allocate memory", "STATUS_ALLOC_FAILED")
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in signs)
 
 
 @contextmanager

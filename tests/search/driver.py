@@ -29,6 +29,7 @@ def main() -> None:
             state.add(batch)
             outcomes += batch
             write_trials(outcomes[: section.trials])
+        write_trials(outcomes[: section.trials])  # also where the last kill came after the last batch
 
 
 def _evaluate(trials: Sequence[TrialParameters]) -> list[Measured | UnwriteError]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 import shutil
 import signal
@@ -32,6 +33,7 @@ from unwrite.trials import Measured, read_trials
 ROOT = Path(__file__).parents[2]
 FRONT = Path("artifacts/front.json")
 TRIALS = Path("artifacts/trials.csv")
+SEARCHES = Path(".unwrite/search")
 
 
 def rows() -> list[dict[str, str]]:
@@ -180,7 +182,9 @@ def test_hopeless_trials_are_recorded_without_a_rate(
     before = {row["number"]: row for row in rows()}
     optimize_weights(with_optimize(params, max_kl=worst * 0.9))
     hopeless = [row for row in rows() if row["reason"]]
-    assert "1 of 3 trials failed, 1 of them so: divergence over max_kl" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "1 of 3 trials were above optimize.max_kl and not measured further." in said
+    assert "failed" not in said
     assert [(row["reason"], row["behaviour_rate"]) for row in hopeless] == [("divergence over max_kl", "")]
     assert float(hopeless[0]["divergence"]) == pytest.approx(worst, rel=0.01)  # it may be measured another way
     for row in rows():
@@ -189,7 +193,7 @@ def test_hopeless_trials_are_recorded_without_a_rate(
 
 
 def test_all_trials_hopeless(project: Path, params: Params) -> None:
-    with pytest.raises(UnwriteError, match="3 of 3 trials failed, 3 of them so: divergence over max_kl"):
+    with pytest.raises(UnwriteError, match=r"Every trial is above optimize\.max_kl: raise it"):
         optimize_weights(with_optimize(params, max_kl=1e-9))
 
 
@@ -330,3 +334,33 @@ def test_directions_that_cannot_be_read(project: Path, params: Params, damage: s
     path.unlink() if damage == "missing" else path.write_bytes(b"nonsense")
     with pytest.raises(UnwriteError, match=rf"{damage}.*compute_directions"):
         optimize_weights(params)
+
+
+def test_a_journal_that_cannot_be_written_stops_nothing(
+    project: Path, params: Params, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before = without_seconds()
+    shutil.rmtree(SEARCHES)
+    monkeypatch.setattr("stages.optimize_weights.open_journal", full)
+    optimize_weights(params)
+    assert (
+        "journal.log, which is to look at only, can't be written (No space left on device)" in capsys.readouterr().err
+    )
+    assert without_seconds() == before
+
+
+def test_trials_that_were_done_are_listed_again_before_a_further_one(
+    project: Path, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    done = without_seconds()
+    TRIALS.unlink()
+    monkeypatch.setattr("stages.optimize_weights.run_study", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        optimize_weights(params)
+    assert without_seconds() == done

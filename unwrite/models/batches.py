@@ -84,7 +84,7 @@ def _ran_out(error: Exception) -> bool:
     # torch has an exception of its own for accelerators only; of others, the message tells.
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    return "out of memory" in str(error) or "DefaultCPUAllocator" in str(error)
+    return any(sign in str(error) for sign in ("out of memory", "DefaultCPUAllocator", "STATUS_ALLOC_FAILED"))
 
 
 def by_token_budget(

@@ -20,6 +20,9 @@ def open_journal(
     """Writes a new journal of the trials so far and returns what adds further ones: (rate, divergence), both minimized.
 
     Trials are added when they have ended, one line each, so that a dashboard never sees one that a kill left running.
+
+    Raises:
+        OSError: It can't be written. It is a copy: a search does without.
     """
     from optuna import create_study, logging
     from optuna.exceptions import ExperimentalWarning

@@ -34,13 +34,16 @@ def tell(sampler: Sampler, measured: Measured, max_behaviour_rate: float) -> Tol
     """A measured trial in the sampler's terms.
 
     `tpe` is told both objectives as they are. The others minimize the logarithm of the divergence, which spans decades,
-    where the rate is at most `max_behaviour_rate`. A trial above `max_kl` has no rate: to `tpe` it is beaten in both
-    objectives, to the others nothing but its divergence speaks against it.
+    where the rate is at most `max_behaviour_rate`. A trial above `max_kl` has no rate. To `tpe` and `tpe_constrained`
+    it shows the behaviour always, since they rank by the constraint before anything else; to `gp`, which learns the
+    constraint by itself, nothing but its divergence speaks against it.
     """
     rate = measured.behaviour_rate
     if sampler == "tpe":
         return Told([1.0 if rate is None else rate, measured.divergence], None)
-    over = -max_behaviour_rate if rate is None else rate - max_behaviour_rate
+    if rate is None:
+        rate = 0.0 if sampler == "gp" else 1.0
+    over = rate - max_behaviour_rate
     return Told([math.log(max(measured.divergence, _LEAST))], {"behaviour rate": over})
 
 

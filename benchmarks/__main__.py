@@ -1,0 +1,77 @@
+"""Ours against the plain way to do the same: search, extraction, merging, and the search on a GPU.
+
+    python -m benchmarks [search|extraction|merging|gpu …] [--repeats 5] [--gigabytes 0.5]
+
+Run it where `dvc repro` has run. The ways alternate in one process; figures are medians, with the range over the rounds
+in brackets; memory is the high-water mark of a fresh process each. With nothing named, all are run and what is printed
+goes to benchmarks/results.md as well.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+import torch
+
+from benchmarks import extraction, gpu, merging, search
+from benchmarks.comparison import quiet
+from unwrite.files.records import write_text
+
+RESULTS = Path(__file__).with_name("results.md")
+_TITLES = {
+    "search": "Search",
+    "extraction": "Extraction",
+    "merging": "Merging",
+    "gpu": "Search on a GPU, random weights in the shape of Qwen3-4B",
+}
+
+
+@click.command()
+@click.argument("names", nargs=-1, type=click.Choice(list(_TITLES)))
+@click.option("--repeats", default=5, show_default=True, type=click.IntRange(min=2), help="Rounds.")
+@click.option("--gigabytes", default=0.5, show_default=True, help="Of the checkpoint that is merged.")
+def main(names: tuple[str, ...], repeats: int, gigabytes: float) -> None:
+    """Compares, and prints tables."""
+    torch.set_num_threads(1)
+    quiet()
+    reports: dict[str, Callable[[], str]] = {
+        "search": partial(search.report, repeats),
+        "extraction": partial(extraction.report, repeats),
+        "merging": partial(merging.report, repeats, gigabytes),
+        "gpu": partial(gpu.report, repeats) if torch.cuda.is_available() else lambda: "Skipped: there is no GPU here.",
+    }
+    page = [f"# Ours against the plain way\n\n{_about(repeats)}"]
+    for name in names or reports:
+        page.append(f"## {_TITLES[name]}\n\n{reports[name]()}")
+        click.echo(f"{page[-1]}\n")
+    if not names:
+        write_text(RESULTS, "\n\n".join(page) + "\n")
+
+
+def _about(repeats: int) -> str:
+    """What it ran on."""
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft"))
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return (
+        f"`make bench` on {os.cpu_count()} cores ({_processor()}), {device}; {versions}. One thread where nothing else "
+        f"is said. Medians of {repeats} rounds that alternate in one process (growth: of fewer), with the range in "
+        "brackets; memory is the highest resident of a fresh process."
+    )
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if not information.is_file():
+        return platform.machine()
+    lines = (line.partition(":") for line in information.read_text().splitlines())
+    return next((value.strip() for key, _, value in lines if key.strip() == "model name"), platform.machine())
+
+
+if __name__ == "__main__":
+    main()

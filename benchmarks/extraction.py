@@ -1,0 +1,159 @@
+"""Extraction: residuals read by hooks, against `generate(output_hidden_states=True)`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from statistics import median
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from benchmarks.comparison import alternated, peak_memory, ratio, spread, table
+from unwrite.models.batches import ONE_PASS, by_token_budget, left_padded
+from unwrite.models.generation import do_nothing
+from unwrite.models.loading import load_model
+from unwrite.models.residuals import extract_residuals
+from unwrite.pinned import pinned_folder, read_base
+from unwrite.tokens import SETS, read_tokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Prompts = Sequence[Sequence[int]]
+Subject = tuple[
+    Literal["demo", "random"], int, int
+]  # which model, how many prompts, how many tokens each (demo: its own)
+
+DEMO: Subject = ("demo", 800, 0)
+LONG: Subject = ("random", 16, 512)
+COMMON = 32  # prompts a pass, a usual default
+LAYERS, HIDDEN, MLP, VOCABULARY = 12, 256, 768, 32000
+
+
+def report(repeats: int) -> str:
+    """Tables of time, memory and growth."""
+    rows: list[list[object]] = []
+    memory: list[list[object]] = []
+    for title, subject in (("demo, 800 prompts", DEMO), ("12 layers, 16 × 512 tokens", LONG)):
+        model, prompts = prepared(subject)
+        own = _own_rows(prompts)
+        sizes = sorted({own, COMMON if subject is DEMO else len(prompts)})
+        ways = {"ours": partial(ours, model, prompts)}
+        ways |= {f"plain, {size} a pass": partial(plain, model, prompts, size) for size in sizes}
+        _check(*(way() for way in ways.values()))
+        seconds = alternated(ways, repeats)
+        rows += [[title, name, spread(s), ratio(s, seconds["ours"])] for name, s in seconds.items()]
+    loaded = peak_memory(_once, LONG, "nothing", 0)
+    memory.append(["the model alone", f"{loaded:.0f}", ""])
+    for name, way, size in (("ours", "ours", 0), ("plain, 4 a pass", "plain", 4), ("plain, 16 a pass", "plain", 16)):
+        peak = peak_memory(_once, LONG, way, size)
+        memory.append([name, f"{peak:.0f}", f"{peak - loaded:.0f}"])
+    return "\n\n".join(
+        [
+            table(["", "", "s", "this ÷ ours"], rows),
+            "12 layers, 16 × 512 tokens:\n\n" + table(["", "peak MB", "above the model"], memory),
+            _growth(2),
+        ]
+    )
+
+
+def ours(model: PreTrainedModel, prompts: Prompts) -> Tensor:
+    """As `extract_residuals` does; [n, L+1, d]."""
+    batches = by_token_budget([len(tokens) for tokens in prompts], ONE_PASS, equal_lengths=False)
+    return extract_residuals(model, prompts, (-1,), batches, do_nothing)[0]
+
+
+@torch.inference_mode()
+def plain(model: PreTrainedModel, prompts: Prompts, size: int) -> Tensor:
+    """One token generated with all hidden states, `size` prompts a pass in the order they come; [n, L+1, d]."""
+    generating: Any = model
+    found = []
+    for start in range(0, len(prompts), size):
+        padded = left_padded(prompts[start : start + size], model.device)
+        output = generating.generate(
+            input_ids=padded["input_ids"],
+            attention_mask=padded["attention_mask"],
+            max_new_tokens=1,
+            do_sample=False,
+            pad_token_id=0,
+            output_hidden_states=True,
+            return_dict_in_generate=True,
+        )
+        found.append(torch.stack([states[:, -1] for states in output.hidden_states[0]], dim=1).cpu())
+    return torch.cat(found)
+
+
+def prepared(subject: Subject) -> tuple[PreTrainedModel, Prompts]:
+    """A model and its prompts: the demo with its train prompts, or one of random weights with random prompts."""
+    which, count, length = subject
+    if which == "demo":
+        base = read_base()
+        prompts = [row.tokens for name in SETS for row in read_tokens(name, "train")][:count]
+        return load_model(pinned_folder(base), base.compute_dtype, torch.device("cpu")), prompts
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(2, VOCABULARY, (count, length), generator=generator).tolist()
+    return _random_model(), tokens
+
+
+def _random_model() -> PreTrainedModel:
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=VOCABULARY,
+        hidden_size=HIDDEN,
+        intermediate_size=MLP,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=8,
+        num_key_value_heads=4,
+        head_dim=32,
+        eos_token_id=None,
+        bos_token_id=None,
+    )
+    random: PreTrainedModel = Qwen3ForCausalLM._from_config(config, dtype=torch.bfloat16).eval()
+    return random
+
+
+def _check(reference: Tensor, *others: Tensor) -> None:
+    """All must be the same, before the last layer: after it, transformers keeps what the final norm puts out.
+
+    Raises:
+        RuntimeError: They aren't.
+    """
+    for other in others:
+        apart = (reference - other)[:, :-1].float().norm() / reference[:, :-1].float().norm()
+        if not apart < 0.02:
+            raise RuntimeError(f"Residuals differ by {float(apart):.1%}.")
+
+
+def _own_rows(prompts: Prompts) -> int:
+    """How many prompts share a pass of ours, at most."""
+    return max(map(len, by_token_budget([len(tokens) for tokens in prompts], ONE_PASS, equal_lengths=False)))
+
+
+def _growth(repeats: int) -> str:
+    subjects: list[tuple[str, Subject]] = [
+        *((f"demo, {count} prompts", ("demo", count, 0)) for count in (200, 400, 800)),
+        *((f"12 layers, 16 × {length} tokens", ("random", 16, length)) for length in (64, 128, 256)),
+    ]
+    rows = []
+    for title, subject in subjects:
+        model, prompts = prepared(subject)
+        ways: dict[str, Callable[[], object]] = {
+            "plain": partial(plain, model, prompts, COMMON),
+            "ours": partial(ours, model, prompts),
+        }
+        seconds = alternated(ways, repeats)
+        rows.append([title, *(f"{median(seconds[name]):.2f}" for name in ("ours", "plain")), ratio(*seconds.values())])
+    return f"How it grows, plain way at {COMMON} a pass:\n\n" + table(["", "ours s", "plain s", "plain ÷ ours"], rows)
+
+
+def _once(subject: Subject, way: str, size: int) -> None:
+    """One extraction, for its memory."""
+    model, prompts = prepared(subject)
+    if way == "ours":
+        ours(model, prompts)
+    elif way == "plain":
+        plain(model, prompts, size)

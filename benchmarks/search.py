@@ -1,0 +1,374 @@
+"""Search: trials as `optimize_weights` measures them, against PEFT adapters and `generate()` in full; and the floor."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from benchmarks.adapter import change_of, set_adapter, with_adapter
+from benchmarks.comparison import alternated, peak_memory, ratio, spread, table
+from benchmarks.projects import deeper_demo, fewer_prompts
+from unwrite.artifacts import Base, Edit, TrialParameters
+from unwrite.core.divergence import kl_from_log_probs, log_probabilities
+from unwrite.core.markers import shows_behaviour
+from unwrite.errors import UnwriteError
+from unwrite.files.prompts import read_markers
+from unwrite.files.tensors import read_metadata, read_tensors
+from unwrite.measure import contains_for_good, decode, forced_batches
+from unwrite.models.apply import parameters_of, replaced_parameters
+from unwrite.models.batches import by_token_budget, left_padded
+from unwrite.models.generation import generate_decided
+from unwrite.models.loading import load_model, load_tokenizer, pick_device
+from unwrite.objective import Objective, prepare_objective
+from unwrite.params import NormPreservation, Params, Realization, load_params
+from unwrite.paths import DIRECTIONS
+from unwrite.pinned import pinned_folder, read_base
+from unwrite.recipe import applied_direction, build_edits, edited_parameters, parameter_names
+from unwrite.tokens import SETS, read_tokens
+from unwrite.trials import Measured, read_trials
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+TRIALS = 10
+Trials = Sequence[TrialParameters]
+Responses = Sequence[Sequence[int]]
+
+
+class Plain(NamedTuple):
+    """What the plain way needs: the model with its adapter, both sets padded, what the base predicts first."""
+
+    settings: Settings
+    adapted: PeftModel
+    target: dict[str, Tensor]
+    baseline: dict[str, Tensor]
+    log_probs: Tensor
+
+
+class Settings(NamedTuple):
+    """What both ways are given: the model, its tokenizer, prompts, markers, and how a trial becomes edits."""
+
+    params: Params
+    base: Base
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    target: list[list[int]]
+    baseline: list[list[int]]
+    markers: list[str]
+    directions: Tensor
+    means: Tensor
+
+
+def report(repeats: int) -> str:
+    """Tables of time, memory and growth, on the demo."""
+    trials = recipes(TRIALS)
+    checked = _check(trials)
+    rows = [row for threads in (1, 2) for row in _times(trials, repeats, threads)]
+    times = table(["threads", "", "s a trial", "plain way ÷ this", "this ÷ floor"], rows)
+    memory = [
+        [name, f"{peak_memory(_once, way):.0f}"]
+        for name, way in (
+            ("the model and the base's measurements alone", "nothing"),
+            ("ours, on weights", "weights"),
+            ("ours, on activations, 5 at once", "activations"),
+            ("plain way", "plain"),
+        )
+    ]
+    return "\n\n".join(
+        [
+            f"{TRIALS} recipes of the demo's own search, 100 + 100 prompts.",
+            times,
+            checked,
+            table(["", "peak MB"], memory),
+            _growth(1),
+        ]
+    )
+
+
+def recipes(count: int) -> list[TrialParameters]:
+    """The first recipes of the project's own search: one-shot settings, then random ones."""
+    return [trial.parameters for trial in read_trials()[:count]]
+
+
+def _times(trials: Trials, repeats: int, threads: int) -> list[list[object]]:
+    torch.set_num_threads(threads)
+    plain = prepare_plain(settings_of(load_params()))
+    lengths = [[len(response) for response in early_responses(plain.settings, trial)] for trial in trials]
+    ways: dict[str, Callable[[], object]] = {
+        "plain way": lambda: [plain_trial(plain, trial) for trial in trials],
+        "ours, on weights": ours("weights", trials),
+        "ours, on activations, 5 at once": ours("activations", trials),
+        "floor": lambda: [floor(plain.settings, decoded) for decoded in lengths],
+    }
+    seconds = alternated(ways, repeats)
+    torch.set_num_threads(1)
+    return [
+        [
+            threads,
+            name,
+            spread([s / len(trials) for s in taken], 3),
+            ratio(seconds["plain way"], taken),
+            ratio(taken, seconds["floor"]),
+        ]
+        for name, taken in seconds.items()
+    ]
+
+
+def _check(trials: Trials) -> str:
+    """Both ways must say the same of every prompt where rank 3 is exact; elsewhere, in how many they do.
+
+    Raises:
+        RuntimeError: They don't.
+    """
+    exact = settings_of(with_settings(load_params(), norm_preservation="none"), "float32")
+    same, compared, rates, divergences = _agreement(exact, trials)
+    objective = prepare_objective(runtime(exact.params, "weights"), exact.base)
+    results = [measured(result) for result in objective.evaluate(trials)]
+    if same != compared or [result.behaviour_rate for result in results] != rates:
+        raise RuntimeError(f"Verdicts differ: {same} of {compared} are equal; {rates} of {results}.")
+    apart = max(abs(one - other.first_token) / max(one, 1e-4) for one, other in zip(divergences, results, strict=True))
+    if apart > 0.01:
+        raise RuntimeError(f"First-token divergences differ by up to {apart:.1%}.")
+    timed = settings_of(load_params())
+    same_timed, compared, _, _ = _agreement(timed, trials)
+    mode = timed.params.optimize.norm_preservation
+    return (
+        f"Verdicts, float32 and `none` (where the adapter's rank is enough): {same} of {same} equal, first-token "
+        f"divergences to {apart:.1%}. As timed ({timed.base.compute_dtype}, `{mode}`, of which rank 3 is an "
+        f"approximation): {same_timed} of {compared} equal."
+    )
+
+
+def _agreement(settings: Settings, trials: Trials) -> tuple[int, int, list[float], list[float]]:
+    """Equal verdicts, verdicts, and the plain way's rate and first-token divergence of each trial."""
+    plain = prepare_plain(settings)
+    same, rates, divergences = 0, [], []
+    for trial in trials:
+        verdicts, divergence = plain_trial(plain, trial)
+        early = [
+            shows_behaviour(text, settings.markers)
+            for text in decode(settings.tokenizer, early_responses(settings, trial))
+        ]
+        same += sum(one == other for one, other in zip(verdicts, early, strict=True))
+        rates.append(sum(verdicts) / len(verdicts))
+        divergences.append(divergence)
+    return same, len(trials) * len(settings.target), rates, divergences
+
+
+def _growth(repeats: int) -> str:
+    """How the time of a search grows."""
+    rows: list[list[object]] = []
+
+    def add(name: str, trials: Trials) -> None:
+        plain = prepare_plain(settings_of(load_params()))
+        seconds = alternated(
+            {"plain": lambda: [plain_trial(plain, trial) for trial in trials], "ours": ours("weights", trials)}, repeats
+        )
+        rows.append([name, *(f"{median(seconds[way]):.2f}" for way in ("ours", "plain")), ratio(*seconds.values())])
+
+    few, many = recipes(TRIALS), recipes(2 * TRIALS)
+    add(f"{TRIALS} trials, 100 + 100 prompts, 6 layers", few)
+    add(f"{2 * TRIALS} trials", many)
+    with fewer_prompts(50):
+        add("50 + 50 prompts", few)
+    with deeper_demo():
+        add("12 layers", few)
+    return "How it grows, one thread, on weights:\n\n" + table(["", "ours s", "plain s", "plain ÷ ours"], rows)
+
+
+def settings_of(params: Params, dtype: str | None = None) -> Settings:
+    """What both ways are given, of the project in this folder; computing in another dtype than it is pinned for."""
+    base = read_base()
+    base = base if dtype is None else base.model_copy(update={"compute_dtype": dtype})
+    folder = pinned_folder(base)
+    target, baseline = ([row.tokens for row in read_tokens(name, "validation")] for name in SETS)
+    tensors = read_tensors(DIRECTIONS, "compute_directions")
+    return Settings(
+        params=params,
+        base=base,
+        model=load_model(folder, base.compute_dtype, pick_device(params.runtime.device)),
+        tokenizer=load_tokenizer(folder),
+        target=target,
+        baseline=baseline,
+        markers=list(read_markers(Path(params.judge.markers))),
+        directions=tensors["directions"],
+        means=tensors["baseline_mean"],
+    )
+
+
+def with_settings(params: Params, *, norm_preservation: NormPreservation) -> Params:
+    """The parameters with another norm preservation."""
+    optimize = params.optimize.model_copy(update={"norm_preservation": norm_preservation})
+    return params.model_copy(update={"optimize": optimize})
+
+
+def runtime(params: Params, realization: Realization, at_once: int = 0, batch_tokens: int | None = None) -> Params:
+    """The parameters with the way that trials are measured settled."""
+    changed = {
+        "realization": realization,
+        "trials_at_once": at_once,
+        "progress": "none",
+        "batch_tokens": batch_tokens or params.runtime.batch_tokens,
+    }
+    return params.model_copy(update={"runtime": params.runtime.model_copy(update=changed)})
+
+
+def ours(realization: Realization, trials: Trials) -> Callable[[], list[Measured]]:
+    """What measures the trials as the stage does, in batches of `optimize.batch`."""
+    params = runtime(load_params(), realization)
+    objective: Objective = prepare_objective(params, read_base())
+    size = params.optimize.batch
+
+    def evaluate() -> list[Measured]:
+        batches = [trials[start : start + size] for start in range(0, len(trials), size)]
+        return [measured(result) for batch in batches for result in objective.evaluate(batch)]
+
+    return evaluate
+
+
+def measured(result: Measured | UnwriteError) -> Measured:
+    """The measurement, where there is one.
+
+    Raises:
+        UnwriteError: The trial failed.
+    """
+    if isinstance(result, UnwriteError):
+        raise result
+    return result
+
+
+def prepare_plain(settings: Settings) -> Plain:
+    """The model behind an adapter, with what the base model predicts after the baseline prompts.
+
+    The adapter is beside the modules of `settings.model`, so what runs that model by itself runs it as well: it is of
+    a copy, loaded anew.
+    """
+    folder = pinned_folder(settings.base)
+    model = load_model(folder, settings.base.compute_dtype, settings.model.device)
+    adapted = with_adapter(model, [writer.module for writer in settings.base.writers])
+    target, baseline = (left_padded(prompts, model.device) for prompts in (settings.target, settings.baseline))
+    with torch.inference_mode():
+        log_probs = log_probabilities(adapted(**baseline).logits[:, -1])  # no adapter changes anything yet
+    return Plain(settings, adapted, target, baseline, log_probs)
+
+
+def edits_of(settings: Settings, trial: TrialParameters) -> list[Edit]:
+    """The recipe of a trial."""
+    optimize = settings.params.optimize
+    return build_edits(
+        trial,
+        settings.base.writers,
+        spans=optimize.space.spans,
+        biprojected=read_metadata(DIRECTIONS, "compute_directions")["orthogonalize"] == "biprojected",
+        edit_bias=optimize.edit_bias,
+        post_norm=optimize.post_norm,
+    )
+
+
+@torch.inference_mode()
+def plain_trial(plain: Plain, trial: TrialParameters) -> tuple[list[bool], float]:
+    """One trial the plain way: the verdict on each target prompt, and the mean first-token divergence in nats."""
+    settings = plain.settings
+    modules = {writer.matrix.parameter: writer.module for writer in settings.base.writers}
+    edits = edits_of(settings, trial)
+    originals = parameters_of(settings.model, parameter_names(edits))
+    changes = {
+        modules[edit.matrix.parameter]: change_of(
+            originals[edit.matrix.parameter],
+            applied_direction(edit, settings.directions, settings.means, originals).to(settings.model.device),
+            edit.weight,
+            settings.params.optimize.norm_preservation,
+        )
+        for edit in edits
+    }
+    set_adapter(plain.adapted, changes)
+    width = plain.target["input_ids"].shape[1]
+    inputs = {name: plain.target[name] for name in ("input_ids", "attention_mask")}
+    adapted: Any = plain.adapted
+    generated = adapted.generate(
+        **inputs, max_new_tokens=settings.params.optimize.max_tokens, do_sample=False, pad_token_id=0
+    )
+    texts = decode(settings.tokenizer, generated[:, width:].tolist())
+    logits = plain.adapted(**plain.baseline).logits[:, -1]
+    divergence = float(kl_from_log_probs(plain.log_probs, logits).mean())
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return [shows_behaviour(text, settings.markers) for text in texts], divergence
+
+
+def early_responses(settings: Settings, trial: TrialParameters) -> Responses:
+    """The responses as far as they decide the verdict."""
+    edits, optimize, model = edits_of(settings, trial), settings.params.optimize, settings.model
+    values = edited_parameters(
+        edits,
+        parameters_of(model, parameter_names(edits)),
+        optimize.norm_preservation,
+        settings.directions,
+        settings.means,
+    )
+    certain = contains_for_good(settings.tokenizer, settings.markers)
+    lengths = [len(prompt) + optimize.max_tokens for prompt in settings.target]
+    batches = by_token_budget(lengths, settings.params.runtime.batch_tokens, equal_lengths=False)
+    with replaced_parameters(model, values):
+        return generate_decided(
+            model, settings.target, batches, optimize.max_tokens, lambda _row, response: certain(response)
+        )
+
+
+@torch.inference_mode()
+def floor(settings: Settings, decoded: Sequence[int]) -> None:
+    """What no trial can do without: a forward pass over each set, and the tokens decoded before a verdict is certain.
+
+    Args:
+        settings: Their model is run as it is: what the weights hold costs nothing.
+        decoded: How many tokens the response to each target prompt got.
+    """
+    model: Any = settings.model
+    tokens = settings.params.optimize.kl_tokens
+    batches = forced_batches(
+        settings.baseline, tokens, settings.base.vocabulary, settings.params.runtime.batch_tokens, equal_lengths=False
+    )
+    for batch in batches:
+        prompts = [[*settings.baseline[row], *[0] * (tokens - 1)] for row in batch]
+        model(**left_padded(prompts, model.device), use_cache=False, logits_to_keep=tokens)
+    inputs = left_padded(settings.target, model.device)
+    mask, positions = inputs["attention_mask"], inputs["position_ids"][:, -1:]
+    output = model(**inputs, use_cache=True, logits_to_keep=1)
+    left = torch.tensor(decoded)
+    for step in range(1, max(decoded)):
+        going = (left > step).nonzero().flatten()
+        cache, best = output.past_key_values, output.logits[:, -1].argmax(-1)
+        if len(going) < 0.9 * len(left):
+            cache.reorder_cache(going.to(model.device))
+            best, mask, positions, left = best[going], mask[going], positions[going], left[going]
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        positions = positions + 1
+        output = model(
+            input_ids=best[:, None],
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+
+
+def _once(way: str) -> None:
+    """One batch of trials, for its memory."""
+    trials = recipes(5)
+    if way == "plain":
+        plain = prepare_plain(settings_of(load_params()))
+        for trial in trials:
+            plain_trial(plain, trial)
+    elif way == "nothing":
+        ours("weights", [])
+    else:
+        ours("weights" if way == "weights" else "activations", trials)()
