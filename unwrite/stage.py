@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from unwrite.errors import UnwriteError, reason_of
+from unwrite.errors import UnwriteError, is_out_of_memory, reason_of
 from unwrite.params import Params, load_params
 
 LOCKS = Path(".unwrite/locks")
@@ -23,13 +23,13 @@ def run_stage(work: Callable[[Params], None]) -> None:
     """
     try:
         params = load_params()
-        with _only_one(Path(sys.argv[0]).stem):
+        with _only_stage(Path(sys.argv[0]).stem):
             _use_threads(params.runtime.threads)
             work(params)
     except UnwriteError as error:
         fail(error)
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         fail(UnwriteError(f"Out of memory ({reason_of(error)}). Lower runtime.batch_tokens in params.yaml."))
     except KeyboardInterrupt:
@@ -47,31 +47,40 @@ def say(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    # torch has a type of its own for a GPU's memory; on a CPU it only says so.
-    signs = ("out of memory", "can't allocate memory", "STATUS_ALLOC_FAILED")
-    return isinstance(error, MemoryError) or any(sign in str(error) for sign in signs)
+@contextmanager
+def only_one(message: str, lock: Path, owner: Path, name: str) -> Iterator[None]:
+    """While open, no other process gets in here.
+
+    Args:
+        message: What a process is told that comes second.
+        lock: The file that is locked.
+        owner: The file that says who holds the lock.
+        name: What this process writes there.
+
+    Raises:
+        UnwriteError: Another process holds the lock (says which).
+    """
+    from filelock import FileLock, Timeout
+
+    held = FileLock(lock)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        process = owner.read_text() if owner.exists() else "just started"
+        raise UnwriteError(f"{message} (process {process}): wait for it to end, or stop it.") from None
+    try:
+        owner.write_text(name)
+        yield
+    finally:
+        held.release()
 
 
 @contextmanager
-def _only_one(name: str) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
+def _only_stage(name: str) -> Iterator[None]:
     LOCKS.mkdir(parents=True, exist_ok=True)
-    owner = LOCKS / f"{name}.pid"
-    lock = FileLock(LOCKS / f"{name}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        process = owner.read_text() if owner.exists() else "just started"
-        raise UnwriteError(
-            f"{name} is already running in this folder (process {process}): wait for it to end, or stop it."
-        ) from None
-    try:
-        owner.write_text(str(os.getpid()))
+    message = f"{name} is already running in this folder"
+    with only_one(message, LOCKS / f"{name}.lock", LOCKS / f"{name}.pid", str(os.getpid())):
         yield
-    finally:
-        lock.release()
 
 
 def _use_threads(threads: int) -> None:

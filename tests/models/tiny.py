@@ -56,7 +56,11 @@ def tiny_model(config: PreTrainedConfig, dtype: torch.dtype = torch.float32, see
     """A full model of the config, every parameter random and of a size that matters, in evaluation mode."""
     from transformers import AutoModelForCausalLM
 
-    model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    return randomised(AutoModelForCausalLM.from_config(config), dtype, seed)
+
+
+def randomised(model: PreTrainedModel, dtype: torch.dtype, seed: int) -> PreTrainedModel:
+    """The model itself with every parameter random and of a size that matters, in evaluation mode."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():

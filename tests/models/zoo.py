@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tests.models.tiny import COMMON, tiny_config
+from tests.models.tiny import COMMON, randomised, tiny_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -1429,12 +1429,5 @@ def zoo_model(name: str, dtype: torch.dtype = torch.float32, seed: int = 0) -> P
     config = zoo_config(name)
     of_text = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     auto: Any = AutoModelForCausalLM if of_text else AutoModelForImageTextToText
-    model: PreTrainedModel = auto.from_config(config, attn_implementation="eager", experts_implementation="eager")
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            parameter.copy_(noise * parameter.shape[-1] ** -0.5 if parameter.dim() > 1 else 1 + 0.3 * noise)
-    model.to(dtype).eval()  # type: ignore[arg-type]
-    model.config.dtype = dtype
-    return model.requires_grad_(False)
+    model = auto.from_config(config, attn_implementation="eager", experts_implementation="eager")
+    return randomised(model, dtype, seed)

@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from unwrite.errors import UnwriteError
+from unwrite.errors import UnwriteError, is_out_of_memory
 
 V = TypeVar("V")
 
@@ -70,7 +70,7 @@ def _fits(run: Callable[[Sequence[int]], object], rows: Sequence[int]) -> bool:
     try:
         run(rows)
     except (RuntimeError, MemoryError) as error:
-        if not _ran_out(error):
+        if not is_out_of_memory(error):
             raise
     else:
         return True
@@ -78,13 +78,6 @@ def _fits(run: Callable[[Sequence[int]], object], rows: Sequence[int]) -> bool:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return False
-
-
-def _ran_out(error: Exception) -> bool:
-    # torch has an exception of its own for accelerators only; of others, the message tells.
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return any(sign in str(error) for sign in ("out of memory", "DefaultCPUAllocator", "STATUS_ALLOC_FAILED"))
 
 
 def by_token_budget(

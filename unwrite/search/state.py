@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from unwrite.errors import UnwriteError
 from unwrite.search.space import parameters_of
+from unwrite.stage import only_one
 from unwrite.trials import Measured, Outcome
 
 SEARCHES = Path(".unwrite/search")
@@ -70,7 +71,8 @@ def search_state(key: str) -> Iterator[State]:
     with contextlib.ExitStack() as stack:
         with _os_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(_only_one(folder))
+            name = f"{os.getpid()} on {socket.gethostname()}"
+            stack.enter_context(only_one("This search is already running", folder / "lock", folder / "owner", name))
             # Python's "r+" wants a file and "w" empties it: opened by hand, unbuffered, so that a line is one write.
             descriptor = os.open(folder / RECORD, os.O_RDWR | os.O_CREAT, 0o644)
             stack.callback(os.close, descriptor)
@@ -162,26 +164,6 @@ def _digest(value: Any) -> str:
 
 def _canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
-
-
-@contextlib.contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
-    owner = folder / "owner"
-    lock = FileLock(folder / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        process = owner.read_text() if owner.exists() else "just started"
-        raise UnwriteError(
-            f"This search is already running (process {process}): wait for it to end, or stop it."
-        ) from None
-    try:
-        owner.write_text(f"{os.getpid()} on {socket.gethostname()}")
-        yield
-    finally:
-        lock.release()
 
 
 @contextlib.contextmanager
