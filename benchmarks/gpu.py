@@ -47,9 +47,8 @@ def report(repeats: int, config: Mapping[str, Any] = QWEN3_4B, at_once: Sequence
     """The time of a trial, by how many share a forward pass."""
     with _project(config) as params:
         base = read_base()
-        tokens = max(at_once) * PROMPTS * (LONGEST + MAX_TOKENS)
-        objective = prepare_objective(runtime(params, "activations", max(at_once), tokens), base)
-        plain = prepare_plain(settings_of(params))
+        plain = prepare_plain(settings_of(params))  # first: what it takes is no longer free
+        objective = prepare_objective(runtime(params, "activations", max(at_once)), base)
         trials = [_trial(number, base.layers) for number in range(max(at_once))]
 
         def together(count: int) -> None:

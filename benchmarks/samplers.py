@@ -75,24 +75,9 @@ def _penalty(measured: Measured) -> Told:
     return Told([math.log(measured.divergence) + 10 * max(0.0, _rate(measured) - AIM)], None)
 
 
-def _smooth(measured: Measured) -> Told:
-    """The constraint on the log-odds of the rate, to which the margin is what lies between two counts of prompts."""
-    assert measured.margin is not None
-    prompts = 100
-    between = 1 / (1 + math.exp(-max(-30.0, min(30.0, measured.margin))))
-    count = round(_rate(measured) * prompts)
-    aim = math.floor(AIM * prompts + 1e-9) + 1
-    over = _log_odds((count + between) / (prompts + 1)) - _log_odds(aim / (prompts + 1))
-    return Told([math.log(measured.divergence)], {"rate": over})
-
-
 def _rate(measured: Measured) -> float:
     assert measured.behaviour_rate is not None
     return measured.behaviour_rate
-
-
-def _log_odds(share: float) -> float:
-    return math.log(share / (1 - share))
 
 
 STRATEGIES = {
@@ -100,7 +85,6 @@ STRATEGIES = {
     "gp": Strategy("GP, constrained (`gp`)", *_ours("gp", 10)),
     "tpe_constrained": Strategy("TPE, constrained (`tpe_constrained`)", *_ours("tpe_constrained", 15)),
     "tpe": Strategy("TPE, two objectives (`tpe`)", *_ours("tpe", 30)),
-    "gp_smooth": Strategy("GP, constrained, rate smoothed by the margin", _ours("gp", 10)[0], _smooth),
     "gp_penalty": Strategy("GP, penalty over the aim", _ours("gp", 10)[0], _penalty),
     "gp_both": Strategy("GP, two objectives (expected hypervolume)", _ours("gp", 10)[0], _both),
     "gp_whole": Strategy("GP, constrained, at Optuna's own settings", _whole_process, _ours("gp", 10)[1]),
@@ -144,6 +128,9 @@ trials asked for {batch} at a time. An ask's seconds are one CPU thread's, on a 
 forward passes are the same whoever asked for it.
 
 {table}
+
+A Gaussian process told a smoothed rate, by the log-odds of the tokens that declining responses begin with, did no
+better (2.64, 1.95, 2.07, 2.14, 1.96; median 2.07), and is gone.
 """
 
 
@@ -180,7 +167,8 @@ def _measured_once(params: Params) -> tuple[Measure, int]:
     fixed = params.optimize.model_dump(
         include={"norm_preservation", "edit_bias", "post_norm", "max_tokens", "kl_tokens"}
     )
-    key = hashlib.sha256(json.dumps([[sha256_of(file) for file in files], fixed], sort_keys=True).encode()).hexdigest()
+    decisive = [[sha256_of(file) for file in files], fixed, Measured._fields]
+    key = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
     path = CACHE / f"{key[:16]}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     known: dict[str, Measured] = {}

@@ -20,11 +20,12 @@ from unwrite.core.markers import shows_behaviour
 from unwrite.errors import UnwriteError
 from unwrite.files.prompts import read_markers
 from unwrite.files.tensors import read_metadata, read_tensors
-from unwrite.measure import contains_for_good, decode, forced_batches
+from unwrite.measure import contains_for_good, decode, forced_batches, measuring_limits
 from unwrite.models.apply import parameters_of, replaced_parameters
 from unwrite.models.batches import by_token_budget, left_padded
 from unwrite.models.generation import generate_decided
 from unwrite.models.loading import load_model, load_tokenizer, pick_device
+from unwrite.models.memory import Limits
 from unwrite.objective import Objective, prepare_objective
 from unwrite.params import NormPreservation, Params, Realization, load_params
 from unwrite.paths import DIRECTIONS
@@ -53,11 +54,12 @@ class Plain(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """What both ways are given: the model, its tokenizer, prompts, markers, and how a trial becomes edits."""
+    """What both ways are given: the model and its limits, tokenizer, prompts, markers, how a trial becomes edits."""
 
     params: Params
     base: Base
     model: PreTrainedModel
+    limits: Limits
     tokenizer: PreTrainedTokenizerBase
     target: list[list[int]]
     baseline: list[list[int]]
@@ -127,13 +129,13 @@ def _check(trials: Trials) -> str:
     Raises:
         RuntimeError: They don't.
     """
-    exact = settings_of(with_settings(load_params(), norm_preservation="none"), "float32")
+    exact = settings_of(with_settings(load_params(), norm_preservation="none", kl_tokens=1), "float32")
     same, compared, rates, divergences = _agreement(exact, trials)
     objective = prepare_objective(runtime(exact.params, "weights"), exact.base)
     results = [measured(result) for result in objective.evaluate(trials)]
     if same != compared or [result.behaviour_rate for result in results] != rates:
         raise RuntimeError(f"Verdicts differ: {same} of {compared} are equal; {rates} of {results}.")
-    apart = max(abs(one - other.first_token) / max(one, 1e-4) for one, other in zip(divergences, results, strict=True))
+    apart = max(abs(one - other.divergence) / max(one, 1e-4) for one, other in zip(divergences, results, strict=True))
     if apart > 0.01:
         raise RuntimeError(f"First-token divergences differ by up to {apart:.1%}.")
     timed = settings_of(load_params())
@@ -190,10 +192,13 @@ def settings_of(params: Params, dtype: str | None = None) -> Settings:
     folder = pinned_folder(base)
     target, baseline = ([row.tokens for row in read_tokens(name, "validation")] for name in SETS)
     tensors = read_tensors(DIRECTIONS, "compute_directions")
+    model = load_model(folder, base.compute_dtype, pick_device(params.runtime.device))
+    prompts, longest = [*target, *baseline], max(params.optimize.max_tokens, params.optimize.kl_tokens)
     return Settings(
         params=params,
         base=base,
-        model=load_model(folder, base.compute_dtype, pick_device(params.runtime.device)),
+        model=model,
+        limits=measuring_limits(model, params.runtime.batch_tokens, prompts, longest),
         tokenizer=load_tokenizer(folder),
         target=target,
         baseline=baseline,
@@ -203,20 +208,15 @@ def settings_of(params: Params, dtype: str | None = None) -> Settings:
     )
 
 
-def with_settings(params: Params, *, norm_preservation: NormPreservation) -> Params:
-    """The parameters with another norm preservation."""
-    optimize = params.optimize.model_copy(update={"norm_preservation": norm_preservation})
+def with_settings(params: Params, *, norm_preservation: NormPreservation, kl_tokens: int) -> Params:
+    """The parameters with another norm preservation, and the divergence over so many tokens."""
+    optimize = params.optimize.model_copy(update={"norm_preservation": norm_preservation, "kl_tokens": kl_tokens})
     return params.model_copy(update={"optimize": optimize})
 
 
-def runtime(params: Params, realization: Realization, at_once: int = 0, batch_tokens: int | None = None) -> Params:
+def runtime(params: Params, realization: Realization, at_once: int = 0) -> Params:
     """The parameters with the way that trials are measured settled."""
-    changed = {
-        "realization": realization,
-        "trials_at_once": at_once,
-        "progress": "none",
-        "batch_tokens": batch_tokens or params.runtime.batch_tokens,
-    }
+    changed = {"realization": realization, "trials_at_once": at_once, "progress": "none"}
     return params.model_copy(update={"runtime": params.runtime.model_copy(update=changed)})
 
 
@@ -316,7 +316,7 @@ def early_responses(settings: Settings, trial: TrialParameters) -> Responses:
     )
     certain = contains_for_good(settings.tokenizer, settings.markers)
     lengths = [len(prompt) + optimize.max_tokens for prompt in settings.target]
-    batches = by_token_budget(lengths, settings.params.runtime.batch_tokens, equal_lengths=False)
+    batches = by_token_budget(lengths, settings.limits.generation, equal_lengths=False)
     with replaced_parameters(model, values):
         return generate_decided(
             model, settings.target, batches, optimize.max_tokens, lambda _row, response: certain(response)
@@ -333,9 +333,7 @@ def floor(settings: Settings, decoded: Sequence[int]) -> None:
     """
     model: Any = settings.model
     tokens = settings.params.optimize.kl_tokens
-    batches = forced_batches(
-        settings.baseline, tokens, settings.base.vocabulary, settings.params.runtime.batch_tokens, equal_lengths=False
-    )
+    batches = forced_batches(settings.baseline, tokens, settings.base.vocabulary, settings.limits, equal_lengths=False)
     for batch in batches:
         prompts = [[*settings.baseline[row], *[0] * (tokens - 1)] for row in batch]
         model(**left_padded(prompts, model.device), use_cache=False, logits_to_keep=tokens)

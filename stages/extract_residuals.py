@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from unwrite.errors import UnwriteError
 from unwrite.files.tensors import write_tensors
-from unwrite.models.batches import ONE_PASS, Budget, by_token_budget
+from unwrite.models.batches import Budget, by_token_budget
 from unwrite.models.loading import load_model, pick_device
+from unwrite.models.memory import pass_limits
 from unwrite.models.quantized import describe_quantization
-from unwrite.models.residuals import extract_residuals
+from unwrite.models.residuals import extract_residuals, residuals_of_batch
 from unwrite.params import Params
 from unwrite.paths import RESIDUALS
 from unwrite.pinned import pinned_folder, read_base
@@ -24,7 +25,13 @@ def extract(params: Params) -> None:
     if base.quantization != "none":
         say(f"{base.quantization}: {describe_quantization(model)}")
     positions = params.residuals.positions
-    budget = Budget(min(params.runtime.batch_tokens, ONE_PASS))
+    limits = pass_limits(
+        model.device,
+        params.runtime.batch_tokens,
+        lambda rows: residuals_of_batch(model, rows, [-1]),
+        [*prompts["target"], *prompts["baseline"]],
+    )
+    budget = Budget(limits.one_pass)
     for name in SETS:
         lengths = [len(tokens) for tokens in prompts[name]]
         batches = by_token_budget(lengths, budget.tokens, equal_lengths=base.equal_lengths)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from unwrite.files.atomic import atomic_folder
 from unwrite.files.records import write_jsonl
-from unwrite.measure import decode, force_responses, forced_batches, measure_divergence
+from unwrite.measure import decode, force_responses, forced_batches, measure_divergence, measuring_limits
 from unwrite.models.batches import Budget, by_token_budget
 from unwrite.models.generation import generate_greedily
 from unwrite.models.loading import load_model, load_tokenizer, pick_device
@@ -31,19 +31,16 @@ def generate_responses(params: Params) -> None:
     base = read_base()
     device = pick_device(params.runtime.device)
     prompts: Prompts = {name: read_tokens(name, "test") for name in SETS}
-    budget = Budget(params.runtime.batch_tokens)
     folder = pinned_folder(base)
     tokenizer = load_tokenizer(folder)
     baseline = [row.tokens for row in prompts["baseline"]]
-    batches = forced_batches(
-        baseline,
-        settings.kl_tokens,
-        base.vocabulary,
-        budget.tokens,
-        equal_lengths=base.equal_lengths,
-    )
 
     model = load_model(folder, base.compute_dtype, device)
+    longest = max(settings.max_tokens, settings.kl_tokens)
+    both = [row.tokens for rows in prompts.values() for row in rows]
+    limits = measuring_limits(model, params.runtime.batch_tokens, both, longest)
+    budget = Budget(limits.generation)
+    batches = forced_batches(baseline, settings.kl_tokens, base.vocabulary, limits, equal_lengths=base.equal_lengths)
     responses = {"base": _respond(model, "base", prompts, params, budget, equal_lengths=base.equal_lengths)}
     forced = force_responses(model, baseline, responses["base"]["baseline"], batches, settings.kl_tokens, budget=budget)
     del model  # one model in memory at a time

@@ -18,7 +18,7 @@ from unwrite.paths import BASE, DIRECTIONS, FRONT, TOKENS
 from unwrite.pinned import read_base
 from unwrite.progress import progress
 from unwrite.search.journal import open_journal
-from unwrite.search.space import one_shot_settings, search_space
+from unwrite.search.space import one_shot_settings, search_space, why_no_one_shots
 from unwrite.search.state import State, search_key, search_state
 from unwrite.search.study import best_trial, pareto_front, run_study
 from unwrite.stage import run_stage, say
@@ -38,16 +38,19 @@ def optimize_weights(params: Params) -> None:
         if layer >= base.layers:
             raise UnwriteError(f"optimize.space.spans names layer {layer}; the model's layers are 0–{base.layers - 1}.")
     orthogonalize = read_metadata(DIRECTIONS, "compute_directions")["orthogonalize"]
-    with search_state(search_key(_inputs(params))) as state:
+    with search_state(search_key(_inputs(params), Path(__file__))) as state:
         if state.damage:
             say(f"warning: {state.damage}")
+        if why := why_no_one_shots(settings.space, layers=base.layers):
+            say(f"No one-shot settings are tried first: {why}. The search has no baseline to beat.")
         objective = prepare_objective(params, base, chosen=state.chosen, choose=state.choose)
         say(f"Base model: behaviour rate {percent(objective.base_rate)} on the validation prompts.")
         outcomes = _search(params, state, objective, base.layers)
     _tell_failures(outcomes, state)
     one_shots = outcomes[: len(one_shot_settings(settings.space, layers=base.layers))]
     one_shot = best_trial(one_shots, settings.max_behaviour_rate)
-    say(f"Best one-shot setting, without a search: {_figures(one_shot)}.")
+    if one_shots:
+        say(f"Best one-shot setting, without a search: {_figures(one_shot)}.")
     say(f"Best of {len(outcomes)} trials: {_figures(best_trial(outcomes, settings.max_behaviour_rate))}.")
     record = Front(
         norm_preservation=settings.norm_preservation,

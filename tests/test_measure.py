@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.models.accelerator import Accelerator
 from tests.models.tiny import WORDS, tiny_config, tiny_model, tiny_tokenizer
 from unwrite import measure
 from unwrite.core.markers import shows_behaviour
@@ -25,10 +26,12 @@ from unwrite.measure import (
     force_responses,
     forced_batches,
     measure_divergence,
+    measuring_limits,
 )
 from unwrite.models.apply import replaced_parameters
 from unwrite.models.batches import Budget
 from unwrite.models.generation import generate_greedily
+from unwrite.models.memory import Limits
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 PROMPTS = [[3, 4, 5, 6, 7, 8, 9], [10, 11, 12], [20, 21, 22, 23, 24], [30]]
 RESPONSES = [[40, 41, 42, 43, 44, 45], [50, 51, 52, 53], [60], []]
 BATCHES = [[3, 1], [0, 2]]
+LIMITS = Limits(generation=16384, one_pass=2048, logits=1 << 25)
 EDITED = "model.layers.1.mlp.down_proj.weight"
 
 
@@ -206,17 +210,40 @@ def test_decoding_leaves_special_tokens_out() -> None:
 
 def test_forced_batches_hold_no_more_than_one_pass_should_and_fewer_rows_with_a_large_vocabulary() -> None:
     prompts = [[1, 2, 3]] * 100
-    assert [len(batch) for batch in forced_batches(prompts, 32, 1000, 16384, equal_lengths=False)] == [58, 42]
-    assert [len(batch) for batch in forced_batches(prompts, 32, 1000, 350, equal_lengths=False)] == [10] * 10
-    small = forced_batches(prompts, 32, 256_000, 16384, equal_lengths=False)
+    assert [len(batch) for batch in forced_batches(prompts, 32, 1000, LIMITS, equal_lengths=False)] == [58, 42]
+    few = LIMITS._replace(one_pass=350)
+    assert [len(batch) for batch in forced_batches(prompts, 32, 1000, few, equal_lengths=False)] == [10] * 10
+    wide = Limits(10**6, 10**6, 10**9)  # an accelerator's: all at once
+    assert [len(batch) for batch in forced_batches(prompts, 32, 1000, wide, equal_lengths=False)] == [100]
+    small = forced_batches(prompts, 32, 256_000, LIMITS, equal_lengths=False)
     assert max(len(batch) for batch in small) * 32 * 256_000 <= 2**25
     assert sum(len(batch) for batch in small) == 100
 
 
+def test_on_an_accelerator_a_pass_and_a_step_from_its_cache_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Accelerator(total=10**9, a_token=5000)
+    found.pretend(monkeypatch, "unwrite.measure")
+    model = tiny_model(tiny_config("llama"))
+    passes: list[tuple[int, int]] = []
+    hook = model.get_submodule("model.layers.0").register_forward_pre_hook(lambda _, x: passes.append(x[0].shape[:2]))
+    limits = measuring_limits(model, "auto", PROMPTS, 20, kept=10**8)
+    rows, length = len(found.passes[0]), 7 + 20 - 2
+    assert passes == [(n, m) for n in (rows, rows // 2, rows) for m in (length, 1)]
+    assert limits.generation == int(0.7 * (9 * 10**8 - 1000) / 5000)
+    passes.clear()
+    measuring_limits(model, "auto", PROMPTS, 1)
+    assert {m for _, m in passes} == {7}  # a response of one token has no step
+    passes.clear()
+    assert measuring_limits(model, "auto", PROMPTS, 20, earlier=limits) == limits
+    assert measuring_limits(model, 300, PROMPTS, 20).generation == 300
+    assert passes == []
+    hook.remove()
+
+
 def test_forced_batches_of_equal_lengths() -> None:
-    together = forced_batches([*PROMPTS, [31, 32, 33]], 4, 1000, 16384, equal_lengths=False)
+    together = forced_batches([*PROMPTS, [31, 32, 33]], 4, 1000, LIMITS, equal_lengths=False)
     assert together == [[3, 1, 4, 2, 0]]
-    assert forced_batches([*PROMPTS, [31, 32, 33]], 4, 1000, 16384, equal_lengths=True) == [[3], [1, 4], [2], [0]]
+    assert forced_batches([*PROMPTS, [31, 32, 33]], 4, 1000, LIMITS, equal_lengths=True) == [[3], [1, 4], [2], [0]]
 
 
 def byte_level_tokenizer() -> PreTrainedTokenizerFast:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 import torch
-from torch import nn
 
 from tests.architectures import written_by
 from tests.models.tiny import VOCABULARY, random_direction
@@ -23,6 +22,7 @@ from unwrite.measure import behaviour_verdicts, decode, force_responses, forced_
 from unwrite.models.apply import parameters_of, replaced_parameters
 from unwrite.models.batches import Budget
 from unwrite.models.generation import generate_greedily
+from unwrite.models.memory import Limits
 from unwrite.params import NormPreservation
 from unwrite.products import ClosedForm, blocks_in_memory
 from unwrite.realizations import Scene, faster, on_activations, on_weights
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 MODES: tuple[NormPreservation, ...] = get_args(NormPreservation)
 DIRECTIONS = torch.stack([random_direction(32, seed) for seed in range(4)]).unsqueeze(0)
+LIMITS = Limits(generation=60, one_pass=60, logits=1 << 25)
 MEANS = torch.stack([random_direction(32, seed) for seed in range(10, 14)]).unsqueeze(0)
 TARGET = [[3, 4, 5, 6, 7, 8, 9], [10, 11, 12], [20, 21, 22, 23, 24], [30, 31], [33, 44], [7, 8, 9, 10], [50]]
 BASELINE = [[13, 14, 15], [16, 17, 18, 19, 20, 21], [25], [26, 27, 28]]
@@ -61,8 +62,7 @@ def scene(name: str, mode: NormPreservation, **changes: Any) -> Scene:
     said = generate_greedily(model, TARGET, [[row] for row in range(len(TARGET))], 6, lambda _: None)
     # What four of the seven begin with is the behaviour.
     markers = sorted({decode(tokenizer, [response[:1]])[0] for response in said[:4]})
-    shown = [shows_behaviour(text, markers) for text in decode(tokenizer, said)]
-    batches = forced_batches(BASELINE, TOKENS, VOCABULARY, 1000, equal_lengths=False)
+    batches = forced_batches(BASELINE, TOKENS, VOCABULARY, LIMITS._replace(one_pass=1000), equal_lengths=False)
     responses = generate_greedily(model, BASELINE, batches, TOKENS, lambda _: None)
     made = Scene(
         model=model,
@@ -72,12 +72,11 @@ def scene(name: str, mode: NormPreservation, **changes: Any) -> Scene:
         target=TARGET,
         forced=force_responses(model, BASELINE, responses, batches, TOKENS),
         markers=markers,
-        first_tokens=sorted({tokens[0] for tokens, shows in zip(said, shown, strict=True) if shows}),
         max_tokens=6,
         max_kl=None,
         vocabulary=VOCABULARY,
         equal_lengths=False,
-        batch_tokens=60,
+        limits=LIMITS,
         budget=Budget(),
     )
     return made._replace(**changes)
@@ -111,7 +110,7 @@ def assert_same(found: Sequence[Measured | UnwriteError], expected: Sequence[Mea
         assert isinstance(one, Measured)
         assert isinstance(other, Measured)
         assert one.behaviour_rate == other.behaviour_rate
-        assert one[1:] == pytest.approx(other[1:], rel=1.1e-3, abs=1e-6)
+        assert one.divergence == pytest.approx(other.divergence, rel=1.1e-3, abs=1e-6)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -123,10 +122,9 @@ def test_any_realization_and_any_number_at_once_measure_the_same(name: str, mode
     measured = [result for result in expected if isinstance(result, Measured)]
     assert len({result.divergence for result in measured}) == len(trials)
     assert len({result.behaviour_rate for result in measured}) > 1
-    assert len({result.margin for result in measured}) > 3
     for at_once in (1, 3, 5):
         assert_same(on_activations(of, trials, at_once), expected)
-    together = of._replace(batch_tokens=10_000)
+    together = of._replace(limits=Limits(10_000, 10_000, 1 << 25))
     assert_same(on_activations(together, trials, 6), expected)
     assert_same(on_weights(together, trials), expected)
 
@@ -140,21 +138,13 @@ def test_trials_measure_what_a_release_would(mode: NormPreservation) -> None:
         with replaced_parameters(model, values):
             divergences = measure_divergence(model, of.forced)
             said = generate_greedily(model, TARGET, [[row] for row in range(len(TARGET))], 6, lambda _: None)
-            odds = [log_odds(model, prompt, of.first_tokens) for prompt in TARGET]
         rate = sum(shows_behaviour(text, of.markers) for text in decode(tokenizer, said)) / len(TARGET)
-        response, first = (sum(values) / len(BASELINE) for values in (divergences.response, divergences.first_token))
-        assert_same([found], [Measured(rate, response, first, sum(odds) / len(odds))])
+        assert_same([found], [Measured(rate, sum(divergences.response) / len(BASELINE))])
     nothing = on_weights(of, [[]])[0]
     assert isinstance(nothing, Measured)
     assert nothing.divergence == 0
     assert nothing.behaviour_rate is not None
     assert nothing.behaviour_rate >= 4 / 7
-
-
-def log_odds(model: nn.Module, prompt: Sequence[int], tokens: Sequence[int]) -> float:
-    with torch.no_grad():
-        share = model(input_ids=torch.tensor([prompt])).logits[0, -1].double().softmax(-1)[list(tokens)].sum()
-    return float(torch.log(share / (1 - share)))
 
 
 @pytest.mark.parametrize("at_once", [1, 3])
@@ -178,7 +168,7 @@ def test_beyond_max_kl_nothing_is_generated(at_once: int, monkeypatch: pytest.Mo
         for one, other in zip(results, expected, strict=True):
             assert isinstance(one, Measured)
             assert one.divergence == pytest.approx(other.divergence, rel=1.1e-3, abs=1e-6)
-            assert (one.behaviour_rate is None) == (one.margin is None) == (other.divergence > bound)
+            assert (one.behaviour_rate is None) == (other.divergence > bound)
 
 
 @pytest.mark.parametrize("realize", [on_weights, partial(on_activations, at_once=6)])

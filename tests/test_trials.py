@@ -33,7 +33,7 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(tmp_path)
 
 
-MEASURED = st.builds(Measured, st.none() | FINITE, FINITE, FINITE, st.none() | FINITE)
+MEASURED = st.builds(Measured, st.none() | FINITE, FINITE)
 
 
 def reason_for(measured: Measured | None, failure: str) -> str:
@@ -64,7 +64,7 @@ def test_measured_trials_come_back_to_the_bit(made: list[Outcome]) -> None:
 
 
 def test_one_row_a_trial_with_dotted_names_seconds_and_the_reason_in_one_line() -> None:
-    write_trials([outcome(0, Measured(0.5, 0.25, 0.125), "", 1.23456), outcome(1, None, "two\r\nlines, here", 2)])
+    write_trials([outcome(0, Measured(0.5, 0.25), "", 1.23456), outcome(1, None, "two\r\nlines, here", 2)])
     header, first, second = TRIALS.read_text().splitlines()
     assert header.split(",")[:4] == ["number", "behaviour_rate", "divergence", "direction_scope"]
     assert "attention.min_weight_distance,mlp.max_weight," in header
@@ -76,12 +76,12 @@ def test_one_row_a_trial_with_dotted_names_seconds_and_the_reason_in_one_line() 
 
 
 def test_failed_trials_are_left_out() -> None:
-    write_trials([outcome(0, None, "infinite logits"), outcome(1, Measured(0.0, 0.1, 0.1))])
+    write_trials([outcome(0, None, "infinite logits"), outcome(1, Measured(0.0, 0.1))])
     assert [trial.number for trial in read_trials()] == [1]
 
 
 def test_a_trial_above_max_kl_has_a_divergence_and_no_rate() -> None:
-    hopeless = outcome(0, Measured(None, 3.5, 4.0), OVER_MAX_KL)
+    hopeless = outcome(0, Measured(None, 3.5), OVER_MAX_KL)
     write_trials([hopeless])
     row = TRIALS.read_text().splitlines()[1]
     assert row.startswith("0,,3.5,global,")
@@ -116,7 +116,7 @@ def test_a_missing_file_is_an_expected_error() -> None:
     ],
 )
 def test_a_damaged_file_is_refused(right: str, wrong: str) -> None:
-    write_trials([outcome(0, Measured(0.5, 0.25, 0.125))])
+    write_trials([outcome(0, Measured(0.5, 0.25))])
     assert right in TRIALS.read_text()
     TRIALS.write_text(TRIALS.read_text().replace(right, wrong, 1))
     with pytest.raises(

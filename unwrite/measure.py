@@ -13,9 +13,10 @@ from torch import Tensor
 from unwrite.core.divergence import kl_from_log_probs, log_probabilities
 from unwrite.core.markers import shows_behaviour, shows_for_good
 from unwrite.errors import UnwriteError
-from unwrite.models.batches import ONE_PASS, Budget, by_token_budget, run_batches
+from unwrite.models.batches import Budget, by_token_budget, run_batches
 from unwrite.models.finite import non_finite_error
-from unwrite.models.generation import BeforePass, do_nothing, generate_decided, response_logits
+from unwrite.models.generation import BeforePass, do_nothing, generate_decided, greedy_logits, response_logits
+from unwrite.models.memory import BatchTokens, Limits, pass_limits
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -38,8 +39,6 @@ class ForcedResponses(NamedTuple):
     mask: Tensor
 
 
-# Numbers of one batch's logits: a gigabyte of float32 while they and their log-softmax are compared.
-_LOGITS = 1 << 25
 _IN_MEMORY = 1 << 28  # numbers of log-probabilities, a gibibyte of float32
 
 
@@ -50,17 +49,44 @@ class Divergences(NamedTuple):
     response: list[float]
 
 
+def measuring_limits(
+    model: PreTrainedModel,
+    batch_tokens: BatchTokens,
+    prompts: Sequence[Sequence[int]],
+    max_tokens: int,
+    *,
+    kept: int = 0,
+    earlier: Limits | None = None,
+) -> Limits:
+    """What passes of this model may hold that generate `max_tokens` tokens to each prompt, or teacher-force fewer.
+
+    Args:
+        model: In the memory of its device.
+        batch_tokens: Tokens of one pass, or `auto`. On an accelerator, a pass over a few rows and a step from what is
+            cached of it are then measured.
+        prompts: All that there will be.
+        max_tokens: Of a response.
+        kept: Bytes that will be taken beside the passes.
+        earlier: Limits of the same work's earlier part, as in `pass_limits`.
+    """
+
+    def run(rows: list[list[int]]) -> None:
+        greedy_logits(model, rows, min(2, max_tokens))
+
+    return pass_limits(model.device, batch_tokens, run, prompts, max_tokens, kept=kept, earlier=earlier)
+
+
 def forced_batches(
-    prompts: Sequence[Sequence[int]], tokens: int, vocabulary: int, budget: int, *, equal_lengths: bool
+    prompts: Sequence[Sequence[int]], tokens: int, vocabulary: int, limits: Limits, *, equal_lengths: bool
 ) -> list[list[int]]:
-    """Batches for teacher-forcing `tokens` response tokens: within the token budget, and of few enough rows.
+    """Batches for teacher-forcing `tokens` response tokens: within the limits of one pass, and of few enough rows.
 
     With a large vocabulary, the logits of a batch are larger than everything else in it. With `equal_lengths`, prompts
     of a batch have one length; their responses need not, since nothing that is read comes after a response's end.
     """
     lengths = [len(prompt) + tokens for prompt in prompts]
-    most_rows = max(1, _LOGITS // (tokens * vocabulary))
-    return by_token_budget(lengths, min(budget, ONE_PASS), most_rows, equal_lengths=equal_lengths)
+    most_rows = max(1, limits.logits // (tokens * vocabulary))
+    return by_token_budget(lengths, limits.one_pass, most_rows, equal_lengths=equal_lengths)
 
 
 @torch.inference_mode()

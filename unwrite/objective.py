@@ -12,11 +12,12 @@ from unwrite.core.markers import markers_in_all, shows_behaviour
 from unwrite.errors import UnwriteError
 from unwrite.files.prompts import read_markers
 from unwrite.files.tensors import read_metadata, read_tensors
-from unwrite.measure import decode, force_responses, forced_batches
+from unwrite.measure import decode, force_responses, forced_batches, measuring_limits
 from unwrite.models.apply import parameters_of
 from unwrite.models.batches import Budget, by_token_budget
 from unwrite.models.generation import do_nothing, generate_greedily
 from unwrite.models.loading import load_model, load_tokenizer, pick_device
+from unwrite.models.memory import Limits
 from unwrite.params import Params, Realization
 from unwrite.paths import DIRECTIONS
 from unwrite.pinned import pinned_folder
@@ -50,17 +51,19 @@ def prepare_objective(
         params: All sections.
         base: The pinned model.
         chosen: What `choose` was called with in an earlier part of the same search. It counts, unless `runtime` says
-            otherwise: trials measured in another way are rounded in another way, and lead to other trials.
+            otherwise: trials measured in another way, or in other batches, are rounded in another way, and lead to
+            other trials.
         choose: Called when it is known how trials are measured, as late as after the first list of them.
 
     Raises:
         UnwriteError: No target prompt shows the behaviour; or `runtime.realization` can't be had.
     """
     settings = params.optimize
-    choice = _choice(params, base, chosen)
+    earlier, limits = _read(chosen or "")
+    choice = _choice(params, base, earlier)
     metadata = read_metadata(DIRECTIONS, "compute_directions")
     biprojected = metadata["orthogonalize"] == "biprojected"
-    scene, base_rate, positions = _scene(params, base, biprojected=biprojected)
+    scene, base_rate, positions = _scene(params, base, limits, biprojected=biprojected)
 
     def edits_of(trial: TrialParameters) -> list[Edit]:
         return build_edits(
@@ -80,7 +83,7 @@ def prepare_objective(
             realization, why, results = faster(scene, recipes, at_once)
             choice = (realization, at_once)
             say(f"Trials are measured on {why}.")
-            choose(_written(choice))
+            choose(_written(choice, scene.limits))
             return results
         realization, at_once = choice
         if realization == "weights":
@@ -88,11 +91,11 @@ def prepare_objective(
         return on_activations(scene, recipes, at_once)
 
     if choice is not None:
-        choose(_written(choice))
+        choose(_written(choice, scene.limits))
     return Objective(evaluate, base_rate, positions)
 
 
-def _choice(params: Params, base: Base, chosen: str | None) -> Choice | None:
+def _choice(params: Params, base: Base, earlier: Choice | None) -> Choice | None:
     """How trials are measured, where that is settled: by `runtime`, by the model, or by what was chosen before."""
     runtime = params.runtime
     at_once = runtime.trials_at_once or params.optimize.batch
@@ -104,35 +107,43 @@ def _choice(params: Params, base: Base, chosen: str | None) -> Choice | None:
                 "that could be exchanged: set it to auto or activations."
             )
         realization = "activations"
-    if realization == "auto":
-        return None if chosen is None else _read(chosen)
-    return realization, at_once
+    return earlier if realization == "auto" else (realization, at_once)
 
 
-def _written(choice: Choice) -> str:
-    realization, at_once = choice
-    return realization if realization == "weights" else f"{realization} {at_once}"
+def _written(choice: Choice, limits: Limits) -> str:
+    return " ".join(map(str, (*choice, *limits)))
 
 
-def _read(chosen: str) -> Choice | None:
-    """A choice as it was written; None for anything else, so that it is made again."""
-    realization, _, at_once = chosen.partition(" ")
-    if realization == "weights" and not at_once:
-        return "weights", 1
-    return ("activations", int(at_once)) if realization == "activations" and at_once.isdecimal() else None
+def _read(chosen: str) -> tuple[Choice, Limits] | tuple[None, None]:
+    """What was settled, as it was written; nothing of anything else, so that it is settled again."""
+    match chosen.split(" "):
+        case [("weights" | "activations") as realization, *numbers] if all(map(str.isdecimal, numbers)):
+            counts = [int(number) for number in numbers]
+            if len(counts) == 1 + len(Limits._fields):
+                return (realization, counts[0]), Limits(*counts[1:])
+    return None, None
 
 
-def _scene(params: Params, base: Base, *, biprojected: bool) -> tuple[Scene, float, int]:
+def _scene(params: Params, base: Base, earlier: Limits | None, *, biprojected: bool) -> tuple[Scene, float, int]:
     """The model with its base measurements, its behaviour rate, and how many positions have directions."""
-    settings, batch_tokens = params.optimize, params.runtime.batch_tokens
+    settings = params.optimize
     markers = read_markers(Path(params.judge.markers))
     target, baseline = ([row.tokens for row in read_tokens(name, "validation")] for name in ("target", "baseline"))
     folder = pinned_folder(base)
     model = load_model(folder, base.compute_dtype, pick_device(params.runtime.device), base.quantization)
     tokenizer = load_tokenizer(folder)
+    limits = measuring_limits(
+        model,
+        params.runtime.batch_tokens,
+        [*target, *baseline],
+        max(settings.max_tokens, settings.kl_tokens),
+        kept=_exchanged_bytes(model, base),
+        earlier=earlier,
+    )
+    say(f"A forward pass holds at most {limits.generation} tokens.")
     budget = Budget()
     lengths = [len(tokens) + settings.max_tokens for tokens in target]
-    target_batches = by_token_budget(lengths, batch_tokens, equal_lengths=base.equal_lengths)
+    target_batches = by_token_budget(lengths, limits.generation, equal_lengths=base.equal_lengths)
     with progress("base responses to target prompts", len(target), params.runtime.progress) as advance:
         said = generate_greedily(model, target, target_batches, settings.max_tokens, advance, budget=budget)
     shown = [shows_behaviour(text, markers) for text in decode(tokenizer, said)]
@@ -141,9 +152,7 @@ def _scene(params: Params, base: Base, *, biprojected: bool) -> tuple[Scene, flo
             f"None of the {len(target)} target validation prompts shows the behaviour in the base model: there is "
             f"nothing to remove. Check the target prompts and the markers in {params.judge.markers}."
         )
-    batches = forced_batches(
-        baseline, settings.kl_tokens, base.vocabulary, batch_tokens, equal_lengths=base.equal_lengths
-    )
+    batches = forced_batches(baseline, settings.kl_tokens, base.vocabulary, limits, equal_lengths=base.equal_lengths)
     with progress("base responses to baseline prompts", len(baseline), params.runtime.progress) as advance:
         responses = generate_greedily(model, baseline, batches, settings.kl_tokens, advance, budget=budget)
     for marker in markers_in_all(markers, decode(tokenizer, [*said, *responses])):
@@ -157,15 +166,19 @@ def _scene(params: Params, base: Base, *, biprojected: bool) -> tuple[Scene, flo
         target=target,
         forced=force_responses(model, baseline, responses, batches, settings.kl_tokens, budget=budget),
         markers=markers,
-        first_tokens=sorted({tokens[0] for tokens, shows in zip(said, shown, strict=True) if shows}),
         max_tokens=settings.max_tokens,
         max_kl=settings.max_kl,
         vocabulary=base.vocabulary,
         equal_lengths=base.equal_lengths,
-        batch_tokens=batch_tokens,
+        limits=limits,
         budget=budget,
     )
     return scene, sum(shown) / len(shown), positions
+
+
+def _exchanged_bytes(model: PreTrainedModel, base: Base) -> int:
+    """What a trial on weights takes beside the model."""
+    return sum(parameter.nbytes for parameter in parameters_of(model, parameter_names(base.writers)).values())
 
 
 def _closed_form(

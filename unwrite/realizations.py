@@ -7,13 +7,9 @@ rounding of the dtype that the model computes in: in 16 bits a verdict at the ed
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from unwrite.activations import Select, edited_activations, on_weights_only
 from unwrite.artifacts import Edit, Writer
@@ -22,6 +18,7 @@ from unwrite.measure import ForcedResponses, behaviour_verdicts, forced_batches,
 from unwrite.models.apply import replaced_parameters
 from unwrite.models.batches import Budget, by_token_budget
 from unwrite.models.generation import do_nothing
+from unwrite.models.memory import Limits
 from unwrite.products import ClosedForm
 from unwrite.trials import Measured
 from unwrite.weights import edited_weights
@@ -36,17 +33,14 @@ Result = Measured | UnwriteError
 _WORTH_IT = 0.5  # of the time of weights: the two round differently, so noise in a timing must not choose
 _ALIKE = 0.2  # of a divergence: far above the rounding of bfloat16, far below what another edit makes of it
 _DIGITS, _DECIMALS = 4, 6  # kept of a figure: float32 differs beyond that between realizations and batches
-_MOST_ODDS = 50.0  # nats
-_ROWS = 32
 
 
 class Scene(NamedTuple):
     """What the measurements of all trials have in common.
 
-    first_tokens: Those that the base model's responses begin with where they show the behaviour.
     forced: The baseline prompts with the base model's responses.
     max_kl: The divergence from which on nothing is generated, if any.
-    batch_tokens: Tokens, padding included, that batches are made for.
+    limits: What batches are made for.
     budget: What there is memory for.
     """
 
@@ -57,12 +51,11 @@ class Scene(NamedTuple):
     target: Sequence[Sequence[int]]
     forced: ForcedResponses
     markers: Sequence[str]
-    first_tokens: Sequence[int]
     max_tokens: int
     max_kl: float | None
     vocabulary: int
     equal_lengths: bool
-    batch_tokens: int
+    limits: Limits
     budget: Budget
 
 
@@ -149,84 +142,36 @@ def _measure(scene: Scene, count: int, select: Select) -> list[Measured]:
             [*scene.forced.prompts] * count,
             scene.forced.tokens,
             scene.vocabulary,
-            scene.batch_tokens,
+            scene.limits,
             equal_lengths=scene.equal_lengths,
         ),
         before_pass=lambda rows: select([row // baseline for row in rows]),
         budget=scene.budget,
     )
-    response, first = (
-        [_rounded(fmean(values[trial * baseline : (trial + 1) * baseline])) for trial in range(count)]
-        for values in (divergences.response, divergences.first_token)
-    )
+    response = [
+        _rounded(fmean(divergences.response[trial * baseline : (trial + 1) * baseline])) for trial in range(count)
+    ]
     hopeful = [trial for trial in range(count) if scene.max_kl is None or response[trial] <= scene.max_kl]
     rates = dict(zip(hopeful, _rates(scene, hopeful, select), strict=True)) if hopeful else {}
-    return [
-        Measured(rates[trial][0], response[trial], first[trial], rates[trial][1])
-        if trial in rates
-        else Measured(None, response[trial], first[trial], None)
-        for trial in range(count)
-    ]
+    return [Measured(rates.get(trial), response[trial]) for trial in range(count)]
 
 
-def _rates(scene: Scene, trials: Sequence[int], select: Select) -> list[tuple[float, float]]:
-    """The behaviour rate and the margin of each of these trials."""
+def _rates(scene: Scene, trials: Sequence[int], select: Select) -> list[float]:
+    """The behaviour rate of each of these trials."""
     n = len(scene.target)
     prompts = [*scene.target] * len(trials)
     lengths = [len(prompt) + scene.max_tokens for prompt in prompts]
-    current: Sequence[int] = ()
-    margins: dict[int, float] = {}
-
-    def before_pass(rows: Sequence[int]) -> None:
-        nonlocal current
-        current = rows
-        select([trials[row // n] for row in rows])
-
-    def note(logits: Tensor) -> None:
-        if any(row not in margins for row in current):  # the first pass of a batch
-            margins.update(zip(current, _log_odds(logits, scene.first_tokens), strict=True))
-
-    with _last_logits(scene.model, note):
-        verdicts = behaviour_verdicts(
-            scene.model,
-            scene.tokenizer,
-            prompts,
-            by_token_budget(lengths, scene.batch_tokens, equal_lengths=scene.equal_lengths),
-            max_tokens=scene.max_tokens,
-            markers=scene.markers,
-            before_pass=before_pass,
-            budget=scene.budget,
-        )
-    return [
-        (sum(verdicts[start : start + n]) / n, _rounded(fmean(margins[row] for row in range(start, start + n))))
-        for start in range(0, len(prompts), n)
-    ]
-
-
-@contextmanager
-def _last_logits(model: nn.Module, see: Callable[[Tensor], None]) -> Iterator[None]:
-    """While open, `see` gets what the model predicts after the last token of each row, [batch, V], of every pass."""
-
-    def hook(_module: nn.Module, _args: Any, output: Any) -> None:
-        see(output.logits[:, -1])
-
-    handle = model.register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def _log_odds(logits: Tensor, tokens: Sequence[int]) -> list[float]:
-    """Log-odds, in nats, that the next token is one of these: [batch] from [batch, V]."""
-    among = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
-    among[list(tokens)] = True
-    found: list[float] = []
-    for rows in torch.split(logits, _ROWS):  # few, so that a large vocabulary isn't there once more in float32
-        wide = rows.float()
-        odds = wide[:, among].logsumexp(-1) - wide.masked_fill(among, -torch.inf).logsumexp(-1)
-        found += odds.nan_to_num(nan=0.0).clamp(-_MOST_ODDS, _MOST_ODDS).tolist()
-    return found
+    verdicts = behaviour_verdicts(
+        scene.model,
+        scene.tokenizer,
+        prompts,
+        by_token_budget(lengths, scene.limits.generation, equal_lengths=scene.equal_lengths),
+        max_tokens=scene.max_tokens,
+        markers=scene.markers,
+        before_pass=lambda rows: select([trials[row // n] for row in rows]),
+        budget=scene.budget,
+    )
+    return [sum(verdicts[start : start + n]) / n for start in range(0, len(prompts), n)]
 
 
 def _rounded(value: float) -> float:

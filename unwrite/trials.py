@@ -22,16 +22,10 @@ class Measured(NamedTuple):
         first, was above `optimize.max_kl`, and so nothing was generated.
     divergence: KL(base ‖ edited) in nats over the baseline prompts, averaged over the first `optimize.kl_tokens`
         response tokens.
-    first_token: The same at the first response token alone.
-    margin: A smooth companion of the rate, for samplers only, never reported: over the target prompts, the mean
-        log-odds of the first tokens with which the base model's responses that show the behaviour begin. It falls as
-        the behaviour goes, also where the rate no longer moves. None where it was not measured.
     """
 
     behaviour_rate: float | None
     divergence: float
-    first_token: float
-    margin: float | None = None
 
 
 class Outcome(NamedTuple):

@@ -31,8 +31,7 @@ def measure(parameters: TrialParameters) -> Measured:
     """The stronger, the lower the rate, in steps of a hundredth, and the higher the divergence."""
     strength = parameters.attention.max_weight + parameters.mlp.max_weight
     rate = round(max(0.0, 1 - strength / 2), 2)
-    divergence = strength * parameters.direction_index / 10
-    return Measured(rate, divergence, 2 * divergence)
+    return Measured(rate, strength * parameters.direction_index / 10)
 
 
 def evaluate(trials: Sequence[TrialParameters]) -> list[Measured | UnwriteError]:

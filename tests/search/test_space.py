@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from unwrite.artifacts import Kernel, TrialParameters
 from unwrite.core.kernel import kernel_weight
 from unwrite.params import COMPONENTS, KernelSpace, Space
-from unwrite.search.space import one_shot_settings, parameters_of, search_space
+from unwrite.search.space import one_shot_settings, parameters_of, search_space, why_no_one_shots
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -134,17 +134,26 @@ def test_there_are_a_few_depths_between_the_bounds(layers: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "why"),
     [
-        {"direction_scope": ("per_layer",)},
-        {"mlp": FLAT.model_copy(update={"max_weight": (0.0, 0.0)})},
-        {"attention": FLAT.model_copy(update={"min_weight": (0.0, 0.5)})},
-        {"attention": FLAT.model_copy(update={"min_weight_distance": (0.0, 0.3)})},
+        ({"direction_scope": ("per_layer",)}, "direction_scope is without global"),
+        ({"mlp": FLAT.model_copy(update={"max_weight": (0.0, 0.9)})}, "mlp.max_weight [0.0, 0.9] excludes 1"),
+        (
+            {"attention": FLAT.model_copy(update={"min_weight": (0.0, 0.5)})},
+            "attention.min_weight [0.0, 0.5] excludes 1",
+        ),
+        (
+            {"attention": FLAT.model_copy(update={"min_weight_distance": (0.0, 0.3)})},
+            "attention.min_weight_distance [0.0, 0.3] does not reach every layer",
+        ),
     ],
 )
-def test_what_the_space_excludes_is_not_tried(changes: dict[str, Any]) -> None:
+def test_what_the_space_excludes_is_not_tried_and_it_says_why(changes: dict[str, Any], why: str) -> None:
     assert one_shot_settings(WIDE, layers=9)
-    assert one_shot_settings(WIDE.model_copy(update=changes), layers=9) == []
+    assert why_no_one_shots(WIDE, layers=9) is None
+    narrow = WIDE.model_copy(update=changes)
+    assert one_shot_settings(narrow, layers=9) == []
+    assert why_no_one_shots(narrow, layers=9) == f"optimize.space.{why}"
 
 
 def test_one_depth_is_tried_once() -> None:

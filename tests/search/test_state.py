@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -181,7 +182,7 @@ def test_a_damaged_record_keeps_what_is_whole_and_runs_the_rest_again(
     assert search(20)[1] == ""
 
 
-@pytest.mark.parametrize("entry", [{"format": 99, "search": KEY}, {"format": 1, "search": "of another"}, ["a list"]])
+@pytest.mark.parametrize("entry", [{"format": 1, "search": KEY}, {"format": 2, "search": "of another"}, ["a list"]])
 def test_a_record_of_another_version_or_search_is_never_mixed_in(record: Path, entry: object) -> None:
     whole, _ = search(20)
     first, *rest = record.read_bytes().split(b"\n")
@@ -238,12 +239,38 @@ def test_a_disk_that_fills_up_keeps_the_batches_before(monkeypatch: pytest.Monke
         assert without_seconds(state.done)[:10] == without_seconds(before)
 
 
+STAGE = ROOT / "stages/optimize_weights.py"
+
+
 def test_the_key_is_of_all_that_decides_the_trials(monkeypatch: pytest.MonkeyPatch) -> None:
-    key = search_key({"a": 1, "b": [0.1]})
-    assert key == search_key({"b": [0.1], "a": 1})
-    assert key != search_key({"a": 1, "b": [0.2]})
-    monkeypatch.setattr(module, "FORMAT", 2)
-    assert key != search_key({"a": 1, "b": [0.1]})
+    key = search_key({"a": 1, "b": [0.1]}, STAGE)
+    assert key == search_key({"b": [0.1], "a": 1}, STAGE)
+    assert key != search_key({"a": 1, "b": [0.2]}, STAGE)
+    monkeypatch.setattr(module, "FORMAT", 99)
+    assert key != search_key({"a": 1, "b": [0.1]}, STAGE)
     monkeypatch.undo()
     monkeypatch.setattr(module, "version", lambda name: f"another {name}")
-    assert key != search_key({"a": 1, "b": [0.1]})
+    assert key != search_key({"a": 1, "b": [0.1]}, STAGE)
+
+
+def test_the_key_is_of_the_code_that_the_stage_imports_and_of_no_other(tmp_path: Path) -> None:
+    for folder in ("unwrite", "stages"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    stage = tmp_path / "stages/optimize_weights.py"
+    key = search_key({}, stage)
+    assert key == search_key({}, STAGE)  # wherever the project is
+    for other in ("unwrite/cli.py", "unwrite/report/page.py", "unwrite/core/geometry.py", "stages/select_trial.py"):
+        with (tmp_path / other).open("a") as file:
+            file.write("# another line\n")
+        assert search_key({}, stage) == key, other
+    for part in (
+        "unwrite/core/edit.py",
+        "unwrite/search/samplers.py",
+        "unwrite/__init__.py",
+        "stages/optimize_weights.py",
+    ):
+        before = (tmp_path / part).read_text()
+        (tmp_path / part).write_text(before + "# another line\n")
+        assert search_key({}, stage) != key, part
+        (tmp_path / part).write_text(before)
+    assert search_key({}, stage) == key

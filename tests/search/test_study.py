@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -56,9 +56,7 @@ def test_another_seed_gives_others() -> None:
 def test_the_sampler_learns_after_the_random_trials(sampler: Sampler) -> None:
     # The same parameters while they are random, whatever was measured; others once it counts.
     def contrary(trials: Sequence[TrialParameters]) -> list[Measured | UnwriteError]:
-        return [
-            Measured(1 - rate, 2 - divergence, 0) for rate, divergence, *_ in map(measure, trials) if rate is not None
-        ]
+        return [Measured(1 - rate, 2 - divergence) for rate, divergence in map(measure, trials) if rate is not None]
 
     ours, theirs = (
         [o.parameters for o in run(judge, sampler=sampler, trials=12, batch=4)] for judge in (all_well, contrary)
@@ -102,6 +100,15 @@ def test_trials_of_a_batch_are_asked_for_before_any_is_told() -> None:
 def test_trials_of_a_batch_differ() -> None:
     sampled = [str(sorted(o.sampled.items())) for o in run(trials=12, batch=4, sampler="gp")]
     assert len(set(sampled)) == 12
+
+
+@pytest.mark.parametrize("sampler", get_args(Sampler))
+def test_trials_of_a_batch_differ_without_one_shots_and_with_as_few_random_ones_as_may_be(sampler: Sampler) -> None:
+    space = SPACE.model_copy(update={"direction_scope": ("per_layer",)})
+    assert one_shot_settings(space, layers=LAYERS) == []
+    for judge in (all_well, all_fail):
+        outcomes = run(judge, trials=9, batch=3, random_trials=1, sampler=sampler, space=space)
+        assert len({str(sorted(o.sampled.items())) for o in outcomes}) == 9
 
 
 def test_a_failed_trial_keeps_its_reason_and_the_search_goes_on() -> None:

@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from stages.extract_residuals import extract
 from stages.pin_model import pin_model
+from tests.models.accelerator import Accelerator
 from unwrite.errors import UnwriteError
 from unwrite.models.residuals import extract_residuals
 from unwrite.params import Params
@@ -63,5 +64,28 @@ def test_lengths_are_mixed_only_where_padding_changes_nothing(
     monkeypatch.setattr("stages.extract_residuals.extract_residuals", spy)
     extract(params)
     assert (max(map(len, lengths)) == 1) == equal_lengths
+    after = load_file(RESIDUALS / "target.safetensors")["residuals"]
+    assert float((after.float() - before.float()).norm() / before.float().norm()) < 0.01  # bfloat16
+
+
+@pytest.mark.parametrize(("free", "most_tokens", "measured"), [(10**9, 10**9, 3), (10**6, 10**6 * 0.7 / 4000, 1)])
+def test_passes_are_as_long_as_an_accelerator_has_room_for(
+    project: Path, params: Params, monkeypatch: pytest.MonkeyPatch, free: int, most_tokens: float, measured: int
+) -> None:
+    before = load_file(RESIDUALS / "target.safetensors")["residuals"]
+    auto = params.model_copy(update={"runtime": params.runtime.model_copy(update={"batch_tokens": "auto"})})
+    found = Accelerator(total=1000 + free, a_token=4000)
+    found.pretend(monkeypatch, "stages.extract_residuals")
+    sizes: list[int] = []
+
+    def spy(model: Any, prompts: Any, positions: Any, batches: Any, advance: Any, **settings: Any) -> Any:
+        sizes.extend(len(batch) * max(len(prompts[row]) for row in batch) for batch in batches)
+        return extract_residuals(model, prompts, positions, batches, advance, **settings)
+
+    monkeypatch.setattr("stages.extract_residuals.extract_residuals", spy)
+    extract(auto)
+    assert len(found.passes) == measured  # where the first of them doesn't fit, it is a row at a time
+    assert max(sizes) <= most_tokens
+    assert (len(sizes) == 2) == (measured == 3)  # a pass for each set
     after = load_file(RESIDUALS / "target.safetensors")["residuals"]
     assert float((after.float() - before.float()).norm() / before.float().norm()) < 0.01  # bfloat16

@@ -314,6 +314,18 @@ def test_the_best_one_shot_setting_is_what_the_search_must_beat(
     assert f"Best one-shot setting, without a search: trial {front.one_shot.number}, rate" in capsys.readouterr().err
 
 
+def test_bounds_that_exclude_one_shot_settings_are_named(
+    project: Path, params: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weak = params.optimize.space.mlp.model_copy(update={"max_weight": (0.0, 0.9)})
+    space = params.optimize.space.model_copy(update={"mlp": weak})
+    optimize_weights(with_optimize(params, space=space))
+    assert read_artifact(Front, FRONT, "optimize_weights").one_shot is None
+    said = capsys.readouterr().err
+    assert "No one-shot settings are tried first: optimize.space.mlp.max_weight [0.0, 0.9] excludes 1. The" in said
+    assert "Best one-shot setting" not in said
+
+
 def test_the_dashboard_has_every_trial(project: Path, params: Params) -> None:
     (journal,) = Path(".unwrite/search").glob("*/journal.log")
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))

@@ -7,6 +7,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -16,7 +17,7 @@ from unwrite.errors import UnwriteError, is_out_of_memory
 
 V = TypeVar("V")
 
-# Tokens of a pass that generates nothing. Enough to keep a processor busy: more only means more padding, and what a
+# Tokens of a pass that generates nothing, on a CPU. Enough to keep it busy: more only means more padding, and what a
 # layer puts out no longer fits into a cache (the demo's residuals take 1.8 times as long in passes of 8000).
 ONE_PASS = 2048
 
@@ -56,7 +57,7 @@ def run_batches(
         if len(rows) > 1 and size > budget.tokens:
             half = (len(rows) + 1) // 2
             waiting.extendleft([rows[half:], rows[:half]])
-        elif not _fits(run, rows):
+        elif not fits(partial(run, rows)):
             if len(rows) == 1:
                 raise UnwriteError(
                     f"Memory ran out on a single prompt, {size} tokens with its response. Lower max_tokens or drop the "
@@ -66,9 +67,10 @@ def run_batches(
             waiting.appendleft(rows)
 
 
-def _fits(run: Callable[[Sequence[int]], object], rows: Sequence[int]) -> bool:
+def fits(run: Callable[[], object]) -> bool:
+    """Runs something; False if memory ran out under it."""
     try:
-        run(rows)
+        run()
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise

@@ -55,6 +55,16 @@ def recorded_residuals(model: nn.Module, positions: Sequence[int]) -> Iterator[l
 
 
 @torch.inference_mode()
+def residuals_of_batch(model: PreTrainedModel, prompts: Sequence[Sequence[int]], positions: Sequence[int]) -> Tensor:
+    """Residuals [P, n, L+1, d] on the CPU of n tokenized prompts that share one forward pass, in the model's dtype."""
+    body = model.base_model
+    # Some have no part without the head but themselves: then it is run on one token.
+    settings = {"use_cache": False, **({"logits_to_keep": 1} if body is model else {})}
+    with recorded_residuals(model, positions) as records:
+        body(**accepted(body, {**left_padded(prompts, model.device), **settings}))
+        return torch.stack(records, dim=2).cpu()
+
+
 def extract_residuals(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
@@ -81,16 +91,11 @@ def extract_residuals(
             prompt), or a single prompt doesn't fit into memory.
     """
     _refuse_short_prompts(prompts, positions)
-    body = model.base_model
-    # Some have no part without the head but themselves: then it is run on one token.
-    settings = {"use_cache": False, **({"logits_to_keep": 1} if body is model else {})}
     result: Tensor | None = None
 
     def record(rows: Sequence[int]) -> None:
         nonlocal result
-        with recorded_residuals(model, positions) as records:
-            body(**accepted(body, {**left_padded([prompts[row] for row in rows], model.device), **settings}))
-            block = torch.stack(records, dim=2).cpu()
+        block = residuals_of_batch(model, [prompts[row] for row in rows], positions)
         _refuse_non_finite(block, rows)
         if result is None:
             result = block.new_empty((block.shape[0], len(prompts), *block.shape[2:]))

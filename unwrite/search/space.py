@@ -68,20 +68,34 @@ def one_shot_settings(space: Space, *, layers: int) -> list[dict[str, float | in
     """The classic settings that need no search: one layer's direction, λ = 1 in every layer (Arditi et al. 2024).
 
     Directions at a few depths between the bounds, of the first position, each projected out of attention and MLP.
-    A setting outside the bounds is left out: what the space excludes is not tried.
+    There are none where the bounds exclude them (`why_no_one_shots`): what the space excludes is not tried.
     """
-    last = layers - 1
+    if why_no_one_shots(space, layers=layers) is not None:
+        return []
     flat: dict[str, float | int | str] = {"direction_scope": "global", "position": 0}
     for component in COMPONENTS:
-        kernel = _flat_kernel(_kernel_bounds(getattr(space, component), last), layers)
-        if kernel is None:
-            return []
+        kernel = _flat_kernel(_kernel_bounds(getattr(space, component), layers - 1), layers)
         flat |= {f"{component}.{name}": value for name, value in kernel.items()}
-    if "global" not in space.direction_scope:
-        return []
-    low, high = (bound * last for bound in space.direction_index)
+    low, high = (bound * (layers - 1) for bound in space.direction_index)
     depths = dict.fromkeys(min(high, low + (high - low) * step / (_DEPTHS - 1)) for step in range(_DEPTHS))
     return [flat | {"direction_index": depth} for depth in depths]
+
+
+def why_no_one_shots(space: Space, *, layers: int) -> str | None:
+    """The bound that excludes one-shot settings, as params.yaml has it; None where none does."""
+    if "global" not in space.direction_scope:
+        return "optimize.space.direction_scope is without global"
+    for component in COMPONENTS:
+        kernel_space = getattr(space, component)
+        bounds = _kernel_bounds(kernel_space, layers - 1)
+        kernel = _flat_kernel(bounds, layers)
+        path = f"optimize.space.{component}"
+        for name, value in kernel.items():
+            if not bounds[name][0] <= value <= bounds[name][1]:
+                return f"{path}.{name} {list(getattr(kernel_space, name))} excludes {value:g}"
+        if any(kernel_weight(layer, **kernel) != 1 for layer in range(layers)):
+            return f"{path}.min_weight_distance {list(kernel_space.min_weight_distance)} does not reach every layer"
+    return None
 
 
 def _kernel_bounds(space: KernelSpace, last: int) -> dict[str, tuple[float, float]]:
@@ -98,14 +112,12 @@ def _kernel_bounds(space: KernelSpace, last: int) -> dict[str, tuple[float, floa
     }
 
 
-def _flat_kernel(bounds: Mapping[str, tuple[float, float]], layers: int) -> dict[str, float] | None:
-    """A kernel within the bounds that is 1 in every layer, if there is one: the widest, peaking next to the middle."""
+def _flat_kernel(bounds: Mapping[str, tuple[float, float]], layers: int) -> dict[str, float]:
+    """The kernel that is 1 in as many layers as bounds of position and distance let it: it peaks next to the middle."""
     low, high = bounds["max_weight_position"]
-    kernel = {
+    return {
         "max_weight": 1.0,
         "max_weight_position": min(max((layers - 1) / 2, low), high),
         "min_weight": 1.0,
         "min_weight_distance": bounds["min_weight_distance"][1],
     }
-    inside = all(bounds[name][0] <= value <= bounds[name][1] for name, value in kernel.items())
-    return kernel if inside and all(kernel_weight(layer, **kernel) == 1 for layer in range(layers)) else None
