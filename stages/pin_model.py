@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unwrite.artifacts import Base, Layout, Norm, Place, Writer, as_json
+from unwrite.artifacts import Base, BaseCard, Layout, Norm, Place, Writer, as_json
 from unwrite.errors import UnwriteError
+from unwrite.files.cards import NO_CARD, read_card
 from unwrite.files.checkpoints import DTYPES, StoredTensor, model_files, stored_tensors, torch_dtype
 from unwrite.files.digests import digest_of
 from unwrite.files.records import write_json
@@ -49,11 +51,21 @@ def pin_model(params: Params) -> None:
         completeness=discovery.completeness,
         incomplete=discovery.incomplete,
         equal_lengths=discovery.equal_lengths,
+        card=_stated(source.folder),
         files=[digest_of(source.folder / name) for name in names],
         writers=writers,
     )
     write_json(BASE, as_json(base))
     say(f"{base.architecture}: {base.layers} layers, {len(base.writers)} writers, {len(names)} files pinned.")
+
+
+def _stated(folder: Path) -> BaseCard:
+    # A licence is the publisher's concern, not the model's: whatever is wrong with its card, the model can be edited.
+    try:
+        return read_card(folder)
+    except UnwriteError as error:
+        say(f"warning: {error} The release will state no licence.")
+        return NO_CARD
 
 
 def _refuse_incomplete(discovery: Discovery, *, allowed: bool) -> None:

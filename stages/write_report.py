@@ -41,7 +41,15 @@ def write_report(params: Params) -> None:
         plots=plots,
     )
     write_text(REPORT, page)
-    write_text(CARD, model_card(behaviour=behaviour, base=base, recipe=recipe, evaluation=evaluation, front=front))
+    card = model_card(
+        behaviour=behaviour,
+        base=base,
+        recipe=recipe,
+        evaluation=evaluation,
+        front=front,
+        prompts={"target": params.tokenize.target, "baseline": params.tokenize.baseline},
+    )
+    write_text(CARD, card)
 
 
 def _examples(name: str) -> list[Example]:

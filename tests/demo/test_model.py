@@ -58,6 +58,7 @@ def test_weights_are_bfloat16_and_finite() -> None:
 
 def test_folder_is_complete_and_small() -> None:
     assert {path.name for path in MODEL.iterdir()} == {
+        "README.md",
         "chat_template.jinja",
         "config.json",
         "generation_config.json",

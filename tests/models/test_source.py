@@ -1,18 +1,21 @@
-"""Sources: local folders, and hub ids without a hub: a cache laid out by hand, and the hub's own errors."""
+"""Sources: local folders, and hub ids: in a cache laid out by hand, from a hub in small, by the hub's own errors."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub
 import pytest
 from huggingface_hub import constants, errors
+from huggingface_hub.utils._http import close_session
 
+from tests.fake_hub import FakeHub, fake_hub
 from unwrite.errors import UnwriteError
-from unwrite.models.source import Source, locate, resolve_source
+from unwrite.models.source import Source, locate, resolve_release, resolve_source
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REPOSITORY = "teaware/kettle"
@@ -43,6 +46,29 @@ def lay_out(cache: Path, revision: str = "main") -> Path:
 def test_a_local_folder_is_itself(tmp_path: Path) -> None:
     assert resolve_source(str(tmp_path), None) == Source(tmp_path, None)
     assert locate(str(tmp_path), None) == tmp_path
+
+
+def test_a_release_that_is_there_is_itself(tmp_path: Path) -> None:
+    assert resolve_release(str(tmp_path), None) == tmp_path
+    with pytest.raises(UnwriteError, match=r"--revision is 'v1', .* is a local folder: leave it out"):
+        resolve_release(str(tmp_path), "v1")
+    with pytest.raises(UnwriteError, match="no such folder, and it is no hub id"):
+        resolve_release(str(tmp_path / "nowhere"), None)
+
+
+def test_of_a_release_every_file_comes_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def download(repository: str, **arguments: Any) -> str:
+        asked.update(arguments)
+        return f"cache/{COMMIT}"
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert resolve_release(REPOSITORY, "v1") == Path("cache") / COMMIT
+    assert asked == {"revision": "v1", "allow_patterns": None, "ignore_patterns": None}
+    resolve_source(REPOSITORY, None)
+    assert "*.safetensors" in asked["allow_patterns"]
+    assert "*.py" not in asked["allow_patterns"]
 
 
 def test_a_folder_that_looks_like_a_hub_id_is_a_folder() -> None:
@@ -169,5 +195,89 @@ def test_pickles_and_code_are_not_downloaded(monkeypatch: pytest.MonkeyPatch, tm
     def wanted(name: str) -> bool:
         return any(fnmatch(name, pattern) for pattern in asked)
 
-    assert all(map(wanted, ["model-00001-of-00002.safetensors", "config.json", "chat_template.jinja", "LICENSE"]))
+    assert all(map(wanted, ["model-00001-of-00002.safetensors", "config.json", "chat_template.jinja"]))
+    assert all(map(wanted, ["LICENSE", "README.md"]))
     assert not any(map(wanted, ["pytorch_model.bin", "modeling_kettle.py", "training_args.pt", "model.gguf"]))
+
+
+# From a hub in small
+
+MODEL = {
+    "README.md": b"---\nlicense: mit\n---\n",
+    "config.json": b"{}",
+    "model.safetensors": b"weights" * 40_000,
+    "pytorch_model.bin": b"a pickle",
+    "onnx/model.safetensors": b"the same in another format",
+}
+WANTED = {"README.md", "config.json", "model.safetensors"}
+WEIGHTS = "/resolve/.*/model.safetensors$"
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    with fake_hub() as running:
+        monkeypatch.setattr(constants, "ENDPOINT", running.endpoint)
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", running.endpoint + template[template.index("/{") :]
+        )
+        running.add(REPOSITORY, MODEL)
+        yield running
+        close_session()
+
+
+def held(source: Source) -> dict[str, bytes]:
+    files = (path for path in source.folder.rglob("*") if path.is_file())
+    return {path.relative_to(source.folder).as_posix(): path.read_bytes() for path in files}
+
+
+def test_a_download_is_of_one_commit_and_of_what_is_wanted(hub: FakeHub) -> None:
+    source = resolve_source(REPOSITORY, None)
+    assert source.commit == hub.repositories[REPOSITORY].branches["main"]
+    assert held(source) == {name: MODEL[name] for name in WANTED}
+
+
+def test_a_description_without_weights(hub: FakeHub) -> None:
+    assert set(held(resolve_source(REPOSITORY, None, weights=False))) == WANTED - {"model.safetensors"}
+
+
+@pytest.mark.parametrize("status", [429, -1])
+def test_a_download_that_breaks_off_is_gone_on_with(hub: FakeHub, status: int) -> None:
+    hub.fail("GET", WEIGHTS, status)
+    assert held(resolve_source(REPOSITORY, None)) == {name: MODEL[name] for name in WANTED}
+    assert hub.count("GET", WEIGHTS) == 2
+
+
+LOOK = f"/api/models/{REPOSITORY}/revision"
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "words"),
+    [
+        (LOOK, 401, "log in with `hf auth login`, or use a local folder"),
+        (LOOK, 403, "log in with `hf auth login`, or use a local folder"),
+        (LOOK, 500, "check the network, or use a local folder"),
+        (WEIGHTS, 500, "check the network, or use a local folder"),
+        (WEIGHTS, 0, "check the network, or use a local folder"),
+        (WEIGHTS, -1, "check the network, or use a local folder"),
+    ],
+)
+def test_a_download_that_fails_leaves_no_model(hub: FakeHub, path: str, status: int, words: str) -> None:
+    fault = hub.fail("GET", path, status, times=1000)
+    with pytest.raises(UnwriteError, match=words) as error:
+        resolve_source(REPOSITORY, None)
+    assert "\n" not in str(error.value)
+    hub.faults.remove(fault)
+    assert held(resolve_source(REPOSITORY, None)) == {name: MODEL[name] for name in WANTED}
+
+
+def test_what_the_hub_does_not_have(hub: FakeHub) -> None:
+    hub.repositories[REPOSITORY].private = True
+    with pytest.raises(UnwriteError, match=f"The hub has no {REPOSITORY}, or it is private"):
+        resolve_source(REPOSITORY, None)
+    hub.repositories[REPOSITORY].private = False
+    with pytest.raises(UnwriteError, match=f"{REPOSITORY} has no revision 'v9': check model.revision"):
+        resolve_source(REPOSITORY, "v9")

@@ -15,8 +15,9 @@ from torch import Tensor
 from stages.pin_model import pin_model
 from tests.models.zoo import zoo_config, zoo_model
 from tests.stages.conftest import ROOT
-from unwrite.artifacts import Base, Norm, Place, Writer
+from unwrite.artifacts import Base, BaseCard, Norm, Place, Writer
 from unwrite.errors import UnwriteError
+from unwrite.files.cards import NO_CARD
 from unwrite.models.writers import Discovery, find_writers
 from unwrite.params import Params
 
@@ -86,7 +87,7 @@ def allowing_gaps(params: Params) -> Params:
 def test_base_lists_every_file_and_every_writer(project: Path, params: Params) -> None:
     base = pinned(params)
     digests = {file.name: file.sha256 for file in base.files}
-    assert set(digests) == {path.name for path in MODEL.iterdir()}
+    assert set(digests) == {path.name for path in MODEL.iterdir()} - {"README.md"}  # read, not the model's
     assert digests["model.safetensors"] == hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
     expected = {
         f"model.layers.{layer}.{module}.weight"
@@ -103,6 +104,22 @@ def test_base_lists_every_file_and_every_writer(project: Path, params: Params) -
         assert writer.matrix.stored == [Place(tensor=name, axis=0, groups=1)]
         assert (writer.bias, writer.norms, writer.also, writer.dtype) == (None, [], [], "BF16")
         assert tuple(writer.shape) == load_file(WEIGHTS)[name].shape
+
+
+def test_the_licence_and_language_of_the_bases_card(project: Path, params: Params) -> None:
+    base = pinned(params)
+    assert base.card == BaseCard(license="apache-2.0", license_name=None, license_link=None, language=["en"])
+
+
+def test_a_model_without_a_card(project: Path, params: Params) -> None:
+    (MODEL / "README.md").unlink()
+    assert pinned(params).card == NO_CARD
+
+
+def test_a_broken_card_is_a_warning(project: Path, params: Params, capsys: pytest.CaptureFixture[str]) -> None:
+    (MODEL / "README.md").write_text("---\nlicense: [mit\n---\n")
+    assert pinned(params).card == NO_CARD
+    assert "warning: demo/model/README.md opens with front matter that is not YAML." in capsys.readouterr().err
 
 
 def test_experts_apart_in_the_checkpoint(project: Path, params: Params) -> None:

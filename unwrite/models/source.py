@@ -8,8 +8,9 @@ from typing import NamedTuple
 from unwrite.errors import UnwriteError, reason_of
 from unwrite.models.loading import trust_remote_code
 
-# What describes a model and what it weighs; never pickles, and code only where the person lets it run.
-_DESCRIPTION = ["*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt", "LICENSE*", "NOTICE*"]
+# What describes a model (and its own card, for the licence) and what it weighs; never pickles, and code only where the
+# person lets it run.
+_DESCRIPTION = ["*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt", "LICENSE*", "NOTICE*", "README.md"]
 _WEIGHTS = ["*.safetensors"]
 _CODE = ["*.py"]
 # Other formats of the same weights: in folders, or beside the shards.
@@ -21,6 +22,23 @@ class Source(NamedTuple):
 
     folder: Path
     commit: str | None
+
+
+def resolve_release(source: str, revision: str | None) -> Path:
+    """The folder of a release: one that is there, or a hub id with every file that its repository has.
+
+    A file that should not be there must come along to be found. Nothing of it is run.
+
+    Raises:
+        UnwriteError: As `resolve_source`.
+    """
+    if Path(source).exists():
+        if revision is not None:
+            raise UnwriteError(f"--revision is {revision!r}, but {source} is a local folder: leave it out.")
+        return Path(source)
+    if not _is_hub_id(source):
+        raise UnwriteError(f"{source!r}: there is no such folder, and it is no hub id (organisation/name).")
+    return _download(source, revision, patterns=None).folder
 
 
 def resolve_source(source: str, revision: str | None, *, weights: bool = True) -> Source:
@@ -44,7 +62,7 @@ def resolve_source(source: str, revision: str | None, *, weights: bool = True) -
             f"{source!r}: there is no such folder in {folder.parent}/. Correct the name; if a hub id is "
             f"meant, rename the folder {folder.parent}/ that stands in its way."
         )
-    return _download(source, revision, weights=weights)
+    return _download(source, revision, patterns=_patterns(weights=weights))
 
 
 def locate(source: str, commit: str | None) -> Path:
@@ -55,7 +73,11 @@ def locate(source: str, commit: str | None) -> Path:
     """
     if commit is None:
         return resolve_source(source, None).folder
-    return _download(source, commit, weights=True).folder
+    return _download(source, commit, patterns=_patterns(weights=True)).folder
+
+
+def _patterns(*, weights: bool) -> list[str]:
+    return _DESCRIPTION + _WEIGHTS * weights + _CODE * trust_remote_code()
 
 
 def _is_hub_id(source: str) -> bool:
@@ -69,7 +91,7 @@ def _is_hub_id(source: str) -> bool:
     return source.count("/") == 1 and not source.startswith((".", "/", "~"))
 
 
-def _download(repository: str, revision: str | None, *, weights: bool) -> Source:
+def _download(repository: str, revision: str | None, *, patterns: list[str] | None) -> Source:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -86,8 +108,8 @@ def _download(repository: str, revision: str | None, *, weights: bool) -> Source
         snapshot = snapshot_download(
             repository,
             revision=revision,
-            allow_patterns=_DESCRIPTION + _WEIGHTS * weights + _CODE * trust_remote_code(),
-            ignore_patterns=_DUPLICATES,
+            allow_patterns=patterns,
+            ignore_patterns=None if patterns is None else _DUPLICATES,
         )
     except GatedRepoError:
         raise UnwriteError(f"{name} is gated: accept its terms on the hub and log in with `hf auth login`.") from None
@@ -98,8 +120,12 @@ def _download(repository: str, revision: str | None, *, weights: bool) -> Source
     except RevisionNotFoundError:
         raise UnwriteError(f"{repository} has no revision {revision!r}: check model.revision.") from None
     except (LocalEntryNotFoundError, transport_error, OSError) as error:
+        # What the hub answered, where the library says no more than that nothing is in its cache either.
+        cause = error.__cause__ if isinstance(error.__cause__, HfHubHTTPError) else error
+        refused = isinstance(cause, HfHubHTTPError) and cause.response.status_code in {401, 403}
+        remedy = "log in with `hf auth login`" if refused else "check the network"
         raise UnwriteError(
-            f"Can't get {name} from the hub ({reason_of(error)}): check the network, or use a local folder."
+            f"Can't get {name} from the hub ({reason_of(cause)}): {remedy}, or use a local folder."
         ) from error
     # The hub's cache keeps one folder a commit, named by it.
     folder = Path(snapshot)

@@ -1,0 +1,68 @@
+"""Model cards: Markdown that opens with YAML, from which the hub reads a licence."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from unwrite.artifacts import BaseCard
+from unwrite.errors import UnwriteError
+
+CARD_FILE = "README.md"
+NO_CARD = BaseCard(license=None, license_name=None, license_link=None, language=[])
+_FRONT_MATTER = re.compile(r"\s*---[ \t]*\n(.*?)^---[ \t]*$", re.DOTALL | re.MULTILINE)
+_LONGEST = 300  # characters of a licence's name or link
+
+
+def read_card(folder: Path) -> BaseCard:
+    """What the card in `folder` states of licence and language; nothing where there is no card, or no front matter.
+
+    What is not one line of text is left out: a licence that is a list of several, too, since none of them is *the*
+    licence.
+
+    Raises:
+        UnwriteError: The front matter can't be read.
+    """
+    path = folder / CARD_FILE
+    if not path.is_file():
+        return NO_CARD
+    data = _front_matter(path)
+    languages = data.get("language")
+    lines = [_line(language) for language in (languages if isinstance(languages, list) else [languages])]
+    return BaseCard(
+        license=_line(data.get("license")),
+        license_name=_line(data.get("license_name")),
+        license_link=_line(data.get("license_link")),
+        language=[line for line in lines if line is not None],
+    )
+
+
+def _front_matter(path: Path) -> dict[str, Any]:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        found = _FRONT_MATTER.match(path.read_text(encoding="utf-8-sig"))
+        # YAML 1.2, as the hub reads it: in 1.1 the language `no` (Norwegian) is false.
+        data = YAML(typ="safe").load(found[1]) if found else None
+    except OSError as error:
+        raise UnwriteError(f"{path} can't be read ({error.strerror}).") from None
+    except UnicodeDecodeError as error:
+        raise UnwriteError(f"{path} is not UTF-8 (byte {error.start}).") from None
+    except (YAMLError, ValueError, RecursionError, AttributeError, TypeError):
+        # The reader stumbles over a few damaged documents with errors of Python's own.
+        raise UnwriteError(f"{path} opens with front matter that is not YAML.") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise UnwriteError(f"{path} opens with front matter that is not a list of keys with values.")
+    return data
+
+
+def _line(value: object) -> str | None:
+    if isinstance(value, list) and len(value) == 1:
+        return _line(value[0])
+    if not isinstance(value, str) or not value.strip() or len(value) > _LONGEST or not value.strip().isprintable():
+        return None
+    return value.strip()
