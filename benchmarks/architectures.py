@@ -34,6 +34,7 @@ from tests.models.large import LARGE, large_config
 from tests.models.probe import TOKENS, edited, written_along
 from tests.models.tiny import random_direction
 from tests.models.zoo import ZOO, zoo_config, zoo_model
+from tests.samples import record_upstream
 from unwrite.artifacts import Kernel, Recipe, Trial, TrialParameters, as_json
 from unwrite.errors import UnwriteError
 from unwrite.files.records import write_json
@@ -131,6 +132,7 @@ def _difference(name: str, found: Discovery) -> float:
         write_tensors(DIRECTIONS, {"directions": directions.float(), "baseline_mean": means.float()}, {})
         recipe = _recipe(base.layers, params)
         write_json(RECIPE, as_json(recipe))
+        record_upstream()
         merge_model(params)
         model, merged = (_loaded(original, Path(folder)) for folder in ("base", MODEL))
         unedited = _logits(model)

@@ -27,6 +27,7 @@ from benchmarks.adapter import with_adapter
 from benchmarks.comparison import alternated, peak_memory, ratio, spread, table
 from stages.merge_model import merge_model
 from stages.pin_model import pin_model
+from tests.samples import record_upstream
 from unwrite.artifacts import Kernel, Recipe, Trial, TrialParameters, as_json
 from unwrite.core.directions import difference_direction
 from unwrite.files.records import write_json
@@ -197,3 +198,4 @@ def _write_recipe(mode: NormPreservation) -> None:
         ),
     )
     write_json(RECIPE, as_json(recipe))
+    record_upstream()

@@ -1,175 +1,121 @@
-"""Merge the edit into the checkpoint: copy it, overwrite only the byte ranges of edited tensors, write its manifest."""
+"""Merge the edit into the checkpoint: write every file as the recipe makes it of the base's, and the manifest."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
 
-import torch
-from torch import Tensor
-
-from unwrite.artifacts import Edit, Place, Recipe, read_artifact
-from unwrite.core.edit import edited_blocks
-from unwrite.core.layout import as_matrices, as_vectors
+from unwrite.artifacts import Base, FileDigest, Recipe, read_artifact
 from unwrite.errors import UnwriteError
 from unwrite.files.atomic import atomic_folder, refuse_full_disk
-from unwrite.files.checkpoints import (
-    StoredTensor,
-    copy_file,
-    cut,
-    read_rows,
-    row_blocks,
-    stored_tensors,
-    torch_dtype,
-    write_rows,
-)
-from unwrite.files.digests import digest_of
+from unwrite.files.checkpoints import StoredTensor, copy_file, stored_tensors
+from unwrite.files.digests import digest_of, refuse_another, verify_files
 from unwrite.files.records import write_json
-from unwrite.files.tensors import read_metadata, read_tensors
-from unwrite.params import NormPreservation, Params
-from unwrite.paths import DIRECTIONS, MODEL, RECIPE
+from unwrite.files.tensors import read_tensors
+from unwrite.merging import Change, changes_of, merged_spans, refuse_misfits
+from unwrite.parallel import in_threads, processors
+from unwrite.params import Params
+from unwrite.paths import BASE, DIRECTIONS, MANIFEST, MODEL, RECIPE
 from unwrite.pinned import pinned_folder, read_base
 from unwrite.progress import progress
-from unwrite.provenance.manifest import MANIFEST, build_manifest
-from unwrite.recipe import applied_direction, edit_matrices, edit_vectors
+from unwrite.provenance.manifest import build_manifest, manifest_json
+from unwrite.runs import read_runs
 from unwrite.stage import run_stage, say
 
-_AGAIN = "Run `dvc repro -f pin_model` and what follows."
+# The stages that lead to the recipe: the manifest lists what they read, wrote and ran on.
+BEFORE = (
+    "pin_model",
+    "tokenize_prompts",
+    "extract_residuals",
+    "compute_directions",
+    "optimize_weights",
+    "select_trial",
+)
 
 
 def merge_model(params: Params) -> None:
     """Writes artifacts/model/: the base's files with the recipe's edits in them, the recipe, and the manifest."""
+    runs = read_runs(BEFORE, [BASE, DIRECTIONS, RECIPE])
     base = read_base()
     recipe = read_artifact(Recipe, RECIPE, "select_trial")
     directions = read_tensors(DIRECTIONS, "compute_directions")
-    source = pinned_folder(base)
-    refuse_misfits(stored_tensors(source), recipe, base.hidden_size)
+    source = pinned_folder(base, weights=False)
     refuse_full_disk(MODEL, sum(file.size for file in base.files))
     with atomic_folder(MODEL) as folder:
-        for file in base.files:
-            copy_file(source / file.name, folder / file.name)
+        with _unless_the_base_changed(source, base):
+            tensors = stored_tensors(source)
+            refuse_misfits(tensors, recipe, base.hidden_size)
+            changes = changes_of(recipe, tensors, directions)
+            with progress("edited tensors", len(changes), params.runtime.progress) as advance:
+                files = merge_files(source, folder, base.files, tensors, changes, advance=advance, threads=processors())
         for artifact in (RECIPE, DIRECTIONS):
             copy_file(artifact, folder / artifact.name)
-        tensors = stored_tensors(folder)
-        with progress("edited writers", len(recipe.edits), params.runtime.progress) as advance:
-            for edit in recipe.edits:
-                norms = read_norms(tensors, edit)
-                direction = applied_direction(edit, directions["directions"], directions["baseline_mean"], norms)
-                patch_edit(tensors, edit, direction, recipe.norm_preservation)
-                advance(1)
-        files = [digest_of(path) for path in sorted(folder.iterdir())]
-        settings = read_metadata(DIRECTIONS, "compute_directions")
-        write_json(folder / MANIFEST, build_manifest(base, recipe, tensors, files, settings))
-    edited = {place.tensor for edit in recipe.edits for place in places_of(edit)}
-    say(f"{len(edited)} of {len(tensors)} tensors edited; the model is in {MODEL}.")
+            files.append(digest_of(folder / artifact.name))
+        files.sort(key=lambda file: file.name)
+        write_json(folder / MANIFEST, manifest_json(build_manifest(base, recipe, tensors, files, runs)))
+    say(f"{len(changes)} of {len(tensors)} tensors edited; the model is in {MODEL}.")
 
 
-def places_of(edit: Edit) -> list[Place]:
-    """Every place in the checkpoint that an edit changes."""
-    return edit.matrix.stored + (edit.bias.stored if edit.bias is not None else [])
-
-
-def refuse_misfits(tensors: Mapping[str, StoredTensor], recipe: Recipe, hidden_size: int) -> None:
-    """Holds the recipe against the checkpoint, before anything is copied.
-
-    Raises:
-        UnwriteError: The checkpoint lacks a tensor of the recipe, or has it in another shape, or not as floating point.
-    """
-    for edit in recipe.edits:
-        for place in edit.matrix.stored:
-            matrices = partial(as_matrices, axis=place.axis, groups=place.groups)
-            _refuse_misfit(tensors, place.tensor, matrices, place.groups, hidden_size)
-        for place in edit.bias.stored if edit.bias is not None else []:
-            vectors = partial(as_vectors, axis=place.axis)
-            _refuse_misfit(tensors, place.tensor, vectors, place.groups, hidden_size)
-        for norm in edit.norms:
-            if norm.tensor is not None:
-                _refuse_misfit(tensors, norm.tensor, partial(as_vectors, axis=0), 1, hidden_size)
-
-
-def _refuse_misfit(
-    tensors: Mapping[str, StoredTensor], name: str, view: Callable[[Tensor], Tensor], groups: int, hidden_size: int
-) -> None:
-    if name not in tensors:
-        raise UnwriteError(f"{RECIPE} names {name}, which the checkpoint doesn't have. {_AGAIN}")
-    torch_dtype(tensors[name])
-    shape = tensors[name].shape
+@contextmanager
+def _unless_the_base_changed(source: Path, base: Base) -> Iterator[None]:
+    """If anything is wrong with the base's shards, says first that they are not the pinned ones, where they aren't."""
     try:
-        came = view(torch.empty(shape, device="meta")).shape[:2]
-    except UnwriteError as error:
-        raise UnwriteError(f"{name}: {error}. {_AGAIN}") from None
-    if came != (groups, hidden_size):
-        raise UnwriteError(
-            f"{name} has shape {list(shape)}; {RECIPE} takes it for {groups} × hidden size {hidden_size}. {_AGAIN}"
-        )
+        yield
+    except UnwriteError:
+        verify_files(source, base.files)
+        raise
 
 
-def read_norms(tensors: Mapping[str, StoredTensor], edit: Edit) -> dict[str, Tensor]:
-    """The weight of each norm that an edit names, by the norm's parameter."""
-    return {
-        norm.parameter: _read(tensors[norm.tensor])
-        for norm in edit.norms
-        if norm.parameter is not None and norm.tensor is not None
-    }
-
-
-def patch_edit(
-    tensors: Mapping[str, StoredTensor], edit: Edit, direction: Tensor, norm_preservation: NormPreservation
-) -> None:
-    """Overwrites what an edit names, wherever the checkpoint holds it.
+def merge_files(
+    source: Path,
+    target: Path,
+    files: Sequence[FileDigest],
+    tensors: Mapping[str, StoredTensor],
+    changes: Mapping[str, Change],
+    *,
+    advance: Callable[[int], None],
+    threads: int,
+) -> list[FileDigest]:
+    """Writes the base's files with the changes in them, several at once.
 
     Args:
-        tensors: Of the checkpoint, by name.
-        edit: One of the recipe's.
-        direction: What to project out, [d].
-        norm_preservation: What of each matrix's norms is kept.
+        source: The base's folder.
+        target: The folder to write to.
+        files: The base's, as they were pinned.
+        tensors: The base's, by name.
+        changes: What is done to them, by name.
+        advance: Told of every tensor that was changed.
+        threads: How many files are written at once; their bytes don't depend on it.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UnwriteError: A file is not the one that was pinned, or a change can't be made.
     """
-    for place in edit.matrix.stored:
-        patch_weight(tensors[place.tensor], place, edit.weight, direction, norm_preservation)
-    for place in edit.bias.stored if edit.bias is not None else []:
-        patch_bias(tensors[place.tensor], place, edit.weight, direction)
+    lock = Lock()
 
+    def write(file: FileDigest, end_if_stopped: Callable[[], None]) -> FileDigest:
+        before, after = hashlib.sha256(), hashlib.sha256()
+        with (target / file.name).open("wb") as stream:
+            for span, blocks in merged_spans(source / file.name, tensors, changes):
+                for old, new in blocks:
+                    end_if_stopped()
+                    before.update(old)
+                    after.update(new)
+                    stream.write(new)
+                if span.tensor in changes:
+                    with lock:
+                        advance(1)
+            size = stream.tell()
+        refuse_another(source / file.name, file, size, before.hexdigest())
+        return FileDigest(name=file.name, size=size, sha256=after.hexdigest())
 
-def patch_weight(
-    tensor: StoredTensor, place: Place, weight: float, direction: Tensor, norm_preservation: NormPreservation
-) -> None:
-    """Overwrites a stored weight with its edit, float64, rounded once at the end.
-
-    Matrices with the hidden axis first are read a few rows at a time, others whole, one by one; only where a tensor has
-    its matrices side by side ([d, G, k]) is all of it read.
-    """
-    axis, groups, axes = place.axis, place.groups, len(tensor.shape)
-    side_by_side = axis == 0 and (groups, axes) != (1, 2)
-    hidden_first = axis == axes - 2
-    for part in [tensor] if side_by_side else cut(tensor, groups):
-        if hidden_first and not side_by_side:
-            for rows, block in edited_blocks(partial(_blocks, part), direction, weight, norm_preservation):
-                write_rows(part, rows, block)
-        else:
-            values = _read(part)
-            matrices = as_matrices(values, axis, groups) if side_by_side else as_matrices(values, 1, 1)
-            edit_matrices(matrices, direction, weight, norm_preservation)
-            _write(part, values)
-
-
-def patch_bias(tensor: StoredTensor, place: Place, weight: float, direction: Tensor) -> None:
-    """Overwrites a stored bias with its edit."""
-    values = _read(tensor)
-    edit_vectors(as_vectors(values, place.axis), direction, weight)
-    _write(tensor, values)
-
-
-def _read(tensor: StoredTensor) -> Tensor:
-    return read_rows(tensor, slice(0, tensor.shape[0]))
-
-
-def _write(tensor: StoredTensor, values: Tensor) -> None:
-    write_rows(tensor, slice(0, tensor.shape[0]), values)
-
-
-def _blocks(tensor: StoredTensor) -> Iterator[tuple[slice, Tensor]]:
-    for rows in row_blocks(tensor.shape):
-        yield rows, read_rows(tensor, rows)
+    # The largest first, so that none is left to one thread at the end.
+    return in_threads(write, sorted(files, key=lambda file: -file.size), threads)
 
 
 if __name__ == "__main__":

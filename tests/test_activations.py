@@ -13,21 +13,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stages.merge_model import patch_edit
 from tests.architectures import ARCHITECTURES, written_by
+from tests.edited import edit_on_disk
 from tests.models.tiny import random_direction
 from tests.models.zoo import zoo_model
-from tests.samples import sample_direction, sample_edit, sample_layout, sample_writer
+from tests.samples import sample_direction, sample_edit, sample_layout, sample_recipe, sample_writer
 from unwrite.activations import edited_activations, inexpressible
 from unwrite.artifacts import Edit, Norm, Writer
 from unwrite.core.layout import as_matrices
 from unwrite.errors import UnwriteError
-from unwrite.files.checkpoints import stored_tensors
 from unwrite.models.apply import parameters_of, replaced_parameters
 from unwrite.models.float64 import float64_throughout
 from unwrite.params import NormPreservation
 from unwrite.products import ClosedForm, blocks_in_memory
-from unwrite.recipe import applied_direction, edited_parameters, parameter_names, resolve_direction
+from unwrite.recipe import edited_parameters, parameter_names, resolve_direction
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -37,6 +36,7 @@ STRENGTHS = (1.0, 0.7, 1.3)
 TOKENS = torch.tensor([[3, 4, 5, 6, 7, 8, 9], [10, 11, 12, 13, 14, 15, 16]])
 DIRECTIONS = torch.stack([random_direction(32, seed) for seed in range(4)]).unsqueeze(0)
 MEANS = torch.stack([random_direction(32, seed) for seed in range(10, 14)]).unsqueeze(0)
+STORED = {"directions": DIRECTIONS, "baseline_mean": MEANS}
 
 
 class Subject(NamedTuple):
@@ -113,10 +113,7 @@ def form_in_memory(parameters: dict[str, Tensor], mode: NormPreservation) -> Clo
 
 def on_disk(of: Subject, edits: Sequence[Edit], mode: NormPreservation, folder: Path) -> Tensor:
     shutil.copytree(of.folder, folder)
-    tensors = stored_tensors(folder)
-    for edit in edits:
-        norms = parameters_of(of.model, [norm.parameter for norm in edit.norms if norm.parameter is not None])
-        patch_edit(tensors, edit, applied_direction(edit, DIRECTIONS, MEANS, norms), mode)
+    edit_on_disk(folder, sample_recipe(edits, norm_preservation=mode), STORED)
     return logits(loaded(folder))
 
 
@@ -290,7 +287,7 @@ def test_experts_side_by_side_and_a_module_that_puts_out_a_tuple(mode: NormPrese
         torch.testing.assert_close(block(x), expected, rtol=0, atol=1e-12)
         assert block.experts(x)[1].shape == (5, 4)
     save_file(block.state_dict(), tmp_path / "model.safetensors")
-    patch_edit(stored_tensors(tmp_path), edit, applied_direction(edit, DIRECTIONS, MEANS, originals), mode)
+    edit_on_disk(tmp_path, sample_recipe([edit], norm_preservation=mode), STORED)
     stored = load_file(tmp_path / "model.safetensors")
     assert set(values) == {"experts.weight", "experts.bias"}
     assert all(torch.equal(stored[name], value) for name, value in values.items())

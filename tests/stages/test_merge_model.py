@@ -15,7 +15,7 @@ from typing import get_args
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from stages import merge_model as stage
@@ -23,20 +23,20 @@ from tests.architectures import written_by
 from tests.models.probe import written_along
 from tests.models.tiny import tiny_tokenizer
 from tests.models.zoo import zoo_model
-from tests.samples import sample_base, sample_direction, sample_edit, sample_layout, sample_recipe, sample_writer
-from unwrite.artifacts import Edit, Layout, Norm, Place, Recipe, as_json
-from unwrite.core.edit import edit_weight
+from tests.samples import record_upstream, sample_base, sample_direction, sample_edit, sample_recipe
+from unwrite import merging
+from unwrite.artifacts import Layout, Place, Recipe, as_json
 from unwrite.core.layout import as_matrices, as_vectors
-from unwrite.core.rounding import round_to
 from unwrite.errors import UnwriteError
-from unwrite.files.checkpoints import StoredTensor, model_files, read_rows, row_blocks, shard_files, stored_tensors
+from unwrite.files.checkpoints import StoredTensor, model_files, row_blocks, shard_files, stored_tensors
 from unwrite.files.digests import digest_of
 from unwrite.files.records import write_json
 from unwrite.files.tensors import write_tensors
+from unwrite.merging import Change, changed_blocks
 from unwrite.models.apply import parameters_of, replaced_parameters
 from unwrite.models.loading import load_model
 from unwrite.params import NormPreservation, Params, load_params
-from unwrite.recipe import applied_direction, edited_parameters, parameter_names
+from unwrite.recipe import edited_parameters, parameter_names
 
 ROOT = Path(__file__).resolve().parents[2]
 MODES: tuple[NormPreservation, ...] = get_args(NormPreservation)
@@ -90,6 +90,7 @@ def prepare(
     ]
     recipe = sample_recipe(edits, norm_preservation=mode)
     write_json(Path("artifacts/edit.json"), as_json(recipe))
+    record_upstream()
     return recipe, tensors
 
 
@@ -185,7 +186,7 @@ def test_a_weight_read_in_small_blocks_gives_the_same_bytes(params: Params, monk
     recipe, _ = prepare("columns")
     stage.merge_model(params)
     whole = (MODEL / "model.safetensors").read_bytes()
-    monkeypatch.setattr(stage, "row_blocks", partial(row_blocks, elements=150))
+    monkeypatch.setattr(merging, "row_blocks", partial(row_blocks, elements=150))
     assert len(list(row_blocks(stored_tensors(Path("base"))[recipe.edits[0].matrix.parameter].shape, 150))) > 3
     stage.merge_model(params)
     assert (MODEL / "model.safetensors").read_bytes() == whole
@@ -201,9 +202,27 @@ def test_recipe_directions_and_manifest_travel_with_the_model(params: Params) ->
     assert stated == {p.name: digest_of(p).sha256 for p in MODEL.iterdir() if p.name != "provenance.json"}
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_threads_make_no_difference_to_the_bytes(
+    dtype: torch.dtype, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare("rows", "mixtral", dtype, shard="20KB")
+    found = []
+    for threads, processors in ((1, 1), (2, 1), (1, 2), (2, 2)):
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        monkeypatch.setattr(stage, "processors", lambda count=processors: count)
+        stage.merge_model(params)
+        torch.set_num_threads(before)
+        found.append({path.name: path.read_bytes() for path in MODEL.iterdir()})
+    assert all(one == found[0] for one in found)
+    assert len(shard_files(MODEL)) > 2
+
+
 def test_a_recipe_without_edits_copies_the_model(params: Params) -> None:
     recipe, _ = prepare("rows")
     write_json(Path("artifacts/edit.json"), as_json(recipe.model_copy(update={"edits": []})))
+    record_upstream()
     stage.merge_model(params)
     assert (MODEL / "model.safetensors").read_bytes() == Path("base/model.safetensors").read_bytes()
 
@@ -226,6 +245,28 @@ def test_a_base_that_changed_is_refused(params: Params) -> None:
     assert not MODEL.exists()
 
 
+@pytest.mark.parametrize("where", ["header", "edited tensor"])
+def test_a_base_that_changed_is_named_before_what_follows_from_it(where: str, params: Params) -> None:
+    recipe, _ = prepare("none")
+    path = Path("base/model.safetensors")
+    edited = stored_tensors(Path("base"))[recipe.edits[0].matrix.stored[0].tensor].offset
+    raw = bytearray(path.read_bytes())
+    first, stop = (8, 9) if where == "header" else (edited, edited + 4)
+    raw[first:stop] = b"\xff" * (stop - first)  # no JSON; NaN
+    path.write_bytes(raw)
+    with pytest.raises(UnwriteError, match=r"model\.safetensors has sha256"):
+        stage.merge_model(params)
+    assert not MODEL.exists()
+
+
+def test_a_shard_that_is_gone_is_named(params: Params) -> None:
+    prepare("none", shard="20KB")
+    gone = Path("base") / shard_files(Path("base"))[1]
+    gone.unlink()
+    with pytest.raises(UnwriteError, match=f"{gone.name} is missing, but the model was pinned with it"):
+        stage.merge_model(params)
+
+
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
 def test_what_fails_half_way_leaves_nothing(
     error: BaseException, params: Params, monkeypatch: pytest.MonkeyPatch
@@ -233,19 +274,25 @@ def test_what_fails_half_way_leaves_nothing(
     prepare("none")
     calls = 0
 
-    def fail(*_: object) -> None:
+    def failing(tensor: StoredTensor, change: Change) -> Iterator[tuple[int, Tensor]]:
         nonlocal calls
         calls += 1
         if calls == 3:
             raise error
+        yield from changed_blocks(tensor, change)
 
-    monkeypatch.setattr(stage, "write_rows", fail)
+    monkeypatch.setattr(merging, "changed_blocks", failing)
     with pytest.raises(UnwriteError if isinstance(error, OSError) else KeyboardInterrupt) as raised:
         stage.merge_model(params)
     if isinstance(error, OSError):
         assert "Can't write artifacts/model: No space left on device" in str(raised.value)
     assert not MODEL.exists()
-    assert sorted(p.name for p in Path("artifacts").iterdir()) == ["base.json", "directions.safetensors", "edit.json"]
+    assert sorted(p.name for p in Path("artifacts").iterdir()) == [
+        "base.json",
+        "directions.safetensors",
+        "edit.json",
+        "runs",
+    ]
 
 
 def test_a_full_disk_is_found_before_anything_is_copied(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,16 +307,17 @@ def test_a_full_disk_is_found_before_anything_is_copied(params: Params, monkeypa
 KILLED = """
 import os, sys
 from pathlib import Path
-from stages import merge_model as stage
+from stages.merge_model import merge_model
+from unwrite import merging
 from unwrite.params import load_params
-write, calls = stage.write_rows, []
-def write_rows(*arguments):
+changed_blocks, calls = merging.changed_blocks, []
+def killing(*arguments):
     calls.append(1)
     if len(calls) == 3:
         os._exit(9)
-    write(*arguments)
-stage.write_rows = write_rows
-stage.merge_model(load_params(Path(sys.argv[1])))
+    return changed_blocks(*arguments)
+merging.changed_blocks = killing
+merge_model(load_params(Path(sys.argv[1])))
 """
 
 
@@ -283,73 +331,6 @@ def test_what_is_killed_half_way_leaves_no_model_and_runs_again(params: Params) 
     stage.merge_model(params)
     *_, held = in_memory(recipe, tensors, "float32")
     assert all(torch.equal(merged_tensors()[name], value) for name, value in held.items())
-
-
-def saved(tensors: dict[str, Tensor]) -> dict[str, StoredTensor]:
-    save_file(tensors, "model.safetensors")
-    return stored_tensors(Path())
-
-
-def test_patch_edit_writes_a_weight_and_a_bias_and_nothing_else() -> None:
-    recipe, tensors = prepare("columns", "starcoder2")
-    edit = recipe.edits[0]
-    assert edit.bias is not None
-    weight, bias = edit.matrix.parameter, edit.bias.parameter
-    before = {name: tensor.clone() for name, tensor in load_file("base/model.safetensors").items()}
-    v = tensors["directions"][0, 2]
-    stage.patch_edit(stored_tensors(Path("base")), edit, v, "columns")
-    after = load_file("base/model.safetensors")
-    assert {name for name in before if not torch.equal(before[name], after[name])} == {weight, bias}
-    # The theorem of each: column norms stay; what the bias writes along v shrinks by 1 − λ.
-    torch.testing.assert_close(after[weight].norm(dim=0), before[weight].norm(dim=0))
-    torch.testing.assert_close(after[bias] @ v, (1 - edit.weight) * (before[bias] @ v))
-
-
-LAYOUTS = [((8, 5), 0, 1), ((5, 8), 1, 1), ((15, 8), 1, 3), ((3, 8, 5), 1, 3), ((3, 5, 8), 2, 3), ((8, 3, 5), 0, 3)]
-LAYOUTS += [((1, 8, 5), 1, 1), ((1, 5, 8), 2, 1), ((8, 1, 5), 0, 1)]
-
-
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(("shape", "axis", "groups"), LAYOUTS)
-def test_every_layout_is_edited_on_disk_as_in_memory(
-    shape: tuple[int, ...], axis: int, groups: int, mode: NormPreservation
-) -> None:
-    weight = torch.randn(shape, generator=torch.Generator().manual_seed(0)).bfloat16()
-    v = torch.nn.functional.normalize(torch.arange(1.0, 9).double(), dim=0)
-    places = saved({"a": torch.ones(7), "w": weight, "z": torch.ones(7)})
-    stage.patch_weight(places["w"], Place(tensor="w", axis=axis, groups=groups), 0.8, v, mode)
-    found = load_file("model.safetensors")
-    for before, after in zip(as_matrices(weight, axis, groups), as_matrices(found["w"], axis, groups), strict=True):
-        exact = edit_weight(before, v, 0.8, mode)
-        assert torch.equal(after, round_to(exact, torch.bfloat16))
-    assert not torch.equal(found["w"], weight)
-    assert torch.equal(found["a"], torch.ones(7))
-    assert torch.equal(found["z"], torch.ones(7))
-
-
-@pytest.mark.parametrize(("shape", "axis"), [((8,), 0), ((3, 8), 1), ((8, 3), 0)])
-def test_every_bias_is_edited_on_disk_vector_by_vector(shape: tuple[int, ...], axis: int) -> None:
-    bias = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    v = torch.nn.functional.normalize(torch.arange(1.0, 9).double(), dim=0)
-    stage.patch_bias(saved({"b": bias})["b"], Place(tensor="b", axis=axis, groups=max(1, bias.numel() // 8)), 1.0, v)
-    found = as_vectors(load_file("model.safetensors")["b"], axis)
-    assert float((found.double() @ v).abs().max()) < 1e-6 < float((as_vectors(bias, axis).double() @ v).abs().min())
-    torch.testing.assert_close(found.double(), as_vectors(bias, axis).double() @ (torch.eye(8) - torch.outer(v, v)))
-
-
-def test_one_expert_is_in_memory_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[tuple[int, ...]] = []
-
-    def note(tensor: StoredTensor, rows: slice) -> Tensor:
-        read.append((rows.stop - rows.start, *tensor.shape[1:]))
-        return read_rows(tensor, rows)
-
-    monkeypatch.setattr(stage, "read_rows", note)
-    v = torch.nn.functional.normalize(torch.ones(8).double(), dim=0)
-    places = saved({"w": torch.ones(3, 5, 8), "f": torch.ones(15, 8)})
-    stage.patch_weight(places["w"], Place(tensor="w", axis=2, groups=3), 1.0, v, "rows")
-    stage.patch_weight(places["f"], Place(tensor="f", axis=1, groups=3), 1.0, v, "rows")
-    assert set(read) == {(5, 8)}
 
 
 def with_place(recipe: Recipe, **changes: object) -> Recipe:
@@ -375,36 +356,11 @@ def test_a_recipe_that_does_not_fit_is_refused_before_anything_is_copied(
 ) -> None:
     recipe, _ = prepare("none")
     write_json(Path("artifacts/edit.json"), as_json(with_place(recipe, **changes)))
-    monkeypatch.setattr(stage, "copy_file", None)
+    record_upstream()
+    monkeypatch.setattr(stage, "merge_files", None)
     with pytest.raises(UnwriteError, match=message):
         stage.merge_model(params)
     assert not MODEL.exists()
-
-
-def test_norms_and_biases_that_do_not_fit_are_refused_too() -> None:
-    norm = Norm(parameter="n", tensor="n", offset=1.0)
-    edit = sample_edit(
-        sample_writer(matrix=sample_layout("w"), bias=sample_layout("b"), norms=[norm]), 1.0, sample_direction()
-    )
-    fitting = {"w": torch.ones(8, 3), "b": torch.ones(8), "n": torch.ones(8)}
-    stage.refuse_misfits(saved(fitting), sample_recipe([edit]), 8)
-    for name, wrong in (("w", torch.ones(9, 3)), ("b", torch.ones(2, 8)), ("n", torch.ones(9))):
-        with pytest.raises(UnwriteError, match=f"^{name} has shape"):
-            stage.refuse_misfits(saved(fitting | {name: wrong}), sample_recipe([edit]), 8)
-    with pytest.raises(UnwriteError, match="stores a tensor as I64"):
-        stage.refuse_misfits(saved(fitting | {"b": torch.ones(8, dtype=torch.long)}), sample_recipe([edit]), 8)
-
-
-def test_a_norms_weight_is_read_by_its_name_in_the_model() -> None:
-    norms = [Norm(parameter="n", tensor="stored.n", offset=1.0), Norm(parameter=None, tensor=None, offset=0.0)]
-    edit: Edit = sample_edit(sample_writer(norms=norms))
-    found = stage.read_norms(saved({"stored.n": torch.arange(8.0)}), edit)
-    assert list(found) == ["n"]
-    assert torch.equal(found["n"], torch.arange(8.0))
-    v = torch.nn.functional.normalize(torch.ones(8).double(), dim=0)
-    directions = v.expand(1, 3, 8)
-    u = applied_direction(edit, directions, directions, found)
-    torch.testing.assert_close(u, torch.nn.functional.normalize((1 + torch.arange(8.0)).double(), dim=0))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -417,6 +373,7 @@ def test_a_released_model_writes_nothing_but_rounding_along_the_direction(
     _, tensors = prepare("none", kind, dtype)
     edits = [sample_edit(writer, 1.0, sample_direction(1.0)) for writer in written_by(kind, zoo_model(kind, dtype))]
     write_json(Path("artifacts/edit.json"), as_json(sample_recipe(edits, norm_preservation="none")))
+    record_upstream()
     stage.merge_model(params)
     v = torch.nn.functional.normalize(tensors["directions"][0, 1].double(), dim=0)
     rounding = torch.finfo(dtype).eps

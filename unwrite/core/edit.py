@@ -21,17 +21,22 @@ however the rows were cut into blocks.
 """
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-from unwrite.core.reproducible import aligned_groups, stable_sqrt, stable_sum
+from unwrite.core.reproducible import add_up, aligned_groups, halves, stable_sqrt, stable_sum
 from unwrite.core.rounding import round_to
 from unwrite.errors import UnwriteError
 
 NormPreservation = Literal["none", "pre", "rows", "columns"]
+
+CACHED = 1 << 17
+"""Numbers that are held in float64 at once: they stay in a core's cache, and torch takes no second thread to them."""
 
 VANISHED = 1e-6
 """The part of a row's or column's norm up to which it counts as removed altogether."""
@@ -73,35 +78,12 @@ def factors(
         UnwriteError: the direction isn't a unit vector or doesn't fit the weight; a number isn't finite; the mode is
             unknown.
     """
-    if norm_preservation not in get_args(NormPreservation):
-        raise UnwriteError(
-            f"norm_preservation {norm_preservation!r} came, expected one of {', '.join(get_args(NormPreservation))}"
-        )
-    v = _unit(direction, strength)
-
-    def groups() -> Iterator[tuple[slice, Tensor]]:
-        for rows, group in aligned_groups(blocks(), len(v)):
-            yield rows, group.to(v.device)
-
-    if strength == 0 or not bool(v.any()):
-        _, first = next(iter(groups()))
-        zeros, ones = torch.zeros_like(first[0]), torch.ones_like(first[0])
-        return Factors(torch.ones_like(v), torch.zeros_like(v), torch.zeros_like(v), ones, zeros)
-
-    D, b, s = _read_out(groups(), v, by_rows=norm_preservation in {"pre", "rows"})
-    a = strength * D * v
-    r, c = torch.ones_like(v), torch.ones_like(s)
-    if norm_preservation == "rows":
-        for rows, group in groups():
-            r[rows] = _restore(D[rows], _row_norms(group - a[rows, None] * s))
-    elif norm_preservation == "columns":
-        before, after = torch.zeros_like(s), torch.zeros_like(s)
-        for rows, group in groups():
-            edited = group - a[rows, None] * s
-            before += stable_sum(group * group, 0)
-            after += stable_sum(edited * edited, 0)
-        c = _restore(stable_sqrt(before), stable_sqrt(after))
-    return Factors(r, a, b, c, s)
+    form, norms = _closed_form(blocks, direction, strength, norm_preservation)
+    if norms is not None:
+        for rows, block in blocks():
+            for part, scales, _ in _edited_parts(block, rows, form, norms):
+                form.r[part] = scales
+    return form
 
 
 def edit_rows(block: Tensor, rows: slice, factors: Factors) -> Tensor:
@@ -138,9 +120,12 @@ def edited_blocks(
     Raises:
         UnwriteError: as `factors` and `round_to`.
     """
-    closed_form = factors(blocks, direction, strength, norm_preservation)
+    form, norms = _closed_form(blocks, direction, strength, norm_preservation)
     for rows, block in blocks():
-        yield rows, round_to(edit_rows(block, rows, closed_form), block.dtype)
+        edited = torch.empty(block.shape, dtype=block.dtype, device=block.device)
+        for part, _, values in _edited_parts(block, rows, form, norms):
+            edited[part.start - rows.start : part.stop - rows.start] = round_to(values, block.dtype)
+        yield rows, edited
 
 
 def edit_weight(weight: Tensor, direction: Tensor, strength: float, norm_preservation: NormPreservation) -> Tensor:
@@ -221,21 +206,117 @@ def _unit(direction: Tensor, strength: float) -> Tensor:
     return v / norm
 
 
-def _read_out(groups: Iterable[tuple[slice, Tensor]], v: Tensor, *, by_rows: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """One pass: the row norms D (ones unless `by_rows`), b = D⁻¹v (0 where D is) and s = bᵀW."""
-    D, b, s = torch.ones_like(v), v.clone(), torch.zeros((), dtype=v.dtype, device=v.device)
-    for rows, group in groups:
-        if by_rows:
+def _closed_form(
+    blocks: Callable[[], Iterable[tuple[slice, Tensor]]],
+    direction: Tensor,
+    strength: float,
+    norm_preservation: NormPreservation,
+) -> tuple[Factors, Tensor | None]:
+    """The factors; those of `rows` without r, but with the norms [d] that its rows must have again."""
+    if norm_preservation not in get_args(NormPreservation):
+        raise UnwriteError(
+            f"norm_preservation {norm_preservation!r} came, expected one of {', '.join(get_args(NormPreservation))}"
+        )
+    v = _unit(direction, strength)
+
+    def groups() -> Iterator[tuple[slice, Tensor]]:
+        return aligned_groups(blocks(), len(v), dtype=None)
+
+    if strength == 0 or not bool(v.any()):
+        _, first = next(iter(groups()))
+        zeros = v.new_zeros(first.shape[1])
+        return Factors(
+            torch.ones_like(v), torch.zeros_like(v), torch.zeros_like(v), torch.ones_like(zeros), zeros
+        ), None
+
+    D, b, s = torch.ones_like(v), v.clone(), v.new_zeros(())
+    for rows, group in groups():
+        if norm_preservation in {"pre", "rows"}:
             D[rows] = _row_norms(group)
             b[rows] = torch.where(D[rows] > 0, v[rows] / D[rows], 0.0)
-        s = s + stable_sum(b[rows, None] * group, 0)
+        s = s + _column_sums(group, partial(_weigh, b[rows, None]))
     if not (bool(D.isfinite().all()) and bool(s.isfinite().all())):
         raise UnwriteError("the weight holds NaN or infinite numbers, so it has no edit; check the base model's files")
-    return D, b, s
+    a, c = strength * D * v, torch.ones_like(s)
+    if norm_preservation == "columns":
+        before = after = v.new_zeros(())
+        for rows, group in groups():
+            before = before + _column_sums(group, lambda x, _: _square(x))
+            after = after + _column_sums(group, partial(_square_edited, a[rows, None], s))
+        c = _restore(stable_sqrt(before), stable_sqrt(after))
+    return Factors(torch.ones_like(v), a, b, c, s), D if norm_preservation == "rows" else None
 
 
-def _row_norms(x: Tensor) -> Tensor:
-    return stable_sqrt(stable_sum(x * x, 1))
+def _row_norms(block: Tensor) -> Tensor:
+    """[rows], float64."""
+    rows, k = block.shape
+    step = _few(k, block.device)
+    squares = torch.zeros(min(step, rows), k, dtype=torch.float64, device=block.device)
+    pairs = halves(squares, 1)
+    sums = torch.empty(rows, dtype=torch.float64, device=block.device)
+    for start in range(0, rows, step):
+        few = block[start : start + step]
+        _square(squares[: len(few)].copy_(few))
+        add_up(pairs)
+        sums[start : start + step] = squares[: len(few), 0]
+    return stable_sqrt(sums)
+
+
+def _column_sums(group: Tensor, term: Callable[[Tensor, slice], object]) -> Tensor:
+    """The sum over rows of what `term(float64 numbers, their columns)` makes of a group's numbers, in place; [k]."""
+    rows, k = group.shape
+    step = _few(rows, group.device)
+    terms = torch.zeros(rows, min(step, k), dtype=torch.float64, device=group.device)
+    pairs = halves(terms, 0)
+    sums = torch.empty(k, dtype=torch.float64, device=group.device)
+    for start in range(0, k, step):
+        columns = slice(start, min(start + step, k))
+        few = terms[:, : columns.stop - start]
+        term(few.copy_(group[:, columns]), columns)
+        add_up(pairs)
+        sums[columns] = few[0]
+    return sums
+
+
+def _edited_parts(
+    block: Tensor, rows: slice, form: Factors, norms: Tensor | None
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Edited rows, a few at a time: (which, their scales r, values [rows, k] in a buffer that the next ones reuse)."""
+    k = block.shape[1]
+    step = _few(k, block.device)
+    values, terms = torch.zeros(2, min(step, len(block)), k, dtype=torch.float64, device=form.s.device)
+    pairs = halves(terms, 1)
+    for start in range(0, len(block), step):
+        few = block[start : start + step]
+        part = slice(rows.start + start, rows.start + start + len(few))
+        edited, term, scales = values[: len(few)], terms[: len(few)], form.r[part]
+        edited.copy_(few)
+        edited -= torch.mul(form.a[part, None], form.s, out=term)
+        if norms is None:
+            edited *= form.c
+        else:
+            torch.mul(edited, edited, out=term)
+            add_up(pairs)
+            scales = _restore(norms[part], stable_sqrt(term[:, 0]))
+            edited *= scales[:, None]
+        yield part, scales, edited
+
+
+def _weigh(b: Tensor, x: Tensor, _columns: slice) -> Tensor:
+    return x.mul_(b)
+
+
+def _square_edited(a: Tensor, s: Tensor, x: Tensor, columns: slice) -> Tensor:
+    return _square(x.sub_(a * s[columns]))
+
+
+def _square(x: Tensor) -> Tensor:
+    return x.mul_(x)
+
+
+def _few(width: int, device: torch.device) -> int:
+    """How many rows (columns) of that many numbers are dealt with at once."""
+    return max(1, CACHED // width) if device.type == "cpu" else sys.maxsize
 
 
 def _restore(before: Tensor, after: Tensor) -> Tensor:

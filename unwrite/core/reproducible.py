@@ -38,13 +38,35 @@ def stable_sum(x: Tensor, dim: int) -> Tensor:
     x = x.movedim(dim, 0)
     if len(x) == 0:
         return torch.zeros(x.shape[1:], dtype=x.dtype, device=x.device)
-    while len(x) > 1:
-        half = len(x) // 2
-        folded = x[:half] + x[half : 2 * half]
-        if len(x) % 2:
-            folded[0] += x[-1]
-        x = folded
-    return x[0]
+    total = x.clone()
+    add_up(halves(total, 0))
+    return total[0]
+
+
+def halves(x: Tensor, dim: int) -> list[tuple[Tensor, Tensor]]:
+    """Views of `x` such that adding the second of each pair to the first leaves its sum along `dim` in its first slice.
+
+    A list of them serves as often as `x` is filled again, which spares making the views each time.
+
+    Args:
+        x: any shape, the axis `dim` not empty.
+        dim: the axis to be summed.
+    """
+    x = x.movedim(dim, 0)
+    pairs, length = [], len(x)
+    while length > 1:
+        half = length // 2
+        pairs.append((x[:half], x[half : 2 * half]))
+        if length % 2:
+            pairs.append((x[:1], x[length - 1 : length]))
+        length = half
+    return pairs
+
+
+def add_up(pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
+    """Adds the second of each pair to the first, in place, one pair after the other."""
+    for one, other in pairs:
+        one.add_(other)
 
 
 def stable_sqrt(x: Tensor) -> Tensor:
@@ -60,15 +82,18 @@ def stable_sqrt(x: Tensor) -> Tensor:
     return torch.tensor(roots, dtype=x.dtype, device=x.device).reshape(x.shape)
 
 
-def aligned_groups(blocks: Iterable[tuple[slice, Tensor]], total_rows: int) -> Iterator[tuple[slice, Tensor]]:
+def aligned_groups(
+    blocks: Iterable[tuple[slice, Tensor]], total_rows: int, dtype: torch.dtype | None = torch.float64
+) -> Iterator[tuple[slice, Tensor]]:
     """Cut consecutive row blocks again, so that what follows doesn't depend on how they were cut.
 
     Args:
         blocks: (rows, block [rows, k]) in order, from row 0 without gaps; any floating dtype and block size.
         total_rows: how many rows there must be in all.
+        dtype: what they come in; None for their own.
 
     Yields:
-        (rows, group [≤ GROUP_ROWS, k] float64), each starting at a multiple of `GROUP_ROWS`.
+        (rows, group [≤ GROUP_ROWS, k]), each starting at a multiple of `GROUP_ROWS`.
 
     Raises:
         UnwriteError: the weight has another number of rows.
@@ -84,13 +109,13 @@ def aligned_groups(blocks: Iterable[tuple[slice, Tensor]], total_rows: int) -> I
         whole = len(ready) - len(ready) % GROUP_ROWS
         for first in range(0, whole, GROUP_ROWS):
             _check_rows(start + GROUP_ROWS, total_rows)
-            yield slice(start, start + GROUP_ROWS), ready[first : first + GROUP_ROWS].to(torch.float64)
+            yield slice(start, start + GROUP_ROWS), ready[first : first + GROUP_ROWS].to(dtype)
             start += GROUP_ROWS
         # A copy, since the caller may fill the same buffer again.
         left = ready[whole:].clone() if whole < len(ready) else None
     _check_rows(came, total_rows, complete=True)
     if left is not None:
-        yield slice(start, came), left.to(torch.float64)
+        yield slice(start, came), left.to(dtype)
 
 
 def _check_rows(rows: int, expected: int, *, complete: bool = False) -> None:

@@ -23,18 +23,42 @@ def round_to(values: Tensor, dtype: torch.dtype) -> Tensor:
     Raises:
         UnwriteError: a finite value is beyond the largest number of the dtype.
     """
-    if dtype in {torch.float64, torch.float32}:
-        rounded = values.to(dtype)
-    else:
-        near = values.to(torch.float32)
-        back = near.to(torch.float64)
-        even = (near.view(torch.int32) & 1) == 0
-        towards = torch.where(values > back, torch.inf, -torch.inf).to(torch.float32)
-        odd = torch.where((back != values) & even, torch.nextafter(near, towards), near)
-        rounded = odd.to(dtype)
-    if bool((rounded.isinf() & values.isfinite()).any()):
+    if dtype == torch.float64:
+        return values
+    rounded = (values if dtype == torch.float32 else _to_odd(values)).to(dtype)
+    lowest, highest = _magnitudes(rounded)
+    if dtype == torch.bfloat16 and lowest < torch.finfo(dtype).tiny:
+        rounded = _to_odd_below_normal(values).to(dtype)
+    if not highest < torch.inf and bool((rounded.isinf() & values.isfinite()).any()):
         raise UnwriteError(
             f"an edited value of {float(values.abs().max()):.3g} came, beyond what {str(dtype).removeprefix('torch.')} "
             "can hold; use a smaller max_weight, or a base model stored in a wider type"
         )
     return rounded
+
+
+def _magnitudes(values: Tensor) -> tuple[float, float]:
+    """The smallest and the largest of the absolute values, NaN above all: as integers, which are compared faster."""
+    integers = {2: torch.int16, 4: torch.int32}[values.itemsize]
+    bits = values.view(integers) & torch.iinfo(integers).max
+    lowest, highest = (extreme.view(values.dtype) for extreme in bits.aminmax())
+    return float(lowest), float(highest)
+
+
+_DROPPED = (1 << 29) - 1  # the bits of a float64 that float32 has no room for
+
+
+def _to_odd(values: Tensor) -> Tensor:
+    """Rounded to 24 bits, float64: what isn't exact gets a last bit of 1, so that the next rounding sees no tie."""
+    bits = values.view(torch.int64)
+    odd = (bits & _DROPPED).add_(_DROPPED).bitwise_or_(bits).bitwise_and_(~_DROPPED)
+    return odd.view(torch.float64)
+
+
+def _to_odd_below_normal(values: Tensor) -> Tensor:
+    """The same in float32, which has fewer bits for numbers under 2⁻¹²⁶: bfloat16's smallest are among them."""
+    near = values.to(torch.float32)
+    back = near.to(torch.float64)
+    even = (near.view(torch.int32) & 1) == 0
+    towards = torch.where(values > back, torch.inf, -torch.inf).to(torch.float32)
+    return torch.where((back != values) & even, torch.nextafter(near, towards), near)

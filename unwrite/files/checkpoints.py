@@ -36,6 +36,8 @@ _ITEM_BYTES: Mapping[str, int] = {
     **{"F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "C64": 8},
 }
 _HEADER_LIMIT = 100_000_000  # bytes; the format's own limit
+BLOCK_BYTES = 1 << 18
+"""What is read, hashed and written at a time: few enough to stay in a core's cache from one to the next."""
 
 
 class StoredTensor(NamedTuple):
@@ -69,14 +71,23 @@ def shard_files(folder: Path) -> list[str]:
     Raises:
         UnwriteError: As `model_files`.
     """
+    shards = named_shards(folder)
+    for shard in shards:
+        if not (folder / shard).is_file():
+            raise UnwriteError(f"{folder / INDEX_FILE} names the shard {shard}, which is missing. Download it again.")
+    return shards
+
+
+def named_shards(folder: Path) -> list[str]:
+    """Names of the safetensors files that the checkpoint is said to be in, whether they are there or not; sorted.
+
+    Raises:
+        UnwriteError: There is no such folder, nothing says it, or the index is wrong.
+    """
     if not folder.is_dir():
         raise UnwriteError(f"{folder} is not a folder: check model.source in params.yaml.")
     if index := _index(folder):
-        shards = sorted(set(_weight_map(index).values()))
-        for shard in shards:
-            if not (folder / shard).is_file():
-                raise UnwriteError(f"{index} names the shard {shard}, which is missing. Download it again.")
-        return shards
+        return sorted(set(_weight_map(index).values()))
     if (folder / SINGLE_FILE).is_file():
         return [SINGLE_FILE]
     pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
@@ -160,6 +171,53 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
     if size != data + end:
         raise UnwriteError(f"{file} has {size} bytes, its header declares {data + end}. Download it again.")
     return tensors
+
+
+class Span(NamedTuple):
+    """Consecutive bytes of a file, from `start` up to `stop`: a tensor, or, with no name, what is no tensor's."""
+
+    file: Path
+    tensor: str | None
+    start: int
+    stop: int
+
+
+def spans(file: Path, tensors: Mapping[str, StoredTensor]) -> Iterator[Span]:
+    """A file from its first byte to its last: the header, then its tensors as they lie.
+
+    Args:
+        file: A file of a checkpoint; one that holds no tensors is one span without a name.
+        tensors: As `stored_tensors` or `read_header` gives them; those of other files are left out.
+    """
+    tensor, start = None, 0
+    for name, place in tensors.items():  # each file's in the order of its bytes
+        if place.file == file:
+            yield Span(file, tensor, start, place.offset)
+            tensor, start = name, place.offset
+    yield Span(file, tensor, start, file.stat().st_size)
+
+
+def read_span(span: Span) -> Iterator[bytes]:
+    """The bytes of a span, `BLOCK_BYTES` at a time.
+
+    Raises:
+        UnwriteError: The file ends earlier.
+    """
+    with span.file.open("rb", buffering=0) as stream:
+        start = span.start
+        while start < span.stop:
+            block = os.pread(stream.fileno(), min(BLOCK_BYTES, span.stop - start), start)
+            if not block:
+                raise UnwriteError(f"{span.file} ended early: it changed while it was read. Run the stage again.")
+            start += len(block)
+            yield block
+
+
+def byte_blocks(values: Tensor) -> Iterator[bytes]:
+    """The bytes of a contiguous tensor, `BLOCK_BYTES` at a time."""
+    data = values.flatten().view(torch.uint8).numpy()
+    for start in range(0, len(data), BLOCK_BYTES):
+        yield data[start : start + BLOCK_BYTES].tobytes()
 
 
 def row_blocks(shape: Sequence[int], elements: int = 1 << 20) -> Iterator[slice]:

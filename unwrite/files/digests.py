@@ -32,10 +32,19 @@ def verify_files(folder: Path, recorded: Iterable[FileDigest]) -> None:
         if not path.is_file():
             raise UnwriteError(f"{path} is missing, but the model was pinned with it. {_REPIN}")
         found = path.stat().st_size
-        if found != file.size:
-            raise UnwriteError(f"{path} has {found} bytes, was pinned with {file.size}. {_REPIN}")
-        if (other := sha256_of(path)) != file.sha256:
-            raise UnwriteError(f"{path} has sha256 {other[:12]}…, was pinned with {file.sha256[:12]}…. {_REPIN}")
+        refuse_another(path, file, found, sha256_of(path) if found == file.size else "")
+
+
+def refuse_another(path: Path, recorded: FileDigest, size: int, sha256: str) -> None:
+    """Refuses a file whose size or sum, as they were found, are not the recorded ones.
+
+    Raises:
+        UnwriteError: They aren't.
+    """
+    if size != recorded.size:
+        raise UnwriteError(f"{path} has {size} bytes, was pinned with {recorded.size}. {_REPIN}")
+    if sha256 != recorded.sha256:
+        raise UnwriteError(f"{path} has sha256 {sha256[:12]}…, was pinned with {recorded.sha256[:12]}…. {_REPIN}")
 
 
 _REPIN = "Restore the file, or run `dvc repro -f pin_model` to pin the model as it is now."

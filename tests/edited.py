@@ -1,0 +1,29 @@
+"""A checkpoint edited where it lies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from unwrite.artifacts import Recipe
+from unwrite.files.checkpoints import StoredTensor, stored_tensors
+from unwrite.merging import Change, changed_blocks, changes_of
+
+
+def edit_on_disk(folder: Path, recipe: Recipe, directions: Mapping[str, Tensor]) -> None:
+    """Overwrites what a recipe names, wherever the checkpoint in `folder` holds it."""
+    tensors = stored_tensors(folder)
+    for name, change in changes_of(recipe, tensors, directions).items():
+        overwrite(tensors[name], change)
+
+
+def overwrite(tensor: StoredTensor, change: Change) -> None:
+    """Overwrites a stored tensor with what a change makes of it."""
+    blocks = list(changed_blocks(tensor, change))
+    with tensor.file.open("r+b") as stream:
+        for offset, values in blocks:
+            stream.seek(tensor.offset + offset)
+            stream.write(values.view(torch.uint8).numpy().tobytes())
