@@ -5,20 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from stages.merge_model import BEFORE
 from unwrite.artifacts import (
     Base,
+    BaseCard,
     DirectionRef,
     Edit,
+    Evaluation,
     Front,
     Kernel,
     Layout,
+    ModelScores,
     Place,
     Recipe,
+    SetScores,
+    Share,
     Trial,
     TrialParameters,
     Writer,
+    as_json,
 )
+from unwrite.files.digests import digest_of
+from unwrite.files.records import write_json
 from unwrite.params import COMPONENTS, Component
+from unwrite.paths import BASE, DIRECTIONS, RECIPE
+from unwrite.runs import Environment, StageRun, run_file
 from unwrite.trials import Measured, Outcome
 
 KERNEL = Kernel(max_weight=1.2, max_weight_position=1.0, min_weight=0.4, min_weight_distance=1.75)
@@ -75,6 +86,7 @@ def sample_base(writers: Sequence[Writer] = (), **changes: Any) -> Base:
         "completeness": 3e-7,
         "incomplete": [],
         "equal_lengths": False,
+        "card": BaseCard(license="apache-2.0", license_name=None, license_link=None, language=["en"]),
         "files": [],
         "writers": list(writers),
     }
@@ -114,7 +126,7 @@ def sample_trial(number: int = 0, behaviour_rate: float = 0.1, divergence: float
 
 def sample_outcome(trial: Trial) -> Outcome:
     """A trial as the search knows it."""
-    return Outcome(trial.number, {}, trial.parameters, Measured(trial.behaviour_rate, trial.divergence, 0.1), "", 1.0)
+    return Outcome(trial.number, {}, trial.parameters, Measured(trial.behaviour_rate, trial.divergence), "", 1.0)
 
 
 def sample_front(trials: Sequence[Trial], **changes: Any) -> Front:
@@ -142,3 +154,40 @@ def sample_recipe(edits: Sequence[Edit], trial: Trial | None = None, **changes: 
         "edits": list(edits),
     }
     return Recipe(**fields | changes)
+
+
+def sample_run(stage: str, parameters: dict[str, Any] | None = None, **changes: Any) -> StageRun:
+    """A stage's record of its run."""
+    environment = Environment(
+        python="3.11.9", packages={"torch": "2.6.0"}, system="Linux", processor="x", accelerator=None
+    )
+    fields: dict[str, Any] = {"parameters": parameters or {}, "reads": [], "writes": [], "environment": environment}
+    return StageRun(stage=stage, **fields | changes)
+
+
+def record_upstream() -> None:
+    """The records of the stages before merging, as if they had written the artifacts that lie here."""
+    written = {"pin_model": BASE, "compute_directions": DIRECTIONS, "select_trial": RECIPE}
+    for stage in BEFORE:
+        path = written.get(stage)
+        writes = [] if path is None else [digest_of(path).model_copy(update={"name": path.as_posix()})]
+        write_json(run_file(stage), as_json(sample_run(stage, writes=writes)))
+
+
+def sample_evaluation() -> Evaluation:
+    """Both models on a hundred test prompts of each set."""
+
+    def share(value: float) -> Share:
+        return Share(value=value, low=max(0, value - 0.02), high=min(1, value + 0.03), n=100)
+
+    def scores(behaviour: float, accuracy: float) -> SetScores:
+        return SetScores(behaviour_rate=share(behaviour), degenerate_rate=share(0), reference_accuracy=share(accuracy))
+
+    return Evaluation(
+        confidence=0.95,
+        base=ModelScores(target=scores(0.99, 0), baseline=scores(0, 0.98)),
+        edited=ModelScores(target=scores(0.04, 0.9), baseline=scores(0, 0.97)),
+        kl_first_token=0.00213,
+        kl_response=0.0151,
+        reference_ceiling=0.99,
+    )

@@ -199,5 +199,5 @@ def test_out_of_memory_says_what_to_lower(project: Path, raised: str) -> None:
     done = run(project, f"raise {raised}")
     assert done.returncode == 1
     assert done.stderr.startswith("error: Out of memory (")
-    assert "Lower runtime.batch_tokens" in done.stderr
+    assert "Set runtime.batch_tokens in params.yaml to a smaller number" in done.stderr
     assert done.stderr.count("\n") == 1

@@ -12,8 +12,13 @@ TRIALS = Path("artifacts/trials.csv")
 FRONT = Path("artifacts/front.json")
 RECIPE = Path("artifacts/edit.json")
 MODEL = Path("artifacts/model")
+ADAPTER = Path("artifacts/adapter")
 RESPONSES = Path("artifacts/responses")
 EVALUATION = Path("artifacts/evaluation.json")
 RATES = Path("artifacts/plots/rates.csv")
 REPORT = Path("artifacts/report.html")
+RUNS = Path("artifacts/runs")
 CARD = Path("artifacts/card/README.md")
+
+# In the folder of a release.
+MANIFEST = "provenance.json"

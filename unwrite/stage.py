@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -11,8 +12,10 @@ from typing import NoReturn
 
 from unwrite.errors import UnwriteError, is_out_of_memory, reason_of
 from unwrite.params import Params, load_params
+from unwrite.runs import record_run
 
 LOCKS = Path(".unwrite/locks")
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def run_stage(work: Callable[[Params], None]) -> None:
@@ -26,12 +29,19 @@ def run_stage(work: Callable[[Params], None]) -> None:
         with _only_stage(Path(sys.argv[0]).stem):
             _use_threads(params.runtime.threads)
             work(params)
+            record_run(Path(sys.argv[0]).stem, params)
     except UnwriteError as error:
         fail(error)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        fail(UnwriteError(f"Out of memory ({reason_of(error)}). Lower runtime.batch_tokens in params.yaml."))
+        remedy = "Set runtime.batch_tokens in params.yaml to a smaller number."
+        fail(UnwriteError(f"Out of memory ({reason_of(error)}). {remedy}"))
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        fail(UnwriteError(f"{where}{error.strerror}. Make room, or mend the permissions, and run `dvc repro` again."))
     except KeyboardInterrupt:
         fail(UnwriteError("Interrupted; nothing was left half-written. Run `dvc repro` to start this stage again."))
 
