@@ -1,11 +1,11 @@
-# make repro · make test · make check · make bench · make architectures. Each creates .venv from requirements.lock first, if need be.
+# make repro · make test · make check · make audit · make bench · make architectures. Each creates .venv from requirements.lock first, if need be.
 
 PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test check bench architectures clean
+.PHONY: repro test check audit bench architectures clean
 
 repro: $(INSTALLED)
 	unwrite check
@@ -19,6 +19,9 @@ check: $(INSTALLED)
 	ruff check .
 	ruff format --check .
 	mypy
+
+audit: $(INSTALLED)
+	unwrite audit
 
 bench: $(INSTALLED)
 	python -m benchmarks

@@ -3,10 +3,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from tests.models.zoo import zoo_config
+from tests.pipeline.workspace import commit, run
 from unwrite.cli import main
+from unwrite.files.tensors import write_tensors
 
 ROOT = Path(__file__).parents[1]
 
@@ -82,6 +85,45 @@ def test_writers_of_no_model() -> None:
     result = CliRunner().invoke(main, ["writers", str(ROOT / "demo/none")])
     assert result.exit_code == 1
     assert "no such folder" in result.stderr
+
+
+def write_directions(path: Path, value: float) -> None:
+    """Directions of 1 position, 2 residual indices, 4 wide, all numbers but one alike."""
+    tensors = {name: torch.full((1, 2, 4), value) for name in ("directions", "baseline_mean", "target_mean")}
+    tensors["target_mean"][..., 0] += 2.0
+    write_tensors(path / "directions.safetensors", tensors, {"center": "mean"})
+
+
+def test_diff_of_two_folders(tmp_path: Path) -> None:
+    for name, value in (("one", 1.0), ("two", -1.0)):
+        write_directions(tmp_path / name, value)
+    result = CliRunner().invoke(main, ["diff", str(tmp_path / "one"), str(tmp_path / "two")])
+    assert result.exit_code == 0
+    assert ["0", "-1.000000", "2", "2", "1.00000"] in [line.split() for line in result.stdout.splitlines()]
+    result = CliRunner().invoke(main, ["diff", "--json", str(tmp_path / "one"), str(tmp_path / "two")])
+    assert [row["cosine"] for row in json.loads(result.stdout)["directions"]] == [-1, -1]
+
+
+def test_diff_is_of_head_and_the_workspace(folder: Path) -> None:
+    write_directions(folder / "artifacts", 1.0)
+    run(folder, "git", "init", "--quiet")
+    commit(folder)
+    result = CliRunner().invoke(main, ["diff"])
+    assert result.stdout.startswith("identical: HEAD (")
+    assert result.stdout.endswith(") and the workspace (directions, parameters; not compared: recipe)\n")
+    path = folder / "params.yaml"
+    path.write_text(path.read_text().replace("quantile: 0.995", "quantile: 0.9").replace("threads: 1", "threads: 2"))
+    parameters = json.loads(CliRunner().invoke(main, ["diff", "--json"]).stdout)["parameters"]
+    assert parameters == [{"name": "directions.winsorize.quantile", "a": 0.995, "b": 0.9, "only": None}]
+
+
+def test_diff_of_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, ["diff"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: 'HEAD' is no file")
+    assert "no git repository" in result.stderr
+    assert not result.stdout
 
 
 def test_a_bug_keeps_its_traceback(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

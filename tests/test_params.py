@@ -20,8 +20,9 @@ ROOT = Path(__file__).parents[1]
 REPOSITORY = Path(__file__).resolve().parents[1]
 TEXT = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
 VALID: dict[str, Any] = YAML(typ="safe").load(TEXT)
-SECTIONS = "model, tokenize, residuals, directions, judge, optimize, select, generate, score, report, runtime"
+SECTIONS = "model, tokenize, residuals, directions, judge, optimize, select, adapter, generate, score, report, runtime"
 SPACE = "optimize.space"
+BATCH_TOKENS = "expected auto, or a whole number of at least 1"
 
 Mistake = Callable[[dict[str, Any]], None]
 
@@ -113,6 +114,9 @@ def test_what_was_read_can_not_be_changed(file: Path) -> None:
         put("optimize.max_kl", 0.5),
         put("optimize.max_behaviour_rate", 0),
         put("optimize.sampler", "tpe"),
+        put("optimize.random_trials", 1),
+        put("runtime.batch_tokens", "auto"),
+        put("runtime.batch_tokens", 1),
     ],
 )
 def test_values_at_the_edge_of_what_is_allowed_pass(file: Path, right: Mistake) -> None:
@@ -128,6 +132,11 @@ def test_values_at_the_edge_of_what_is_allowed_pass(file: Path, right: Mistake) 
         (put("optimize.trials", True), "optimize.trials is true; expected an integer."),
         (put("optimize.trials", None), "optimize.trials is null; expected an integer."),
         (put("optimize.trials", 0), "optimize.trials is 0; expected a number of at least 1."),
+        (put("optimize.random_trials", 0), "optimize.random_trials is 0; expected a number of at least 1."),
+        *(
+            (put("runtime.batch_tokens", value), f"runtime.batch_tokens is {came}; {BATCH_TOKENS}.")
+            for value, came in ((0, "0"), (1.5, "1.5"), (True, "true"), (None, "null"), ("most", "'most' (text)"))
+        ),
         (put("optimize.max_kl", 0), "optimize.max_kl is 0; expected a number above 0.0."),
         (put("optimize.max_behaviour_rate", 5), "optimize.max_behaviour_rate is 5; expected a number of at most 1.0."),
         (

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from stages.merge_model import BEFORE
 from unwrite.params import Params
+from unwrite.runs import run_file
 
 ROOT = Path(__file__).parents[1]
 STAGES: dict[str, dict[str, Any]] = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
@@ -86,3 +88,10 @@ def test_the_runtime_section_is_tracked_by_no_stage() -> None:
 
 def test_no_stage_depends_on_the_model_folder() -> None:
     assert not [dep for stage in STAGES.values() for dep in stage["deps"] if dep.startswith(("demo", "${model"))]
+
+
+def test_every_stage_records_its_run_and_merging_reads_those_before_it() -> None:
+    assert all(str(run_file(name)) in outs(stage) for name, stage in STAGES.items())
+    before = list(STAGES)[: list(STAGES).index("merge_model")]
+    assert list(BEFORE) == before
+    assert {str(run_file(name)) for name in before} <= set(STAGES["merge_model"]["deps"])

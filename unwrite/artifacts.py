@@ -76,6 +76,15 @@ class Writer(Artifact):
     also: list[int]
 
 
+class BaseCard(Artifact):
+    """What the base model's own card states, in the hub's terms; None, or no language, where it says nothing."""
+
+    license: str | None
+    license_name: str | None
+    license_link: str | None
+    language: list[str]
+
+
 class Base(Artifact):
     """`artifacts/base.json`: the model as it was when pinned. Every later stage depends on this, never on the folder.
 
@@ -98,6 +107,7 @@ class Base(Artifact):
     completeness: float
     incomplete: list[str]
     equal_lengths: bool
+    card: BaseCard
     files: list[FileDigest]
     writers: list[Writer]
 

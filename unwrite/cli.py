@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import wraps
 from pathlib import Path
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import click
 
 from unwrite.errors import UnwriteError
 
 P = ParamSpec("P")
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 def _expected_errors(command: Callable[P, None]) -> Callable[P, None]:
@@ -95,5 +99,121 @@ def writers(model: str, revision: str | None) -> None:
         raise UnwriteError("\n".join(("some of it can't be edited exactly:", *discovery.incomplete)))
 
 
+@main.command()
+@click.argument("a", metavar="[REV_A]", default="HEAD")
+@click.argument("b", metavar="[REV_B]", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+@_expected_errors
+def diff(a: str, b: str | None, as_json: bool) -> None:
+    """Compare directions layer by layer, and the parameters and recipes that go with them.
+
+    REV_A (HEAD, unless another is named) against REV_B (the workspace, unless one is named): git revisions, DVC
+    experiments, files of directions, or folders that hold one, such as a release. Tensors of a revision come from DVC's
+    cache or its remote.
+    """
+    from unwrite.provenance.diff import compare, comparison_text
+    from unwrite.provenance.revisions import load_side
+
+    comparison = compare(load_side(a), load_side(b))
+    click.echo(comparison.model_dump_json(indent=2) if as_json else comparison_text(comparison))
+
+
 if __name__ == "__main__":
     main()
+
+
+@main.command()
+@click.argument("release")
+@click.option("--base", help="The base model: a folder, or a hub id (taken at the commit that the release declares).")
+@click.option("--revision", help="Branch, tag or commit of RELEASE, if it is a hub id.")
+@click.option("--key", type=_FILE, help="Public key (PEM) of whoever is said to have signed it.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+@_expected_errors
+def verify(release: str, base: str | None, revision: str | None, key: Path | None, as_json: bool) -> None:
+    """Check that RELEASE (a folder or hub id) is its base plus the declared edit, and nothing more.
+
+    Needs the two models alone: no repository, no GPU. Exit code 1 if anything is wrong.
+    """
+    from unwrite.models.source import resolve_release, resolve_source
+    from unwrite.parallel import processors
+    from unwrite.provenance.manifest import read_manifest
+    from unwrite.provenance.verify import verification_text, verify_release
+
+    folder = resolve_release(release, revision)
+    against = None
+    if base is not None:
+        declared = read_manifest(folder).external.base.get("commit")
+        against = Path(base) if Path(base).exists() else resolve_source(base, declared).folder
+    found = verify_release(folder, against, public_key=key, threads=processors())
+    click.echo(found.model_dump_json(indent=2) if as_json else verification_text(found))
+    sys.exit(0 if found.passed else 1)
+
+
+@main.command()
+@click.argument("release", type=_FOLDER)
+@_expected_errors
+def explain(release: Path) -> None:
+    """Say in one page what the RELEASE in a folder was made of, how, and what was measured."""
+    from unwrite.provenance.explain import explain_release
+
+    click.echo(explain_release(release))
+
+
+@main.command()
+@_expected_errors
+def audit() -> None:
+    """Check every artifact against dvc.lock and against the sums that its stage took when it ran."""
+    from unwrite.provenance.audit import audit_project, audit_text
+
+    findings = audit_project()
+    click.echo(audit_text(findings))
+    sys.exit(1 if findings else 0)
+
+
+@main.command()
+@click.option("--folder", type=_FOLDER, help="Write the release into this folder.")
+@click.option("--repository", metavar="ORG/NAME", help="Upload it to this repository of the hub.")
+@click.option("--private", is_flag=True, help="Leave the repository private.")
+@click.option("--sign", type=_FILE, metavar="KEY", help="Sign it with this private key (PEM, elliptic curve).")
+@click.option(
+    "--allow",
+    "allowed",
+    multiple=True,
+    type=click.Choice(["dirty", "stale", "altered", "paths", "unverified"]),
+    help="Publish in spite of this; the manifest will say so. May be given several times.",
+)
+@_expected_errors
+def publish(folder: Path | None, repository: str | None, private: bool, sign: Path | None, allowed: Any) -> None:
+    """Put a release together (model, card, manifest, parameters, dvc.lock), verify it, write it or upload it.
+
+    Refused where the tree has uncommitted changes, a stage is out of date, an artifact is not what its stage made, or
+    the release does not verify.
+    """
+    from unwrite.parallel import processors
+    from unwrite.provenance.publish import assemble_release
+
+    if folder is None and repository is None:
+        raise click.UsageError("Say where to: --folder PATH, --repository ORG/NAME, or both.")
+    # The hub gets what is verified here, from a folder that goes when it has arrived.
+    with nullcontext(folder) if folder is not None else _passing() as target:
+        passed = assemble_release(target, allowed=allowed, private_key=sign, threads=processors())
+        if folder is not None:
+            click.echo(f"The release is in {folder}.")
+        click.echo(f"In spite of: {', '.join(passed)}." if passed else "It is verified against its base.")
+        if repository is not None:
+            from unwrite.provenance.hub import upload_release
+
+            published = upload_release(target, repository, private=private)
+            click.echo(f"Published: {published.url}")
+            if published.private:
+                click.echo("The repository is private; its settings on the hub can make it public.")
+
+
+@contextmanager
+def _passing() -> Iterator[Path]:
+    """A folder beside the project's own state, on the disk that has room for the model, removed at the end."""
+    folder = Path(".unwrite/publish")
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -57,6 +57,12 @@ def _device(name: str) -> str:
     return name
 
 
+def _batch_tokens(value: Any) -> Any:
+    if value != "auto" and (type(value) is not int or value < 1):
+        raise ValueError("expected auto, or a whole number of at least 1")
+    return value
+
+
 def _distinct(positions: tuple[int, ...]) -> tuple[int, ...]:
     if len(set(positions)) < len(positions):
         raise ValueError("a position is listed twice")
@@ -189,7 +195,7 @@ class Optimize(Section):
     """Section `optimize`: the search over recipes."""
 
     trials: Count
-    random_trials: Annotated[int, Field(ge=0)]
+    random_trials: Count
     batch: Count
     sampler: Sampler
     max_behaviour_rate: Rate
@@ -208,6 +214,12 @@ class Select(Section):
 
     max_behaviour_rate: Rate
     trial: Annotated[int, Field(ge=0)] | None
+
+
+class Adapter(Section):
+    """Section `adapter`: the edit as a low-rank adapter."""
+
+    rank: Count | None
 
 
 class Generate(Section):
@@ -234,7 +246,7 @@ class Runtime(Section):
     """Section `runtime`: how it runs, never what it makes; not tracked."""
 
     device: Annotated[str, AfterValidator(_device)]
-    batch_tokens: Count
+    batch_tokens: Annotated[int | Literal["auto"], BeforeValidator(_batch_tokens)]
     threads: Annotated[int, Field(ge=0)]
     realization: Realization
     trials_at_once: Annotated[int, Field(ge=0)]
@@ -251,6 +263,7 @@ class Params(Section):
     judge: Judge
     optimize: Optimize
     select: Select
+    adapter: Adapter
     generate: Generate
     score: Score
     report: Report

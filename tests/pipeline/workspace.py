@@ -21,6 +21,7 @@ ORDER = [
     "optimize_weights",
     "select_trial",
     "merge_model",
+    "export_adapter",
     "generate_responses",
     "score_responses",
     "write_report",

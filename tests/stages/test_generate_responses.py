@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from stages.generate_responses import generate_responses
+from tests.models.accelerator import Accelerator
 from unwrite.files.records import read_jsonl
 from unwrite.measure import force_responses
 from unwrite.models.generation import generate_greedily
@@ -89,3 +90,23 @@ def test_lengths_are_mixed_only_where_padding_changes_nothing(
     generate_responses(params)
     for lengths in (generated, forced):
         assert (max(map(len, lengths)) == 1) == equal_lengths
+
+
+def test_passes_are_as_long_as_an_accelerator_has_room_for(
+    project: Path, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = read_jsonl(RESPONSES / "base.target.jsonl", ["response"])
+    auto = params.model_copy(update={"runtime": params.runtime.model_copy(update={"batch_tokens": "auto"})})
+    found = Accelerator(total=10**9, a_token=4000)
+    found.pretend(monkeypatch, "unwrite.measure")
+    batched: list[list[int]] = []
+
+    def spy(model: Any, prompts: Any, batches: Any, *rest: Any, **settings: Any) -> Any:
+        batched.append([len(batch) for batch in batches])
+        return generate_greedily(model, prompts, batches, *rest, **settings)
+
+    monkeypatch.setattr("stages.generate_responses.generate_greedily", spy)
+    generate_responses(auto)
+    assert len(found.passes) == 3  # once for all that the stage does
+    assert batched == [[8]] * 4
+    assert read_jsonl(RESPONSES / "base.target.jsonl", ["response"]) == before

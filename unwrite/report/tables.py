@@ -75,14 +75,19 @@ def rate_rows(evaluation: Evaluation) -> list[RateRow]:
 
 
 def summary(evaluation: Evaluation, behaviour: str | None = None) -> str:
-    """The last words of a run, for a terminal of 80 columns: rates before and after, divergence, where things are.
+    """The last words of a run, for a terminal of 80 columns: what was measured, and where things are.
 
     Args:
         evaluation: Both models on the test split.
         behaviour: One line that says what was removed, if it is to be named.
     """
     lines = [f"Behaviour: {' '.join(behaviour.split())}", ""] if behaviour else []
-    lines += [_rates_table(evaluation), ""]
+    return "\n".join([*lines, measured_text(evaluation), "", f"Model:  {MODEL}", f"Report: {REPORT}"])
+
+
+def measured_text(evaluation: Evaluation) -> str:
+    """Rates before and after with their intervals, and the divergences, for a terminal of 80 columns."""
+    lines = [_rates_table(evaluation), ""]
     if evaluation.reference_ceiling is not None:
         known = percent(evaluation.reference_ceiling)
         lines += [f"Ceiling of target reference accuracy, known before the behaviour: {known}"]
@@ -90,9 +95,6 @@ def summary(evaluation: Evaluation, behaviour: str | None = None) -> str:
         "KL divergence from the base model, on baseline prompts:",
         f"  {nats(evaluation.kl_first_token)} at the first response token",
         f"  {nats(evaluation.kl_response)} averaged over the first response tokens",
-        "",
-        f"Model:  {MODEL}",
-        f"Report: {REPORT}",
     ]
     return "\n".join(lines)
 

@@ -1,0 +1,77 @@
+"""The page says what the manifest, the recipe and the figures say, and what is not there it does not make up."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.provenance.releases import Release, changed_json, make_release
+from tests.samples import sample_evaluation
+from unwrite.artifacts import as_json
+from unwrite.errors import UnwriteError
+from unwrite.files.records import write_json
+from unwrite.provenance.explain import explain_release
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Release:
+    return make_release(tmp_path_factory.mktemp("release"))
+
+
+@pytest.fixture
+def folder(made: Release, tmp_path: Path) -> Path:
+    shutil.copytree(made.folder, tmp_path / "release")
+    return tmp_path / "release"
+
+
+def test_it_says_what_was_changed_and_in_how_much(folder: Path) -> None:
+    page = explain_release(folder)
+    assert "Base:       base, a local folder" in page
+    assert "4 of 30 tensors: 2 of attention, 2 of mlp. Norms (rows): every weight row keeps its norm." in page
+    assert "taken at residual index 1.50" in page
+    assert re.search(r"^attention +1\.2 +1 +0\.4 +1\.75$", page, re.MULTILINE)  # the kernel of tests/samples.py
+    assert "directions: center mean" in page
+    assert re.search(r"^compute_directions: Python 3\.11\.9, torch 2\.6\.0; Linux, x$", page, re.MULTILINE)
+    assert all(len(line) <= 100 for line in page.splitlines())
+
+
+def test_figures_are_shown_where_they_travel_along(folder: Path) -> None:
+    assert "No figures travel with this folder" in explain_release(folder)
+    write_json(folder / "evaluation.json", as_json(sample_evaluation()))
+    page = explain_release(folder)
+    assert "No figures" not in page
+    rate = sample_evaluation().edited.target.behaviour_rate
+    assert f"{100 * rate.value:.1f} % ({100 * rate.low:.1f}–{100 * rate.high:.1f})" in page
+    assert "nats at the first response token" in page
+
+
+def test_behaviour_commit_gaps_and_what_was_let_pass(folder: Path) -> None:
+    assert "Behaviour:  not stated in this folder" in explain_release(folder)
+    with changed_json(folder / "provenance.json") as manifest:
+        definition = manifest["predicate"]["buildDefinition"]
+        definition["externalParameters"]["parameters"]["report"] = {"behaviour": "flatters\nthe user"}
+        definition["externalParameters"]["base"] = {"source": "a/b", "commit": "f" * 40}
+        definition["internalParameters"] |= {"allowed": ["dirty"], "incomplete": ["layer 2: a gate"], "clean": False}
+        definition["resolvedDependencies"] += [
+            {"name": "project", "digest": {"gitCommit": "c" * 40}, "annotations": {"role": "project"}}
+        ]
+    page = explain_release(folder)
+    assert "Behaviour:  flatters the user" in page
+    assert f"Base:       a/b, commit {'f' * 40}" in page
+    assert "Not edited: layer 2: a gate" in page
+    assert "Published in spite of: dirty" in page
+    assert re.search(rf"Project at commit {'c' * 40}, with uncommitted changes", page)
+
+
+def test_damage_is_named(folder: Path) -> None:
+    (folder / "evaluation.json").write_text(json.dumps({"confidence": "x"}))
+    with pytest.raises(UnwriteError, match=r"evaluation\.json is damaged \(confidence: "):
+        explain_release(folder)
+    (folder / "edit.json").unlink()
+    with pytest.raises(UnwriteError, match=r"has no edit\.json: it is not all of a release"):
+        explain_release(folder)
+    (folder / "provenance.json").unlink()
+    with pytest.raises(UnwriteError, match=r"has no provenance\.json"):
+        explain_release(folder)

@@ -1,0 +1,144 @@
+"""A release put together: model, recipe, card, figures, parameters and lock, in one folder that its manifest lists.
+
+What would make a release less than it claims is refused, unless its publisher says to let it pass; then the manifest
+says so.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Literal, get_args
+
+from unwrite.artifacts import Recipe, read_artifact
+from unwrite.errors import UnwriteError, reason_of
+from unwrite.files.atomic import atomic_folder, refuse_full_disk
+from unwrite.files.checkpoints import copy_file, stored_tensors
+from unwrite.files.digests import digest_of
+from unwrite.files.records import write_json
+from unwrite.paths import CARD, EVALUATION, MANIFEST, MODEL, RECIPE
+from unwrite.pinned import pinned_folder, read_base
+from unwrite.provenance.audit import audit_project
+from unwrite.provenance.manifest import build_manifest, manifest_json, public_path
+from unwrite.provenance.signing import sign_release
+from unwrite.provenance.verify import LOCK_FILE, PARAMS_FILE, verification_text, verify_release
+from unwrite.runs import read_run, stage_names
+
+Allowance = Literal["dirty", "stale", "altered", "paths", "unverified"]
+ALLOWANCES: tuple[Allowance, ...] = get_args(Allowance)
+_REMEDIES: dict[Allowance, str] = {
+    "dirty": "commit them",
+    "stale": "run `dvc repro`",
+    "altered": "run `unwrite audit` to see all, and make them again",
+    "paths": "name files from the project's folder",
+    "unverified": "run `dvc repro -f merge_model`",
+}
+_NAMED = 3
+
+
+def assemble_release(
+    target: Path, *, allowed: Collection[Allowance] = (), private_key: Path | None = None, threads: int = 1
+) -> list[Allowance]:
+    """Writes the folder of a release, whole or not at all, and verifies it against its base.
+
+    Args:
+        target: The folder to write. One that holds an earlier release is replaced.
+        allowed: What to let pass: uncommitted changes (`dirty`), stages out of date (`stale`), artifacts that are not
+            what their stage made (`altered`), paths that tell whose machine it was (`paths`), or a release that does
+            not verify (`unverified`). The manifest lists what was in fact let pass.
+        private_key: Signs the release, if given.
+        threads: How many files are read at once when it is verified.
+
+    Returns:
+        What was in fact let pass.
+
+    Raises:
+        UnwriteError: Something of that kind is wrong and not allowed; a stage has not run; or the target holds
+            something else.
+    """
+    if target.exists() and not (target / MANIFEST).is_file() and (not target.is_dir() or any(target.iterdir())):
+        raise UnwriteError(f"{target} holds something that is no release: name a new folder, or empty it.")
+    passed = [kind for kind in ALLOWANCES[:-1] if _refused(kind, _problems(kind), allowed)]
+    base, recipe = read_base(), read_artifact(Recipe, RECIPE, "select_trial")
+    runs = [read_run(stage) for stage in stage_names()]
+    files = [*(path for path in sorted(MODEL.iterdir()) if path.name != MANIFEST), CARD, EVALUATION]
+    files += [Path(PARAMS_FILE), Path(LOCK_FILE)]
+    refuse_full_disk(target, sum(path.stat().st_size for path in files))
+    with atomic_folder(target) as folder:
+        for path in files:
+            copy_file(path, folder / path.name)
+        digests = [digest_of(folder / path.name) for path in sorted(files, key=lambda path: path.name)]
+        tensors = stored_tensors(folder)
+        manifest = build_manifest(base, recipe, tensors, digests, runs, allowed=passed)
+        write_json(folder / MANIFEST, manifest_json(manifest))
+        verification = verify_release(folder, pinned_folder(base), threads=threads)
+        if not verification.passed and _refused("unverified", [verification_text(verification)], allowed):
+            passed.append("unverified")
+            manifest = build_manifest(base, recipe, tensors, digests, runs, allowed=passed)
+            write_json(folder / MANIFEST, manifest_json(manifest))
+        if private_key is not None:
+            sign_release(folder, private_key)
+    return passed
+
+
+def _refused(kind: Allowance, problems: list[str], allowed: Collection[Allowance]) -> bool:
+    """Whether there were problems that are let pass.
+
+    Raises:
+        UnwriteError: There are, and they are not.
+    """
+    if problems and kind not in allowed:
+        more = f", and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
+        raise UnwriteError(
+            f"Not published: {'; '.join(problems[:_NAMED])}{more}.\n"
+            f"Mend it ({_REMEDIES[kind]}), or publish it so with --allow {kind}, which the manifest will say."
+        )
+    return bool(problems)
+
+
+def _problems(kind: Allowance) -> list[str]:
+    found = {"dirty": _uncommitted, "stale": _stale, "altered": _altered, "paths": _paths}[kind]
+    return list(found())
+
+
+def _uncommitted() -> Iterator[str]:
+    try:
+        done = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        yield "git is not installed, so that nobody can tell the commit"
+        return
+    if done.returncode:
+        yield "this is no git repository, so that nobody can tell the commit"
+    elif changed := [line[3:] for line in done.stdout.splitlines()]:
+        yield f"uncommitted changes in {', '.join(changed[:_NAMED])}{' and others' if len(changed) > _NAMED else ''}"
+
+
+def _stale() -> Iterator[str]:
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        status = Repo().status()
+    except DvcException as error:
+        raise UnwriteError(
+            f"`dvc status` fails here ({reason_of(error)}): publish from the project's folder."
+        ) from None
+    yield from (f"{stage} is out of date" for stage in status)
+
+
+def _altered() -> Iterator[str]:
+    yield from (finding.problem for finding in audit_project())
+
+
+def _paths() -> Iterator[str]:
+    """Paths in the files that travel along which lead out of the project: they tell whose machine it was."""
+    for file in (Path(PARAMS_FILE), Path(LOCK_FILE)):
+        for found in re.finditer(
+            r"""(?:^|[\s"'])(~?/[\w.~-]+/[^\s"']*|[A-Za-z]:\\[^\s"']+)""", file.read_text("utf-8")
+        ):
+            if public_path(found[1]) != found[1]:
+                yield f"{file} names {found[1]}"

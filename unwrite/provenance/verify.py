@@ -1,0 +1,357 @@
+"""Whether a release is its base plus the declared edit and nothing more, from the two folders alone.
+
+A manifest can be rewritten to match whatever was done to the files. So nothing is believed that can be computed: every
+tensor that is not declared is compared with the base's to the byte, every one that is with the edit made anew from the
+base, the recipe and the directions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from pydantic import ValidationError
+from tabulate import tabulate
+
+from unwrite.artifacts import Artifact, Recipe
+from unwrite.errors import UnwriteError, reason_of
+from unwrite.files.digests import sha256_of
+from unwrite.paths import DIRECTIONS, EVALUATION, MANIFEST, RECIPE
+from unwrite.provenance.manifest import Manifest, read_manifest, tensor_edits
+from unwrite.provenance.signing import SIGNATURE, check_signature
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from unwrite.comparison import Comparison, TensorComparison
+
+Outcome = Literal["passed", "failed", "not checked"]
+
+# What a release may hold beside the base's files. The hub adds .gitattributes, and is asked for no say in it.
+CARD_FILE, LOCK_FILE, PARAMS_FILE = "README.md", "dvc.lock", "params.yaml"
+OURS = {RECIPE.name, DIRECTIONS.name, EVALUATION.name, CARD_FILE, LOCK_FILE, PARAMS_FILE}
+_UNLISTED = {MANIFEST, SIGNATURE, ".gitattributes"}
+_NAMED = 20  # of a long list of differences, what a person is shown; JSON has them all
+
+
+class Check(Artifact):
+    """One thing that was looked at, and what was found: what is wrong first, then what is worth a note."""
+
+    name: str
+    outcome: Outcome
+    about: str
+    details: list[str]
+
+
+class TensorCounts(Artifact):
+    """The tensors of the checkpoint: as they should be, to the byte; or all of them off by roundings alone."""
+
+    all: int
+    declared: int
+    exact: int
+    rounded: int
+    differing: int
+
+
+class Verification(Artifact):
+    """What a verification found. `passed`: nothing is wrong; `complete`: everything was looked at.
+
+    `rounded_numbers` are numbers of edited tensors that are one unit in the last place beside what was computed here.
+    """
+
+    format: Literal[1] = 1
+    passed: bool
+    complete: bool
+    checks: list[Check]
+    tensors: TensorCounts | None
+    rounded_numbers: int
+
+
+class _Recipe(NamedTuple):
+    recipe: Recipe
+    directions: Mapping[str, Tensor]
+
+
+def verify_release(
+    release: Path, base: Path | None = None, *, public_key: Path | None = None, threads: int = 1
+) -> Verification:
+    """Checks a release, against its base if that is given.
+
+    Args:
+        release: Its folder.
+        base: The folder of the base model.
+        public_key: PEM file of the key that is said to have signed it.
+        threads: How many files are read at once.
+
+    Returns:
+        Everything that was found, whatever failed first.
+
+    Raises:
+        UnwriteError: There is no manifest to check by, or a key or base that is no such thing.
+    """
+    manifest = read_manifest(release)
+    listed = {subject.name: subject.digest.get("sha256", "") for subject in manifest.subject}
+    strays = list(_strays(release, listed))
+    recipe, wrong = _read_recipe(release)
+    comparison: Comparison | None = None
+    unfit: list[str] = []
+    if base is not None and recipe is not None:
+        comparison, unfit = _compare(release, base, recipe, threads)
+    sums = dict(comparison.release_sums) if comparison is not None else {}
+    sums |= _sums(release, [name for name in listed if name not in sums], threads)
+    base_sums = None if base is None else _base_sums(base, manifest, comparison, threads)
+    checks = [
+        _check("files", f"{len(listed)} files, by sha256", [*strays, *_wrong_sums(listed, sums)]),
+        _check("recipe", f"{RECIPE.name} and {DIRECTIONS.name} are what the manifest declares", wrong),
+        _check(
+            "manifest",
+            "the tensors it declares are those of the recipe and of the checkpoint",
+            [*_undeclared(manifest, recipe), *_unlisted(manifest, release)],
+        ),
+        _check("companions", "configuration and tokenizer are the base's", _changed_companions(manifest, sums)),
+    ]
+    checks += [_check_base(manifest, base_sums), *_check_tensors(comparison, unfit)]
+    checks.append(_check_signature(release, public_key))
+    return Verification(
+        passed=all(check.outcome != "failed" for check in checks),
+        complete=all(check.outcome != "not checked" or check.name == "signature" for check in checks),
+        checks=checks,
+        tensors=None if comparison is None else _counts(comparison),
+        rounded_numbers=0 if comparison is None else sum(map(_rounded_numbers, comparison.tensors.values())),
+    )
+
+
+def verification_text(verification: Verification) -> str:
+    """The table that a person reads, and the verdict in the last line."""
+    signs = {"passed": "ok", "failed": "FAILED", "not checked": "not checked"}
+    lines = [tabulate([[c.name, signs[c.outcome], c.about] for c in verification.checks], tablefmt="plain")]
+    for check in verification.checks:
+        if check.details:
+            lines += ["", f"{check.name}:", *(f"  {line}" for line in check.details[:_NAMED])]
+            if len(check.details) > _NAMED:
+                lines.append(f"  and {len(check.details) - _NAMED} more")
+    return "\n".join([*lines, "", _verdict(verification)])
+
+
+def _verdict(verification: Verification) -> str:
+    if not verification.passed:
+        failed = [check.name for check in verification.checks if check.outcome == "failed"]
+        return f"NOT VERIFIED: {', '.join(failed)} failed."
+    if not verification.complete:
+        return "Nothing wrong was found, but not everything was checked: give the base model with --base."
+    rounded = verification.rounded_numbers
+    beside = f", {rounded:,} numbers of it one rounding beside" if rounded else ", to the bit"
+    return f"VERIFIED: the release is the base plus the declared edit{beside}, and nothing more."
+
+
+def _check(name: str, about: str, wrong: Iterable[str], notes: Iterable[str] = ()) -> Check:
+    details = list(wrong)
+    return Check(name=name, outcome="failed" if details else "passed", about=about, details=[*details, *notes])
+
+
+def _not_checked(name: str, about: str) -> Check:
+    return Check(name=name, outcome="not checked", about=about, details=[])
+
+
+def _strays(release: Path, listed: Mapping[str, str]) -> Iterator[str]:
+    """What is in the folder and shouldn't be, and what should be and isn't; names that lead out of it too."""
+    for name in listed:
+        if Path(name).name != name or name in {"", ".", ".."} or "\\" in name:
+            yield f"the manifest names {name!r}, which is not a plain file name in the folder"
+        elif not (release / name).exists():
+            yield f"{name} is missing"
+    for path in sorted(release.iterdir()):
+        if path.is_symlink() and not _in_cache(release, path):
+            yield f"{path.name} is a link that leads out of the folder"
+        elif not path.is_file():
+            yield f"{path.name} is not a plain file"
+        elif path.name not in listed and path.name not in _UNLISTED:
+            yield f"{path.name} is not in the manifest"
+
+
+def _in_cache(release: Path, link: Path) -> bool:
+    """Whether a link leads to where the hub's cache keeps the files of this repository, or stays in the folder."""
+    target = link.resolve()
+    inside = (release.resolve(), release.resolve().parent.parent / "blobs")
+    return target.parent == inside[0] or (release.resolve().parent.name == "snapshots" and target.parent == inside[1])
+
+
+def _sums(folder: Path, names: Sequence[str], threads: int) -> dict[str, str]:
+    """sha256 of those files that are there, under plain names."""
+    present = [name for name in names if Path(name).name == name and (folder / name).is_file()]
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        return dict(zip(present, pool.map(lambda name: sha256_of(folder / name), present), strict=True))
+
+
+def _wrong_sums(listed: Mapping[str, str], sums: Mapping[str, str]) -> Iterator[str]:
+    for name, expected in listed.items():
+        if name in sums and sums[name] != expected:
+            yield f"{name} has sha256 {sums[name][:12]}…, the manifest says {expected[:12]}…"
+
+
+def _read_recipe(release: Path) -> tuple[_Recipe | None, list[str]]:
+    from unwrite.files.tensors import read_tensors
+
+    try:
+        recipe = Recipe.model_validate_json((release / RECIPE.name).read_bytes())
+        directions = read_tensors(release / DIRECTIONS.name, "publish")
+        if not {"directions", "baseline_mean"} <= directions.keys():
+            return None, [f"{DIRECTIONS.name} lacks the directions or the baseline means"]
+    except ValidationError as error:
+        first = error.errors()[0]
+        return None, [f"{RECIPE.name} is not a recipe ({'.'.join(map(str, first['loc']))}: {first['msg']})"]
+    except (OSError, UnwriteError):
+        missing = [path.name for path in (RECIPE, DIRECTIONS) if not (release / path.name).is_file()]
+        return None, [f"{name} is missing" for name in missing] or [f"{DIRECTIONS.name} is damaged"]
+    return _Recipe(recipe, directions), []
+
+
+def _undeclared(manifest: Manifest, recipe: _Recipe | None) -> Iterator[str]:
+    if recipe is None:
+        yield "there is no recipe to hold it against"
+        return
+    declared = {name: edit for name, edit in manifest.internal.tensors.items() if edit is not None}
+    edits = tensor_edits(recipe.recipe)
+    if manifest.internal.norm_preservation != recipe.recipe.norm_preservation:
+        yield (
+            f"norm preservation is {manifest.internal.norm_preservation} by the manifest, "
+            f"{recipe.recipe.norm_preservation} by {RECIPE.name}"
+        )
+    for name in sorted(declared.keys() | edits.keys()):
+        if name not in edits:
+            yield f"{name} is declared as edited, but {RECIPE.name} does not edit it"
+        elif name not in declared:
+            yield f"{name} is edited by {RECIPE.name}, but not declared"
+        elif declared[name] != edits[name]:
+            yield f"{name} is declared with another edit than {RECIPE.name} has"
+
+
+def _unlisted(manifest: Manifest, release: Path) -> Iterator[str]:
+    from unwrite.files.checkpoints import stored_tensors
+
+    try:
+        stored = stored_tensors(release).keys()
+    except UnwriteError as error:
+        yield reason_of(error)
+        return
+    listed = manifest.internal.tensors.keys()
+    yield from (f"{name} is in the checkpoint, but not in the manifest" for name in sorted(stored - listed))
+    yield from (f"{name} is in the manifest, but not in the checkpoint" for name in sorted(listed - stored))
+
+
+def _changed_companions(manifest: Manifest, sums: Mapping[str, str]) -> Iterator[str]:
+    """Whatever is not weights must be the base's to the byte; nothing may be there that neither it nor we have."""
+    base = {one.name: one.digest.get("sha256", "") for one in manifest.dependencies("base")}
+    for name, expected in base.items():
+        if name.endswith(".safetensors"):
+            continue
+        if name not in sums:
+            yield f"{name} of the base is missing"
+        elif sums[name] != expected:
+            yield f"{name} is not the base's"
+    for name in sums.keys() - base.keys() - OURS:
+        yield f"{name} is neither the base's nor one that unwrite writes"
+
+
+def _base_sums(base: Path, manifest: Manifest, comparison: Comparison | None, threads: int) -> dict[str, str]:
+    sums = dict(comparison.base_sums) if comparison is not None else {}
+    return sums | _sums(base, [d.name for d in manifest.dependencies("base") if d.name not in sums], threads)
+
+
+def _check_base(manifest: Manifest, sums: Mapping[str, str] | None) -> Check:
+    declared = {one.name: one.digest.get("sha256", "") for one in manifest.dependencies("base")}
+    source, commit = (manifest.external.base.get(key) for key in ("source", "commit"))
+    name = f"{source} at {commit[:12]}" if commit else f"{source}, a local folder"
+    if sums is None:
+        return _not_checked("base", f"give it with --base: {name}")
+    wrong = [f"{file} is not in it" for file in declared if file not in sums]
+    wrong += [f"{file} is another one" for file, sha256 in declared.items() if sums.get(file, sha256) != sha256]
+    if wrong:
+        wrong.append(f"the release declares {name}: take that very revision")
+    return _check("base", f"it is the declared one: {name}", wrong)
+
+
+def _compare(release: Path, base: Path, recipe: _Recipe, threads: int) -> tuple[Comparison | None, list[str]]:
+    from unwrite.comparison import compare_checkpoints
+    from unwrite.files.checkpoints import stored_tensors
+    from unwrite.merging import changes_of, refuse_misfits
+
+    tensors = stored_tensors(base)
+    try:
+        refuse_misfits(tensors, recipe.recipe, recipe.directions["directions"].shape[-1])
+        changes = changes_of(recipe.recipe, tensors, recipe.directions)
+    except (UnwriteError, IndexError) as error:  # a position or index that the directions don't have
+        return None, [f"{RECIPE.name} does not fit the base: {reason_of(error)}"]
+    return compare_checkpoints(release, base, changes, threads=threads), []
+
+
+def _check_tensors(comparison: Comparison | None, unfit: list[str]) -> Iterator[Check]:
+    names = ("headers", "unedited tensors", "edited tensors")
+    if comparison is None:
+        if unfit:
+            yield _check(names[2], "can't be computed", unfit)
+        for name in names[: 2 if unfit else 3]:
+            yield _not_checked(name, "only against the base, and with a recipe")
+        return
+    groups: tuple[dict[str, TensorComparison], ...] = ({}, {})
+    for name, one in comparison.tensors.items():
+        groups[one.declared][name] = one
+    yield _check(names[0], "names, shapes and types are the base's", comparison.headers)
+    yield _check(names[1], f"{len(groups[0])}, identical to the base's", _differences(groups[0]))
+    rounded = sum(map(_rounded_numbers, groups[1].values()))
+    numbers = sum(one.numbers for one in groups[1].values())
+    beside = f"; {rounded:,} of {numbers:,} numbers one rounding beside" if rounded else ", to the bit"
+    yield _check(
+        names[2],
+        f"{len(groups[1])}, equal to the edit made anew{beside}",
+        _differences(groups[1]),
+        (f"{name}: {one.rounded:,} numbers one rounding beside" for name, one in groups[1].items() if _rounded(one)),
+    )
+
+
+def _differences(tensors: Mapping[str, TensorComparison]) -> Iterator[str]:
+    for name, one in tensors.items():
+        if not _differs(one):
+            continue
+        if one.declared and one.equals_base:
+            yield f"{name} is declared as edited, but it is the base's"
+        else:
+            of = "the declared edit" if one.declared else "the base"
+            yield (
+                f"{name} is not {of}: {one.differing:,} of {one.numbers:,} numbers differ, "
+                f"the largest by {one.largest:.3g}"
+            )
+
+
+def _rounded(one: TensorComparison) -> bool:
+    return one.differing > 0 and not _differs(one)
+
+
+def _rounded_numbers(one: TensorComparison) -> int:
+    return one.rounded if _rounded(one) else 0
+
+
+def _differs(one: TensorComparison) -> bool:
+    return one.differing > (one.rounded if one.declared else 0)
+
+
+def _counts(comparison: Comparison) -> TensorCounts:
+    tensors = comparison.tensors.values()
+    return TensorCounts(
+        all=len(tensors),
+        declared=sum(one.declared for one in tensors),
+        exact=sum(one.differing == 0 for one in tensors),
+        rounded=sum(map(_rounded, tensors)),
+        differing=sum(map(_differs, tensors)),
+    )
+
+
+def _check_signature(release: Path, public_key: Path | None) -> Check:
+    about = f"{SIGNATURE}, by OpenSSF model signing"
+    if public_key is not None:
+        wrong = check_signature(release, public_key)
+        return _check("signature", about, [] if wrong is None else [wrong])
+    signed = (release / SIGNATURE).is_file()
+    return _not_checked("signature", f"{about}: give the public key with --key" if signed else "the release has none")
