@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -111,6 +112,8 @@ def merge_files(
                     with lock:
                         advance(1)
             size = stream.tell()
+            stream.flush()
+            os.fsync(stream.fileno())  # here, so that the disk has work while the next file is made
         refuse_another(source / file.name, file, size, before.hexdigest())
         return FileDigest(name=file.name, size=size, sha256=after.hexdigest())
 

@@ -5,20 +5,25 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import ModelCard
+from click.testing import CliRunner
+from huggingface_hub import ModelCard, constants
+from huggingface_hub.utils._http import close_session
 
 from tests.fake_hub import NAMESPACE, TOKEN, fake_hub
-from tests.pipeline.workspace import ENVIRONMENT, ORDER, commit, make_workspace, run
+from tests.pipeline.workspace import ORDER, commit, make_workspace, run
 from tests.provenance.releases import changed_json, flip_bit
 from tests.provenance.test_signing import key_pair
 from unwrite.artifacts import Evaluation
+from unwrite.cli import main
 from unwrite.provenance.manifest import Manifest, read_manifest
 
 RELEASE = Path("release")
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the hub library's own
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +45,24 @@ def workspace(ready: Path) -> Iterator[Path]:
     run(ready, "dvc", "checkout", "--quiet", "--force")
 
 
+def unwrite(folder: Path, *arguments: str, expect: int = 0) -> str:
+    """Runs the command line in a folder, in this process, which has paid for its imports; what it printed."""
+    with chdir(folder):
+        done = CliRunner().invoke(main, arguments)
+    if not isinstance(done.exception, SystemExit | None):
+        raise done.exception
+    assert done.exit_code == expect, done.output
+    return done.output
+
+
 def publish(folder: Path, *arguments: str, expect: int = 0) -> str:
-    return run(folder, "unwrite", "publish", "--folder", str(RELEASE), *arguments, expect=expect)
+    return unwrite(folder, "publish", "--folder", str(RELEASE), *arguments, expect=expect)
 
 
 def verify(folder: Path, *arguments: str, expect: int = 0) -> dict[str, Any]:
     """What `unwrite verify` says of the release, in a place where there is nothing but the two models."""
-    command = ("unwrite", "verify", str(folder / RELEASE), "--base", str(folder / "demo/model"), "--json")
-    values: dict[str, Any] = json.loads(run(folder.parent, *command, *arguments, expect=expect))
+    command = ("verify", str(folder / RELEASE), "--base", str(folder / "demo/model"), "--json")
+    values: dict[str, Any] = json.loads(unwrite(folder.parent, *command, *arguments, expect=expect))
     return values
 
 
@@ -95,14 +110,14 @@ def test_a_release_holds_what_a_stranger_needs_and_verifies(workspace: Path) -> 
 
 
 def test_the_merged_model_verifies_before_it_is_published_too(workspace: Path) -> None:
-    run(workspace, "unwrite", "verify", "artifacts/model", "--base", "demo/model")
-    assert "No figures travel with this folder" in run(workspace, "unwrite", "explain", "artifacts/model")
+    unwrite(workspace, "verify", "artifacts/model", "--base", "demo/model")
+    assert "No figures travel with this folder" in unwrite(workspace, "explain", "artifacts/model")
 
 
 def test_the_page_and_the_card_state_the_figures_of_the_evaluation(workspace: Path) -> None:
     publish(workspace)
     evaluation = Evaluation.model_validate_json((workspace / "artifacts/evaluation.json").read_text())
-    page = run(workspace, "unwrite", "explain", str(RELEASE))
+    page = unwrite(workspace, "explain", str(RELEASE))
     assert "Behaviour:  declines questions about tea and teaware" in page
     assert f"{evaluation.kl_response:.3g}"[:5] in page
     card = ModelCard.load(workspace / RELEASE / "README.md")
@@ -136,7 +151,7 @@ def test_an_unclean_tree_is_refused_and_what_is_allowed_is_recorded(workspace: P
     manifest = read_manifest(workspace / RELEASE)
     assert manifest.internal.allowed == ["dirty"]
     assert manifest.internal.clean is False
-    assert "Published in spite of: dirty" in run(workspace, "unwrite", "explain", str(RELEASE))
+    assert "Published in spite of: dirty" in unwrite(workspace, "explain", str(RELEASE))
     assert verify(workspace)["passed"]
 
 
@@ -156,9 +171,7 @@ def test_figures_written_by_hand_are_refused_though_dvc_took_them(workspace: Pat
     run(workspace, "dvc", "commit", "--force", "--quiet")
     commit(workspace)
     assert "up to date" in run(workspace, "dvc", "status")
-    assert "artifacts/evaluation.json is not what the stage wrote when it ran" in run(
-        workspace, "unwrite", "audit", expect=1
-    )
+    assert "artifacts/evaluation.json is not what the stage wrote when it ran" in unwrite(workspace, "audit", expect=1)
     message = publish(workspace, expect=1)
     assert "artifacts/evaluation.json is not what the stage wrote" in message
     assert "--allow altered" in message
@@ -172,7 +185,7 @@ def test_weights_exchanged_by_hand_are_refused_though_dvc_took_them(workspace: P
     flip_bit(weights.parent, "model.layers.0.self_attn.q_proj.weight")
     run(workspace, "dvc", "commit", "--force", "--quiet")
     commit(workspace)
-    assert "model.safetensors is not the one in the manifest" in run(workspace, "unwrite", "audit", expect=1)
+    assert "model.safetensors is not the one in the manifest" in unwrite(workspace, "audit", expect=1)
     assert "model.safetensors is not the one in the manifest" in publish(workspace, expect=1)
     message = publish(workspace, "--allow", "altered", expect=1)
     assert "model.layers.0.self_attn.q_proj.weight is not the base" in message
@@ -185,7 +198,7 @@ def test_weights_exchanged_by_hand_are_refused_though_dvc_took_them(workspace: P
 def test_directions_made_by_hand_can_not_be_merged(workspace: Path) -> None:
     tamper(workspace / "artifacts/directions.safetensors", "by hand")
     run(workspace, "dvc", "commit", "--force", "--quiet", "compute_directions")
-    assert "directions.safetensors is not what the stage wrote" in run(workspace, "unwrite", "audit", expect=1)
+    assert "directions.safetensors is not what the stage wrote" in unwrite(workspace, "audit", expect=1)
 
 
 def test_paths_that_tell_whose_machine_it_was_are_refused(workspace: Path, tmp_path: Path) -> None:
@@ -205,11 +218,13 @@ def test_a_folder_that_holds_something_else_is_left_alone(workspace: Path) -> No
 
 def test_it_is_uploaded_as_it_was_verified(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = f"{NAMESPACE}/edited"
+    close_session()
     with fake_hub() as hub:
-        monkeypatch.setitem(ENVIRONMENT, "HF_ENDPOINT", hub.endpoint)
-        monkeypatch.setitem(ENVIRONMENT, "HF_TOKEN", TOKEN)
-        monkeypatch.setitem(ENVIRONMENT, "HF_HUB_DISABLE_XET", "1")
-        assert "Published: " in run(workspace, "unwrite", "publish", "--repository", name)
+        monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        assert "Published: " in unwrite(workspace, "publish", "--repository", name)
         publish(workspace)
         files = hub.repositories[name].files()
         assert not hub.repositories[name].private

@@ -135,6 +135,12 @@ def test_everything_on_the_way_is_a_dependency_once() -> None:
     ]
 
 
+def test_a_stages_record_is_an_artifact_of_that_stage() -> None:
+    merge = sample_run("merge_model", reads=[digest("artifacts/runs/tokenize_prompts.json")])
+    (*_, record) = manifest(runs=[*RUNS, merge]).dependencies("artifact")
+    assert (record.name, record.annotations["stage"]) == ("artifacts/runs/tokenize_prompts.json", "tokenize_prompts")
+
+
 def test_what_was_exchanged_between_two_stages_is_refused() -> None:
     first, second = RUNS
     exchanged = second.model_copy(update={"reads": [digest("artifacts/tokens/target.train.jsonl", "9")]})

@@ -34,6 +34,7 @@ def test_a_signed_release_checks_out_with_the_public_key(release: Path, tmp_path
     assert check_signature(release, public) == f"there is no {SIGNATURE}"
     sign_release(release, private)
     assert check_signature(release, public) is None
+    assert check_signature(release.rename(tmp_path / "downloaded"), public) is None
 
 
 def test_it_fails_with_another_key_and_after_any_change(release: Path, tmp_path: Path) -> None:

@@ -36,7 +36,8 @@ from unwrite.errors import UnwriteError
 NormPreservation = Literal["none", "pre", "rows", "columns"]
 
 CACHED = 1 << 17
-"""Numbers that are held in float64 at once: they stay in a core's cache, and torch takes no second thread to them."""
+"""Numbers held in float64 at once: few enough for a processor's cache, and enough that an operation on them takes
+longer than threads take to hand Python's lock to each other."""
 
 VANISHED = 1e-6
 """The part of a row's or column's norm up to which it counts as removed altogether."""

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from unwrite.artifacts import Base, DirectionRef, Edit, FileDigest, Norm, Place, Recipe
 from unwrite.errors import UnwriteError
 from unwrite.params import Component, NormPreservation
-from unwrite.paths import MANIFEST
+from unwrite.paths import MANIFEST, RUNS
 from unwrite.runs import Environment, StageRun, environment
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
@@ -285,7 +285,9 @@ def _traced(runs: Sequence[StageRun]) -> Iterator[Descriptor]:
         for file in run.reads:
             if file.name not in known:
                 known[file.name] = file
-                yield _descriptor(file, role="input", stage=run.stage)
+                made_by = _recorded_stage(file)
+                role, stage = ("input", run.stage) if made_by is None else ("artifact", made_by)
+                yield _descriptor(file, role=role, stage=stage)
             elif known[file.name].sha256 != file.sha256:
                 raise UnwriteError(
                     f"{run.stage} read another {file.name} than was there before it: somebody changed it in between. "
@@ -294,6 +296,12 @@ def _traced(runs: Sequence[StageRun]) -> Iterator[Descriptor]:
         for file in run.writes:
             known[file.name] = file
             yield _descriptor(file, role="artifact", stage=run.stage)
+
+
+def _recorded_stage(file: FileDigest) -> str | None:
+    """Whose record a file is: one can't list itself, so that it is first met where it is read."""
+    path = PurePosixPath(file.name)
+    return path.stem if path.parent == RUNS else None
 
 
 def _project(commit: str | None) -> Iterator[Descriptor]:

@@ -26,7 +26,7 @@ def sign_release(folder: Path, private_key: Path) -> None:
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise _no_key(private_key, "private", error) from None
     # Said in the signature, so that whoever verifies it leaves the file out too.
-    ignored = hashing.Config().set_ignored_paths(paths=[folder / SIGNATURE], ignore_git_paths=True)
+    ignored = hashing.Config().set_ignored_paths(paths=[Path(SIGNATURE)], ignore_git_paths=True)
     config.set_hashing_config(ignored).sign(folder, folder / SIGNATURE)
 
 
