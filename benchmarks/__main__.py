@@ -1,6 +1,6 @@
-"""Ours against the plain way to do the same: search, extraction, merging, and the search on a GPU.
+"""Ours against the plain way to do the same: search, extraction, merging, verifying, and the search on a GPU.
 
-    python -m benchmarks [search|extraction|merging|gpu …] [--repeats 5] [--gigabytes 0.5]
+    python -m benchmarks [search|extraction|merging|verifying|gpu …] [--repeats 5] [--gigabytes 0.5]
 
 Run it where `dvc repro` has run. The ways alternate in one process; figures are medians, with the range over the rounds
 in brackets; memory is the high-water mark of a fresh process each. With nothing named, all are run and what is printed
@@ -19,7 +19,7 @@ from pathlib import Path
 import click
 import torch
 
-from benchmarks import extraction, gpu, merging, search
+from benchmarks import extraction, gpu, merging, search, verifying
 from benchmarks.comparison import quiet
 from unwrite.files.records import write_text
 
@@ -28,6 +28,7 @@ _TITLES = {
     "search": "Search",
     "extraction": "Extraction",
     "merging": "Merging",
+    "verifying": "Verifying",
     "gpu": "Search on a GPU, random weights in the shape of Qwen3-4B",
 }
 
@@ -35,7 +36,7 @@ _TITLES = {
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice(list(_TITLES)))
 @click.option("--repeats", default=5, show_default=True, type=click.IntRange(min=2), help="Rounds.")
-@click.option("--gigabytes", default=0.5, show_default=True, help="Of the checkpoint that is merged.")
+@click.option("--gigabytes", default=0.5, show_default=True, help="Of the checkpoint that is merged and verified.")
 def main(names: tuple[str, ...], repeats: int, gigabytes: float) -> None:
     """Compares, and prints tables."""
     torch.set_num_threads(1)
@@ -44,6 +45,7 @@ def main(names: tuple[str, ...], repeats: int, gigabytes: float) -> None:
         "search": partial(search.report, repeats),
         "extraction": partial(extraction.report, repeats),
         "merging": partial(merging.report, repeats, gigabytes),
+        "verifying": partial(verifying.report, repeats, gigabytes),
         "gpu": partial(gpu.report, repeats) if torch.cuda.is_available() else lambda: "Skipped: there is no GPU here.",
     }
     page = [f"# Ours against the plain way\n\n{_about(repeats)}"]

@@ -1,7 +1,7 @@
 """Merging: `merge_model` on a synthetic checkpoint, against `cp`, and against PEFT's `merge_and_unload` and saving.
 
-The checkpoint has the shape of a Llama of hidden size 2048, bfloat16, a shard a layer. Every way ends when what
-it wrote is on the disk.
+The checkpoint has the shape of a Llama of hidden size 2048, bfloat16, in four shards. Every way ends when what it wrote
+is on the disk.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from unwrite.recipe import build_edits
 
 HIDDEN, MLP, VOCABULARY, HEADS, KV_HEADS, HEAD_DIM = 2048, 7168, 16000, 16, 4, 128
 GIGABYTE_A_LAYER = 2 * (HIDDEN * HEAD_DIM * 2 * (HEADS + KV_HEADS) + 3 * HIDDEN * MLP) / 1e9
+SHARDS = 4
 MODES: tuple[NormPreservation, ...] = get_args(NormPreservation)
 PLAIN = Path("plain")
 
@@ -47,19 +48,22 @@ PLAIN = Path("plain")
 def report(repeats: int, gigabytes: float) -> str:
     """Tables of time, memory and growth."""
     torch_alone = peak_memory(_nothing)
-    ways: dict[str, Callable[[], object]] = {"cp -r": _copy, "PEFT": _plain, "ours, rows": partial(_ours, "rows")}
+    ways: dict[str, Callable[[], object]] = {"cp -r": _copy, "PEFT": _plain, "ours, rows": partial(ours, "rows")}
     tables, growth = [], []
     for factor in (0.5, 1, 2):
-        with _project(factor * gigabytes) as size:
-            seconds = alternated(ways, repeats if factor == 1 else 1, between=_clear)
+        with checkpoint_project(factor * gigabytes) as size:
+            _copy()  # what is read lies in memory from here on
+            clear()
+            seconds = alternated(ways, repeats if factor == 1 else 1, between=clear)
             peaks = {name: peak_memory(ways[name]) for name in ("PEFT", "ours, rows")}
             growth.append([f"{size / 1e9:.2f}", *(f"{median(taken):.2f}" for taken in seconds.values())])
             growth[-1] += [f"{peak:.0f}" for peak in peaks.values()]
             if factor == 1:
                 for mode in (mode for mode in MODES if mode != "rows"):
-                    ways_of_mode = {f"ours, {mode} (once)": partial(_ours, mode)}
-                    peaks |= {name: peak_memory(way) for name, way in ways_of_mode.items()}
-                    seconds |= alternated(ways_of_mode, 1, between=_clear)
+                    others = {f"ours, {mode}": partial(ours, mode)}
+                    peaks |= {name: peak_memory(way) for name, way in others.items()}
+                    clear()
+                    seconds |= alternated(others, repeats, between=clear)
                 tables.append(
                     f"Checkpoint of {size / 1e9:.2f} GB, every residual writer edited. PEFT: loading, "
                     "`merge_and_unload`, `save_pretrained`. All end when what they wrote is on the disk. Torch and "
@@ -89,8 +93,10 @@ def _nothing() -> None:
     """Imports are all that this costs."""
 
 
-def _ours(mode: NormPreservation) -> None:
+def ours(mode: NormPreservation) -> None:
+    """Merges with every residual writer edited, as the stage does."""
     _write_recipe(mode)
+    record_upstream()
     with redirect_stderr(StringIO()):
         merge_model(load_params())
     os.sync()
@@ -109,15 +115,16 @@ def _copy() -> None:
     os.sync()
 
 
-def _clear() -> None:
+def clear() -> None:
+    """Removes what the ways wrote."""
     for folder in (MODEL, PLAIN, Path("copy")):
         shutil.rmtree(folder, ignore_errors=True)
     os.sync()
 
 
 @contextmanager
-def _project(gigabytes: float) -> Iterator[int]:
-    """A folder with a pinned checkpoint of about that size and random directions; its bytes."""
+def checkpoint_project(gigabytes: float) -> Iterator[int]:
+    """Until it ends, the current folder has a pinned checkpoint of about that size and random directions; its bytes."""
     params = Path("params.yaml").read_text()
     with tempfile.TemporaryDirectory() as work, chdir(work):
         Path("params.yaml").write_text(params.replace("source: demo/model", "source: base"))
@@ -130,7 +137,9 @@ def _project(gigabytes: float) -> Iterator[int]:
 
 
 def _write_checkpoint(folder: Path, layers: int) -> None:
+    """Layers in order, as evenly as they go into the shards."""
     folder.mkdir()
+    shards = min(SHARDS, layers)
     generator = torch.Generator().manual_seed(0)
 
     def random(*shape: int) -> Tensor:
@@ -138,9 +147,10 @@ def _write_checkpoint(folder: Path, layers: int) -> None:
         return weight.to(torch.bfloat16)
 
     weight_map: dict[str, str] = {}
+    tensors: dict[str, Tensor] = {}
     for layer in range(layers):
         prefix, width = f"model.layers.{layer}", HEADS * HEAD_DIM
-        tensors = {
+        tensors |= {
             f"{prefix}.self_attn.q_proj.weight": random(width, HIDDEN),
             f"{prefix}.self_attn.k_proj.weight": random(KV_HEADS * HEAD_DIM, HIDDEN),
             f"{prefix}.self_attn.v_proj.weight": random(KV_HEADS * HEAD_DIM, HIDDEN),
@@ -154,9 +164,12 @@ def _write_checkpoint(folder: Path, layers: int) -> None:
         if layer == 0:
             tensors["model.embed_tokens.weight"] = random(VOCABULARY, HIDDEN)
             tensors["model.norm.weight"] = torch.ones(HIDDEN, dtype=torch.bfloat16)
-        shard = f"model-{layer + 1:05d}-of-{layers:05d}.safetensors"
-        save_file(tensors, folder / shard, {"format": "pt"})
-        weight_map |= dict.fromkeys(tensors, shard)
+        number = layer * shards // layers
+        if number != (layer + 1) * shards // layers:
+            shard = f"model-{number + 1:05d}-of-{shards:05d}.safetensors"
+            save_file(tensors, folder / shard, {"format": "pt"})
+            weight_map |= dict.fromkeys(tensors, shard)
+            tensors = {}
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
     config = {
         "architectures": ["LlamaForCausalLM"],

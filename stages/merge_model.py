@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
+from torch import Tensor
+
 from unwrite.artifacts import Base, FileDigest, Recipe, read_artifact
 from unwrite.errors import UnwriteError
 from unwrite.files.atomic import atomic_folder, refuse_full_disk
-from unwrite.files.checkpoints import StoredTensor, copy_file, stored_tensors
+from unwrite.files.checkpoints import INDEX_FILE, StoredTensor, copy_file, index_of, stored_tensors
 from unwrite.files.digests import digest_of, refuse_another, verify_files
 from unwrite.files.records import write_json
 from unwrite.files.tensors import read_tensors
@@ -48,16 +50,28 @@ def merge_model(params: Params) -> None:
     with atomic_folder(MODEL) as folder:
         with _unless_the_base_changed(source, base):
             tensors = stored_tensors(source)
-            refuse_misfits(tensors, recipe, base.hidden_size)
-            changes = changes_of(recipe, tensors, directions)
+            changes = _fitting_changes(recipe, tensors, directions, base.hidden_size)
             with progress("edited tensors", len(changes), params.runtime.progress) as advance:
                 files = merge_files(source, folder, base.files, tensors, changes, advance=advance, threads=processors())
+        if INDEX_FILE not in {file.name for file in files}:
+            write_json(folder / INDEX_FILE, index_of(tensors))
+            files.append(digest_of(folder / INDEX_FILE))
         for artifact in (RECIPE, DIRECTIONS):
             copy_file(artifact, folder / artifact.name)
             files.append(digest_of(folder / artifact.name))
         files.sort(key=lambda file: file.name)
         write_json(folder / MANIFEST, manifest_json(build_manifest(base, recipe, tensors, files, runs)))
     say(f"{len(changes)} of {len(tensors)} tensors edited; the model is in {MODEL}.")
+
+
+def _fitting_changes(
+    recipe: Recipe, tensors: Mapping[str, StoredTensor], directions: Mapping[str, Tensor], hidden_size: int
+) -> dict[str, Change]:
+    try:
+        refuse_misfits(tensors, recipe, hidden_size)
+        return changes_of(recipe, tensors, directions)
+    except UnwriteError as error:
+        raise UnwriteError(f"{error} Run `dvc repro -f pin_model` and what follows.") from None
 
 
 @contextmanager

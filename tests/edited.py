@@ -1,7 +1,8 @@
-"""A checkpoint edited where it lies."""
+"""A checkpoint changed where it lies."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unwrite.artifacts import Recipe
-from unwrite.files.checkpoints import StoredTensor, stored_tensors
+from unwrite.files.checkpoints import StoredTensor, stored_tensors, torch_dtype
 from unwrite.merging import Change, changed_blocks, changes_of
 
 
@@ -27,3 +28,12 @@ def overwrite(tensor: StoredTensor, change: Change) -> None:
         for offset, values in blocks:
             stream.seek(tensor.offset + offset)
             stream.write(values.view(torch.uint8).numpy().tobytes())
+
+
+def write_rows(tensor: StoredTensor, rows: slice, values: Tensor) -> None:
+    """Overwrites rows of a stored tensor."""
+    width = math.prod(tensor.shape[1:]) * torch_dtype(tensor).itemsize
+    assert (values.shape, values.dtype) == ((rows.stop - rows.start, *tensor.shape[1:]), torch_dtype(tensor))
+    with tensor.file.open("r+b") as stream:
+        stream.seek(tensor.offset + rows.start * width)
+        stream.write(values.contiguous().view(torch.uint8).numpy().tobytes())

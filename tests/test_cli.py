@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from tests.models.zoo import zoo_config
 from tests.pipeline.workspace import commit, run
+from tests.provenance.releases import Release, flip_bit, make_release
 from unwrite.cli import main
 from unwrite.files.tensors import write_tensors
 
@@ -132,3 +133,60 @@ def test_a_bug_keeps_its_traceback(folder: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr("unwrite.params.load_params", bug)
     assert isinstance(CliRunner().invoke(main, ["check"]).exception, ZeroDivisionError)
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Release:
+    return make_release(tmp_path)
+
+
+def test_verify_says_what_it_found_and_ends_so(release: Release) -> None:
+    command = ["verify", str(release.folder), "--base", str(release.base)]
+    honest = CliRunner().invoke(main, command)
+    assert honest.exit_code == 0
+    assert "VERIFIED: the release is the base plus the declared edit" in honest.stdout
+    flip_bit(release.folder, "lm_head.weight")
+    tampered = CliRunner().invoke(main, command)
+    assert tampered.exit_code == 1
+    assert "lm_head.weight is not the base: 1 of" in tampered.stdout
+    assert "NOT VERIFIED: files, unedited tensors failed." in tampered.stdout
+    assert json.loads(CliRunner().invoke(main, [*command, "--json"]).stdout)["passed"] is False
+
+
+def test_what_is_no_release_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("x")
+    for arguments, message in (
+        (["verify", str(tmp_path / "empty")], "empty is empty: it is no release made by unwrite"),
+        (["verify", str(tmp_path / "file")], "file is not a folder: expected that of a release"),
+        (["verify", str(tmp_path / "nowhere")], "there is no such folder, and it is no hub id"),
+        (["explain", str(tmp_path / "empty")], "empty is empty: it is no release made by unwrite"),
+    ):
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 1
+        assert message in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
+def test_explain_prints_the_page(release: Release) -> None:
+    result = CliRunner().invoke(main, ["explain", str(release.folder)])
+    assert result.exit_code == 0
+    assert "4 of 30 tensors" in result.stdout
+
+
+@pytest.mark.parametrize(("command", "message"), [("audit", "is no DVC repository"), ("publish", "is missing: run")])
+def test_outside_the_project_there_is_nothing_to_audit_or_publish(
+    command: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    target = ["--folder", "release"] if command == "publish" else []
+    result = CliRunner().invoke(main, [command, *target])
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert isinstance(result.exception, SystemExit)
+
+
+def test_publish_wants_to_know_where_to() -> None:
+    result = CliRunner().invoke(main, ["publish"])
+    assert result.exit_code == 2
+    assert "--folder PATH, --repository ORG/NAME" in result.stderr

@@ -69,7 +69,7 @@ def differing(comparison: Comparison) -> dict[str, TensorComparison]:
     return {name: one for name, one in comparison.tensors.items() if one.differing}
 
 
-def change_numbers(name: str, work: Callable[[Tensor], None]) -> None:
+def change_numbers(name: str, work: Callable[[Tensor], object]) -> None:
     """Does something to the numbers of a tensor of the release, as one flat tensor."""
     shard = stored_tensors(RELEASE)[name].file
     tensors = load_file(shard)

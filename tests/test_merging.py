@@ -163,7 +163,7 @@ def test_every_bias_is_edited_on_disk_vector_by_vector(shape: tuple[int, ...], a
 def test_blocks_cover_a_tensor_from_its_first_byte_to_its_last(
     shape: tuple[int, ...], axis: int, groups: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(merging, "row_blocks", lambda shape: checkpoints.row_blocks(shape, 6))
+    monkeypatch.setattr(merging, "row_blocks", lambda shape, *_: checkpoints.row_blocks(shape, 6))
     tensor = saved({"w": random(*shape, dtype=torch.float16)})["w"]
     end = 0
     for offset, values in changed_blocks(tensor, change(shape, axis, groups, bias=len(shape) == 1)):
@@ -200,7 +200,7 @@ def test_the_bytes_depend_on_neither_threads_nor_blocks(
     for threads, cached, elements in ((1, edit.CACHED, 1 << 20), (2, 1 << 20, 1 << 20), (2, 999, 5000), (1, 1, 701)):
         torch.set_num_threads(threads)
         monkeypatch.setattr(edit, "CACHED", cached)
-        monkeypatch.setattr(merging, "row_blocks", lambda shape, most=elements: checkpoints.row_blocks(shape, most))
+        monkeypatch.setattr(merging, "row_blocks", lambda shape, *_, most=elements: checkpoints.row_blocks(shape, most))
         blocks = [values for _, values in changed_blocks(tensor, change(mode=mode, direction=v))]
         found.append(torch.cat(blocks))
     torch.set_num_threads(before)

@@ -10,7 +10,7 @@ from unwrite.artifacts import FileDigest
 from unwrite.errors import UnwriteError
 from unwrite.params import Params, load_params
 from unwrite.paths import RUNS
-from unwrite.runs import environment, files_of, read_run, read_runs, record_run, run_file
+from unwrite.runs import environment, files_of, read_run, read_runs, recorded, run_file
 
 ROOT = Path(__file__).parents[1]
 PIPELINE = """
@@ -58,12 +58,18 @@ def params() -> Params:
     return load_params(ROOT / "params.yaml")
 
 
+def record(stage: str, params: Params) -> None:
+    """A run that has nothing to do."""
+    with recorded(stage, params):
+        pass
+
+
 def names(files: list[FileDigest]) -> list[str]:
     return [file.name for file in files]
 
 
 def test_every_file_is_listed_with_its_sum_and_code_is_not(params: Params) -> None:
-    record_run("judge_things", params)
+    record("judge_things", params)
     run = read_run("judge_things")
     assert names(run.reads) == [
         "prompts/declines.txt",  # as params.yaml names it
@@ -78,7 +84,7 @@ def test_every_file_is_listed_with_its_sum_and_code_is_not(params: Params) -> No
 
 
 def test_the_sections_that_the_stage_tracks_are_in_it_and_no_others(params: Params) -> None:
-    record_run("judge_things", params)
+    record("judge_things", params)
     assert read_run("judge_things").parameters == {
         "judge": {"markers": "prompts/declines.txt"},
         "score": params.score.model_dump(),
@@ -86,12 +92,12 @@ def test_the_sections_that_the_stage_tracks_are_in_it_and_no_others(params: Para
 
 
 def test_the_same_run_gives_the_same_record(params: Params) -> None:
-    record_run("judge_things", params)
+    record("judge_things", params)
     first = run_file("judge_things").read_bytes()
-    record_run("judge_things", params)
+    record("judge_things", params)
     assert run_file("judge_things").read_bytes() == first
     Path("artifacts/responses/a").write_text("another")
-    record_run("judge_things", params)
+    record("judge_things", params)
     assert run_file("judge_things").read_bytes() != first
 
 
@@ -99,7 +105,7 @@ def test_the_same_run_gives_the_same_record(params: Params) -> None:
 def test_what_dvc_does_not_run_is_not_recorded(pipeline: str | None, params: Params) -> None:
     if pipeline is None:
         Path("dvc.yaml").unlink()
-    record_run("a_script", params)
+    record("a_script", params)
     assert not RUNS.exists()
 
 
@@ -112,8 +118,23 @@ def test_a_missing_or_damaged_record_says_what_to_run() -> None:
         read_run("judge_things")
 
 
+def test_what_was_read_is_what_lay_there_before_the_run(params: Params) -> None:
+    with (
+        pytest.raises(UnwriteError, match=r"responses/a changed while judge_things ran"),
+        recorded("judge_things", params),
+    ):
+        Path("artifacts/responses/a").write_text("meanwhile")
+    assert not run_file("judge_things").exists()
+
+
+def test_a_run_that_failed_is_not_recorded(params: Params) -> None:
+    with pytest.raises(ZeroDivisionError), recorded("judge_things", params):
+        raise ZeroDivisionError
+    assert not run_file("judge_things").exists()
+
+
 def test_what_somebody_changed_since_is_refused(params: Params) -> None:
-    record_run("judge_things", params)
+    record("judge_things", params)
     table = Path("artifacts/table.csv")
     assert [run.stage for run in read_runs(["judge_things"], [table])] == ["judge_things"]
     table.write_text("by hand")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from unwrite.errors import UnwriteError
 from unwrite.params import Component, NormPreservation, Orthogonalize, PostNorm, Quantization, Scope
@@ -14,9 +14,9 @@ A = TypeVar("A", bound="Artifact")
 
 
 class Artifact(BaseModel):
-    """What every record has in common: no unknown keys, no change after reading."""
+    """What every record has in common: no unknown keys, finite numbers, no change after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class FileDigest(Artifact):
@@ -54,6 +54,12 @@ class Norm(Artifact):
     parameter: str | None
     tensor: str | None
     offset: float
+
+    @model_validator(mode="after")
+    def _named_in_both(self) -> Self:
+        if (self.parameter is None) != (self.tensor is None):
+            raise ValueError("a weight needs its name in the model and in the checkpoint")
+        return self
 
 
 class Writer(Artifact):
@@ -119,9 +125,9 @@ class DirectionRef(Artifact):
     the baseline mean of that residual index (biprojection).
     """
 
-    position: int
+    position: Annotated[int, Field(ge=0, lt=1 << 31)]
     index: float
-    orthogonalize_to: int | None
+    orthogonalize_to: Annotated[int, Field(ge=0, lt=1 << 31)] | None
 
 
 class Edit(Artifact):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -118,10 +119,6 @@ def diff(a: str, b: str | None, as_json: bool) -> None:
     click.echo(comparison.model_dump_json(indent=2) if as_json else comparison_text(comparison))
 
 
-if __name__ == "__main__":
-    main()
-
-
 @main.command()
 @click.argument("release")
 @click.option("--base", help="The base model: a folder, or a hub id (taken at the commit that the release declares).")
@@ -136,17 +133,27 @@ def verify(release: str, base: str | None, revision: str | None, key: Path | Non
     """
     from unwrite.models.source import resolve_release, resolve_source
     from unwrite.parallel import processors
-    from unwrite.provenance.manifest import read_manifest
     from unwrite.provenance.verify import verification_text, verify_release
 
     folder = resolve_release(release, revision)
     against = None
     if base is not None:
-        declared = read_manifest(folder).external.base.get("commit")
-        against = Path(base) if Path(base).exists() else resolve_source(base, declared).folder
+        against = Path(base) if Path(base).exists() else resolve_source(base, _declared_commit(folder)).folder
     found = verify_release(folder, against, public_key=key, threads=processors())
     click.echo(found.model_dump_json(indent=2) if as_json else verification_text(found))
     sys.exit(0 if found.passed else 1)
+
+
+def _declared_commit(release: Path) -> str:
+    """The base's commit by the manifest; a branch or a pull request could be made to hold anything later."""
+    from unwrite.provenance.manifest import read_manifest
+
+    commit = read_manifest(release).external.base.get("commit")
+    if commit is None or re.fullmatch("[0-9a-f]{40}", commit) is None:
+        raise UnwriteError(
+            "The release declares no commit of its base: download the base that you trust, and name its folder."
+        )
+    return commit
 
 
 @main.command()
@@ -217,3 +224,7 @@ def _passing() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

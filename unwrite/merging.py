@@ -16,6 +16,7 @@ from torch import Tensor
 from unwrite.artifacts import Edit, Place, Recipe
 from unwrite.core.edit import edited_blocks
 from unwrite.core.layout import as_matrices, as_vectors
+from unwrite.core.reproducible import GROUP_ROWS
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import (
     Span,
@@ -32,7 +33,7 @@ from unwrite.params import NormPreservation
 from unwrite.paths import RECIPE
 from unwrite.recipe import applied_direction, edit_matrices, edit_vectors
 
-_AGAIN = "Run `dvc repro -f pin_model` and what follows."
+_NUMBERS = 1 << 18  # read at a time, or what is summed at a time if that is more
 
 
 class Change(NamedTuple):
@@ -70,7 +71,7 @@ def changes_of(
         for layout in (edit.matrix, edit.bias):
             for place in layout.stored if layout is not None else []:
                 if place.tensor in changes:
-                    raise UnwriteError(f"{RECIPE} edits {place.tensor} twice. {_AGAIN}")
+                    raise UnwriteError(f"{RECIPE} edits {place.tensor} twice.")
                 bias = layout is edit.bias
                 changes[place.tensor] = Change(place, edit.weight, direction, recipe.norm_preservation, bias)
     return changes
@@ -107,16 +108,16 @@ def _refuse_misfit(
     tensors: Mapping[str, StoredTensor], name: str, view: Callable[[Tensor], Tensor], groups: int, hidden_size: int
 ) -> None:
     if name not in tensors:
-        raise UnwriteError(f"{RECIPE} names {name}, which the checkpoint doesn't have. {_AGAIN}")
+        raise UnwriteError(f"{RECIPE} names {name}, which the checkpoint doesn't have.")
     torch_dtype(tensors[name])
     shape = tensors[name].shape
     try:
         came = view(torch.empty(shape, device="meta")).shape[:2]
     except UnwriteError as error:
-        raise UnwriteError(f"{name}: {error}. {_AGAIN}") from None
+        raise UnwriteError(f"{name}: {error}.") from None
     if came != (groups, hidden_size):
         raise UnwriteError(
-            f"{name} has shape {list(shape)}; {RECIPE} takes it for {groups} × hidden size {hidden_size}. {_AGAIN}"
+            f"{name} has shape {list(shape)}; {RECIPE} takes it for {groups} × hidden size {hidden_size}."
         )
 
 
@@ -198,5 +199,5 @@ def _read(tensor: StoredTensor) -> Tensor:
 
 
 def _blocks(tensor: StoredTensor) -> Iterator[tuple[slice, Tensor]]:
-    for rows in row_blocks(tensor.shape):
+    for rows in row_blocks(tensor.shape, _NUMBERS, GROUP_ROWS):
         yield rows, read_rows(tensor, rows)

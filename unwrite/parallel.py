@@ -31,6 +31,7 @@ def in_threads(work: Callable[[T, Callable[[], None]], R], items: Sequence[T], t
     Raises:
         Exception: What `work` raised; of several, the first in the order of the items.
     """
+    _keep_freed_memory()
     stopped = Event()
 
     def end_if_stopped() -> None:
@@ -48,3 +49,11 @@ def in_threads(work: Callable[[T, Callable[[], None]], R], items: Sequence[T], t
         if not job.cancelled() and (error := job.exception()) is not None and not isinstance(error, CancelledError):
             raise error
     return [job.result() for job in jobs]
+
+
+def _keep_freed_memory() -> None:
+    """Has the C library (glibc) keep blocks of some megabytes for the next use, as it does once it saw one this large.
+
+    Otherwise it hands them back each time, and threads wait for each other while the system finds new pages.
+    """
+    bytes(31 << 20)

@@ -12,6 +12,7 @@ import platform
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
 from typing import Any, Literal
@@ -98,18 +99,32 @@ def stage_names() -> list[str]:
     return list(_stages())
 
 
-def record_run(stage: str, params: Params) -> None:
-    """Writes the record of a run that has just ended; nothing for a script that dvc.yaml doesn't know."""
+@contextmanager
+def recorded(stage: str, params: Params) -> Iterator[None]:
+    """While open, a stage runs; what it read is taken down before, what it wrote and ran on when it has ended.
+
+    A script that dvc.yaml doesn't know is not recorded.
+
+    Raises:
+        UnwriteError: A file that the stage reads changed meanwhile.
+    """
     entry = _stages().get(stage) if PIPELINE.is_file() else None
     if entry is None:
+        yield
         return
-    sections = params.model_dump(mode="json", include=set(entry.get("params", [])))
-    reads = [path for path in map(str, entry.get("deps", [])) if not path.endswith(_SOURCES)]
+    deps = [_resolved(str(dep), params.model_dump(mode="json")) for dep in entry.get("deps", [])]
+    reads = [dep for dep in deps if not dep.endswith(_SOURCES)]
+    before = _digests(reads)
+    yield
+    if changed := {file.name for file in {*before} ^ {*_digests(reads)}}:
+        raise UnwriteError(
+            f"{min(changed)} changed while {stage} ran, so that nobody knows what it read. Run it again."
+        )
     run = StageRun(
         stage=stage,
-        parameters=sections,
-        reads=list(_digests(_resolved(path, sections | params.model_dump(mode="json")) for path in reads)),
-        writes=list(_digests(path for path in _outs(entry) if Path(path) != run_file(stage))),
+        parameters=params.model_dump(mode="json", include=set(entry.get("params", []))),
+        reads=before,
+        writes=_digests(path for path in _outs(entry) if Path(path) != run_file(stage)),
         environment=environment(),
     )
     write_json(run_file(stage), as_json(run))
@@ -156,10 +171,9 @@ def _item(values: Any, key: str) -> Any:
     return values[key]
 
 
-def _digests(paths: Iterator[str]) -> Iterator[FileDigest]:
-    for path in paths:
-        for file in files_of(Path(path)):
-            yield digest_of(file).model_copy(update={"name": file.as_posix()})
+def _digests(paths: Iterable[str]) -> list[FileDigest]:
+    files = [file for path in paths for file in files_of(Path(path)) if file.is_file()]
+    return [digest_of(file).model_copy(update={"name": file.as_posix()}) for file in files]
 
 
 def _version(package: str) -> str | None:

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from unwrite.errors import UnwriteError, is_out_of_memory, reason_of
 from unwrite.params import Params, load_params
-from unwrite.runs import record_run
+from unwrite.runs import recorded
 
 LOCKS = Path(".unwrite/locks")
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
@@ -28,8 +28,8 @@ def run_stage(work: Callable[[Params], None]) -> None:
         params = load_params()
         with _only_stage(Path(sys.argv[0]).stem):
             _use_threads(params.runtime.threads)
-            work(params)
-            record_run(Path(sys.argv[0]).stem, params)
+            with recorded(Path(sys.argv[0]).stem, params):
+                work(params)
     except UnwriteError as error:
         fail(error)
     except (MemoryError, RuntimeError) as error:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from unwrite.core.reproducible import GROUP_ROWS, aligned_groups, stable_sqrt, stable_sum
+from unwrite.core.reproducible import GROUP_ROWS, add_up, aligned_groups, halves, stable_sqrt, stable_sum
 from unwrite.errors import UnwriteError
 
 CHECK = settings(deadline=None, derandomize=True, max_examples=60, database=None)
@@ -49,6 +49,18 @@ def test_products_and_quotients_of_torch_are_the_ones_of_ieee_754() -> None:
     assert (x - x * y).tolist() == [a - a * b for a, b in pairs]
 
 
+@pytest.mark.parametrize("dim", [0, 1])
+@pytest.mark.parametrize("shape", [(1, 1), (7, 1), (1, 6), (64, 5), (13, 100)])
+def test_halves_serve_again_when_filled_again(shape: tuple[int, int], dim: int) -> None:
+    room = torch.zeros(shape, dtype=torch.float64)
+    pairs = halves(room, dim)
+    for seed in range(2):
+        x = torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        room.copy_(x)
+        add_up(pairs)
+        assert torch.equal(room.select(dim, 0), stable_sum(x, dim))
+
+
 def test_sum_of_nothing_is_zero() -> None:
     assert torch.equal(stable_sum(torch.ones(0, 3), 0), torch.zeros(3))
 
@@ -79,6 +91,11 @@ def test_groups_are_the_rows_again_at_fixed_places(rows: int, sizes: list[int]) 
     assert [(where.start, where.stop) for where, _ in groups] == [
         (i, min(i + GROUP_ROWS, rows)) for i in range(0, rows, GROUP_ROWS)
     ]
+
+
+def test_groups_keep_their_dtype_where_none_is_asked_for() -> None:
+    blocks = [(slice(0, 70), torch.ones(70, 2).bfloat16())]
+    assert [group.dtype for _, group in aligned_groups(blocks, 70, dtype=None)] == [torch.bfloat16] * 2
 
 
 def test_rows_held_back_survive_a_buffer_that_is_filled_again() -> None:

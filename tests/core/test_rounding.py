@@ -1,5 +1,6 @@
 """Rounding from float64 in one step."""
 
+import math
 from fractions import Fraction
 
 import pytest
@@ -27,6 +28,55 @@ def test_the_result_is_the_nearest_number(value: float, dtype: torch.dtype) -> N
     rounded = Fraction(float(round_to(torch.tensor([value], dtype=torch.float64), dtype)[0]))
     exact = Fraction(value)
     assert abs(rounded - exact) == min(abs(number - exact) for number in neighbours(value, dtype))
+
+
+@st.composite
+def hard_values(draw: st.DrawFn) -> tuple[list[float], torch.dtype]:
+    """Numbers of a dtype, subnormal ones too, the ties between them, and what lies a few bits of float64 beside."""
+    dtype = draw(st.sampled_from(DTYPES))
+    integers = torch.int32 if dtype == torch.float32 else torch.int16
+    largest = int(torch.tensor(torch.finfo(dtype).max, dtype=dtype).view(integers))
+    bits = draw(st.lists(st.integers(0, largest - 1) | st.integers(0, 300), min_size=1, max_size=20))
+    numbers = torch.tensor(bits, dtype=integers).view(dtype).double()
+    above = (torch.tensor(bits, dtype=integers) + 1).view(dtype).double()
+    values = (numbers + above) / 2 if draw(st.booleans()) else numbers
+    beside = values.view(torch.int64) + draw(st.integers(-2, 2)) * 2 ** draw(st.integers(0, 40))
+    values = torch.where(beside >= 0, beside, 0).view(torch.float64)
+    kept = values[values <= torch.finfo(dtype).max] * draw(st.sampled_from([1, -1]))
+    return kept.tolist(), dtype
+
+
+@given(hard_values())
+def test_the_result_is_the_nearest_number_near_ties_and_below_the_normal_ones(
+    case: tuple[list[float], torch.dtype],
+) -> None:
+    values, dtype = case
+    if not values:
+        return
+    rounded = round_to(torch.tensor(values, dtype=torch.float64), dtype)
+    for value, number in zip(values, rounded, strict=True):
+        exact, found = Fraction(value), Fraction(float(number))
+        distances = [abs(one - exact) for one in neighbours(value, dtype)]
+        assert abs(found - exact) == min(distances)
+        if distances.count(min(distances)) > 1:  # a tie goes to the even side
+            assert int(number.view(torch.int32 if dtype == torch.float32 else torch.int16)) % 2 == 0
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_is_not_finite_stays(dtype: torch.dtype) -> None:
+    values = torch.tensor([torch.inf, -torch.inf, torch.nan, 1.0], dtype=torch.float64)
+    assert torch.equal(round_to(values, dtype)[:2], torch.tensor([torch.inf, -torch.inf], dtype=dtype))
+    assert bool(round_to(values, dtype)[2].isnan())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_just_beyond_the_largest_number_is_refused_only_past_the_tie(dtype: torch.dtype) -> None:
+    largest = torch.finfo(dtype).max
+    tie = largest + largest * 2.0 ** -BITS[dtype] / (2 - 2.0 ** (1 - BITS[dtype]))
+    below = math.nextafter(tie, 0)
+    assert round_to(torch.tensor([below], dtype=torch.float64), dtype).tolist() == [largest]
+    with pytest.raises(UnwriteError, match="beyond what"):
+        round_to(torch.tensor([tie], dtype=torch.float64), dtype)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

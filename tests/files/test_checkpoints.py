@@ -17,21 +17,27 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tests.edited import write_rows
 from unwrite.errors import UnwriteError
+from unwrite.files import checkpoints
 from unwrite.files.checkpoints import (
     DTYPES,
     INDEX_FILE,
     SINGLE_FILE,
+    Span,
+    byte_blocks,
     copy_file,
     cut,
     model_files,
+    named_shards,
     read_header,
     read_rows,
+    read_span,
     row_blocks,
     shard_files,
+    spans,
     stored_tensors,
     torch_dtype,
-    write_rows,
 )
 
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
@@ -112,34 +118,6 @@ def test_reading_rows_gives_the_tensor_to_the_bit(made: dict[str, Tensor], data:
             assert same_bits(torch.cat(blocks), tensor)
 
 
-@given(tensors_of_any_kind(), st.data(), st.booleans())
-def test_writing_rows_changes_their_bytes_and_no_other(
-    made: dict[str, Tensor], data: st.DataObject, shards: bool
-) -> None:
-    name = data.draw(st.sampled_from(sorted(made)))
-    start = data.draw(st.integers(0, len(made[name]) - 1))
-    rows = slice(start, data.draw(st.integers(start + 1, len(made[name]))))
-    with tempfile.TemporaryDirectory() as path:
-        folder = Path(path)
-        write_sharded(folder, made, spread(made)) if shards else write_single(folder, made)
-        before, tensor = all_bytes(folder), stored_tensors(folder)[name]
-        values = torch.arange(made[name][rows].numel()).reshape(made[name][rows].shape) / 7
-        rounded = values.to(made[name].dtype).contiguous()
-        write_rows(tensor, rows, rounded)
-
-        row_bytes = made[name][0].numel() * made[name].element_size()
-        expected = bytearray(before[tensor.file.name])
-        first = data_start(expected) + entries(tensor.file)[name]["data_offsets"][0]
-        new = rounded.view(torch.uint8).numpy().tobytes()
-        expected[first + start * row_bytes : first + rows.stop * row_bytes] = new
-        assert all_bytes(folder) == {**before, tensor.file.name: bytes(expected)}
-
-        after = load_file(tensor.file)
-        assert same_bits(after[name][rows], rounded)
-        for other in set(after) - {name}:
-            assert same_bits(after[other], made[other])
-
-
 def spread(made: dict[str, Tensor]) -> dict[str, str]:
     return {name: SHARDS[i % 2] for i, name in enumerate(made)}
 
@@ -156,21 +134,6 @@ def data_start(file: bytes | bytearray) -> int:
     return 8 + int(struct.unpack("<Q", file[:8])[0])
 
 
-@pytest.mark.parametrize("shape", [(2, 3), (1, 2), (3,), (1, 3, 1)])
-def test_values_of_another_shape_overwrite_nothing(single: Path, shape: tuple[int, ...]) -> None:
-    before = all_bytes(single)
-    with pytest.raises(ValueError, match="the rows to overwrite"):
-        write_rows(stored_tensors(single)["a.weight"], slice(1, 2), torch.zeros(shape))
-    assert all_bytes(single) == before
-
-
-def test_rows_past_the_end_overwrite_nothing(single: Path) -> None:
-    before = all_bytes(single)
-    with pytest.raises(ValueError, match="the rows to overwrite"):
-        write_rows(stored_tensors(single)["a.weight"], slice(3, 5), torch.zeros(2, 3))
-    assert all_bytes(single) == before
-
-
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=3), st.integers(1, 200))
 def test_row_blocks_cover_every_row_once_within_the_limit(shape: list[int], elements: int) -> None:
     blocks = list(row_blocks(shape, elements))
@@ -180,7 +143,7 @@ def test_row_blocks_cover_every_row_once_within_the_limit(shape: list[int], elem
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_parts_are_read_and_overwritten_by_themselves(tmp_path: Path, dtype: torch.dtype) -> None:
+def test_parts_are_read_by_themselves(tmp_path: Path, dtype: torch.dtype) -> None:
     stacked, flat = torch.arange(24.0).reshape(2, 3, 4).to(dtype), torch.arange(24.0).reshape(6, 4).to(dtype)
     write_single(tmp_path, {"flat": flat, "stacked": stacked})
     tensors = stored_tensors(tmp_path)
@@ -210,7 +173,6 @@ def test_integers_and_quantized_weights_can_not_be_edited(tmp_path: Path, dtype:
     for attempt in (
         lambda: torch_dtype(stored),
         lambda: read_rows(stored, slice(0, 1)),
-        lambda: write_rows(stored, slice(0, 1), torch.zeros(1, 3)),
     ):
         with pytest.raises(UnwriteError, match=rf"as {stored.dtype}; only .* Point model.source at the unquantized"):
             attempt()
@@ -457,6 +419,39 @@ def test_a_dtype_of_a_later_version_of_the_format_passes(single: Path) -> None:
     header["a.weight"] |= {"dtype": "F4", "shape": [96]}
     rewrite_header(single / SINGLE_FILE, json.dumps(header).encode())
     assert read_header(single / SINGLE_FILE)["a.weight"].dtype == "F4"
+
+
+# Spans
+
+
+def test_spans_tile_a_file(sharded: Path) -> None:
+    tensors = stored_tensors(sharded)
+    for shard in SHARDS:
+        found = list(spans(sharded / shard, tensors))
+        assert [span.tensor for span in found] == [None, *(n for n, t in tensors.items() if t.file.name == shard)]
+        assert [span.start for span in found] == [0, *(span.stop for span in found[:-1])]
+        assert found[-1].stop == (sharded / shard).stat().st_size
+        assert b"".join(b"".join(read_span(span)) for span in found) == (sharded / shard).read_bytes()
+
+
+def test_a_span_is_read_in_blocks(single: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "BLOCK_BYTES", 10)
+    span = Span(single / SINGLE_FILE, None, 3, 28)
+    assert [len(block) for block in read_span(span)] == [10, 10, 5]
+    assert [len(block) for block in byte_blocks(torch.ones(3, 2).bfloat16())] == [10, 2]
+    assert b"".join(byte_blocks(TENSORS["a.weight"])) == TENSORS["a.weight"].numpy().tobytes()
+
+
+def test_rows_come_in_multiples() -> None:
+    assert [(rows.start, rows.stop) for rows in row_blocks((10, 3), 13, 2)] == [(0, 4), (4, 8), (8, 10)]
+    assert [(rows.start, rows.stop) for rows in row_blocks((5, 9), 1, 2)] == [(0, 2), (2, 4), (4, 5)]
+
+
+def test_shards_are_named_whether_they_are_there_or_not(sharded: Path) -> None:
+    (sharded / SHARDS[0]).unlink()
+    assert named_shards(sharded) == list(SHARDS)
+    with pytest.raises(UnwriteError, match="names the shard"):
+        shard_files(sharded)
 
 
 # Copying

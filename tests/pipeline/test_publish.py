@@ -212,8 +212,33 @@ def test_paths_that_tell_whose_machine_it_was_are_refused(workspace: Path, tmp_p
 def test_a_folder_that_holds_something_else_is_left_alone(workspace: Path) -> None:
     (workspace / RELEASE).mkdir()
     (workspace / RELEASE / "thesis.tex").write_text("years of work")
-    assert "release holds something that is no release" in publish(workspace, expect=1)
+    assert "release holds something that is of no release (thesis.tex)" in publish(workspace, expect=1)
     assert (workspace / RELEASE / "thesis.tex").exists()
+
+
+def test_a_release_is_replaced_but_what_somebody_put_beside_it_is_not(workspace: Path) -> None:
+    publish(workspace)
+    publish(workspace)
+    (workspace / RELEASE / ".git").mkdir()
+    assert "of no release (.git) and would be lost" in publish(workspace, expect=1)
+    assert verify(workspace, expect=1)["passed"] is False  # a folder that the manifest doesn't list
+
+
+@pytest.mark.parametrize("target", [".", "..", "artifacts", "artifacts/model", "artifacts/new", "demo/model", "demo"])
+def test_nothing_is_published_over_the_project_or_the_base(target: str, workspace: Path) -> None:
+    before = (workspace / "artifacts/model/provenance.json").read_bytes()
+    message = unwrite(workspace, "publish", "--folder", target, expect=1)
+    assert "name another folder" in message
+    assert (workspace / "artifacts/model/provenance.json").read_bytes() == before
+
+
+def test_what_is_exchanged_after_the_audit_is_not_published(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def copied(source: Path, target: Path) -> None:
+        target.write_bytes(source.read_bytes() + (b" " if source.name == "evaluation.json" else b""))
+
+    monkeypatch.setattr("unwrite.provenance.publish.copy_file", copied)
+    assert "artifacts/evaluation.json is not what a stage wrote" in publish(workspace, expect=1)
+    assert not (workspace / RELEASE).exists()
 
 
 def test_it_is_uploaded_as_it_was_verified(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

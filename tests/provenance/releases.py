@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from tests.architectures import written_by
+from tests.edited import write_rows
 from tests.models.tiny import tiny_tokenizer
 from tests.models.zoo import zoo_model
-from tests.samples import sample_base, sample_direction, sample_edit, sample_recipe, sample_run
-from unwrite.artifacts import Edit, FileDigest, Recipe, as_json
+from tests.samples import sample_base, sample_direction, sample_edit, sample_recipe, sample_run, sample_trial
+from unwrite.artifacts import Edit, FileDigest, Kernel, Recipe, as_json
 from unwrite.core.edit import edit_weight
 from unwrite.core.rounding import round_to
-from unwrite.files.checkpoints import StoredTensor, model_files, read_rows, stored_tensors, write_rows
+from unwrite.files.checkpoints import StoredTensor, model_files, read_rows, stored_tensors
 from unwrite.files.digests import digest_of
 from unwrite.files.records import write_json
 from unwrite.files.tensors import write_tensors
@@ -43,11 +44,13 @@ def make_release(work: Path, dtype: torch.dtype = torch.bfloat16) -> Release:
     tiny_tokenizer().save_pretrained(base)
     writers = written_by("llama", model)
     edits = [sample_edit(writer, 0.8, sample_direction(1.25)) for writer in writers if writer.layer < 2]
-    recipe = sample_recipe(edits, norm_preservation="rows")
+    kernel = Kernel(max_weight=0.8, max_weight_position=0, min_weight=0.8, min_weight_distance=1)
+    recipe = sample_recipe(edits, sample_trial(attention=kernel, mlp=kernel), norm_preservation="rows")
     shutil.copytree(base, folder)
     generator = torch.Generator().manual_seed(3)
     directions = torch.nn.functional.normalize(torch.randn(1, 4, 32, generator=generator), dim=-1)
-    tensors = {"directions": directions, "baseline_mean": torch.randn(1, 4, 32, generator=generator)}
+    means = torch.randn(2, 1, 4, 32, generator=generator)
+    tensors = {"directions": directions, "baseline_mean": means[0], "target_mean": means[1]}
     write_tensors(folder / "directions.safetensors", tensors, {})
     write_json(folder / "edit.json", as_json(recipe))
     for edit in edits:

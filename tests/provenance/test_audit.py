@@ -37,15 +37,15 @@ WORK = """
 import shutil, sys
 from pathlib import Path
 from unwrite.params import load_params
-from unwrite.runs import record_run
-if sys.argv[1] == "first":
-    Path("artifacts/many").mkdir(parents=True)
-    Path("artifacts/one").write_text(Path("prompts.txt").read_text())
-    for name in "ab":
-        Path("artifacts/many", name).write_text(name)
-else:
-    shutil.copyfile("artifacts/one", "artifacts/two")
-record_run(sys.argv[1], load_params())
+from unwrite.runs import recorded
+with recorded(sys.argv[1], load_params()):
+    if sys.argv[1] == "first":
+        Path("artifacts/many").mkdir(parents=True)
+        Path("artifacts/one").write_text(Path("prompts.txt").read_text())
+        for name in "ab":
+            Path("artifacts/many", name).write_text(name)
+    else:
+        shutil.copyfile("artifacts/one", "artifacts/two")
 """
 
 

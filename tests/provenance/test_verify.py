@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from tests.provenance.releases import Release, change_tensor, changed_json, flip_bit, make_release, rewrite_manifest
 from unwrite.artifacts import as_json
 from unwrite.errors import UnwriteError
-from unwrite.files.checkpoints import shard_files, stored_tensors
+from unwrite.files.checkpoints import index_of, shard_files, stored_tensors
 from unwrite.files.digests import sha256_of
 from unwrite.provenance.verify import Verification, verification_text, verify_release
 
@@ -134,11 +135,12 @@ def test_another_weight_in_the_recipe(release: Release) -> None:
     with changed_json(release.folder / "edit.json") as recipe:
         recipe["edits"][0]["weight"] = 0.9
     found = failed(verified(release))
-    assert set(found) == {"files", "manifest", "edited tensors"}
+    assert set(found) == {"files", "recipe", "manifest", "edited tensors"}
     assert f"{EDITED} is declared with another edit" in found["manifest"]
+    assert f"{EDITED} has weight 0.9, by the kernel of its trial 0.8" in found["recipe"]
     edit = release.recipe.edits[0].model_copy(update={"weight": 0.9})
     rewrite_manifest(release, release.recipe.model_copy(update={"edits": [edit, *release.recipe.edits[1:]]}))
-    assert list(failed(verified(release))) == ["edited tensors"]
+    assert set(failed(verified(release))) == {"recipe", "edited tensors"}
 
 
 def test_another_kind_of_norm_preservation(release: Release) -> None:
@@ -239,7 +241,7 @@ def test_files_and_folders_that_should_not_be_there(release: Release) -> None:
     (release.folder / "sub").mkdir()
     (release.folder / ".gitattributes").write_text("")  # the hub's
     found = failed(verified(release))
-    assert found == {"files": "modeling.py is not in the manifest\nsub is not a plain file"}
+    assert found["files"] == "modeling.py is not in the manifest\nsub is not a plain file"
     (release.folder / "sub").rmdir()
     rewrite_manifest(release)
     assert "modeling.py is neither the base's" in failed(verified(release))["companions"]
@@ -341,3 +343,164 @@ def test_a_long_list_is_cut_for_people_only(release: Release) -> None:
     assert "extra19" in text
     assert "extra20" not in text
     assert "and 10 more" in text
+
+
+# What an auditor found who was asked to have a lie verified.
+
+
+def test_weights_that_the_checkpoint_does_not_use_are_the_base_s_too(release: Release) -> None:
+    # As the consolidated weights of some repositories, which other engines prefer.
+    (release.base / "consolidated.safetensors").write_bytes(b"the base's")
+    (release.folder / "consolidated.safetensors").write_bytes(b"another's")
+    rewrite_manifest(release)
+    with changed_json(release.folder / "provenance.json") as manifest:
+        manifest["predicate"]["buildDefinition"]["resolvedDependencies"].append(
+            {
+                "name": "consolidated.safetensors",
+                "digest": {"sha256": sha256_of(release.base / "consolidated.safetensors")},
+                "annotations": {"role": "base"},
+            }
+        )
+    assert failed(verified(release)) == {"companions": "consolidated.safetensors is not the base's"}
+    (release.folder / "consolidated.safetensors").write_bytes(b"the base's")
+    rewrite_manifest(release)
+    assert failed(verified(release)) == {}
+
+
+def test_what_the_base_has_and_nobody_mentions_is_missed(release: Release) -> None:
+    (release.folder / "generation_config.json").unlink()
+    rewrite_manifest(release)
+    with changed_json(release.folder / "provenance.json") as manifest:
+        definition = manifest["predicate"]["buildDefinition"]
+        definition["resolvedDependencies"] = [
+            one for one in definition["resolvedDependencies"] if one["name"] != "generation_config.json"
+        ]
+    assert failed(verified(release)) == {"companions": "generation_config.json of the base is missing"}
+
+
+@pytest.mark.parametrize("empty", [[], None])
+def test_a_manifest_that_names_no_base(empty: list[object] | None, release: Release) -> None:
+    (release.folder / "config.json").write_text("{}")
+    rewrite_manifest(release)
+    with changed_json(release.folder / "provenance.json") as manifest:
+        definition = manifest["predicate"]["buildDefinition"]
+        for one in definition["resolvedDependencies"]:
+            one["annotations"] = {}
+        definition["resolvedDependencies"] = definition["resolvedDependencies"] if empty is None else empty
+    assert failed(verified(release))["companions"] == "config.json is not the base's"
+
+
+def test_directions_hold_directions_alone(release: Release) -> None:
+    path = release.folder / "directions.safetensors"
+    tensors = load_file(path)
+    for others in (
+        {UNEDITED: torch.zeros(32, 32)},
+        {"directions": tensors["directions"][0]},
+        {"baseline_mean": tensors["baseline_mean"][:, :2]},
+        {name: tensor.long() for name, tensor in tensors.items()},
+    ):
+        save_file({name: tensor.contiguous() for name, tensor in (tensors | others).items()}, path)
+        rewrite_manifest(release)
+        assert "holds something else than" in failed(verified(release))["recipe"]
+
+
+def test_a_rounding_everywhere_is_no_rounding(release: Release) -> None:
+    change_tensor(release.folder, EDITED, lambda w: (w.view(torch.int16) ^ 1).view(w.dtype))
+    rewrite_manifest(release)
+    assert "1,024 of 1,024 numbers differ" in failed(verified(release))["edited tensors"]
+
+
+def test_a_release_that_edits_nothing_is_none(release: Release) -> None:
+    recipe = release.recipe.model_copy(update={"edits": []})
+    (release.folder / "edit.json").write_text(json.dumps(as_json(recipe)))
+    for shard in shard_files(release.base):
+        shutil.copy(release.base / shard, release.folder)
+    rewrite_manifest(release, recipe)
+    assert failed(verified(release)) == {"recipe": "it edits nothing"}
+
+
+def test_a_file_that_is_named_twice(release: Release) -> None:
+    with changed_json(release.folder / "provenance.json") as manifest:
+        other = manifest["subject"][0] | {"digest": {"sha256": "0" * 64}}
+        manifest["subject"].insert(0, other)
+    name = json.loads((release.folder / "provenance.json").read_text())["subject"][0]["name"]
+    assert f"the manifest names {name!r} twice" in failed(verified(release))["files"]
+
+
+def test_an_index_that_lists_something_else(release: Release) -> None:
+    single = make_single(release)
+    assert failed(verified(single)) == {}
+    with changed_json(single.folder / "model.safetensors.index.json") as index:
+        index["weight_map"][UNEDITED] = "directions.safetensors"
+    rewrite_manifest(single)
+    assert failed(verified(single)) == {"companions": "model.safetensors.index.json does not list the checkpoint"}
+
+
+def test_an_index_of_shards_that_is_not_the_base_s(release: Release) -> None:
+    with changed_json(release.folder / "model.safetensors.index.json") as index:
+        index["metadata"]["total_size"] = 1
+    rewrite_manifest(release)
+    assert failed(verified(release)) == {"companions": "model.safetensors.index.json is not the base's"}
+
+
+def test_figures_that_are_not_those_it_was_made_with(release: Release) -> None:
+    (release.folder / "evaluation.json").write_text("{}")
+    rewrite_manifest(release)
+    with changed_json(release.folder / "provenance.json") as manifest:
+        manifest["predicate"]["buildDefinition"]["resolvedDependencies"].append(
+            {"name": "artifacts/evaluation.json", "digest": {"sha256": "0" * 64}, "annotations": {"role": "artifact"}}
+        )
+    assert failed(verified(release)) == {"manifest": "evaluation.json is another one than that it was made with"}
+
+
+def test_text_that_commands_a_terminal_is_written_out(release: Release) -> None:
+    with changed_json(release.folder / "provenance.json") as manifest:
+        manifest["predicate"]["buildDefinition"]["externalParameters"]["base"]["source"] = "\x1b[8mhidden"
+    (release.folder / "\udcff").write_text("a name that is not UTF-8")
+    found = verified(release)
+    text = verification_text(found)
+    assert "\x1b" not in text
+    assert "\\x1b[8mhidden" in text
+    assert "\\udcff is not" in text
+    assert json.loads(found.model_dump_json())["passed"] is False
+
+
+@pytest.mark.parametrize("name", ["edit.json", "directions.safetensors", "config.json"])
+def test_a_pipe_is_not_waited_for(name: str, release: Release) -> None:
+    (release.folder / name).unlink()
+    os.mkfifo(release.folder / name)
+    assert f"{name} is not a plain file" in failed(verified(release))["files"]
+
+
+def test_a_link_to_itself(release: Release) -> None:
+    (release.folder / "config.json").unlink()
+    (release.folder / "config.json").symlink_to("config.json")
+    assert "config.json is a link that leads out" in failed(verified(release))["files"]
+
+
+@pytest.mark.parametrize("change", ["norm", "position", "weight"])
+def test_a_recipe_with_impossible_values(change: str, release: Release) -> None:
+    with changed_json(release.folder / "edit.json") as recipe:
+        edit = recipe["edits"][0]
+        if change == "norm":
+            edit["norms"] = [{"parameter": "x", "tensor": None, "offset": 0.0}]
+        elif change == "position":
+            edit["direction"]["position"] = 10**30
+        else:
+            edit["weight"] = float("nan")
+    assert "edit.json is not a recipe (edits.0." in failed(verified(release))["recipe"]
+
+
+def make_single(release: Release) -> Release:
+    """The same in one file, with the index that merging writes beside it."""
+    for folder in (release.base, release.folder):
+        tensors: dict[str, torch.Tensor] = {}
+        for shard in shard_files(folder):
+            tensors |= load_file(folder / shard)
+        for shard in [*shard_files(folder), "model.safetensors.index.json"]:
+            (folder / shard).unlink()
+        save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    index = index_of(stored_tensors(release.folder))
+    (release.folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    rewrite_manifest(release)
+    return release

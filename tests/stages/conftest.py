@@ -19,7 +19,7 @@ from stages.select_trial import select_trial
 from stages.tokenize_prompts import tokenize_prompts
 from stages.write_report import write_report
 from unwrite.params import Params, load_params
-from unwrite.runs import record_run
+from unwrite.runs import recorded
 
 ROOT = Path(__file__).parents[2]
 # In the order of the pipeline.
@@ -40,8 +40,8 @@ STAGES: dict[str, Callable[[Params], None]] = {
 
 def run_stage(name: str, params: Params) -> None:
     """Runs a stage here as its script would, and records the run."""
-    STAGES[name](params)
-    record_run(name, params)
+    with recorded(name, params):
+        STAGES[name](params)
 
 
 def small_params() -> Params:

@@ -21,9 +21,8 @@ however the rows were cut into blocks.
 """
 
 import math
-import sys
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import cache, partial
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -35,12 +34,15 @@ from unwrite.errors import UnwriteError
 
 NormPreservation = Literal["none", "pre", "rows", "columns"]
 
-CACHED = 1 << 17
+CACHED = 1 << 18
 """Numbers held in float64 at once: few enough for a processor's cache, and enough that an operation on them takes
 longer than threads take to hand Python's lock to each other."""
 
 VANISHED = 1e-6
 """The part of a row's or column's norm up to which it counts as removed altogether."""
+
+
+_Room = Callable[[tuple[int, int], int | None], tuple[Tensor, list[tuple[Tensor, Tensor]]]]
 
 
 class Factors(NamedTuple):
@@ -81,8 +83,9 @@ def factors(
     """
     form, norms = _closed_form(blocks, direction, strength, norm_preservation)
     if norms is not None:
+        room = _room(form.s.device)
         for rows, block in blocks():
-            for part, scales, _ in _edited_parts(block, rows, form, norms):
+            for part, scales, _ in _edited_parts(block, rows, form, norms, room):
                 form.r[part] = scales
     return form
 
@@ -122,9 +125,10 @@ def edited_blocks(
         UnwriteError: as `factors` and `round_to`.
     """
     form, norms = _closed_form(blocks, direction, strength, norm_preservation)
+    room = _room(form.s.device)
     for rows, block in blocks():
         edited = torch.empty(block.shape, dtype=block.dtype, device=block.device)
-        for part, _, values in _edited_parts(block, rows, form, norms):
+        for part, _, values in _edited_parts(block, rows, form, norms, room):
             edited[part.start - rows.start : part.stop - rows.start] = round_to(values, block.dtype)
         yield rows, edited
 
@@ -230,46 +234,43 @@ def _closed_form(
             torch.ones_like(v), torch.zeros_like(v), torch.zeros_like(v), torch.ones_like(zeros), zeros
         ), None
 
+    room = _room(v.device)
     D, b, s = torch.ones_like(v), v.clone(), v.new_zeros(())
     for rows, group in groups():
         if norm_preservation in {"pre", "rows"}:
-            D[rows] = _row_norms(group)
+            D[rows] = _row_norms(group, room)
             b[rows] = torch.where(D[rows] > 0, v[rows] / D[rows], 0.0)
-        s = s + _column_sums(group, partial(_weigh, b[rows, None]))
+        s = s + _column_sums(group, partial(_weigh, b[rows, None]), room)
     if not (bool(D.isfinite().all()) and bool(s.isfinite().all())):
         raise UnwriteError("the weight holds NaN or infinite numbers, so it has no edit; check the base model's files")
     a, c = strength * D * v, torch.ones_like(s)
     if norm_preservation == "columns":
         before = after = v.new_zeros(())
         for rows, group in groups():
-            before = before + _column_sums(group, lambda x, _: _square(x))
-            after = after + _column_sums(group, partial(_square_edited, a[rows, None], s))
+            before = before + _column_sums(group, lambda x, _: _square(x), room)
+            after = after + _column_sums(group, partial(_square_edited, a[rows, None], s), room)
         c = _restore(stable_sqrt(before), stable_sqrt(after))
     return Factors(torch.ones_like(v), a, b, c, s), D if norm_preservation == "rows" else None
 
 
-def _row_norms(block: Tensor) -> Tensor:
+def _row_norms(block: Tensor, room: _Room) -> Tensor:
     """[rows], float64."""
-    rows, k = block.shape
-    step = _few(k, block.device)
-    squares = torch.zeros(min(step, rows), k, dtype=torch.float64, device=block.device)
-    pairs = halves(squares, 1)
-    sums = torch.empty(rows, dtype=torch.float64, device=block.device)
-    for start in range(0, rows, step):
-        few = block[start : start + step]
+    step = _few(block.shape[1], block)
+    squares, pairs = room((min(step, len(block)), block.shape[1]), 1)
+    sums = []
+    for few in torch.split(block, step):
         _square(squares[: len(few)].copy_(few))
         add_up(pairs)
-        sums[start : start + step] = squares[: len(few), 0]
-    return stable_sqrt(sums)
+        sums.append(squares[: len(few), 0].clone())
+    return stable_sqrt(torch.cat(sums))
 
 
-def _column_sums(group: Tensor, term: Callable[[Tensor, slice], object]) -> Tensor:
+def _column_sums(group: Tensor, term: Callable[[Tensor, slice], object], room: _Room) -> Tensor:
     """The sum over rows of what `term(float64 numbers, their columns)` makes of a group's numbers, in place; [k]."""
     rows, k = group.shape
-    step = _few(rows, group.device)
-    terms = torch.zeros(rows, min(step, k), dtype=torch.float64, device=group.device)
-    pairs = halves(terms, 0)
-    sums = torch.empty(k, dtype=torch.float64, device=group.device)
+    step = _few(rows, group)
+    terms, pairs = room((rows, min(step, k)), 0)
+    sums = terms.new_empty(k)
     for start in range(0, k, step):
         columns = slice(start, min(start + step, k))
         few = terms[:, : columns.stop - start]
@@ -280,16 +281,15 @@ def _column_sums(group: Tensor, term: Callable[[Tensor, slice], object]) -> Tens
 
 
 def _edited_parts(
-    block: Tensor, rows: slice, form: Factors, norms: Tensor | None
+    block: Tensor, rows: slice, form: Factors, norms: Tensor | None, room: _Room
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Edited rows, a few at a time: (which, their scales r, values [rows, k] in a buffer that the next ones reuse)."""
-    k = block.shape[1]
-    step = _few(k, block.device)
-    values, terms = torch.zeros(2, min(step, len(block)), k, dtype=torch.float64, device=form.s.device)
-    pairs = halves(terms, 1)
-    for start in range(0, len(block), step):
-        few = block[start : start + step]
-        part = slice(rows.start + start, rows.start + start + len(few))
+    step = _few(block.shape[1], block)
+    shape = (min(step, len(block)), block.shape[1])
+    (values, _), (terms, pairs) = room(shape, None), room(shape, 1)
+    start = rows.start
+    for few in torch.split(block, step):
+        part = slice(start, start + len(few))
         edited, term, scales = values[: len(few)], terms[: len(few)], form.r[part]
         edited.copy_(few)
         edited -= torch.mul(form.a[part, None], form.s, out=term)
@@ -301,6 +301,26 @@ def _edited_parts(
             scales = _restore(norms[part], stable_sqrt(term[:, 0]))
             edited *= scales[:, None]
         yield part, scales, edited
+        start = part.stop
+
+
+def _room(device: torch.device) -> _Room:
+    """Room for float64 numbers of a shape, filled anew by each who asks, and what adds them up along an axis, if any.
+
+    What is kept for a weight's next rows need not be found again, which takes longer than filling it.
+    """
+
+    @cache
+    def room(shape: tuple[int, int], dim: int | None) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        numbers = torch.zeros(shape, dtype=torch.float64, device=device)
+        return numbers, [] if dim is None else halves(numbers, dim)
+
+    return room
+
+
+def _few(width: int, of: Tensor) -> int:
+    """How many rows (columns) of that many numbers are dealt with at once."""
+    return max(1, CACHED // width) if of.device.type == "cpu" else of.numel()
 
 
 def _weigh(b: Tensor, x: Tensor, _columns: slice) -> Tensor:
@@ -313,11 +333,6 @@ def _square_edited(a: Tensor, s: Tensor, x: Tensor, columns: slice) -> Tensor:
 
 def _square(x: Tensor) -> Tensor:
     return x.mul_(x)
-
-
-def _few(width: int, device: torch.device) -> int:
-    """How many rows (columns) of that many numbers are dealt with at once."""
-    return max(1, CACHED // width) if device.type == "cpu" else sys.maxsize
 
 
 def _restore(before: Tensor, after: Tensor) -> Tensor:

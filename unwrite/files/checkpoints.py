@@ -1,4 +1,4 @@
-"""Safetensors checkpoints as byte ranges: which file holds which tensor, read and overwritten a few rows at a time."""
+"""Safetensors checkpoints as byte ranges: which file holds which tensor, read a few rows at a time."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ import shutil
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from unwrite.errors import UnwriteError
+from unwrite.paths import EVALUATION, MANIFEST, RECIPE
 
 INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
+WEIGHTS = ".safetensors"
 # What belongs to a model besides its weights; everything else in a folder is left alone.
 COMPANIONS = ("*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt", "LICENSE*", "NOTICE*")
 _CODE = ("*.py",)
@@ -36,8 +38,8 @@ _ITEM_BYTES: Mapping[str, int] = {
     **{"F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "C64": 8},
 }
 _HEADER_LIMIT = 100_000_000  # bytes; the format's own limit
-BLOCK_BYTES = 1 << 18
-"""What is read, hashed and written at a time: few enough to stay in a core's cache from one to the next."""
+BLOCK_BYTES = 1 << 20
+"""What is read, hashed and written at a time: little beside a tensor, much beside what a call costs."""
 
 
 class StoredTensor(NamedTuple):
@@ -62,7 +64,8 @@ def model_files(folder: Path, *, code: bool = False) -> list[str]:
         names.add(INDEX_FILE)
     for pattern in COMPANIONS + _CODE * code:
         names.update(path.name for path in folder.glob(pattern) if path.is_file() and ".index." not in path.name)
-    return sorted(names)
+    # Where the base is itself a release, what tells how that one was made is no part of the model.
+    return sorted(names - {MANIFEST, RECIPE.name, EVALUATION.name})
 
 
 def shard_files(folder: Path) -> list[str]:
@@ -117,6 +120,15 @@ def _weight_map(index: Path) -> dict[str, str]:
         if Path(shard).name != shard or shard in {"", ".", ".."}:
             raise UnwriteError(f"{index} names {shard!r}, which is not a plain file name in that folder. Refused.")
     return entries
+
+
+def index_of(tensors: Mapping[str, StoredTensor]) -> dict[str, Any]:
+    """The index of a checkpoint, as JSON values.
+
+    Beside a single file it is not needed, but engines that load every safetensors file of a folder which has no index
+    (vLLM does) would take the directions of a release for weights.
+    """
+    return {"metadata": {}, "weight_map": {name: tensor.file.name for name, tensor in sorted(tensors.items())}}
 
 
 def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
@@ -220,9 +232,12 @@ def byte_blocks(values: Tensor) -> Iterator[bytes]:
         yield data[start : start + BLOCK_BYTES].tobytes()
 
 
-def row_blocks(shape: Sequence[int], elements: int = 1 << 20) -> Iterator[slice]:
-    """Consecutive slices of a tensor's first axis, each of at most `elements` numbers (one row at least)."""
-    step = max(1, elements // max(1, math.prod(shape[1:])))
+def row_blocks(shape: Sequence[int], elements: int = 1 << 20, multiple: int = 1) -> Iterator[slice]:
+    """Consecutive slices of a tensor's first axis, each of at most `elements` numbers, or `multiple` rows.
+
+    All but the last have a multiple of `multiple` rows.
+    """
+    step = elements // max(1, math.prod(shape[1:])) // multiple * multiple or multiple
     for start in range(0, shape[0], step):
         yield slice(start, min(start + step, shape[0]))
 
@@ -256,25 +271,6 @@ def read_rows(tensor: StoredTensor, rows: slice) -> Tensor:
                 raise UnwriteError(f"{tensor.file} ended early: it changed while it was read. Run the stage again.")
             done += got
     return torch.frombuffer(buffer, dtype=dtype).reshape(count, *tensor.shape[1:])
-
-
-def write_rows(tensor: StoredTensor, rows: slice, values: Tensor) -> None:
-    """Overwrites rows of a stored tensor in place. Nothing else changes.
-
-    Raises:
-        ValueError: `values` has another shape or dtype than these rows.
-    """
-    dtype = torch_dtype(tensor)
-    width = math.prod(tensor.shape[1:])
-    shape = (len(range(tensor.shape[0])[rows]), *tensor.shape[1:])
-    if (values.shape, values.dtype) != (shape, dtype):
-        raise ValueError(f"values are {values.dtype} {tuple(values.shape)}, the rows to overwrite {dtype} {shape}")
-    data = values.contiguous().view(torch.uint8).numpy().tobytes()
-    with tensor.file.open("r+b", buffering=0) as stream:
-        stream.seek(tensor.offset + rows.start * width * dtype.itemsize)
-        done = 0
-        while done < len(data):
-            done += stream.write(data[done:])
 
 
 def torch_dtype(tensor: StoredTensor) -> torch.dtype:

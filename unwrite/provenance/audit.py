@@ -18,9 +18,10 @@ from unwrite.artifacts import Base, read_artifact
 from unwrite.errors import UnwriteError, reason_of
 from unwrite.files.digests import sha256_of
 from unwrite.paths import BASE, MANIFEST
-from unwrite.runs import StageRun, files_of, read_run, run_file
+from unwrite.runs import StageRun, files_of, read_run, run_file, stage_names
 
 LOCK = Path("dvc.lock")
+_MISSING = "is missing"
 
 Outs = Mapping[str, str]
 
@@ -43,7 +44,10 @@ def audit_project() -> list[Finding]:
     """
     findings, cached = [], _cached()
     runs: dict[str, StageRun] = {}
-    for stage, outs in _locked().items():
+    locked, stages = _locked(), set(stage_names())
+    for stage, outs in locked.items():
+        if stage not in stages:
+            continue  # dvc.lock keeps what an earlier pipeline had
         findings += [Finding(stage, problem) for problem in _against_lock(outs, cached)]
         try:
             runs[stage] = read_run(stage)
@@ -53,16 +57,18 @@ def audit_project() -> list[Finding]:
         findings += [Finding(stage, problem) for problem in _against_run(runs[stage], outs)]
     findings += _between(list(runs.values()))
     findings += [Finding("pin_model", problem) for problem in _base_files()]
-    return findings
+    order = list(locked)
+    return sorted(findings, key=lambda finding: order.index(finding.stage) if finding.stage in order else -1)
 
 
 def audit_text(findings: Sequence[Finding]) -> str:
     """The table that a person reads, and what to do."""
     if not findings:
         return "Every artifact is what its stage made: dvc.lock, the stages' own sums and the manifests agree."
-    first = findings[0].stage
     table = tabulate(findings, ["stage", "problem"], "simple", disable_numparse=True)
-    return f"{table}\n\nTo make them again: dvc repro -f {first}, and what follows from it: dvc repro"
+    if all(_MISSING in finding.problem for finding in findings):
+        return f"{table}\n\nTo fetch them: dvc pull; to make them: dvc repro"
+    return f"{table}\n\nTo make them again: dvc repro -f {findings[0].stage}, and what follows from it: dvc repro"
 
 
 def _locked() -> dict[str, Outs]:
@@ -83,7 +89,7 @@ def _against_lock(outs: Outs, cached: Callable[[str], Path]) -> Iterator[str]:
     for name, md5 in outs.items():
         path = Path(name)
         if not path.exists():
-            yield f"{name} is missing: `dvc checkout {name}` or `dvc pull`"
+            yield f"{name} {_MISSING}: `dvc checkout {name}` or `dvc pull`"
         elif _md5_of(path) != md5:
             yield f"{name} is not what dvc.lock records"
         for damaged in _damaged_objects(cached, md5):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ from tabulate import tabulate
 from unwrite.artifacts import A, Evaluation, Recipe
 from unwrite.errors import UnwriteError
 from unwrite.paths import EVALUATION, RECIPE
-from unwrite.provenance.manifest import Manifest, read_manifest
+from unwrite.provenance.foreign import is_plain_file, printable
+from unwrite.provenance.manifest import Manifest, edited_patterns, read_manifest
 from unwrite.report import tables
 from unwrite.runs import Environment
 
@@ -47,14 +47,15 @@ def explain_release(release: Path) -> str:
         "Parameters": "\n".join(_parameters(manifest.external.parameters)),
         "Made with": "\n".join(_made_with(manifest)),
     }
-    return "\n\n".join(["\n".join(_about(manifest)), *(f"{title}\n{text}" for title, text in parts.items())])
+    page = "\n\n".join(["\n".join(_about(manifest)), *(f"{title}\n{text}" for title, text in parts.items())])
+    return printable(page)
 
 
 def _read(model: type[A], path: Path) -> A | None:
+    if not is_plain_file(path.parent, path.name):
+        return None
     try:
         return model.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
     except ValidationError as error:
         first = error.errors()[0]
         raise UnwriteError(f"{path} is damaged ({'.'.join(map(str, first['loc']))}: {first['msg']}).") from None
@@ -74,10 +75,9 @@ def _behaviour(manifest: Manifest) -> str:
 
 
 def _changed(manifest: Manifest, recipe: Recipe) -> Iterator[str]:
-    edited = [edit for edit in manifest.internal.tensors.values() if edit is not None]
-    components = Counter(edit.component for edit in edited)
-    counts = ", ".join(f"{count} of {component}" for component, count in sorted(components.items()))
-    yield f"{len(edited)} of {len(manifest.internal.tensors)} tensors: {counts}. {_norms(recipe)}"
+    edited = {name: edit for name, edit in manifest.internal.tensors.items() if edit is not None}
+    yield f"{len(edited)} of {len(manifest.internal.tensors)} tensors. {_norms(recipe)}"
+    yield from (f"  {pattern}" for pattern in edited_patterns(edited))
     parameters = recipe.trial.parameters
     yield f"The direction is {tables.direction_text(parameters, [recipe.trial])}."
     yield f"Trial {recipe.trial.number} of the search; {recipe.selection}."
@@ -126,7 +126,7 @@ def _made_with(manifest: Manifest) -> Iterator[str]:
         yield from textwrap.wrap(f"{where}{told}", _WIDTH, subsequent_indent="    ", break_on_hyphens=False)
     state = {True: "a clean tree", False: "with uncommitted changes", None: "state of the tree not known"}
     for project in manifest.dependencies("project"):
-        yield f"Project at commit {project.digest['gitCommit']}, {state[manifest.internal.clean]}"
+        yield f"Project at commit {project.digest.get('gitCommit', 'not stated')}, {state[manifest.internal.clean]}"
     if manifest.internal.allowed:
         yield f"Published in spite of: {', '.join(manifest.internal.allowed)}"
 

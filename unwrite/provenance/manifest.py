@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Final, Literal
 
@@ -215,11 +215,11 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     if not folder.is_dir():
         raise UnwriteError(f"{folder} is not a folder: expected that of a release.")
+    if not path.is_file():
+        reason = "is empty" if not any(folder.iterdir()) else f"has no {MANIFEST}"
+        raise UnwriteError(f"{folder} {reason}: it is no release made by unwrite, or not all of one.")
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
-        reason = "is empty" if not any(folder.iterdir()) else f"has no {MANIFEST}"
-        raise UnwriteError(f"{folder} {reason}: it is no release made by unwrite, or not all of one.") from None
     except OSError as error:
         raise UnwriteError(f"{path} can't be read: {error.strerror}.") from None
     version = re.search(rb'"buildType"\s*:\s*"' + BUILD_TYPE.encode() + rb'(\d{1,9})"', data)
@@ -243,6 +243,21 @@ def tensor_edits(recipe: Recipe) -> dict[str, TensorEdit]:
         for layout in (edit.matrix, edit.bias)
         for place in (layout.stored if layout is not None else [])
     }
+
+
+def edited_patterns(edits: Mapping[str, TensorEdit]) -> list[str]:
+    """What is edited, by tensors whose names differ in numbers alone, with how many they are and their weights λ.
+
+    The names are the checkpoint's; layer and component of an edit are what whoever wrote the recipe calls it.
+    """
+    groups: dict[str, list[float]] = {}
+    for name, edit in edits.items():
+        groups.setdefault(re.sub(r"\d+", "*", name), []).append(edit.weight)
+    return [
+        f"{pattern}: {len(weights)}, λ {min(weights):.3g}"
+        + (f" to {max(weights):.3g}" if len(set(weights)) > 1 else "")
+        for pattern, weights in sorted(groups.items())
+    ]
 
 
 def public_source(base: Base) -> str:
@@ -301,7 +316,7 @@ def _traced(runs: Sequence[StageRun]) -> Iterator[Descriptor]:
 def _recorded_stage(file: FileDigest) -> str | None:
     """Whose record a file is: one can't list itself, so that it is first met where it is read."""
     path = PurePosixPath(file.name)
-    return path.stem if path.parent == RUNS else None
+    return path.stem if str(path.parent) == RUNS.as_posix() else None
 
 
 def _project(commit: str | None) -> Iterator[Descriptor]:

@@ -6,13 +6,15 @@ says so.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, get_args
 
-from unwrite.artifacts import Recipe, read_artifact
+from unwrite.artifacts import FileDigest, Recipe, read_artifact
 from unwrite.errors import UnwriteError, reason_of
 from unwrite.files.atomic import atomic_folder, refuse_full_disk
 from unwrite.files.checkpoints import copy_file, stored_tensors
@@ -21,10 +23,11 @@ from unwrite.files.records import write_json
 from unwrite.paths import CARD, EVALUATION, MANIFEST, MODEL, RECIPE
 from unwrite.pinned import pinned_folder, read_base
 from unwrite.provenance.audit import audit_project
-from unwrite.provenance.manifest import build_manifest, manifest_json, public_path
-from unwrite.provenance.signing import sign_release
+from unwrite.provenance.manifest import build_manifest, manifest_json, public_path, read_manifest
+from unwrite.provenance.signing import SIGNATURE, sign_release
 from unwrite.provenance.verify import LOCK_FILE, PARAMS_FILE, verification_text, verify_release
-from unwrite.runs import read_run, stage_names
+from unwrite.runs import StageRun, read_run, stage_names
+from unwrite.stage import LOCKS, only_one
 
 Allowance = Literal["dirty", "stale", "altered", "paths", "unverified"]
 ALLOWANCES: tuple[Allowance, ...] = get_args(Allowance)
@@ -58,29 +61,81 @@ def assemble_release(
         UnwriteError: Something of that kind is wrong and not allowed; a stage has not run; or the target holds
             something else.
     """
-    if target.exists() and not (target / MANIFEST).is_file() and (not target.is_dir() or any(target.iterdir())):
-        raise UnwriteError(f"{target} holds something that is no release: name a new folder, or empty it.")
-    passed = [kind for kind in ALLOWANCES[:-1] if _refused(kind, _problems(kind), allowed)]
-    base, recipe = read_base(), read_artifact(Recipe, RECIPE, "select_trial")
-    runs = [read_run(stage) for stage in stage_names()]
-    files = [*(path for path in sorted(MODEL.iterdir()) if path.name != MANIFEST), CARD, EVALUATION]
-    files += [Path(PARAMS_FILE), Path(LOCK_FILE)]
-    refuse_full_disk(target, sum(path.stat().st_size for path in files))
-    with atomic_folder(target) as folder:
-        for path in files:
-            copy_file(path, folder / path.name)
-        digests = [digest_of(folder / path.name) for path in sorted(files, key=lambda path: path.name)]
-        tensors = stored_tensors(folder)
-        manifest = build_manifest(base, recipe, tensors, digests, runs, allowed=passed)
-        write_json(folder / MANIFEST, manifest_json(manifest))
-        verification = verify_release(folder, pinned_folder(base), threads=threads)
-        if not verification.passed and _refused("unverified", [verification_text(verification)], allowed):
-            passed.append("unverified")
-            manifest = build_manifest(base, recipe, tensors, digests, runs, allowed=passed)
-            write_json(folder / MANIFEST, manifest_json(manifest))
-        if private_key is not None:
-            sign_release(folder, private_key)
+    _refuse_target(target)
+    with _alone():
+        runs = [read_run(stage) for stage in stage_names()]
+        base, recipe = read_base(), read_artifact(Recipe, RECIPE, "select_trial")
+        source = pinned_folder(base)
+        if target.resolve() == source.resolve() or target.resolve() in source.resolve().parents:
+            raise UnwriteError(f"{target} is where the base model lies: name another folder.")
+        passed = [kind for kind in ALLOWANCES[:-1] if _refused(kind, _problems(kind), allowed)]
+        files = [*(path for path in sorted(MODEL.iterdir()) if path.name != MANIFEST), CARD, EVALUATION]
+        files += [Path(PARAMS_FILE), Path(LOCK_FILE)]
+        refuse_full_disk(target, sum(path.stat().st_size for path in files))
+        with atomic_folder(target) as folder:
+            for path in files:
+                copy_file(path, folder / path.name)
+            digests = {path: digest_of(folder / path.name) for path in sorted(files, key=lambda path: path.name)}
+            if "altered" not in passed and _refused("altered", list(_exchanged(digests, runs)), allowed):
+                passed.append("altered")
+            tensors = stored_tensors(folder)
+
+            def declare(let_pass: list[Allowance]) -> None:
+                manifest = build_manifest(base, recipe, tensors, digests.values(), runs, allowed=let_pass)
+                write_json(folder / MANIFEST, manifest_json(manifest))
+
+            declare(passed)
+            verification = verify_release(folder, source, threads=threads)
+            if not verification.passed and _refused("unverified", [verification_text(verification)], allowed):
+                passed.append("unverified")
+                declare(passed)
+            if private_key is not None:
+                sign_release(folder, private_key)
     return passed
+
+
+def _refuse_target(target: Path) -> None:
+    """Nothing is replaced but a release, and nothing that lies in it beside the release's own files."""
+    here = Path.cwd()
+    if (
+        target.resolve() == here
+        or target.resolve() in here.parents
+        or (here / "artifacts")
+        in (
+            target.resolve(),
+            *target.resolve().parents,
+        )
+    ):
+        raise UnwriteError(f"{target} is the project's own: name another folder.")
+    if not target.exists():
+        return
+    listed = {MANIFEST, SIGNATURE}
+    if (target / MANIFEST).is_file():
+        listed |= {subject.name for subject in read_manifest(target).subject}
+    others = [target.name] if not target.is_dir() else sorted({path.name for path in target.iterdir()} - listed)
+    if others:
+        raise UnwriteError(
+            f"{target} holds something that is of no release ({others[0]}) and would be lost: name another folder.\n"
+            "To update a repository, publish to a new folder and copy it over, or use --repository."
+        )
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    LOCKS.mkdir(parents=True, exist_ok=True)
+    owner = LOCKS / "publish.pid"
+    with only_one("unwrite publish is already running in this folder", LOCKS / "publish.lock", owner, str(os.getpid())):
+        yield
+
+
+def _exchanged(digests: Mapping[Path, FileDigest], runs: Sequence[StageRun]) -> Iterator[str]:
+    """Copied files that are not, now, what the stages wrote: somebody wrote to the artifacts meanwhile."""
+    made = {Path(file.name): file.sha256 for run in runs for file in run.writes}
+    manifest = read_manifest(MODEL)
+    made |= {MODEL / subject.name: subject.digest.get("sha256", "") for subject in manifest.subject}
+    for path, digest in digests.items():
+        if path.is_relative_to("artifacts") and made.get(path) != digest.sha256:
+            yield f"{path} is not what a stage wrote"
 
 
 def _refused(kind: Allowance, problems: list[str], allowed: Collection[Allowance]) -> bool:

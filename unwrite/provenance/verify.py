@@ -7,19 +7,25 @@ base, the recipe and the directions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+import json
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from tabulate import tabulate
 
 from unwrite.artifacts import Artifact, Recipe
+from unwrite.core.kernel import kernel_weight
 from unwrite.errors import UnwriteError, reason_of
+from unwrite.files.checkpoints import INDEX_FILE, WEIGHTS, index_of, model_files, shard_files, stored_tensors
 from unwrite.files.digests import sha256_of
+from unwrite.parallel import in_threads
 from unwrite.paths import DIRECTIONS, EVALUATION, MANIFEST, RECIPE
-from unwrite.provenance.manifest import Manifest, read_manifest, tensor_edits
+from unwrite.provenance.foreign import is_plain_file, is_plain_name, leads_out, printable
+from unwrite.provenance.manifest import Manifest, edited_patterns, read_manifest, tensor_edits
 from unwrite.provenance.signing import SIGNATURE, check_signature
 
 if TYPE_CHECKING:
@@ -31,18 +37,22 @@ Outcome = Literal["passed", "failed", "not checked"]
 
 # What a release may hold beside the base's files. The hub adds .gitattributes, and is asked for no say in it.
 CARD_FILE, LOCK_FILE, PARAMS_FILE = "README.md", "dvc.lock", "params.yaml"
-OURS = {RECIPE.name, DIRECTIONS.name, EVALUATION.name, CARD_FILE, LOCK_FILE, PARAMS_FILE}
+OURS = {RECIPE.name, DIRECTIONS.name, EVALUATION.name, CARD_FILE, LOCK_FILE, PARAMS_FILE, INDEX_FILE}
+_ARTIFACTS = {RECIPE.name, DIRECTIONS.name, EVALUATION.name}
+_TENSORS = {"directions", "target_mean", "baseline_mean"}
+_BESIDE = 1e-4  # the share of a tensor's numbers that may be one rounding beside: more would be room for something else
 _UNLISTED = {MANIFEST, SIGNATURE, ".gitattributes"}
 _NAMED = 20  # of a long list of differences, what a person is shown; JSON has them all
 
 
 class Check(Artifact):
-    """One thing that was looked at, and what was found: what is wrong first, then what is worth a note."""
+    """One thing that was looked at: what is wrong (`details`), and what else is worth knowing (`notes`)."""
 
     name: str
     outcome: Outcome
     about: str
     details: list[str]
+    notes: list[str] = Field(default_factory=list)
 
 
 class TensorCounts(Artifact):
@@ -92,28 +102,29 @@ def verify_release(
         UnwriteError: There is no manifest to check by, or a key or base that is no such thing.
     """
     manifest = read_manifest(release)
+    shards = None if base is None else set(shard_files(base))
+    signature = _check_signature(release, public_key)
     listed = {subject.name: subject.digest.get("sha256", "") for subject in manifest.subject}
-    strays = list(_strays(release, listed))
-    recipe, wrong = _read_recipe(release)
-    comparison: Comparison | None = None
-    unfit: list[str] = []
-    if base is not None and recipe is not None:
-        comparison, unfit = _compare(release, base, recipe, threads)
+    recipe, unusable = _read_recipe(release)
+    comparison, unfit = (None, []) if base is None or recipe is None else _compare(release, base, recipe, threads)
     sums = dict(comparison.release_sums) if comparison is not None else {}
-    sums |= _sums(release, [name for name in listed if name not in sums], threads)
-    base_sums = None if base is None else _base_sums(base, manifest, comparison, threads)
+    present = sorted(path.name for path in release.iterdir() if is_plain_file(release, path.name))
+    sums |= _sums(release, [name for name in present if name not in sums and name not in _UNLISTED], threads)
+    named = {*sums, *(one.name for one in manifest.dependencies("base"))} - OURS
+    base_sums = None if base is None else _base_sums(base, named, comparison, threads)
     checks = [
-        _check("files", f"{len(listed)} files, by sha256", [*strays, *_wrong_sums(listed, sums)]),
-        _check("recipe", f"{RECIPE.name} and {DIRECTIONS.name} are what the manifest declares", wrong),
+        _check("files", f"{len(listed)} files, by sha256", [*_strays(release, manifest), *_wrong_sums(listed, sums)]),
+        _check("recipe", f"{RECIPE.name} and {DIRECTIONS.name}", unusable or _inconsistent(recipe)),
         _check(
             "manifest",
-            "the tensors it declares are those of the recipe and of the checkpoint",
-            [*_undeclared(manifest, recipe), *_unlisted(manifest, release)],
+            "what it declares is what the recipe says, and the checkpoint has",
+            [*_undeclared(manifest, recipe), *_unlisted(manifest, release), *_exchanged(manifest, sums)],
         ),
-        _check("companions", "configuration and tokenizer are the base's", _changed_companions(manifest, sums)),
+        _check_companions(release, manifest, sums, shards, base_sums),
+        _check_base(manifest, base_sums),
+        *_check_tensors(comparison, unfit, recipe),
+        signature,
     ]
-    checks += [_check_base(manifest, base_sums), *_check_tensors(comparison, unfit)]
-    checks.append(_check_signature(release, public_key))
     return Verification(
         passed=all(check.outcome != "failed" for check in checks),
         complete=all(check.outcome != "not checked" or check.name == "signature" for check in checks),
@@ -128,11 +139,15 @@ def verification_text(verification: Verification) -> str:
     signs = {"passed": "ok", "failed": "FAILED", "not checked": "not checked"}
     lines = [tabulate([[c.name, signs[c.outcome], c.about] for c in verification.checks], tablefmt="plain")]
     for check in verification.checks:
-        if check.details:
-            lines += ["", f"{check.name}:", *(f"  {line}" for line in check.details[:_NAMED])]
-            if len(check.details) > _NAMED:
-                lines.append(f"  and {len(check.details) - _NAMED} more")
+        if check.details or check.notes:
+            lines += ["", f"{check.name}:", *_shortened(check.details), *_shortened(check.notes)]
     return "\n".join([*lines, "", _verdict(verification)])
+
+
+def _shortened(lines: Sequence[str]) -> Iterator[str]:
+    yield from (f"  {line}" for line in lines[:_NAMED])
+    if len(lines) > _NAMED:
+        yield f"  and {len(lines) - _NAMED} more"
 
 
 def _verdict(verification: Verification) -> str:
@@ -147,42 +162,38 @@ def _verdict(verification: Verification) -> str:
 
 
 def _check(name: str, about: str, wrong: Iterable[str], notes: Iterable[str] = ()) -> Check:
-    details = list(wrong)
-    return Check(name=name, outcome="failed" if details else "passed", about=about, details=[*details, *notes])
+    details = list(map(printable, wrong))
+    outcome: Outcome = "failed" if details else "passed"
+    return Check(name=name, outcome=outcome, about=printable(about), details=details, notes=list(map(printable, notes)))
 
 
 def _not_checked(name: str, about: str) -> Check:
-    return Check(name=name, outcome="not checked", about=about, details=[])
+    return Check(name=name, outcome="not checked", about=printable(about), details=[])
 
 
-def _strays(release: Path, listed: Mapping[str, str]) -> Iterator[str]:
+def _strays(release: Path, manifest: Manifest) -> Iterator[str]:
     """What is in the folder and shouldn't be, and what should be and isn't; names that lead out of it too."""
-    for name in listed:
-        if Path(name).name != name or name in {"", ".", ".."} or "\\" in name:
+    for names in ([one.name for one in manifest.subject], [one.name for one in manifest.dependencies("base")]):
+        yield from (f"the manifest names {name!r} twice" for name, count in Counter(names).items() if count > 1)
+    listed = {subject.name for subject in manifest.subject}
+    for name in sorted(listed):
+        if not is_plain_name(name):
             yield f"the manifest names {name!r}, which is not a plain file name in the folder"
         elif not (release / name).exists():
             yield f"{name} is missing"
     for path in sorted(release.iterdir()):
-        if path.is_symlink() and not _in_cache(release, path):
+        if path.is_symlink() and leads_out(release, path):
             yield f"{path.name} is a link that leads out of the folder"
-        elif not path.is_file():
+        elif not is_plain_file(release, path.name):
             yield f"{path.name} is not a plain file"
         elif path.name not in listed and path.name not in _UNLISTED:
             yield f"{path.name} is not in the manifest"
 
 
-def _in_cache(release: Path, link: Path) -> bool:
-    """Whether a link leads to where the hub's cache keeps the files of this repository, or stays in the folder."""
-    target = link.resolve()
-    inside = (release.resolve(), release.resolve().parent.parent / "blobs")
-    return target.parent == inside[0] or (release.resolve().parent.name == "snapshots" and target.parent == inside[1])
-
-
-def _sums(folder: Path, names: Sequence[str], threads: int) -> dict[str, str]:
+def _sums(folder: Path, names: Iterable[str], threads: int) -> dict[str, str]:
     """sha256 of those files that are there, under plain names."""
-    present = [name for name in names if Path(name).name == name and (folder / name).is_file()]
-    with ThreadPoolExecutor(max(1, threads)) as pool:
-        return dict(zip(present, pool.map(lambda name: sha256_of(folder / name), present), strict=True))
+    present = [name for name in names if is_plain_file(folder, name)]
+    return dict(zip(present, in_threads(lambda name, _: sha256_of(folder / name), present, threads), strict=True))
 
 
 def _wrong_sums(listed: Mapping[str, str], sums: Mapping[str, str]) -> Iterator[str]:
@@ -194,18 +205,36 @@ def _wrong_sums(listed: Mapping[str, str], sums: Mapping[str, str]) -> Iterator[
 def _read_recipe(release: Path) -> tuple[_Recipe | None, list[str]]:
     from unwrite.files.tensors import read_tensors
 
+    missing = [path.name for path in (RECIPE, DIRECTIONS) if not is_plain_file(release, path.name)]
+    if missing:
+        return None, [f"{name} is missing" for name in missing]
     try:
         recipe = Recipe.model_validate_json((release / RECIPE.name).read_bytes())
         directions = read_tensors(release / DIRECTIONS.name, "publish")
-        if not {"directions", "baseline_mean"} <= directions.keys():
-            return None, [f"{DIRECTIONS.name} lacks the directions or the baseline means"]
     except ValidationError as error:
         first = error.errors()[0]
         return None, [f"{RECIPE.name} is not a recipe ({'.'.join(map(str, first['loc']))}: {first['msg']})"]
     except (OSError, UnwriteError):
-        missing = [path.name for path in (RECIPE, DIRECTIONS) if not (release / path.name).is_file()]
-        return None, [f"{name} is missing" for name in missing] or [f"{DIRECTIONS.name} is damaged"]
+        return None, [f"{DIRECTIONS.name} is damaged"]
+    shapes = {tensor.shape for tensor in directions.values()}
+    real = all(tensor.is_floating_point() for tensor in directions.values())
+    if directions.keys() != _TENSORS or len(shapes) > 1 or len(next(iter(shapes))) != len("PLd") or not real:
+        return None, [f"{DIRECTIONS.name} holds something else than {', '.join(sorted(_TENSORS))}, alike in shape"]
     return _Recipe(recipe, directions), []
+
+
+def _inconsistent(recipe: _Recipe | None) -> Iterator[str]:
+    """Where a recipe contradicts itself: what it does against the trial that it says it is of."""
+    if recipe is None:
+        return
+    edits, trial = recipe.recipe.edits, recipe.recipe.trial.parameters
+    if not edits:
+        yield "it edits nothing"
+    for edit in edits:
+        weight = kernel_weight(edit.layer, **getattr(trial, edit.component).model_dump())
+        if not math.isclose(edit.weight, weight, rel_tol=1e-9):
+            name = edit.matrix.parameter
+            yield f"{name} has weight {edit.weight:.6g}, by the kernel of its trial {weight:.6g}"
 
 
 def _undeclared(manifest: Manifest, recipe: _Recipe | None) -> Iterator[str]:
@@ -241,23 +270,55 @@ def _unlisted(manifest: Manifest, release: Path) -> Iterator[str]:
     yield from (f"{name} is in the manifest, but not in the checkpoint" for name in sorted(listed - stored))
 
 
-def _changed_companions(manifest: Manifest, sums: Mapping[str, str]) -> Iterator[str]:
-    """Whatever is not weights must be the base's to the byte; nothing may be there that neither it nor we have."""
-    base = {one.name: one.digest.get("sha256", "") for one in manifest.dependencies("base")}
-    for name, expected in base.items():
-        if name.endswith(".safetensors"):
-            continue
-        if name not in sums:
-            yield f"{name} of the base is missing"
-        elif sums[name] != expected:
-            yield f"{name} is not the base's"
-    for name in sums.keys() - base.keys() - OURS:
-        yield f"{name} is neither the base's nor one that unwrite writes"
+def _exchanged(manifest: Manifest, sums: Mapping[str, str]) -> Iterator[str]:
+    """Files of a release that are another one than the artifact of that name on the way to it."""
+    made = {PurePosixPath(one.name).name: one.digest.get("sha256") for one in manifest.dependencies("artifact")}
+    for name in sorted(_ARTIFACTS & made.keys() & sums.keys()):
+        if sums[name] != made[name]:
+            yield f"{name} is another one than that it was made with"
 
 
-def _base_sums(base: Path, manifest: Manifest, comparison: Comparison | None, threads: int) -> dict[str, str]:
+def _check_companions(
+    release: Path,
+    manifest: Manifest,
+    sums: Mapping[str, str],
+    shards: Collection[str] | None,
+    base_sums: Mapping[str, str] | None,
+) -> Check:
+    """All that is not the checkpoint's shards: it must be the base's to the byte, or one that unwrite writes.
+
+    What the base has is read from the base; without it there is only what the manifest says.
+    """
+    declared = {one.name: one.digest.get("sha256", "") for one in manifest.dependencies("base")}
+    about = "configuration, tokenizer and all else are the base's"
+    if shards is None or base_sums is None:
+        about += ", by what the manifest says of it"
+        shards, base_sums = {name for name in declared if name.endswith(WEIGHTS)}, declared
+    names = [name for name in base_sums if name not in shards]
+    wrong = [f"{name} of the base is missing" for name in names if name not in sums]
+    for name in sorted(sums.keys() - shards - (OURS - base_sums.keys())):
+        if name not in base_sums:
+            wrong.append(f"{name} is neither the base's nor one that unwrite writes")
+        elif sums[name] != base_sums[name]:
+            wrong.append(f"{name} is not the base's")
+    wrong += [f"{INDEX_FILE} does not list the checkpoint"] if _wrong_index(release, base_sums) else []
+    return _check("companions", about, wrong)
+
+
+def _wrong_index(release: Path, base_sums: Mapping[str, str]) -> bool:
+    """Whether there is an index that merging would not have written beside a single file."""
+    if INDEX_FILE in base_sums or not is_plain_file(release, INDEX_FILE):
+        return False
+    try:
+        return bool(json.loads((release / INDEX_FILE).read_bytes()) != index_of(stored_tensors(release)))
+    except (UnwriteError, ValueError, RecursionError):
+        return True
+
+
+def _base_sums(base: Path, named: Iterable[str], comparison: Comparison | None, threads: int) -> dict[str, str]:
+    """sha256 of every file of the base that belongs to the model, and of those that are named."""
     sums = dict(comparison.base_sums) if comparison is not None else {}
-    return sums | _sums(base, [d.name for d in manifest.dependencies("base") if d.name not in sums], threads)
+    return sums | _sums(base, sorted({*model_files(base), *named} - sums.keys()), threads)
 
 
 def _check_base(manifest: Manifest, sums: Mapping[str, str] | None) -> Check:
@@ -275,19 +336,18 @@ def _check_base(manifest: Manifest, sums: Mapping[str, str] | None) -> Check:
 
 def _compare(release: Path, base: Path, recipe: _Recipe, threads: int) -> tuple[Comparison | None, list[str]]:
     from unwrite.comparison import compare_checkpoints
-    from unwrite.files.checkpoints import stored_tensors
     from unwrite.merging import changes_of, refuse_misfits
 
     tensors = stored_tensors(base)
     try:
         refuse_misfits(tensors, recipe.recipe, recipe.directions["directions"].shape[-1])
         changes = changes_of(recipe.recipe, tensors, recipe.directions)
+        return compare_checkpoints(release, base, changes, threads=threads), []
     except (UnwriteError, IndexError) as error:  # a position or index that the directions don't have
         return None, [f"{RECIPE.name} does not fit the base: {reason_of(error)}"]
-    return compare_checkpoints(release, base, changes, threads=threads), []
 
 
-def _check_tensors(comparison: Comparison | None, unfit: list[str]) -> Iterator[Check]:
+def _check_tensors(comparison: Comparison | None, unfit: list[str], recipe: _Recipe | None) -> Iterator[Check]:
     names = ("headers", "unedited tensors", "edited tensors")
     if comparison is None:
         if unfit:
@@ -300,15 +360,12 @@ def _check_tensors(comparison: Comparison | None, unfit: list[str]) -> Iterator[
         groups[one.declared][name] = one
     yield _check(names[0], "names, shapes and types are the base's", comparison.headers)
     yield _check(names[1], f"{len(groups[0])}, identical to the base's", _differences(groups[0]))
-    rounded = sum(map(_rounded_numbers, groups[1].values()))
-    numbers = sum(one.numbers for one in groups[1].values())
-    beside = f"; {rounded:,} of {numbers:,} numbers one rounding beside" if rounded else ", to the bit"
-    yield _check(
-        names[2],
-        f"{len(groups[1])}, equal to the edit made anew{beside}",
-        _differences(groups[1]),
-        (f"{name}: {one.rounded:,} numbers one rounding beside" for name, one in groups[1].items() if _rounded(one)),
-    )
+    beside = [
+        f"{name}: {one.rounded:,} numbers one rounding beside" for name, one in groups[1].items() if _rounded(one)
+    ]
+    edited = edited_patterns(tensor_edits(recipe.recipe)) if recipe is not None else []
+    about = f"{len(groups[1])}, equal to the edit made anew" + ("" if beside else ", to the bit")
+    yield _check(names[2], about, _differences(groups[1]), [*beside, *edited])
 
 
 def _differences(tensors: Mapping[str, TensorComparison]) -> Iterator[str]:
@@ -334,7 +391,8 @@ def _rounded_numbers(one: TensorComparison) -> int:
 
 
 def _differs(one: TensorComparison) -> bool:
-    return one.differing > (one.rounded if one.declared else 0)
+    """Whether a tensor is another one: roundings apart, of which another processor could make a few."""
+    return one.differing > (one.rounded if one.declared and one.rounded <= max(1, _BESIDE * one.numbers) else 0)
 
 
 def _counts(comparison: Comparison) -> TensorCounts:

@@ -1,0 +1,76 @@
+"""Verifying: `compare_checkpoints` on a merged checkpoint and its base, against `sha256sum` over the files of both."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from benchmarks.comparison import alternated, peak_memory, ratio, spread, table
+from benchmarks.merging import MODES, checkpoint_project, clear, ours
+from unwrite.artifacts import Recipe, read_artifact
+from unwrite.comparison import compare_checkpoints
+from unwrite.files.checkpoints import spans, stored_tensors
+from unwrite.files.tensors import read_tensors
+from unwrite.merging import changes_of
+from unwrite.parallel import processors
+from unwrite.params import NormPreservation
+from unwrite.paths import DIRECTIONS, MODEL, RECIPE
+
+BASE = Path("base")
+
+
+def report(repeats: int, gigabytes: float) -> str:
+    """A table of time and memory."""
+    torch_alone = peak_memory(_nothing)
+    rows = []
+    with checkpoint_project(gigabytes) as size:
+        for mode in MODES:
+            rows += _rows(mode, repeats, torch_alone)
+        tensors = stored_tensors(BASE)
+        files = {tensor.file for tensor in tensors.values()}
+        largest = max(span.stop - span.start for file in files for span in spans(file, tensors))
+    about = (
+        f"Checkpoint of {size / 1e9:.2f} GB and its release, every residual writer edited; both are read from memory. "
+        f"Torch and what is imported take {torch_alone:.0f} MB, the largest tensor {largest / 1e6:.0f} MB."
+    )
+    return f"{about}\n\n{table(['', 's', 'this ÷ sha256sum', 'peak MB', 'above torch MB'], rows)}"
+
+
+def _rows(mode: NormPreservation, repeats: int, torch_alone: float) -> list[list[str]]:
+    ours(mode)
+    name = f"ours, {mode}"
+    ways: dict[str, Callable[[], object]] = {"sha256sum": _sums, name: partial(_verify, processors())}
+    _sums()  # what is read lies in memory from here on
+    seconds = alternated(ways, repeats)
+    peak = peak_memory(ways[name])
+    clear()
+    found = [["sha256sum", spread(seconds["sha256sum"]), ratio(*[seconds["sha256sum"]] * 2), "", ""]]
+    found.append(
+        [
+            name,
+            spread(seconds[name]),
+            ratio(seconds[name], seconds["sha256sum"]),
+            f"{peak:.0f}",
+            f"{peak - torch_alone:.0f}",
+        ]
+    )
+    return found
+
+
+def _nothing() -> None:
+    """Imports are all that this costs."""
+
+
+def _verify(threads: int) -> None:
+    recipe = read_artifact(Recipe, RECIPE, "select_trial")
+    changes = changes_of(recipe, stored_tensors(BASE), read_tensors(DIRECTIONS, "compute_directions"))
+    found = compare_checkpoints(MODEL, BASE, changes, threads=threads)
+    if found.headers or any(one.differing for one in found.tensors.values()):
+        raise RuntimeError("the release is not its base and the edit")
+
+
+def _sums() -> None:
+    files = [path for folder in (BASE, MODEL) for path in sorted(folder.iterdir())]
+    subprocess.run(["sha256sum", *files], check=True, stdout=subprocess.DEVNULL)
