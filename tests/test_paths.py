@@ -16,4 +16,4 @@ def test_dvc_makes_what_the_code_names(name: str) -> None:
     stages = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"].values()
     entries = [entry for stage in stages for kind in ("outs", "metrics", "plots") for entry in stage.get(kind, [])]
     outs = {Path(next(iter(entry)) if isinstance(entry, dict) else entry) for entry in entries}
-    assert any(PATHS[name].is_relative_to(out) for out in outs)
+    assert any(PATHS[name].is_relative_to(out) or out.is_relative_to(PATHS[name]) for out in outs)

@@ -33,6 +33,7 @@ SMALL = {
     ("optimize", "batch"): 2,
     ("optimize", "max_tokens"): 12,
     ("optimize", "kl_tokens"): 2,
+    ("adapter", "rank"): None,  # importing PEFT takes longer than all other stages' work
     ("generate", "max_tokens"): 16,
     ("generate", "kl_tokens"): 4,
     ("runtime", "realization"): "weights",  # not what is faster here and now, which rounds otherwise

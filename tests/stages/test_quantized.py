@@ -11,14 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from stages.compute_directions import compute_directions
-from stages.extract_residuals import extract
-from stages.generate_responses import generate_responses
-from stages.merge_model import merge_model
-from stages.optimize_weights import optimize_weights
-from stages.pin_model import pin_model
-from stages.select_trial import select_trial
-from stages.tokenize_prompts import tokenize_prompts
+from tests.stages.conftest import run_stage
 from unwrite.models.quantized import load_quantized
 from unwrite.objective import prepare_objective
 from unwrite.params import Params, Quantization
@@ -54,8 +47,8 @@ def watched_loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def directions(params: Params, quantization: Quantization) -> Tensor:
     """[L+1, d] at the last position."""
     settings = quantized(params, quantization)
-    for stage in (pin_model, tokenize_prompts, extract, compute_directions):
-        stage(settings)
+    for name in ("pin_model", "tokenize_prompts", "extract_residuals", "compute_directions"):
+        run_stage(name, settings)
     return load_file("artifacts/directions.safetensors")["directions"][0]
 
 
@@ -99,14 +92,14 @@ def test_a_search_on_four_bits_removes_the_behaviour(
     )
     directions(params, "nf4")
     loads = watched_loads(monkeypatch)
-    optimize_weights(settings)
+    run_stage("optimize_weights", settings)
     assert loads == ["nf4"]
     front = json.loads(Path("artifacts/front.json").read_text())
     assert front["base_behaviour_rate"] >= 0.9
     assert min(trial["behaviour_rate"] for trial in front["trials"]) <= 0.05
-    select_trial(settings)
-    merge_model(settings)
-    generate_responses(settings)
+    run_stage("select_trial", settings)
+    run_stage("merge_model", settings)
+    run_stage("generate_responses", settings)
     assert loads == ["nf4"]  # the last figures are of both models as they are
     base, merged = (load_file(folder / "model.safetensors") for folder in (Path("demo/model"), Path("artifacts/model")))
     assert {name: (tensor.shape, tensor.dtype) for name, tensor in base.items()} == {
