@@ -1,6 +1,6 @@
 """Ours against the plain way to do the same: search, extraction, merging, verifying, and the search on a GPU.
 
-    python -m benchmarks [search|extraction|merging|verifying|gpu …] [--repeats 5] [--gigabytes 0.5]
+    python -m benchmarks [search|extraction|merging|verifying|gpu …] [--repeats 5] [--gigabytes 2]
 
 Run it where `dvc repro` has run. The ways alternate in one process; figures are medians, with the range over the rounds
 in brackets; memory is the high-water mark of a fresh process each. With nothing named, all are run and what is printed
@@ -36,7 +36,7 @@ _TITLES = {
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice(list(_TITLES)))
 @click.option("--repeats", default=5, show_default=True, type=click.IntRange(min=2), help="Rounds.")
-@click.option("--gigabytes", default=0.5, show_default=True, help="Of the checkpoint that is merged and verified.")
+@click.option("--gigabytes", default=2.0, show_default=True, help="Of the checkpoint that is merged and verified.")
 def main(names: tuple[str, ...], repeats: int, gigabytes: float) -> None:
     """Compares, and prints tables."""
     torch.set_num_threads(1)
