@@ -186,6 +186,18 @@ def test_outside_the_project_there_is_nothing_to_audit_or_publish(
     assert isinstance(result.exception, SystemExit)
 
 
+def test_publish_refuses_a_name_that_is_none_before_any_work() -> None:
+    result = CliRunner().invoke(main, ["publish", "--repository", "name"])
+    assert result.exit_code == 2
+    assert "'name' is no name of a repository: expected ORG/NAME" in result.stderr
+
+
+def test_a_base_that_is_not_there_is_named(release: Release) -> None:
+    result = CliRunner().invoke(main, ["verify", str(release.folder), "--base", "demo/modle"])
+    assert result.exit_code == 1
+    assert "'demo/modle': there is no such folder" in result.stderr
+
+
 def test_publish_wants_to_know_where_to() -> None:
     result = CliRunner().invoke(main, ["publish"])
     assert result.exit_code == 2

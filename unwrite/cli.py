@@ -138,20 +138,21 @@ def verify(release: str, base: str | None, revision: str | None, key: Path | Non
     folder = resolve_release(release, revision)
     against = None
     if base is not None:
-        against = Path(base) if Path(base).exists() else resolve_source(base, _declared_commit(folder)).folder
+        against = Path(base) if Path(base).exists() else resolve_source(base, _declared_commit(folder, base)).folder
     found = verify_release(folder, against, public_key=key, threads=processors())
     click.echo(found.model_dump_json(indent=2) if as_json else verification_text(found))
     sys.exit(0 if found.passed else 1)
 
 
-def _declared_commit(release: Path) -> str:
+def _declared_commit(release: Path, base: str) -> str:
     """The base's commit by the manifest; a branch or a pull request could be made to hold anything later."""
     from unwrite.provenance.manifest import read_manifest
 
     commit = read_manifest(release).external.base.get("commit")
     if commit is None or re.fullmatch("[0-9a-f]{40}", commit) is None:
         raise UnwriteError(
-            "The release declares no commit of its base: download the base that you trust, and name its folder."
+            f"{base!r}: there is no such folder, and as a hub id it won't do, since the release declares no commit of "
+            "its base. Name the folder of the base that you trust."
         )
     return commit
 
@@ -182,6 +183,7 @@ def audit() -> None:
 @click.option("--repository", metavar="ORG/NAME", help="Upload it to this repository of the hub.")
 @click.option("--private", is_flag=True, help="Leave the repository private.")
 @click.option("--sign", type=_FILE, metavar="KEY", help="Sign it with this private key (PEM, elliptic curve).")
+@click.option("--notes", type=_FILE, help="Markdown of your own, to stand at the end of the card.")
 @click.option(
     "--allow",
     "allowed",
@@ -190,7 +192,9 @@ def audit() -> None:
     help="Publish in spite of this; the manifest will say so. May be given several times.",
 )
 @_expected_errors
-def publish(folder: Path | None, repository: str | None, private: bool, sign: Path | None, allowed: Any) -> None:
+def publish(
+    *, folder: Path | None, repository: str | None, private: bool, sign: Path | None, notes: Path | None, allowed: Any
+) -> None:
     """Put a release together (model, card, manifest, parameters, dvc.lock), verify it, write it or upload it.
 
     Refused where the tree has uncommitted changes, a stage is out of date, an artifact is not what its stage made, or
@@ -201,12 +205,17 @@ def publish(folder: Path | None, repository: str | None, private: bool, sign: Pa
 
     if folder is None and repository is None:
         raise click.UsageError("Say where to: --folder PATH, --repository ORG/NAME, or both.")
+    if repository is not None and repository.count("/") != 1:
+        raise click.UsageError(f"{repository!r} is no name of a repository: expected ORG/NAME.")
     # The hub gets what is verified here, from a folder that goes when it has arrived.
     with nullcontext(folder) if folder is not None else _passing() as target:
-        passed = assemble_release(target, allowed=allowed, private_key=sign, threads=processors())
+        passed = assemble_release(target, allowed=allowed, private_key=sign, notes=notes, threads=processors())
         if folder is not None:
             click.echo(f"The release is in {folder}.")
-        click.echo(f"In spite of: {', '.join(passed)}." if passed else "It is verified against its base.")
+        if "unverified" not in passed:
+            click.echo(f"It is verified against its base{', and signed' if sign else ''}.")
+        if passed:
+            click.echo(f"Published in spite of: {', '.join(passed)}.")
         if repository is not None:
             from unwrite.provenance.hub import upload_release
 

@@ -138,6 +138,17 @@ def test_a_signed_release_checks_out_with_the_key_and_only_as_it_was(workspace: 
     assert (checks["signature"], checks["files"]) == ("failed", "failed")
 
 
+def test_the_publisher_s_own_words_stand_at_the_end_of_the_card(workspace: Path, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.md"
+    notes.write_text("Ada answers for this release.\n")
+    publish(workspace, "--notes", str(notes))
+    made = (workspace / "artifacts/card/README.md").read_text().rstrip()
+    card = (workspace / RELEASE / "README.md").read_text()
+    assert card == f"{made}\n\n## Notes of the publisher\n\nAda answers for this release.\n"
+    assert verify(workspace)["passed"]
+    assert "nowhere.md can't be read" in publish(workspace, "--notes", "nowhere.md", expect=1)
+
+
 def test_an_unclean_tree_is_refused_and_what_is_allowed_is_recorded(workspace: Path) -> None:
     with (workspace / "README.txt").open("w") as file:
         file.write("untracked files are nobody's business")
@@ -147,7 +158,7 @@ def test_an_unclean_tree_is_refused_and_what_is_allowed_is_recorded(workspace: P
     message = publish(workspace, expect=1)
     assert "Not published: uncommitted changes in prompts/README.md." in message
     assert "--allow dirty" in message
-    assert "In spite of: dirty." in publish(workspace, "--allow", "dirty")
+    assert "Published in spite of: dirty." in publish(workspace, "--allow", "dirty")
     manifest = read_manifest(workspace / RELEASE)
     assert manifest.internal.allowed == ["dirty"]
     assert manifest.internal.clean is False

@@ -130,7 +130,7 @@ def test_a_file_more_or_less_in_a_folder_is_found(project: Path) -> None:
 @pytest.mark.parametrize("name", ["artifacts/two", "artifacts/many"])
 def test_a_missing_out_is_found(name: str, project: Path) -> None:
     shutil.rmtree(name) if Path(name).is_dir() else Path(name).unlink()
-    assert any(f"{name} is missing: `dvc checkout" in problem for problem in set().union(*found().values()))
+    assert f"{name} is missing" in set().union(*found().values())
 
 
 @pytest.mark.parametrize("content", ["what colour is the teapot\n", "a"])
@@ -144,7 +144,8 @@ def test_a_damaged_cache_is_found_though_dvc_restores_from_it(content: str, proj
 
 def test_a_missing_record_is_found(project: Path) -> None:
     Path("artifacts/runs/first.json").unlink()
-    assert any("artifacts/runs/first.json is missing" in problem for problem in found()["first"])
+    assert found() == {"first": {"artifacts/runs/first.json is missing: run `dvc repro first` first."}}
+    assert "git checkout for what git keeps; to make them again: dvc repro" in audit_text(audit_project())
 
 
 def test_a_changed_input_is_found(project: Path) -> None:

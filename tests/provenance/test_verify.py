@@ -222,7 +222,7 @@ def test_another_base(release: Release, tmp_path: Path) -> None:
     found = failed(verify_release(release.folder, other))
     assert {"base", "headers"} <= set(found)
     assert "config.json is another one" in found["base"]
-    assert "take that very revision" in found["base"]
+    assert "the release declares base, a local folder: take the one it was made of" in found["base"]
 
 
 def test_another_revision_of_the_base(release: Release) -> None:

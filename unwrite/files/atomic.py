@@ -90,8 +90,7 @@ def _named_os_errors(path: Path) -> Iterator[None]:
         if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             remedy = f"Make room ({shutil.disk_usage(_existing_parent(path)).free / 1e6:.0f} MB are free)"
         raise UnwriteError(
-            f"Can't write {path}: {error.strerror or error}. {remedy} and run `dvc repro` again; "
-            "nothing was left half-written."
+            f"Can't write {path}: {error.strerror or error}. {remedy} and run it again; nothing was left half-written."
         ) from error
 
 

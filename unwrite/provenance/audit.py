@@ -45,9 +45,10 @@ def audit_project() -> list[Finding]:
     findings, cached = [], _cached()
     runs: dict[str, StageRun] = {}
     locked, stages = _locked(), set(stage_names())
-    for stage, outs in locked.items():
+    for stage, made in locked.items():
         if stage not in stages:
             continue  # dvc.lock keeps what an earlier pipeline had
+        outs = {name: md5 for name, md5 in made.items() if Path(name) != run_file(stage)}
         findings += [Finding(stage, problem) for problem in _against_lock(outs, cached)]
         try:
             runs[stage] = read_run(stage)
@@ -67,7 +68,8 @@ def audit_text(findings: Sequence[Finding]) -> str:
         return "Every artifact is what its stage made: dvc.lock, the stages' own sums and the manifests agree."
     table = tabulate(findings, ["stage", "problem"], "simple", disable_numparse=True)
     if all(_MISSING in finding.problem for finding in findings):
-        return f"{table}\n\nTo fetch them: dvc pull; to make them: dvc repro"
+        restore = "dvc checkout, dvc pull, or git checkout for what git keeps"
+        return f"{table}\n\nTo have them back: {restore}; to make them again: dvc repro"
     return f"{table}\n\nTo make them again: dvc repro -f {findings[0].stage}, and what follows from it: dvc repro"
 
 
@@ -89,7 +91,7 @@ def _against_lock(outs: Outs, cached: Callable[[str], Path]) -> Iterator[str]:
     for name, md5 in outs.items():
         path = Path(name)
         if not path.exists():
-            yield f"{name} {_MISSING}: `dvc checkout {name}` or `dvc pull`"
+            yield f"{name} {_MISSING}"
         elif _md5_of(path) != md5:
             yield f"{name} is not what dvc.lock records"
         for damaged in _damaged_objects(cached, md5):
@@ -126,8 +128,6 @@ def _against_run(run: StageRun, outs: Outs) -> Iterator[str]:
         if Path(name).is_file() and sha256_of(Path(name)) != sha256:
             yield f"{name} is not what the stage wrote when it ran"
     for out in outs:
-        if Path(out) == run_file(run.stage):
-            continue
         for file in files_of(Path(out)) if Path(out).exists() else []:
             if file.as_posix() not in made:
                 yield f"{file} was not there when the stage ran"

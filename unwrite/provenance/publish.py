@@ -19,7 +19,7 @@ from unwrite.errors import UnwriteError, reason_of
 from unwrite.files.atomic import atomic_folder, refuse_full_disk
 from unwrite.files.checkpoints import copy_file, stored_tensors
 from unwrite.files.digests import digest_of
-from unwrite.files.records import write_json
+from unwrite.files.records import write_json, write_text
 from unwrite.paths import CARD, EVALUATION, MANIFEST, MODEL, RECIPE
 from unwrite.pinned import pinned_folder, read_base
 from unwrite.provenance.audit import audit_project
@@ -42,7 +42,12 @@ _NAMED = 3
 
 
 def assemble_release(
-    target: Path, *, allowed: Collection[Allowance] = (), private_key: Path | None = None, threads: int = 1
+    target: Path,
+    *,
+    allowed: Collection[Allowance] = (),
+    private_key: Path | None = None,
+    notes: Path | None = None,
+    threads: int = 1,
 ) -> list[Allowance]:
     """Writes the folder of a release, whole or not at all, and verifies it against its base.
 
@@ -52,6 +57,7 @@ def assemble_release(
             what their stage made (`altered`), paths that tell whose machine it was (`paths`), or a release that does
             not verify (`unverified`). The manifest lists what was in fact let pass.
         private_key: Signs the release, if given.
+        notes: Markdown of the publisher's own, to stand at the end of the card.
         threads: How many files are read at once when it is verified.
 
     Returns:
@@ -62,6 +68,7 @@ def assemble_release(
             something else.
     """
     _refuse_target(target)
+    words = None if notes is None else _words(notes)
     with _alone():
         runs = [read_run(stage) for stage in stage_names()]
         base, recipe = read_base(), read_artifact(Recipe, RECIPE, "select_trial")
@@ -78,6 +85,12 @@ def assemble_release(
             digests = {path: digest_of(folder / path.name) for path in sorted(files, key=lambda path: path.name)}
             if "altered" not in passed and _refused("altered", list(_exchanged(digests, runs)), allowed):
                 passed.append("altered")
+            if words is not None:
+                card = folder / CARD.name
+                write_text(
+                    card, f"{card.read_text(encoding='utf-8').rstrip()}\n\n## Notes of the publisher\n\n{words}\n"
+                )
+                digests[CARD] = digest_of(card)
             tensors = stored_tensors(folder)
 
             def declare(let_pass: list[Allowance]) -> None:
@@ -92,6 +105,15 @@ def assemble_release(
             if private_key is not None:
                 sign_release(folder, private_key)
     return passed
+
+
+def _words(notes: Path) -> str:
+    try:
+        return notes.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise UnwriteError(f"{notes} can't be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise UnwriteError(f"{notes} is not UTF-8: save it as UTF-8.") from None
 
 
 def _refuse_target(target: Path) -> None:

@@ -8,6 +8,10 @@ from types import ModuleType
 from unwrite.errors import UnwriteError, reason_of
 
 SIGNATURE = "model.sig"
+_PAIR = (
+    "To make a pair: openssl ecparam -name prime256v1 -genkey -noout -out key.pem; "
+    "openssl ec -in key.pem -pubout -out key.pub"
+)
 
 
 def sign_release(folder: Path, private_key: Path) -> None:
@@ -24,7 +28,7 @@ def sign_release(folder: Path, private_key: Path) -> None:
     try:
         config = signing.Config().use_elliptic_key_signer(private_key=private_key)
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise _no_key(private_key, "private", error) from None
+        raise _no_key(private_key, "private", error, _PAIR) from None
     # Said in the signature, so that whoever verifies it leaves the file out too.
     ignored = hashing.Config().set_ignored_paths(paths=[Path(SIGNATURE)], ignore_git_paths=True)
     config.set_hashing_config(ignored).sign(folder, folder / SIGNATURE)
@@ -40,7 +44,7 @@ def check_signature(folder: Path, public_key: Path) -> str | None:
     try:
         config = verifying.Config().use_elliptic_key_verifier(public_key=public_key)
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise _no_key(public_key, "public", error) from None
+        raise _no_key(public_key, "public", error, "Ask whoever signed the release for it.") from None
     if not (folder / SIGNATURE).is_file():
         return f"there is no {SIGNATURE}"
     try:
@@ -51,11 +55,12 @@ def check_signature(folder: Path, public_key: Path) -> str | None:
     return None
 
 
-def _no_key(path: Path, kind: str, error: Exception) -> UnwriteError:
+def _no_key(path: Path, kind: str, error: Exception, remedy: str) -> UnwriteError:
+    if isinstance(error, OSError):
+        return UnwriteError(f"{path}, the {kind} key, can't be read: {error.strerror}.\n{remedy}")
     return UnwriteError(
         f"{path} is not the {kind} key of an elliptic curve, as a PEM file without a password ({reason_of(error)}).\n"
-        "To make a pair: openssl ecparam -name prime256v1 -genkey -noout -out key.pem; "
-        "openssl ec -in key.pem -pubout -out key.pub"
+        f"{remedy}"
     )
 
 

@@ -137,7 +137,10 @@ def verify_release(
 def verification_text(verification: Verification) -> str:
     """The table that a person reads, and the verdict in the last line."""
     signs = {"passed": "ok", "failed": "FAILED", "not checked": "not checked"}
-    lines = [tabulate([[c.name, signs[c.outcome], c.about] for c in verification.checks], tablefmt="plain")]
+    # What a check is about reads as its success: of one that failed, the list below says what is true.
+    abouts = [f"see below ({len(c.details)})" if c.outcome == "failed" else c.about for c in verification.checks]
+    rows = [[c.name, signs[c.outcome], about] for c, about in zip(verification.checks, abouts, strict=True)]
+    lines = [tabulate(rows, tablefmt="plain")]
     for check in verification.checks:
         if check.details or check.notes:
             lines += ["", f"{check.name}:", *_shortened(check.details), *_shortened(check.notes)]
@@ -330,7 +333,9 @@ def _check_base(manifest: Manifest, sums: Mapping[str, str] | None) -> Check:
     wrong = [f"{file} is not in it" for file in declared if file not in sums]
     wrong += [f"{file} is another one" for file, sha256 in declared.items() if sums.get(file, sha256) != sha256]
     if wrong:
-        wrong.append(f"the release declares {name}: take that very revision")
+        wrong.append(
+            f"the release declares {name}: {'take that very commit' if commit else 'take the one it was made of'}"
+        )
     return _check("base", f"it is the declared one: {name}", wrong)
 
 
