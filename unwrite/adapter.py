@@ -15,10 +15,11 @@ from unwrite.core.edit import edit_bias
 from unwrite.core.layout import as_matrices, as_vectors
 from unwrite.core.low_rank import LowRank, change_rank, low_rank_change, relative_error
 from unwrite.errors import UnwriteError
-from unwrite.files.checkpoints import StoredTensor, cut, read_rows, row_blocks
+from unwrite.files.checkpoints import StoredTensor, read_rows
+from unwrite.merging import matrix_parts
 from unwrite.models.adapter import Plan, Target, slot_tensors
 from unwrite.params import NormPreservation
-from unwrite.recipe import applied_direction
+from unwrite.recipe import applied_direction, blocks_of_matrix
 
 _ROUNDING = 1e-6  # float32's, with room
 _AGAIN = "Run `dvc repro -f pin_model` and what follows."
@@ -110,7 +111,7 @@ def adapter_values(
         norms = {n.parameter: _read(tensors, n.tensor) for n in edit.norms if n.parameter and n.tensor}
         direction = applied_direction(edit, directions["directions"], directions["baseline_mean"], norms)
         parts = [
-            low_rank_change(partial(_blocks, matrix), direction, edit.weight, mode, target.rank)
+            low_rank_change(partial(blocks_of_matrix, matrix), direction, edit.weight, mode, target.rank)
             for matrix in _matrices(tensors, edit, layout)
         ]
         beside = edit.bias if target.bias is not None else None
@@ -147,13 +148,8 @@ def _matrices(tensors: Mapping[str, StoredTensor], edit: Edit, layout: Layout) -
         yield torch.cat([as_vectors(_read(tensors, place.tensor), place.axis) for place in layout.stored]).T
         return
     for place in layout.stored:
-        tensor = _stored(tensors, place.tensor)
-        axes = len(tensor.shape)
-        if place.axis == 0 and (place.groups, axes) != (1, 2):  # side by side, [d, G, k]
-            yield from as_matrices(_read(tensors, place.tensor), place.axis, place.groups)
-            continue
-        for part in cut(tensor, place.groups):
-            yield as_matrices(read_rows(part, slice(0, part.shape[0])), 0 if place.axis == axes - 2 else 1, 1)[0]
+        for part, axis, groups in matrix_parts(_stored(tensors, place.tensor), place):
+            yield from as_matrices(read_rows(part, slice(0, part.shape[0])), axis, groups)
 
 
 def _bias_change(bias: Tensor, direction: Tensor, strength: float) -> Tensor:
@@ -170,8 +166,3 @@ def _stored(tensors: Mapping[str, StoredTensor], name: str) -> StoredTensor:
 def _read(tensors: Mapping[str, StoredTensor], name: str) -> Tensor:
     tensor = _stored(tensors, name)
     return read_rows(tensor, slice(0, tensor.shape[0]))
-
-
-def _blocks(matrix: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    for rows in row_blocks(matrix.shape):
-        yield rows, matrix[rows]

@@ -14,6 +14,7 @@ from typing import Any, ParamSpec
 import click
 
 from unwrite.errors import UnwriteError
+from unwrite.provenance.allowances import ALLOWANCES
 
 P = ParamSpec("P")
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -188,7 +189,7 @@ def audit() -> None:
     "--allow",
     "allowed",
     multiple=True,
-    type=click.Choice(["dirty", "stale", "altered", "paths", "unverified"]),
+    type=click.Choice(ALLOWANCES),
     help="Publish in spite of this; the manifest will say so. May be given several times.",
 )
 @_expected_errors

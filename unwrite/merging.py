@@ -121,6 +121,26 @@ def _refuse_misfit(
         )
 
 
+def matrix_parts(tensor: StoredTensor, place: Place) -> list[tuple[StoredTensor, int, int]]:
+    """A stored tensor as what can be read by itself: one matrix each, or all that lie side by side ([d, G, k]).
+
+    Args:
+        tensor: The checkpoint's.
+        place: How its matrices lie in it.
+
+    Returns:
+        (part, its hidden axis, how many matrices it holds), in order.
+
+    Raises:
+        UnwriteError: It can't be cut so.
+    """
+    axes = len(tensor.shape)
+    if place.axis == 0 and (place.groups, axes) != (1, 2):
+        return [(tensor, place.axis, place.groups)]
+    axis = 0 if place.axis == axes - 2 else 1
+    return [(part, axis, 1) for part in cut(tensor, place.groups)]
+
+
 def changed_blocks(tensor: StoredTensor, change: Change) -> Iterator[tuple[int, Tensor]]:
     """What a change makes of a tensor, in float64, rounded once at the end.
 
@@ -138,23 +158,20 @@ def changed_blocks(tensor: StoredTensor, change: Change) -> Iterator[tuple[int, 
     Raises:
         UnwriteError: As `edited_blocks`.
     """
-    place, axes = change.place, len(tensor.shape)
     if change.bias:
         values = _read(tensor)
-        edit_vectors(as_vectors(values, place.axis), change.direction, change.weight)
+        edit_vectors(as_vectors(values, change.place.axis), change.direction, change.weight)
         yield 0, values
         return
     edit = (change.direction, change.weight, change.norm_preservation)
-    side_by_side = place.axis == 0 and (place.groups, axes) != (1, 2)
-    for part in [tensor] if side_by_side else cut(tensor, place.groups):
+    for part, axis, groups in matrix_parts(tensor, change.place):
         offset = part.offset - tensor.offset
-        if place.axis == axes - 2 and not side_by_side:
+        if (axis, groups, len(part.shape)) == (0, 1, 2):
             for _, block in edited_blocks(partial(_blocks, part), *edit):
                 yield offset, block
                 offset += block.nbytes
         else:
             values = _read(part)
-            axis, groups = (place.axis, place.groups) if side_by_side else (1, 1)
             edit_matrices(as_matrices(values, axis, groups), *edit)
             yield offset, values
 

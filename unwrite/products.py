@@ -25,7 +25,7 @@ from unwrite.core.products import Products, combined_factors, products, with_mor
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import StoredTensor, read_rows, row_blocks, stored_tensors
 from unwrite.params import NormPreservation, Space
-from unwrite.recipe import resolve_direction
+from unwrite.recipe import blocks_of_matrix, resolve_direction
 
 Blocks = Callable[[], Iterable[tuple[slice, Tensor]]]
 
@@ -138,7 +138,7 @@ def factors_of_trials(form: ClosedForm, edits: Sequence[Edit | None]) -> Factors
 def blocks_in_memory(parameters: Mapping[str, Tensor], layout: Layout) -> Blocks:
     """A parameter of one matrix by blocks of rows, [rows, k] each."""
     matrix = as_matrices(parameters[layout.parameter], layout.axis, layout.groups)[0]
-    return partial(_rows_of, matrix)
+    return partial(blocks_of_matrix, matrix)
 
 
 def blocks_on_disk(tensors: Mapping[str, StoredTensor], layout: Layout) -> Blocks:
@@ -153,7 +153,9 @@ def blocks_on_disk(tensors: Mapping[str, StoredTensor], layout: Layout) -> Block
     tensor = tensors[place.tensor]
     if place.axis == 0 and len(tensor.shape) == 2:
         return partial(_rows_on_disk, tensor)
-    return lambda: _rows_of(as_matrices(read_rows(tensor, slice(0, tensor.shape[0])), place.axis, place.groups)[0])
+    return lambda: blocks_of_matrix(
+        as_matrices(read_rows(tensor, slice(0, tensor.shape[0])), place.axis, place.groups)[0]
+    )
 
 
 def blocks_of_model(parameters: Mapping[str, Tensor], folder: Path) -> Callable[[Layout], Blocks]:
@@ -246,11 +248,6 @@ def _scales(form: ClosedForm, norms: Sequence[Norm]) -> list[Tensor]:
         for norm in norms
         if norm.parameter is not None
     ]
-
-
-def _rows_of(matrix: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    for rows in row_blocks(matrix.shape):
-        yield rows, matrix[rows]
 
 
 def _rows_on_disk(tensor: StoredTensor) -> Iterator[tuple[slice, Tensor]]:

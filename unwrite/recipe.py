@@ -163,7 +163,9 @@ def edit_matrices(matrices: Tensor, direction: Tensor, strength: float, norm_pre
         UnwriteError: As `edited_blocks`.
     """
     for matrix in matrices:
-        blocks = edited_blocks(partial(_blocks, matrix), direction.to(matrix.device), strength, norm_preservation)
+        blocks = edited_blocks(
+            partial(blocks_of_matrix, matrix), direction.to(matrix.device), strength, norm_preservation
+        )
         for rows, block in blocks:
             matrix[rows] = block
 
@@ -178,7 +180,7 @@ def edit_vectors(vectors: Tensor, direction: Tensor, strength: float) -> None:
         vector.copy_(round_to(edit_bias(vector, direction, strength), vector.dtype))
 
 
-def _blocks(matrix: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """A matrix a few rows at a time, so that their float64 copies stay small."""
+def blocks_of_matrix(matrix: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """A matrix [d, k] a few rows at a time, (rows, block [rows, k]), so that their float64 copies stay small."""
     for rows in row_blocks(matrix.shape):
         yield rows, matrix[rows]

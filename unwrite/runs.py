@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ from unwrite.params import Params
 from unwrite.paths import MANIFEST, RUNS
 
 PIPELINE = Path("dvc.yaml")
+LOCK = Path("dvc.lock")
 PACKAGES = ("unwrite", "torch", "transformers", "tokenizers", "safetensors", "numpy", "optuna", "peft", "bitsandbytes")
 _SOURCES = (".py", ".jinja", ".css")  # the project's own, which its commit tells
 
@@ -164,11 +166,7 @@ def _outs(entry: Mapping[str, Any]) -> Iterator[str]:
 
 def _resolved(path: str, params: Mapping[str, Any]) -> str:
     """A path of dvc.yaml with what params.yaml says in place of `${section.key}`."""
-    return re.sub(r"\$\{([\w.]+)\}", lambda match: str(reduce(_item, match[1].split("."), params)), path)
-
-
-def _item(values: Any, key: str) -> Any:
-    return values[key]
+    return re.sub(r"\$\{([\w.]+)\}", lambda match: str(reduce(getitem, match[1].split("."), params)), path)
 
 
 def _digests(paths: Iterable[str]) -> list[FileDigest]:

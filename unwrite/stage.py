@@ -26,7 +26,7 @@ def run_stage(work: Callable[[Params], None]) -> None:
     """
     try:
         params = load_params()
-        with _only_stage(Path(sys.argv[0]).stem):
+        with only_run(Path(sys.argv[0]).stem):
             _use_threads(params.runtime.threads)
             with recorded(Path(sys.argv[0]).stem, params):
                 work(params)
@@ -86,7 +86,12 @@ def only_one(message: str, lock: Path, owner: Path, name: str) -> Iterator[None]
 
 
 @contextmanager
-def _only_stage(name: str) -> Iterator[None]:
+def only_run(name: str) -> Iterator[None]:
+    """While open, nothing else of this name runs in this folder.
+
+    Raises:
+        UnwriteError: Something does (says which process).
+    """
     LOCKS.mkdir(parents=True, exist_ok=True)
     message = f"{name} is already running in this folder"
     with only_one(message, LOCKS / f"{name}.lock", LOCKS / f"{name}.pid", str(os.getpid())):

@@ -2,12 +2,11 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.provenance.releases import Release, changed_json, make_release
+from tests.provenance.releases import Release, changed_json
 from tests.samples import sample_evaluation
 from unwrite.artifacts import as_json
 from unwrite.errors import UnwriteError
@@ -15,15 +14,9 @@ from unwrite.files.records import write_json
 from unwrite.provenance.explain import explain_release
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Release:
-    return make_release(tmp_path_factory.mktemp("release"))
-
-
 @pytest.fixture
-def folder(made: Release, tmp_path: Path) -> Path:
-    shutil.copytree(made.folder, tmp_path / "release")
-    return tmp_path / "release"
+def folder(release: Release) -> Path:
+    return release.folder
 
 
 def test_it_says_what_was_changed_and_in_how_much(folder: Path) -> None:

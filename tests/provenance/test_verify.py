@@ -22,18 +22,6 @@ from unwrite.provenance.verify import Verification, verification_text, verify_re
 EDITED, UNEDITED = "model.layers.0.self_attn.o_proj.weight", "model.layers.0.self_attn.q_proj.weight"
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Release:
-    return make_release(tmp_path_factory.mktemp("release"))
-
-
-@pytest.fixture
-def release(made: Release, tmp_path: Path) -> Release:
-    shutil.copytree(made.base, tmp_path / "base")
-    shutil.copytree(made.folder, tmp_path / "release")
-    return Release(tmp_path / "base", tmp_path / "release", made.recipe)
-
-
 def failed(verification: Verification) -> dict[str, str]:
     """The checks that failed, with what they say."""
     return {check.name: "\n".join(check.details) for check in verification.checks if check.outcome == "failed"}

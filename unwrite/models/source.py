@@ -36,8 +36,7 @@ def resolve_release(source: str, revision: str | None) -> Path:
         if revision is not None:
             raise UnwriteError(f"--revision is {revision!r}, but {source} is a local folder: leave it out.")
         return Path(source)
-    if not _is_hub_id(source):
-        raise UnwriteError(f"{source!r}: there is no such folder, and it is no hub id (organisation/name).")
+    _refuse_no_hub_id(source)
     return _download(source, revision, patterns=None).folder
 
 
@@ -55,8 +54,7 @@ def resolve_source(source: str, revision: str | None, *, weights: bool = True) -
         if revision is not None:
             raise UnwriteError(f"model.revision is {revision!r}, but {source} is a local folder: set revision to null.")
         return Source(folder, None)
-    if not _is_hub_id(source):
-        raise UnwriteError(f"{source!r}: there is no such folder, and it is no hub id (organisation/name).")
+    _refuse_no_hub_id(source)
     if folder.parent.is_dir():
         raise UnwriteError(
             f"{source!r}: there is no such folder in {folder.parent}/. Correct the name; if a hub id is "
@@ -78,6 +76,11 @@ def locate(source: str, commit: str | None) -> Path:
 
 def _patterns(*, weights: bool) -> list[str]:
     return _DESCRIPTION + _WEIGHTS * weights + _CODE * trust_remote_code()
+
+
+def _refuse_no_hub_id(source: str) -> None:
+    if not _is_hub_id(source):
+        raise UnwriteError(f"{source!r}: there is no such folder, and it is no hub id (organisation/name).")
 
 
 def _is_hub_id(source: str) -> bool:

@@ -18,9 +18,8 @@ from unwrite.artifacts import Base, read_artifact
 from unwrite.errors import UnwriteError, reason_of
 from unwrite.files.digests import sha256_of
 from unwrite.paths import BASE, MANIFEST
-from unwrite.runs import StageRun, files_of, read_run, run_file, stage_names
+from unwrite.runs import LOCK, StageRun, files_of, read_run, run_file, stage_names
 
-LOCK = Path("dvc.lock")
 _MISSING = "is missing"
 
 Outs = Mapping[str, str]

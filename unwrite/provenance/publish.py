@@ -6,13 +6,10 @@ says so.
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, get_args
 
 from unwrite.artifacts import FileDigest, Recipe, read_artifact
 from unwrite.errors import UnwriteError, reason_of
@@ -20,17 +17,17 @@ from unwrite.files.atomic import atomic_folder, refuse_full_disk
 from unwrite.files.checkpoints import copy_file, stored_tensors
 from unwrite.files.digests import digest_of
 from unwrite.files.records import write_json, write_text
+from unwrite.params import PARAMS_FILE
 from unwrite.paths import CARD, EVALUATION, MANIFEST, MODEL, RECIPE
 from unwrite.pinned import pinned_folder, read_base
+from unwrite.provenance.allowances import ALLOWANCES, Allowance
 from unwrite.provenance.audit import audit_project
 from unwrite.provenance.manifest import build_manifest, manifest_json, public_path, read_manifest
 from unwrite.provenance.signing import SIGNATURE, sign_release
-from unwrite.provenance.verify import LOCK_FILE, PARAMS_FILE, verification_text, verify_release
-from unwrite.runs import StageRun, read_run, stage_names
-from unwrite.stage import LOCKS, only_one
+from unwrite.provenance.verify import verification_text, verify_release
+from unwrite.runs import LOCK, StageRun, read_run, stage_names
+from unwrite.stage import only_run
 
-Allowance = Literal["dirty", "stale", "altered", "paths", "unverified"]
-ALLOWANCES: tuple[Allowance, ...] = get_args(Allowance)
 _REMEDIES: dict[Allowance, str] = {
     "dirty": "commit them",
     "stale": "run `dvc repro`",
@@ -69,7 +66,7 @@ def assemble_release(
     """
     _refuse_target(target)
     words = None if notes is None else _words(notes)
-    with _alone():
+    with only_run("unwrite publish"):
         runs = [read_run(stage) for stage in stage_names()]
         base, recipe = read_base(), read_artifact(Recipe, RECIPE, "select_trial")
         source = pinned_folder(base)
@@ -77,7 +74,7 @@ def assemble_release(
             raise UnwriteError(f"{target} is where the base model lies: name another folder.")
         passed = [kind for kind in ALLOWANCES[:-1] if _refused(kind, _problems(kind), allowed)]
         files = [*(path for path in sorted(MODEL.iterdir()) if path.name != MANIFEST), CARD, EVALUATION]
-        files += [Path(PARAMS_FILE), Path(LOCK_FILE)]
+        files += [PARAMS_FILE, LOCK]
         refuse_full_disk(target, sum(path.stat().st_size for path in files))
         with atomic_folder(target) as folder:
             for path in files:
@@ -118,16 +115,8 @@ def _words(notes: Path) -> str:
 
 def _refuse_target(target: Path) -> None:
     """Nothing is replaced but a release, and nothing that lies in it beside the release's own files."""
-    here = Path.cwd()
-    if (
-        target.resolve() == here
-        or target.resolve() in here.parents
-        or (here / "artifacts")
-        in (
-            target.resolve(),
-            *target.resolve().parents,
-        )
-    ):
+    here, there = Path.cwd(), target.resolve()
+    if there in (here, *here.parents) or there.is_relative_to(here / "artifacts"):
         raise UnwriteError(f"{target} is the project's own: name another folder.")
     if not target.exists():
         return
@@ -140,14 +129,6 @@ def _refuse_target(target: Path) -> None:
             f"{target} holds something that is of no release ({others[0]}) and would be lost: name another folder.\n"
             "To update a repository, publish to a new folder and copy it over, or use --repository."
         )
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    LOCKS.mkdir(parents=True, exist_ok=True)
-    owner = LOCKS / "publish.pid"
-    with only_one("unwrite publish is already running in this folder", LOCKS / "publish.lock", owner, str(os.getpid())):
-        yield
 
 
 def _exchanged(digests: Mapping[Path, FileDigest], runs: Sequence[StageRun]) -> Iterator[str]:
@@ -213,7 +194,7 @@ def _altered() -> Iterator[str]:
 
 def _paths() -> Iterator[str]:
     """Paths in the files that travel along which lead out of the project: they tell whose machine it was."""
-    for file in (Path(PARAMS_FILE), Path(LOCK_FILE)):
+    for file in (PARAMS_FILE, LOCK):
         for found in re.finditer(
             r"""(?:^|[\s"'])(~?/[\w.~-]+/[^\s"']*|[A-Za-z]:\\[^\s"']+)""", file.read_text("utf-8")
         ):

@@ -23,10 +23,12 @@ from unwrite.errors import UnwriteError, reason_of
 from unwrite.files.checkpoints import INDEX_FILE, WEIGHTS, index_of, model_files, shard_files, stored_tensors
 from unwrite.files.digests import sha256_of
 from unwrite.parallel import in_threads
-from unwrite.paths import DIRECTIONS, EVALUATION, MANIFEST, RECIPE
+from unwrite.params import PARAMS_FILE
+from unwrite.paths import CARD, DIRECTIONS, EVALUATION, MANIFEST, RECIPE
 from unwrite.provenance.foreign import is_plain_file, is_plain_name, leads_out, printable
 from unwrite.provenance.manifest import Manifest, edited_patterns, read_manifest, tensor_edits
 from unwrite.provenance.signing import SIGNATURE, check_signature
+from unwrite.runs import LOCK
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,8 +38,7 @@ if TYPE_CHECKING:
 Outcome = Literal["passed", "failed", "not checked"]
 
 # What a release may hold beside the base's files. The hub adds .gitattributes, and is asked for no say in it.
-CARD_FILE, LOCK_FILE, PARAMS_FILE = "README.md", "dvc.lock", "params.yaml"
-OURS = {RECIPE.name, DIRECTIONS.name, EVALUATION.name, CARD_FILE, LOCK_FILE, PARAMS_FILE, INDEX_FILE}
+OURS = {path.name for path in (RECIPE, DIRECTIONS, EVALUATION, CARD, LOCK, PARAMS_FILE)} | {INDEX_FILE}
 _ARTIFACTS = {RECIPE.name, DIRECTIONS.name, EVALUATION.name}
 _TENSORS = {"directions", "target_mean", "baseline_mean"}
 _BESIDE = 1e-4  # the share of a tensor's numbers that may be one rounding beside: more would be room for something else
