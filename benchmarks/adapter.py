@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from unwrite.params import NormPreservation
+from unwrite.schema.params import NormPreservation
 
 if TYPE_CHECKING:
     from peft import PeftModel

@@ -2,8 +2,8 @@
 
     python -m benchmarks.architectures [NAME ...]
 
-The configs are those of `tests/models/zoo.py`: every causal-LM class of transformers 5.23 that has no encoder, variants
-of some, and the image-text models that run on text alone. Of each: how long the search takes, what it leaves
+The configs are those of `tests/support/zoo.py`: every causal-LM class of transformers 5.23 that has no encoder,
+variants of some, and the image-text models that run on text alone. Of each: how long the search takes, what it leaves
 unexplained, how much is written along a direction once every writer is edited (in the whole model, with other weights,
 by code other than the edit's), and how far the logits of a checkpoint that `pin_model` and `merge_model` made are from
 those of the same edit in memory (float32). Of six large models, the time and the peak memory of the search, each in a
@@ -30,21 +30,21 @@ from torch import Tensor
 
 from stages.merge_model import merge_model
 from stages.pin_model import pin_model
-from tests.models.large import LARGE, large_config
-from tests.models.probe import TOKENS, edited, written_along
-from tests.models.tiny import random_direction
-from tests.models.zoo import ZOO, zoo_config, zoo_model
-from tests.samples import record_upstream
-from unwrite.artifacts import Kernel, Recipe, Trial, TrialParameters, as_json
+from tests.support.large import LARGE, large_config
+from tests.support.probe import TOKENS, edited, written_along
+from tests.support.samples import record_upstream
+from tests.support.tiny import random_direction
+from tests.support.zoo import ZOO, zoo_config, zoo_model
+from unwrite.editing.recipe import build_edits, edited_parameters, parameter_names
 from unwrite.errors import UnwriteError
 from unwrite.files.records import write_json
 from unwrite.files.tensors import write_tensors
-from unwrite.models.apply import parameters_of
-from unwrite.models.writers import Discovery, find_writers
-from unwrite.params import Params, load_params
-from unwrite.paths import DIRECTIONS, MODEL, RECIPE
-from unwrite.pinned import read_base
-from unwrite.recipe import build_edits, edited_parameters, parameter_names
+from unwrite.models.discovery.writers import Discovery, find_writers
+from unwrite.models.patching import parameters_of
+from unwrite.pipeline.base import read_base
+from unwrite.schema.artifacts import Kernel, Recipe, Trial, TrialParameters, as_json
+from unwrite.schema.params import Params, load_params
+from unwrite.schema.paths import DIRECTIONS, MODEL, RECIPE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -69,7 +69,7 @@ class Examined(NamedTuple):
 def main(names: Sequence[str]) -> None:
     """Examines the named models, tiny or large; all of them, where none is named."""
     if unknown := sorted(set(names) - set(ZOO) - set(LARGE)):
-        raise click.UsageError(f"{unknown[0]} is neither in tests/models/zoo.py nor in tests/models/large.py.")
+        raise click.UsageError(f"{unknown[0]} is neither in tests.support.zoo.py nor in tests.support.large.py.")
     _quiet()
     if tiny := [name for name in ZOO if name in names or not names]:
         _print_tiny(tiny)

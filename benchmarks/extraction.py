@@ -15,8 +15,8 @@ from unwrite.models.batches import ONE_PASS, by_token_budget, left_padded
 from unwrite.models.generation import do_nothing
 from unwrite.models.loading import load_model
 from unwrite.models.residuals import extract_residuals
-from unwrite.pinned import pinned_folder, read_base
-from unwrite.tokens import SETS, read_tokens
+from unwrite.pipeline.base import pinned_folder, read_base
+from unwrite.pipeline.tokens import SETS, read_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -16,16 +16,16 @@ from benchmarks.comparison import alternated, ratio, spread, table
 from benchmarks.projects import project_copy
 from benchmarks.search import measured, plain_trial, prepare_plain, runtime, settings_of
 from stages.pin_model import pin_model
-from unwrite.artifacts import Kernel, TrialParameters
 from unwrite.files.tensors import write_tensors
 from unwrite.models.batches import by_token_budget
 from unwrite.models.generation import do_nothing, generate_greedily
 from unwrite.models.loading import load_model, pick_device
-from unwrite.objective import prepare_objective
-from unwrite.params import Params, load_params
-from unwrite.paths import DIRECTIONS, TOKENS
-from unwrite.pinned import read_base
-from unwrite.tokens import SETS, TokenizedPrompt, write_tokens
+from unwrite.pipeline.base import read_base
+from unwrite.pipeline.tokens import SETS, TokenizedPrompt, write_tokens
+from unwrite.schema.artifacts import Kernel, TrialParameters
+from unwrite.schema.params import Params, load_params
+from unwrite.schema.paths import DIRECTIONS, TOKENS
+from unwrite.search.objective import prepare_objective
 
 AT_ONCE = (1, 2, 4, 8, 16)
 PROMPTS, SHORTEST, LONGEST, MAX_TOKENS = 100, 20, 60, 100

@@ -27,16 +27,16 @@ from benchmarks.adapter import with_adapter
 from benchmarks.comparison import alternated, peak_memory, ratio, spread, table
 from stages.merge_model import merge_model
 from stages.pin_model import pin_model
-from tests.samples import record_upstream
-from unwrite.artifacts import Kernel, Recipe, Trial, TrialParameters, as_json
+from tests.support.samples import record_upstream
 from unwrite.core.directions import difference_direction
+from unwrite.editing.recipe import build_edits
 from unwrite.files.records import write_json
 from unwrite.files.tensors import write_tensors
 from unwrite.models.loading import load_model
-from unwrite.params import NormPreservation, load_params
-from unwrite.paths import DIRECTIONS, MODEL, RECIPE
-from unwrite.pinned import read_base
-from unwrite.recipe import build_edits
+from unwrite.pipeline.base import read_base
+from unwrite.schema.artifacts import Kernel, Recipe, Trial, TrialParameters, as_json
+from unwrite.schema.params import NormPreservation, load_params
+from unwrite.schema.paths import DIRECTIONS, MODEL, RECIPE
 
 HIDDEN, MLP, VOCABULARY, HEADS, KV_HEADS, HEAD_DIM = 2048, 7168, 16000, 16, 4, 128
 GIGABYTE_A_LAYER = 2 * (HIDDEN * HEAD_DIM * 2 * (HEADS + KV_HEADS) + 3 * HIDDEN * MLP) / 1e9

@@ -21,17 +21,17 @@ import click
 import torch
 from tabulate import tabulate
 
-from unwrite.artifacts import TrialParameters
 from unwrite.errors import UnwriteError
-from unwrite.files.digests import sha256_of
+from unwrite.files.hashing import sha256_of
 from unwrite.files.records import write_text
-from unwrite.objective import Objective, prepare_objective
-from unwrite.params import Params, Sampler, load_params
-from unwrite.paths import BASE, DIRECTIONS, TOKENS
-from unwrite.pinned import read_base
+from unwrite.pipeline.base import read_base
+from unwrite.schema.artifacts import TrialParameters
+from unwrite.schema.params import Params, Sampler, load_params
+from unwrite.schema.paths import BASE, DIRECTIONS, TOKENS
+from unwrite.search.objective import Objective, prepare_objective
 from unwrite.search.samplers import Told, ask, make_sampler, reseeded, tell
 from unwrite.search.space import Sampled, one_shot_settings, parameters_of, search_space
-from unwrite.trials import Measured
+from unwrite.search.trials import Measured
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler

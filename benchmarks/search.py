@@ -14,25 +14,25 @@ from torch import Tensor
 from benchmarks.adapter import change_of, set_adapter, with_adapter
 from benchmarks.comparison import alternated, peak_memory, ratio, spread, table
 from benchmarks.projects import deeper_demo, fewer_prompts
-from unwrite.artifacts import Base, Edit, TrialParameters
-from unwrite.core.divergence import kl_from_log_probs, log_probabilities
+from unwrite.core.kl import kl_from_log_probs, log_probabilities
 from unwrite.core.markers import shows_behaviour
+from unwrite.editing.recipe import applied_direction, build_edits, edited_parameters, parameter_names
 from unwrite.errors import UnwriteError
+from unwrite.evaluation.measure import contains_for_good, decode, forced_batches, measuring_limits
 from unwrite.files.prompts import read_markers
 from unwrite.files.tensors import read_metadata, read_tensors
-from unwrite.measure import contains_for_good, decode, forced_batches, measuring_limits
-from unwrite.models.apply import parameters_of, replaced_parameters
 from unwrite.models.batches import by_token_budget, left_padded
 from unwrite.models.generation import generate_decided
 from unwrite.models.loading import load_model, load_tokenizer, pick_device
 from unwrite.models.memory import Limits
-from unwrite.objective import Objective, prepare_objective
-from unwrite.params import NormPreservation, Params, Realization, load_params
-from unwrite.paths import DIRECTIONS
-from unwrite.pinned import pinned_folder, read_base
-from unwrite.recipe import applied_direction, build_edits, edited_parameters, parameter_names
-from unwrite.tokens import SETS, read_tokens
-from unwrite.trials import Measured, read_trials
+from unwrite.models.patching import parameters_of, replaced_parameters
+from unwrite.pipeline.base import pinned_folder, read_base
+from unwrite.pipeline.tokens import SETS, read_tokens
+from unwrite.schema.artifacts import Base, Edit, TrialParameters
+from unwrite.schema.params import NormPreservation, Params, Realization, load_params
+from unwrite.schema.paths import DIRECTIONS
+from unwrite.search.objective import Objective, prepare_objective
+from unwrite.search.trials import Measured, read_trials
 
 if TYPE_CHECKING:
     from peft import PeftModel

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from benchmarks.comparison import alternated, peak_memory, ratio, spread, table
 from benchmarks.merging import MODES, checkpoint_project, clear, ours
-from unwrite.artifacts import Recipe, read_artifact
-from unwrite.comparison import compare_checkpoints
+from unwrite.editing.checkpoint import changes_of
 from unwrite.files.checkpoints import spans, stored_tensors
 from unwrite.files.tensors import read_tensors
-from unwrite.merging import changes_of
-from unwrite.parallel import processors
-from unwrite.params import NormPreservation
-from unwrite.paths import DIRECTIONS, MODEL, RECIPE
+from unwrite.files.threads import processors
+from unwrite.release.compare import compare_checkpoints
+from unwrite.schema.artifacts import Recipe, read_artifact
+from unwrite.schema.params import NormPreservation
+from unwrite.schema.paths import DIRECTIONS, MODEL, RECIPE
 
 BASE = Path("base")
 

@@ -12,9 +12,9 @@ from unwrite.core.geometry import geometry
 from unwrite.core.winsorize import winsorize
 from unwrite.files.records import write_csv, write_json
 from unwrite.files.tensors import read_tensors, write_tensors
-from unwrite.params import Params
-from unwrite.paths import CURVES, DIRECTIONS, GEOMETRY, RESIDUALS
-from unwrite.stage import run_stage, say
+from unwrite.pipeline.stage import run_stage, say
+from unwrite.schema.params import Params
+from unwrite.schema.paths import CURVES, DIRECTIONS, GEOMETRY, RESIDUALS
 
 
 def compute_directions(params: Params) -> None:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from unwrite.adapter import AdapterManifest, adapter_values, error_line, planned_changes
-from unwrite.artifacts import Recipe, as_json, read_artifact
+from unwrite.editing.lora import AdapterManifest, adapter_values, error_line, planned_changes
 from unwrite.files.atomic import atomic_folder
 from unwrite.files.checkpoints import copy_file, stored_tensors
-from unwrite.files.digests import digest_of
+from unwrite.files.hashing import digest_of
 from unwrite.files.records import write_json, write_text
 from unwrite.files.tensors import read_tensors, write_tensors
-from unwrite.models.adapter import plan_adapter
 from unwrite.models.loading import load_config
-from unwrite.params import Params
-from unwrite.paths import ADAPTER, DIRECTIONS, RECIPE
-from unwrite.pinned import pinned_folder, read_base
-from unwrite.progress import progress
+from unwrite.models.peft import plan_adapter
+from unwrite.pipeline.base import pinned_folder, read_base
+from unwrite.pipeline.progress import progress
+from unwrite.pipeline.stage import run_stage, say
 from unwrite.report.tables import model_name
-from unwrite.stage import run_stage, say
+from unwrite.schema.artifacts import Recipe, as_json, read_artifact
+from unwrite.schema.params import Params
+from unwrite.schema.paths import ADAPTER, DIRECTIONS, RECIPE
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"

@@ -9,12 +9,12 @@ from unwrite.models.loading import load_model, pick_device
 from unwrite.models.memory import pass_limits
 from unwrite.models.quantized import describe_quantization
 from unwrite.models.residuals import extract_residuals, residuals_of_batch
-from unwrite.params import Params
-from unwrite.paths import RESIDUALS
-from unwrite.pinned import pinned_folder, read_base
-from unwrite.progress import progress
-from unwrite.stage import run_stage, say
-from unwrite.tokens import SETS, read_tokens
+from unwrite.pipeline.base import pinned_folder, read_base
+from unwrite.pipeline.progress import progress
+from unwrite.pipeline.stage import run_stage, say
+from unwrite.pipeline.tokens import SETS, read_tokens
+from unwrite.schema.params import Params
+from unwrite.schema.paths import RESIDUALS
 
 
 def extract(params: Params) -> None:

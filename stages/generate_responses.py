@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from unwrite.evaluation.measure import decode, force_responses, forced_batches, measure_divergence, measuring_limits
 from unwrite.files.atomic import atomic_folder
 from unwrite.files.records import write_jsonl
-from unwrite.measure import decode, force_responses, forced_batches, measure_divergence, measuring_limits
 from unwrite.models.batches import Budget, by_token_budget
 from unwrite.models.generation import generate_greedily
 from unwrite.models.loading import load_model, load_tokenizer, pick_device
-from unwrite.params import Params
-from unwrite.paths import MODEL, RESPONSES
-from unwrite.pinned import pinned_folder, read_base
-from unwrite.progress import progress
-from unwrite.stage import run_stage
-from unwrite.tokens import SETS, SetName, TokenizedPrompt, read_tokens
+from unwrite.pipeline.base import pinned_folder, read_base
+from unwrite.pipeline.progress import progress
+from unwrite.pipeline.stage import run_stage
+from unwrite.pipeline.tokens import SETS, SetName, TokenizedPrompt, read_tokens
+from unwrite.schema.params import Params
+from unwrite.schema.paths import MODEL, RESPONSES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -11,22 +11,22 @@ from threading import Lock
 
 from torch import Tensor
 
-from unwrite.artifacts import Base, FileDigest, Recipe, read_artifact
+from unwrite.editing.checkpoint import Change, changes_of, merged_spans, refuse_misfits
 from unwrite.errors import UnwriteError
 from unwrite.files.atomic import atomic_folder, refuse_full_disk
 from unwrite.files.checkpoints import INDEX_FILE, StoredTensor, copy_file, index_of, stored_tensors
-from unwrite.files.digests import digest_of, refuse_another, verify_files
+from unwrite.files.hashing import digest_of, refuse_another, verify_files
 from unwrite.files.records import write_json
 from unwrite.files.tensors import read_tensors
-from unwrite.merging import Change, changes_of, merged_spans, refuse_misfits
-from unwrite.parallel import in_threads, processors
-from unwrite.params import Params
-from unwrite.paths import BASE, DIRECTIONS, MANIFEST, MODEL, RECIPE
-from unwrite.pinned import pinned_folder, read_base
-from unwrite.progress import progress
-from unwrite.provenance.manifest import build_manifest, manifest_json
-from unwrite.runs import read_runs
-from unwrite.stage import run_stage, say
+from unwrite.files.threads import in_threads, processors
+from unwrite.pipeline.base import pinned_folder, read_base
+from unwrite.pipeline.progress import progress
+from unwrite.pipeline.runs import read_runs
+from unwrite.pipeline.stage import run_stage, say
+from unwrite.release.manifest import build_manifest, manifest_json
+from unwrite.schema.artifacts import Base, FileDigest, Recipe, read_artifact
+from unwrite.schema.params import Params
+from unwrite.schema.paths import BASE, DIRECTIONS, MANIFEST, MODEL, RECIPE
 
 # The stages that lead to the recipe: the manifest lists what they read, wrote and ran on.
 BEFORE = (

@@ -7,24 +7,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unwrite.artifacts import Front, Trial, as_json
 from unwrite.errors import UnwriteError
-from unwrite.files.digests import sha256_of
+from unwrite.files.hashing import sha256_of
 from unwrite.files.records import write_json
 from unwrite.files.tensors import read_metadata
-from unwrite.objective import Objective, prepare_objective
-from unwrite.params import Params
-from unwrite.paths import BASE, DIRECTIONS, FRONT, TOKENS
-from unwrite.pinned import read_base
-from unwrite.progress import progress
+from unwrite.pipeline.base import read_base
+from unwrite.pipeline.progress import progress
+from unwrite.pipeline.stage import run_stage, say
+from unwrite.pipeline.tokens import SETS
+from unwrite.report.format import nats, percent
+from unwrite.schema.artifacts import Front, Trial, as_json
+from unwrite.schema.params import Params
+from unwrite.schema.paths import BASE, DIRECTIONS, FRONT, TOKENS
 from unwrite.search.journal import open_journal
+from unwrite.search.objective import Objective, prepare_objective
 from unwrite.search.space import one_shot_settings, search_space, why_no_one_shots
 from unwrite.search.state import State, search_key, search_state
 from unwrite.search.study import best_trial, pareto_front, run_study
-from unwrite.stage import run_stage, say
-from unwrite.tokens import SETS
-from unwrite.trials import OVER_MAX_KL, Outcome, write_trials
-from unwrite.words import nats, percent
+from unwrite.search.trials import OVER_MAX_KL, Outcome, write_trials
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -6,20 +6,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unwrite.artifacts import Base, BaseCard, Layout, Norm, Place, Writer, as_json
 from unwrite.errors import UnwriteError
 from unwrite.files.cards import NO_CARD, read_card
 from unwrite.files.checkpoints import DTYPES, StoredTensor, model_files, stored_tensors, torch_dtype
-from unwrite.files.digests import digest_of
+from unwrite.files.hashing import digest_of
 from unwrite.files.records import write_json
 from unwrite.models.conversion import StoredPart, locate_parameters
+from unwrite.models.discovery.miniature import build_on_meta
+from unwrite.models.discovery.writers import Discovery, FoundWriter, find_writers
 from unwrite.models.loading import load_config, trust_remote_code
-from unwrite.models.miniature import build_on_meta
 from unwrite.models.source import resolve_source
-from unwrite.models.writers import Discovery, FoundWriter, find_writers
-from unwrite.params import Params
-from unwrite.paths import BASE
-from unwrite.stage import run_stage, say
+from unwrite.pipeline.stage import run_stage, say
+from unwrite.schema.artifacts import Base, BaseCard, Layout, Norm, Place, Writer, as_json
+from unwrite.schema.params import Params
+from unwrite.schema.paths import BASE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig

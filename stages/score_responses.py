@@ -7,16 +7,16 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from unwrite.artifacts import Evaluation, ModelScores, SetScores, Share, as_json
 from unwrite.core.degeneration import is_degenerate
 from unwrite.core.intervals import wilson_interval
 from unwrite.core.markers import matches_reference, shows_behaviour
 from unwrite.files.prompts import read_markers
 from unwrite.files.records import read_jsonl, write_csv, write_json
-from unwrite.params import Params
-from unwrite.paths import EVALUATION, RATES, RESPONSES
-from unwrite.stage import run_stage, say
-from unwrite.words import percent
+from unwrite.pipeline.stage import run_stage, say
+from unwrite.report.format import percent
+from unwrite.schema.artifacts import Evaluation, ModelScores, SetScores, Share, as_json
+from unwrite.schema.params import Params
+from unwrite.schema.paths import EVALUATION, RATES, RESPONSES
 
 COMMON = 0.1  # a share of baseline prompts that makes one doubt that they lack the behaviour
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from unwrite.artifacts import Front, Recipe, Trial, as_json, read_artifact
+from unwrite.editing.recipe import build_edits
 from unwrite.errors import UnwriteError
 from unwrite.files.records import write_json
-from unwrite.params import Params
-from unwrite.paths import FRONT, RECIPE, TRIALS
-from unwrite.pinned import read_base
-from unwrite.recipe import build_edits
-from unwrite.stage import run_stage, say
-from unwrite.trials import read_trials
-from unwrite.words import nats, percent
+from unwrite.pipeline.base import read_base
+from unwrite.pipeline.stage import run_stage, say
+from unwrite.report.format import nats, percent
+from unwrite.schema.artifacts import Front, Recipe, Trial, as_json, read_artifact
+from unwrite.schema.params import Params
+from unwrite.schema.paths import FRONT, RECIPE, TRIALS
+from unwrite.search.trials import read_trials
 
 
 def select_trial(params: Params) -> None:

@@ -8,11 +8,11 @@ from unwrite.files.atomic import atomic_folder
 from unwrite.files.prompts import cut_splits, read_prompts, refuse_shared_prompts
 from unwrite.models.chat import render_prompt
 from unwrite.models.loading import load_tokenizer
-from unwrite.params import Params
-from unwrite.paths import TOKENS
-from unwrite.pinned import pinned_folder, read_base
-from unwrite.stage import run_stage, say
-from unwrite.tokens import SETS, SPLITS, SetName, Split, TokenizedPrompt, write_tokens
+from unwrite.pipeline.base import pinned_folder, read_base
+from unwrite.pipeline.stage import run_stage, say
+from unwrite.pipeline.tokens import SETS, SPLITS, SetName, Split, TokenizedPrompt, write_tokens
+from unwrite.schema.params import Params
+from unwrite.schema.paths import TOKENS
 
 
 def tokenize_prompts(params: Params) -> None:

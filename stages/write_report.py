@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from unwrite.artifacts import Base, Evaluation, Front, Recipe, read_artifact
 from unwrite.files.records import read_jsonl, write_text
-from unwrite.params import Params
-from unwrite.paths import BASE, CARD, CURVES, EVALUATION, FRONT, RECIPE, REPORT, RESPONSES
-from unwrite.provenance.card import model_card
+from unwrite.pipeline.stage import run_stage
+from unwrite.release.card import model_card
 from unwrite.report.curves import read_geometry
 from unwrite.report.page import Example, Plots, first_examples, report_page
 from unwrite.report.plots import geometry_plot, kernels_plot, rates_plot, trials_plot
 from unwrite.report.tables import layer_rows
-from unwrite.stage import run_stage
-from unwrite.trials import read_trials
+from unwrite.schema.artifacts import Base, Evaluation, Front, Recipe, read_artifact
+from unwrite.schema.params import Params
+from unwrite.schema.paths import BASE, CARD, CURVES, EVALUATION, FRONT, RECIPE, REPORT, RESPONSES
+from unwrite.search.trials import read_trials
 
 
 def write_report(params: Params) -> None:

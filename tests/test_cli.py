@@ -6,9 +6,9 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from tests.models.zoo import zoo_config
-from tests.pipeline.workspace import commit, run
-from tests.provenance.releases import Release, flip_bit, make_release
+from tests.support.releases import Release, flip_bit, make_release
+from tests.support.workspace import commit, run
+from tests.support.zoo import zoo_config
 from unwrite.cli import main
 from unwrite.files.tensors import write_tensors
 
@@ -131,7 +131,7 @@ def test_a_bug_keeps_its_traceback(folder: Path, monkeypatch: pytest.MonkeyPatch
     def bug(path: Path) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("unwrite.params.load_params", bug)
+    monkeypatch.setattr("unwrite.schema.params.load_params", bug)
     assert isinstance(CliRunner().invoke(main, ["check"]).exception, ZeroDivisionError)
 
 

@@ -10,8 +10,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from stages.merge_model import BEFORE
-from unwrite.params import Params
-from unwrite.runs import run_file
+from unwrite.pipeline.runs import run_file
+from unwrite.schema.params import Params
 
 ROOT = Path(__file__).parents[1]
 STAGES: dict[str, dict[str, Any]] = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]

@@ -14,7 +14,7 @@ from typing import Any, ParamSpec
 import click
 
 from unwrite.errors import UnwriteError
-from unwrite.provenance.allowances import ALLOWANCES
+from unwrite.release.allowances import ALLOWANCES
 
 P = ParamSpec("P")
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -50,7 +50,7 @@ def main() -> None:
 def check(path: Path) -> None:
     """Validate params.yaml and the prompt and marker files it names, without running anything."""
     from unwrite.files.prompts import cut_splits, read_markers, read_prompts, refuse_shared_prompts
-    from unwrite.params import load_params
+    from unwrite.schema.params import load_params
 
     params = load_params(path)
     sizes = params.tokenize.splits.model_dump()
@@ -68,10 +68,10 @@ def check(path: Path) -> None:
 @_expected_errors
 def summary() -> None:
     """Print the last evaluation: rates before and after with intervals, divergence, where things are."""
-    from unwrite.artifacts import Evaluation, read_artifact
-    from unwrite.params import load_params
-    from unwrite.paths import EVALUATION
     from unwrite.report.tables import summary as text
+    from unwrite.schema.artifacts import Evaluation, read_artifact
+    from unwrite.schema.params import load_params
+    from unwrite.schema.paths import EVALUATION
 
     evaluation = read_artifact(Evaluation, EVALUATION, "score_responses")
     click.echo(text(evaluation, load_params().report.behaviour))
@@ -86,11 +86,11 @@ def writers(model: str, revision: str | None) -> None:
 
     Needs no weights: it is the architecture that decides, so a quantized checkpoint will do.
     """
+    from unwrite.models.discovery.miniature import build_on_meta
+    from unwrite.models.discovery.writers import find_writers
     from unwrite.models.loading import load_config
-    from unwrite.models.miniature import build_on_meta
     from unwrite.models.source import resolve_source
-    from unwrite.models.writers import find_writers
-    from unwrite.report.writers import writers_table
+    from unwrite.report.writer_table import writers_table
 
     config = load_config(resolve_source(model, revision, weights=False).folder, weights=False)
     discovery = find_writers(config)
@@ -113,8 +113,8 @@ def diff(a: str, b: str | None, as_json: bool) -> None:
     experiments, files of directions, or folders that hold one, such as a release. Tensors of a revision come from DVC's
     cache or its remote.
     """
-    from unwrite.provenance.diff import compare, comparison_text
-    from unwrite.provenance.revisions import load_side
+    from unwrite.history.diff import compare, comparison_text
+    from unwrite.history.revisions import load_side
 
     comparison = compare(load_side(a), load_side(b))
     click.echo(comparison.model_dump_json(indent=2) if as_json else comparison_text(comparison))
@@ -132,9 +132,9 @@ def verify(release: str, base: str | None, revision: str | None, key: Path | Non
 
     Needs the two models alone: no repository, no GPU. Exit code 1 if anything is wrong.
     """
+    from unwrite.files.threads import processors
     from unwrite.models.source import resolve_release, resolve_source
-    from unwrite.parallel import processors
-    from unwrite.provenance.verify import verification_text, verify_release
+    from unwrite.release.verify import verification_text, verify_release
 
     folder = resolve_release(release, revision)
     against = None
@@ -147,7 +147,7 @@ def verify(release: str, base: str | None, revision: str | None, key: Path | Non
 
 def _declared_commit(release: Path, base: str) -> str:
     """The base's commit by the manifest; a branch or a pull request could be made to hold anything later."""
-    from unwrite.provenance.manifest import read_manifest
+    from unwrite.release.manifest import read_manifest
 
     commit = read_manifest(release).external.base.get("commit")
     if commit is None or re.fullmatch("[0-9a-f]{40}", commit) is None:
@@ -163,7 +163,7 @@ def _declared_commit(release: Path, base: str) -> str:
 @_expected_errors
 def explain(release: Path) -> None:
     """Say in one page what the RELEASE in a folder was made of, how, and what was measured."""
-    from unwrite.provenance.explain import explain_release
+    from unwrite.release.explain import explain_release
 
     click.echo(explain_release(release))
 
@@ -172,7 +172,7 @@ def explain(release: Path) -> None:
 @_expected_errors
 def audit() -> None:
     """Check every artifact against dvc.lock and against the sums that its stage took when it ran."""
-    from unwrite.provenance.audit import audit_project, audit_text
+    from unwrite.release.audit import audit_project, audit_text
 
     findings = audit_project()
     click.echo(audit_text(findings))
@@ -201,8 +201,8 @@ def publish(
     Refused where the tree has uncommitted changes, a stage is out of date, an artifact is not what its stage made, or
     the release does not verify.
     """
-    from unwrite.parallel import processors
-    from unwrite.provenance.publish import assemble_release
+    from unwrite.files.threads import processors
+    from unwrite.release.publish import assemble_release
 
     if folder is None and repository is None:
         raise click.UsageError("Say where to: --folder PATH, --repository ORG/NAME, or both.")
@@ -218,7 +218,7 @@ def publish(
         if passed:
             click.echo(f"Published in spite of: {', '.join(passed)}.")
         if repository is not None:
-            from unwrite.provenance.hub import upload_release
+            from unwrite.release.hub import upload_release
 
             published = upload_release(target, repository, private=private)
             click.echo(f"Published: {published.url}")

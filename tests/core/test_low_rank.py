@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.models.tiny import random_direction
+from tests.support.tiny import random_direction
 from unwrite.core import low_rank
 from unwrite.core.edit import NormPreservation, edit_weight
 from unwrite.core.low_rank import LowRank, change_rank, low_rank_change, relative_error, truncated

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from unwrite.artifacts import BaseCard
 from unwrite.errors import UnwriteError
 from unwrite.files.cards import NO_CARD, read_card
+from unwrite.schema.artifacts import BaseCard
 
 
 def card(folder: Path, text: str | bytes) -> BaseCard:

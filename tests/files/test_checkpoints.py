@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tests.edited import write_rows
+from tests.support.edited import write_rows
 from unwrite.errors import UnwriteError
 from unwrite.files import checkpoints
 from unwrite.files.checkpoints import (

@@ -7,7 +7,7 @@ import pytest
 
 from unwrite.errors import UnwriteError
 from unwrite.files.prompts import Prompt, cut_splits, read_markers, read_prompts, refuse_shared_prompts
-from unwrite.params import load_params
+from unwrite.schema.params import load_params
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

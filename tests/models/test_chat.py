@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.models.tiny import WORDS, tiny_tokenizer
+from tests.support.tiny import WORDS, tiny_tokenizer
 from unwrite.errors import UnwriteError
 from unwrite.models.chat import RenderedPrompt, render_prompt
 

@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tests.models.tiny import tiny_config, tiny_model
-from tests.models.zoo import zoo_config, zoo_model
+from tests.support.tiny import tiny_config, tiny_model
+from tests.support.zoo import zoo_config, zoo_model
 from unwrite.errors import UnwriteError
 from unwrite.models.conversion import StoredPart, locate_parameters
+from unwrite.models.discovery.miniature import build_on_meta
 from unwrite.models.loading import model_class
-from unwrite.models.miniature import build_on_meta
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel

@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.models.tiny import tiny_config, tiny_model
-from tests.models.zoo import ZOO, zoo_model
+from tests.support.tiny import tiny_config, tiny_model
+from tests.support.zoo import ZOO, zoo_model
 from unwrite.errors import UnwriteError
 from unwrite.models.batches import Budget, accepted, by_token_budget, left_padded
+from unwrite.models.discovery.padding import padding_sensitive
 from unwrite.models.generation import (
     end_tokens,
     generate_decided,
@@ -20,7 +21,6 @@ from unwrite.models.generation import (
     greedy_logits,
     response_logits,
 )
-from unwrite.models.padding import padding_sensitive
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

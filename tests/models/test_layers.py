@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.models.tiny import tiny_config, tiny_model
-from tests.models.zoo import zoo_config, zoo_model
+from tests.support.tiny import tiny_config, tiny_model
+from tests.support.zoo import zoo_config, zoo_model
 from unwrite.errors import UnwriteError
+from unwrite.models.discovery.miniature import build_on_meta
 from unwrite.models.layers import (
     CalledLayer,
     capture_layers,
@@ -19,7 +20,6 @@ from unwrite.models.layers import (
     run_model,
     stream_argument,
 )
-from unwrite.models.miniature import build_on_meta
 
 TOKENS = torch.tensor([[3, 4, 5, 6, 7], [8, 9, 10, 11, 12]])
 

@@ -14,8 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.models.tiny import tiny_config, tiny_model, tiny_tokenizer
-from tests.models.zoo import zoo_config, zoo_model
+from tests.support.tiny import tiny_config, tiny_model, tiny_tokenizer
+from tests.support.zoo import zoo_config, zoo_model
 from unwrite.errors import UnwriteError
 from unwrite.models.loading import (
     REMOTE_CODE_VARIABLE,

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.models.accelerator import CUDA, Accelerator
+from tests.support.accelerator import CUDA, Accelerator
 from unwrite.models.batches import ONE_PASS
 from unwrite.models.memory import Limits, logits_that_fit, pass_limits, tokens_that_fit
 

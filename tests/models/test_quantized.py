@@ -13,12 +13,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.models.tiny import random_direction, tiny_config, tiny_model
-from tests.models.zoo import zoo_model
+from tests.support.tiny import random_direction, tiny_config, tiny_model
+from tests.support.zoo import zoo_model
 from unwrite.errors import UnwriteError
 from unwrite.models import quantized
-from unwrite.models.apply import Change, changed_modules, is_matrix_product, replaced_parameters
 from unwrite.models.loading import load_model
+from unwrite.models.patching import Change, changed_modules, is_matrix_product, replaced_parameters
 from unwrite.models.quantized import dequantized, describe_quantization, is_quantized, read_elsewhere
 
 if TYPE_CHECKING:

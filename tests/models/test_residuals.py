@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.models.tiny import tiny_config, tiny_model
-from tests.models.zoo import zoo_config, zoo_model
+from tests.support.tiny import tiny_config, tiny_model
+from tests.support.zoo import zoo_config, zoo_model
 from unwrite.errors import UnwriteError
 from unwrite.models.batches import Budget, by_token_budget
+from unwrite.models.discovery.padding import padding_sensitive
 from unwrite.models.layers import decoder_layers, layer_output
-from unwrite.models.padding import padding_sensitive
 from unwrite.models.residuals import extract_residuals, recorded_residuals
 
 if TYPE_CHECKING:

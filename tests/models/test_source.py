@@ -13,7 +13,7 @@ import pytest
 from huggingface_hub import constants, errors
 from huggingface_hub.utils._http import close_session
 
-from tests.fake_hub import FakeHub, fake_hub
+from tests.support.fake_hub import FakeHub, fake_hub
 from unwrite.errors import UnwriteError
 from unwrite.models.source import Source, locate, resolve_release, resolve_source
 

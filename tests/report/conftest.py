@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.samples import (
+from tests.support.samples import (
     sample_base,
     sample_direction,
     sample_edit,
@@ -18,9 +18,9 @@ from tests.samples import (
     sample_trial,
     sample_writer,
 )
-from unwrite.artifacts import Base, Evaluation, FileDigest, Front, ModelScores, Recipe, SetScores, Share, Trial
 from unwrite.core.intervals import wilson_interval
-from unwrite.params import COMPONENTS
+from unwrite.schema.artifacts import Base, Evaluation, FileDigest, Front, ModelScores, Recipe, SetScores, Share, Trial
+from unwrite.schema.params import COMPONENTS
 
 LAYERS = 4
 
@@ -85,7 +85,7 @@ def project(
     evaluation: Evaluation,
 ) -> Path:
     """A folder with everything the stage reads, made the current one."""
-    from unwrite.trials import write_trials
+    from unwrite.search.trials import write_trials
 
     monkeypatch.chdir(tmp_path)
     artifacts = tmp_path / "artifacts"

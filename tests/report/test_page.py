@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from tests.samples import sample_trial
-from unwrite.artifacts import Base, Evaluation, Front, Norm, Recipe, Trial
+from tests.support.samples import sample_trial
 from unwrite.report.page import EXAMPLES, SHORTENED, Example, Plots, first_examples, report_page
+from unwrite.schema.artifacts import Base, Evaluation, Front, Norm, Recipe, Trial
 
 HOSTILE = '</span></td><script>alert("x")</script><img src=x onerror=alert(1)>{{ 7 * 7 }}{% raw %}'
 Page = Callable[..., str]

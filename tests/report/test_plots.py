@@ -7,10 +7,10 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from unwrite.artifacts import Base, Evaluation, Front, Recipe, Trial
 from unwrite.report.curves import GeometryPoint
 from unwrite.report.plots import geometry_plot, kernels_plot, rates_plot, trials_plot
 from unwrite.report.tables import layer_rows
+from unwrite.schema.artifacts import Base, Evaluation, Front, Recipe, Trial
 
 
 def words(svg: str) -> set[str]:

@@ -3,11 +3,11 @@
 import pytest
 from jinja2 import UndefinedError
 
-from unwrite.artifacts import Share
 from unwrite.report.rendering import template_environment
+from unwrite.schema.artifacts import Share
 
 
-@pytest.mark.parametrize(("package", "name"), [("unwrite.report", "report.html"), ("unwrite.provenance", "card.md")])
+@pytest.mark.parametrize(("package", "name"), [("unwrite.report", "report.html"), ("unwrite.release", "card.md")])
 def test_the_templates_of_a_package_are_found(package: str, name: str) -> None:
     assert template_environment(package, autoescape=True).get_template(f"{name}.jinja").name == f"{name}.jinja"
 

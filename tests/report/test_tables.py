@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.samples import sample_base, sample_edit, sample_layout, sample_recipe, sample_writer
-from unwrite.artifacts import Base, Evaluation, Norm, Recipe, SetScores, Share, Trial
+from tests.support.samples import sample_base, sample_edit, sample_layout, sample_recipe, sample_writer
 from unwrite.report.tables import (
     direction_text,
     edited_numbers,
@@ -17,6 +16,7 @@ from unwrite.report.tables import (
     rate_text,
     summary,
 )
+from unwrite.schema.artifacts import Base, Evaluation, Norm, Recipe, SetScores, Share, Trial
 
 
 def without_references(evaluation: Evaluation) -> Evaluation:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from unwrite.errors import UnwriteError
-from unwrite.params import Params, load_params
+from unwrite.schema.params import Params, load_params
 
 ROOT = Path(__file__).resolve().parents[2]
 

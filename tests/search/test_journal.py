@@ -6,11 +6,11 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from tests.search.example import evaluate, settings
+from tests.support.example import evaluate, settings
 from unwrite.search.journal import open_journal
 from unwrite.search.space import search_space
 from unwrite.search.study import run_study
-from unwrite.trials import Outcome
+from unwrite.search.trials import Outcome
 
 SECTION = settings()
 DISTRIBUTIONS = search_space(SECTION.space, layers=9, positions=2)

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unwrite.params import Sampler
+from unwrite.schema.params import Sampler
 from unwrite.search.samplers import _CHEAPER, Told, ask, make_sampler, reseeded, tell
-from unwrite.trials import Measured
+from unwrite.search.trials import Measured
 
 SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 SPACE = {

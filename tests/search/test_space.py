@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unwrite.artifacts import Kernel, TrialParameters
 from unwrite.core.kernel import kernel_weight
-from unwrite.params import COMPONENTS, KernelSpace, Space
+from unwrite.schema.artifacts import Kernel, TrialParameters
+from unwrite.schema.params import COMPONENTS, KernelSpace, Space
 from unwrite.search.space import one_shot_settings, parameters_of, search_space, why_no_one_shots
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)

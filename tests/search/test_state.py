@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.search.example import KEY, ROOT, evaluate, settings
+from tests.support.example import KEY, ROOT, evaluate, settings
 from unwrite.errors import UnwriteError
-from unwrite.paths import TRIALS
+from unwrite.schema.paths import TRIALS
 from unwrite.search import state as module
 from unwrite.search.state import RECORD, SEARCHES, search_key, search_state
 from unwrite.search.study import run_study
-from unwrite.trials import Outcome, write_trials
+from unwrite.search.trials import Outcome, write_trials
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +99,7 @@ def test_a_budget_that_ends_inside_a_batch_changes_nothing() -> None:
 def test_killed_at_random_moments_and_resumed(tmp_path: Path, seed: int) -> None:
     """SIGKILL between any two writes, most of them in the middle of a line of the record."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "tests.search.driver", "20"]
+    command = [sys.executable, "-m", "tests.support.driver", "20"]
     writes = random.Random(seed)
     kills = 0
     for _ in range(5):

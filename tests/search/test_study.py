@@ -10,14 +10,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.samples import sample_outcome, sample_trial
-from tests.search.example import SPACE, evaluate, measure, settings
-from unwrite.artifacts import TrialParameters
+from tests.support.example import SPACE, evaluate, measure, settings
+from tests.support.samples import sample_outcome, sample_trial
 from unwrite.errors import UnwriteError
-from unwrite.params import Sampler, Space
+from unwrite.schema.artifacts import TrialParameters
+from unwrite.schema.params import Sampler, Space
 from unwrite.search.space import one_shot_settings, parameters_of
 from unwrite.search.study import Evaluate, best_trial, pareto_front, run_study
-from unwrite.trials import OVER_MAX_KL, Measured, Outcome
+from unwrite.search.trials import OVER_MAX_KL, Measured, Outcome
 
 LAYERS, POSITIONS = 9, 2
 ONE_SHOTS = one_shot_settings(SPACE, layers=LAYERS)

@@ -18,8 +18,8 @@ from stages.score_responses import score_responses
 from stages.select_trial import select_trial
 from stages.tokenize_prompts import tokenize_prompts
 from stages.write_report import write_report
-from unwrite.params import Params, load_params
-from unwrite.runs import recorded
+from unwrite.pipeline.runs import recorded
+from unwrite.schema.params import Params, load_params
 
 ROOT = Path(__file__).parents[2]
 # In the order of the pipeline.

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from stages.compute_directions import compute_directions
 from unwrite.errors import UnwriteError
 from unwrite.files.tensors import write_tensors
-from unwrite.params import Params
+from unwrite.schema.params import Params
 
 TARGET, BASELINE = (Path(f"artifacts/residuals/{name}.safetensors") for name in ("target", "baseline"))
 

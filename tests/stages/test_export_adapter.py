@@ -15,23 +15,30 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from stages import export_adapter as stage
-from tests.architectures import written_by
-from tests.models.tiny import tiny_tokenizer
-from tests.models.zoo import zoo_model
-from tests.samples import sample_base, sample_direction, sample_edit, sample_layout, sample_recipe, sample_writer
-from unwrite.adapter import AdapterManifest
-from unwrite.artifacts import Layout, Place, Recipe, Writer, as_json
+from tests.support.architectures import written_by
+from tests.support.samples import (
+    sample_base,
+    sample_direction,
+    sample_edit,
+    sample_layout,
+    sample_recipe,
+    sample_writer,
+)
+from tests.support.tiny import tiny_tokenizer
+from tests.support.zoo import zoo_model
 from unwrite.core.edit import edit_weight
 from unwrite.core.layout import as_matrices
+from unwrite.editing.lora import AdapterManifest
+from unwrite.editing.recipe import edited_parameters, parameter_names, resolve_direction
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import model_files
-from unwrite.files.digests import digest_of
+from unwrite.files.hashing import digest_of
 from unwrite.files.records import write_json
 from unwrite.files.tensors import write_tensors
-from unwrite.models.apply import parameters_of, replaced_parameters
 from unwrite.models.loading import load_model
-from unwrite.params import NormPreservation, Params, load_params
-from unwrite.recipe import edited_parameters, parameter_names, resolve_direction
+from unwrite.models.patching import parameters_of, replaced_parameters
+from unwrite.schema.artifacts import Layout, Place, Recipe, Writer, as_json
+from unwrite.schema.params import NormPreservation, Params, load_params
 
 ROOT = Path(__file__).resolve().parents[2]
 ADAPTER = Path("artifacts/adapter")

@@ -9,11 +9,11 @@ from transformers import AutoModelForCausalLM
 
 from stages.extract_residuals import extract
 from stages.pin_model import pin_model
-from tests.models.accelerator import Accelerator
+from tests.support.accelerator import Accelerator
 from unwrite.errors import UnwriteError
 from unwrite.models.residuals import extract_residuals
-from unwrite.params import Params
-from unwrite.tokens import read_tokens
+from unwrite.pipeline.tokens import read_tokens
+from unwrite.schema.params import Params
 
 RESIDUALS = Path("artifacts/residuals")
 

@@ -7,12 +7,12 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from stages.generate_responses import generate_responses
-from tests.models.accelerator import Accelerator
+from tests.support.accelerator import Accelerator
+from unwrite.evaluation.measure import force_responses
 from unwrite.files.records import read_jsonl
-from unwrite.measure import force_responses
 from unwrite.models.generation import generate_greedily
-from unwrite.params import Params
-from unwrite.tokens import read_tokens
+from unwrite.pipeline.tokens import read_tokens
+from unwrite.schema.params import Params
 
 RESPONSES = Path("artifacts/responses")
 
@@ -98,7 +98,7 @@ def test_passes_are_as_long_as_an_accelerator_has_room_for(
     before = read_jsonl(RESPONSES / "base.target.jsonl", ["response"])
     auto = params.model_copy(update={"runtime": params.runtime.model_copy(update={"batch_tokens": "auto"})})
     found = Accelerator(total=10**9, a_token=4000)
-    found.pretend(monkeypatch, "unwrite.measure")
+    found.pretend(monkeypatch, "unwrite.evaluation.measure")
     batched: list[list[int]] = []
 
     def spy(model: Any, prompts: Any, batches: Any, *rest: Any, **settings: Any) -> Any:

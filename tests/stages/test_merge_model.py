@@ -18,24 +18,24 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from stages import merge_model as stage
-from tests.architectures import written_by
-from tests.models.probe import written_along
-from tests.models.tiny import tiny_tokenizer
-from tests.models.zoo import zoo_model
-from tests.samples import record_upstream, sample_base, sample_direction, sample_edit, sample_recipe
-from unwrite import merging
-from unwrite.artifacts import Layout, Place, Recipe, as_json
+from tests.support.architectures import written_by
+from tests.support.probe import written_along
+from tests.support.samples import record_upstream, sample_base, sample_direction, sample_edit, sample_recipe
+from tests.support.tiny import tiny_tokenizer
+from tests.support.zoo import zoo_model
 from unwrite.core.layout import as_matrices, as_vectors
+from unwrite.editing import checkpoint as merging
+from unwrite.editing.checkpoint import Change, changed_blocks
+from unwrite.editing.recipe import edited_parameters, parameter_names
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import StoredTensor, model_files, row_blocks, shard_files, stored_tensors
-from unwrite.files.digests import digest_of
+from unwrite.files.hashing import digest_of
 from unwrite.files.records import write_json
 from unwrite.files.tensors import write_tensors
-from unwrite.merging import Change, changed_blocks
-from unwrite.models.apply import parameters_of, replaced_parameters
 from unwrite.models.loading import load_model
-from unwrite.params import NormPreservation, Params, load_params
-from unwrite.recipe import edited_parameters, parameter_names
+from unwrite.models.patching import parameters_of, replaced_parameters
+from unwrite.schema.artifacts import Layout, Place, Recipe, as_json
+from unwrite.schema.params import NormPreservation, Params, load_params
 
 ROOT = Path(__file__).resolve().parents[2]
 MODES: tuple[NormPreservation, ...] = get_args(NormPreservation)
@@ -307,8 +307,8 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from stages.merge_model import merge_model
-from unwrite import merging
-from unwrite.params import load_params
+from unwrite.editing import checkpoint as merging
+from unwrite.schema.params import load_params
 changed_blocks, calls = merging.changed_blocks, []
 def killing(*arguments):
     calls.append(1)

@@ -23,12 +23,12 @@ from stages.optimize_weights import optimize_weights
 from stages.pin_model import pin_model
 from stages.tokenize_prompts import tokenize_prompts
 from tests.stages.conftest import small_params
-from unwrite.artifacts import Front, TrialParameters, read_artifact
 from unwrite.errors import UnwriteError
-from unwrite.objective import Objective, prepare_objective
-from unwrite.params import Params
+from unwrite.schema.artifacts import Front, TrialParameters, read_artifact
+from unwrite.schema.params import Params
+from unwrite.search.objective import Objective, prepare_objective
 from unwrite.search.state import search_state
-from unwrite.trials import Measured, read_trials
+from unwrite.search.trials import Measured, read_trials
 
 ROOT = Path(__file__).parents[2]
 FRONT = Path("artifacts/front.json")

@@ -13,13 +13,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from stages.pin_model import pin_model
-from tests.models.zoo import zoo_config, zoo_model
 from tests.stages.conftest import ROOT
-from unwrite.artifacts import Base, BaseCard, Norm, Place, Writer
+from tests.support.zoo import zoo_config, zoo_model
 from unwrite.errors import UnwriteError
 from unwrite.files.cards import NO_CARD
-from unwrite.models.writers import Discovery, find_writers
-from unwrite.params import Params
+from unwrite.models.discovery.writers import Discovery, find_writers
+from unwrite.schema.artifacts import Base, BaseCard, Norm, Place, Writer
+from unwrite.schema.params import Params
 
 MODEL = Path("demo/model")
 WEIGHTS = MODEL / "model.safetensors"
@@ -360,7 +360,7 @@ def test_compute_dtype_can_be_chosen(project: Path, params: Params) -> None:
 
 
 def test_a_changed_model_is_refused_downstream(project: Path, params: Params) -> None:
-    from unwrite.pinned import pinned_folder, read_base
+    from unwrite.pipeline.base import pinned_folder, read_base
 
     pin_model(params)
     data = bytearray(WEIGHTS.read_bytes())

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from tests.stages.conftest import run_stage
 from unwrite.models.quantized import load_quantized
-from unwrite.objective import prepare_objective
-from unwrite.params import Params, Quantization
-from unwrite.pinned import read_base
+from unwrite.pipeline.base import read_base
+from unwrite.schema.params import Params, Quantization
+from unwrite.search.objective import prepare_objective
 from unwrite.search.space import one_shot_settings, parameters_of
-from unwrite.trials import Measured
+from unwrite.search.trials import Measured
 
 PROMPTS = 100
 

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from stages.score_responses import score_responses, score_set
-from unwrite.artifacts import Evaluation, read_artifact
 from unwrite.errors import UnwriteError
 from unwrite.files.records import read_jsonl, write_jsonl
-from unwrite.params import Params
+from unwrite.schema.artifacts import Evaluation, read_artifact
+from unwrite.schema.params import Params
 
 EVALUATION = Path("artifacts/evaluation.json")
 ROOT = Path(__file__).parents[2]

@@ -10,12 +10,12 @@ import pytest
 
 from stages import select_trial as stage
 from stages.select_trial import choose
-from tests.samples import sample_base, sample_front, sample_outcome, sample_writers
-from unwrite.artifacts import Kernel, Norm, Recipe, Trial, TrialParameters, as_json
+from tests.support.samples import sample_base, sample_front, sample_outcome, sample_writers
 from unwrite.errors import UnwriteError
 from unwrite.files.records import write_json
-from unwrite.params import Params, Scope, load_params
-from unwrite.trials import Outcome, write_trials
+from unwrite.schema.artifacts import Kernel, Norm, Recipe, Trial, TrialParameters, as_json
+from unwrite.schema.params import Params, Scope, load_params
+from unwrite.search.trials import Outcome, write_trials
 
 ROOT = Path(__file__).resolve().parents[2]
 

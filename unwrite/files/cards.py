@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from unwrite.artifacts import BaseCard
 from unwrite.errors import UnwriteError
+from unwrite.schema.artifacts import BaseCard
 
 CARD_FILE = "README.md"
 NO_CARD = BaseCard(license=None, license_name=None, license_link=None, language=[])

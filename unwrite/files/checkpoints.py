@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from unwrite.errors import UnwriteError
-from unwrite.paths import EVALUATION, MANIFEST, RECIPE
+from unwrite.schema.paths import EVALUATION, MANIFEST, RECIPE
 
 INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"

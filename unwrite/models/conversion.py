@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import nn
 
 from unwrite.errors import UnwriteError
-from unwrite.models.miniature import build_on_meta
+from unwrite.models.discovery.miniature import build_on_meta
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel

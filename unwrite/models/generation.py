@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unwrite.models.batches import Budget, accepted, left_padded, run_batches
-from unwrite.models.finite import non_finite_error
+from unwrite.models.nonfinite import non_finite_error
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

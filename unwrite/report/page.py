@@ -7,9 +7,9 @@ import platform
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from unwrite.artifacts import Base, Evaluation, Front, Recipe, Trial
 from unwrite.report import tables
 from unwrite.report.rendering import template_environment
+from unwrite.schema.artifacts import Base, Evaluation, Front, Recipe, Trial
 
 EXAMPLES = 12
 SHORTENED = 280  # characters

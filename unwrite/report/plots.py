@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
-from unwrite.artifacts import Evaluation, Share, Trial
-from unwrite.params import Component
 from unwrite.report.curves import GeometryPoint
 from unwrite.report.svg import FIRST, INK, MUTED, SECOND, draw
 from unwrite.report.tables import LayerRow, rate_rows
+from unwrite.schema.artifacts import Evaluation, Share, Trial
+from unwrite.schema.params import Component
 
 _WIDTH = 5.2
 _MARKS = ("o", "s", "^", "D", "v", "P", "X")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from unwrite.report import tables
-from unwrite.words import nats, percent
+from unwrite.report.format import nats, percent
 
 
 def template_environment(

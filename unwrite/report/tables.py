@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from tabulate import tabulate
 
-from unwrite.artifacts import Base, Edit, Evaluation, Kernel, Recipe, Share, Trial, TrialParameters
-from unwrite.params import COMPONENTS, Component
-from unwrite.paths import MODEL, REPORT
-from unwrite.words import nats, percent
+from unwrite.report.format import nats, percent
+from unwrite.schema.artifacts import Base, Edit, Evaluation, Kernel, Recipe, Share, Trial, TrialParameters
+from unwrite.schema.params import COMPONENTS, Component
+from unwrite.schema.paths import MODEL, REPORT
 
 FIGURES = {
     "behaviour_rate": "behaviour rate",

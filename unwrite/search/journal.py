@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unwrite.trials import Outcome
+from unwrite.search.trials import Outcome
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

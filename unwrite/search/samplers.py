@@ -7,9 +7,9 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from unwrite.params import Sampler
+from unwrite.schema.params import Sampler
 from unwrite.search.space import Sampled
-from unwrite.trials import Measured
+from unwrite.search.trials import Measured
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

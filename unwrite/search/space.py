@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from unwrite.artifacts import Kernel, TrialParameters
 from unwrite.core.kernel import kernel_weight
-from unwrite.params import COMPONENTS, KernelSpace, Space
+from unwrite.schema.artifacts import Kernel, TrialParameters
+from unwrite.schema.params import COMPONENTS, KernelSpace, Space
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

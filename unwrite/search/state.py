@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from unwrite.errors import UnwriteError
-from unwrite.files.digests import sha256_of
+from unwrite.files.hashing import sha256_of
+from unwrite.pipeline.stage import only_one
 from unwrite.search.space import parameters_of
-from unwrite.stage import only_one
-from unwrite.trials import Measured, Outcome
+from unwrite.search.trials import Measured, Outcome
 
 SEARCHES = Path(".unwrite/search")
 RECORD = "trials.jsonl"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from unwrite.artifacts import Trial, TrialParameters
 from unwrite.errors import UnwriteError
-from unwrite.params import Optimize
+from unwrite.schema.artifacts import Trial, TrialParameters
+from unwrite.schema.params import Optimize
 from unwrite.search.samplers import ask, make_sampler, reseeded, tell
 from unwrite.search.space import Sampled, one_shot_settings, parameters_of, search_space
-from unwrite.trials import OVER_MAX_KL, Measured, Outcome, trial_of
+from unwrite.search.trials import OVER_MAX_KL, Measured, Outcome, trial_of
 
 Evaluate = Callable[[Sequence[TrialParameters]], Sequence[Measured | UnwriteError]]
 

@@ -1,0 +1,250 @@
+"""What a recipe makes of stored tensors: the edit in memory to the bit, whatever their layout, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tests.support.edited import edit_on_disk, overwrite
+from tests.support.samples import sample_direction, sample_edit, sample_layout, sample_recipe, sample_writer
+from unwrite.core import edit
+from unwrite.core.edit import edit_weight
+from unwrite.core.layout import as_matrices, as_vectors
+from unwrite.core.rounding import round_to
+from unwrite.editing import checkpoint as merging
+from unwrite.editing.checkpoint import Change, changed_blocks, changes_of, merged_spans, read_norms, refuse_misfits
+from unwrite.editing.recipe import applied_direction, resolve_direction
+from unwrite.errors import UnwriteError
+from unwrite.files import checkpoints
+from unwrite.files.checkpoints import StoredTensor, read_rows, stored_tensors
+from unwrite.schema.artifacts import Norm, Place
+from unwrite.schema.params import NormPreservation
+
+MODES: tuple[NormPreservation, ...] = get_args(NormPreservation)
+V = torch.nn.functional.normalize(torch.arange(1.0, 9).double(), dim=0)
+DIRECTIONS = {
+    name: torch.nn.functional.normalize(torch.randn(1, 4, 8, generator=torch.Generator().manual_seed(seed)), dim=-1)
+    for seed, name in enumerate(("directions", "baseline_mean"))
+}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def saved(tensors: dict[str, Tensor]) -> dict[str, StoredTensor]:
+    save_file(tensors, "model.safetensors")
+    return stored_tensors(Path())
+
+
+def random(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def change(
+    shape: Sequence[int] = (8, 5),
+    axis: int = 0,
+    groups: int = 1,
+    *,
+    weight: float = 0.8,
+    mode: NormPreservation = "rows",
+    bias: bool = False,
+    direction: Tensor = V,
+) -> Change:
+    return Change(Place(tensor="w", axis=axis, groups=groups), weight, direction, mode, bias)
+
+
+# Which tensors
+
+
+def test_every_place_of_a_recipe_has_its_change() -> None:
+    norm = Norm(parameter="n", tensor="stored.n", offset=0.5)
+    writers = [sample_writer(0, "mlp", bias=True, norms=[norm]), sample_writer(1, "attention")]
+    edits = [sample_edit(writer, 0.5 + writer.layer, sample_direction(1.25)) for writer in writers]
+    tensors = saved({"stored.n": random(8).abs()})
+    changes = changes_of(sample_recipe(edits, norm_preservation="columns"), tensors, DIRECTIONS)
+    assert list(changes) == ["0.mlp.weight", "0.mlp.bias", "1.attention.weight"]
+    assert [one.bias for one in changes.values()] == [False, True, False]
+    assert [one.weight for one in changes.values()] == [0.5, 0.5, 1.5]
+    assert {one.norm_preservation for one in changes.values()} == {"columns"}
+    v = resolve_direction(sample_direction(1.25), DIRECTIONS["directions"], DIRECTIONS["baseline_mean"])
+    assert torch.equal(changes["1.attention.weight"].direction, v)
+    through = torch.nn.functional.normalize(v * (0.5 + load_file("model.safetensors")["stored.n"]), dim=0)
+    torch.testing.assert_close(changes["0.mlp.weight"].direction, through)
+    assert torch.equal(changes["0.mlp.bias"].direction, changes["0.mlp.weight"].direction)
+
+
+def test_a_tensor_that_is_named_twice_is_refused() -> None:
+    edits = [sample_edit(sample_writer(0, "mlp")), sample_edit(sample_writer(0, "mlp"))]
+    with pytest.raises(UnwriteError, match=r"edits 0\.mlp\.weight twice"):
+        changes_of(sample_recipe(edits), {}, DIRECTIONS)
+
+
+def test_a_norms_weight_is_read_by_its_name_in_the_model() -> None:
+    norms = [Norm(parameter="n", tensor="stored.n", offset=1.0), Norm(parameter=None, tensor=None, offset=0.0)]
+    of = sample_edit(sample_writer(norms=norms))
+    found = read_norms(saved({"stored.n": torch.arange(8.0)}), of)
+    assert list(found) == ["n"]
+    assert torch.equal(found["n"], torch.arange(8.0))
+    ones = torch.nn.functional.normalize(torch.ones(8).double(), dim=0).expand(1, 3, 8)
+    u = applied_direction(of, ones, ones, found)
+    torch.testing.assert_close(u, torch.nn.functional.normalize((1 + torch.arange(8.0)).double(), dim=0))
+
+
+def test_norms_and_biases_that_do_not_fit_are_refused_too() -> None:
+    norm = Norm(parameter="n", tensor="n", offset=1.0)
+    of = sample_edit(
+        sample_writer(matrix=sample_layout("w"), bias=sample_layout("b"), norms=[norm]), 1.0, sample_direction()
+    )
+    fitting = {"w": torch.ones(8, 3), "b": torch.ones(8), "n": torch.ones(8)}
+    refuse_misfits(saved(fitting), sample_recipe([of]), 8)
+    for name, wrong in (("w", torch.ones(9, 3)), ("b", torch.ones(2, 8)), ("n", torch.ones(9))):
+        with pytest.raises(UnwriteError, match=f"^{name} has shape"):
+            refuse_misfits(saved(fitting | {name: wrong}), sample_recipe([of]), 8)
+    with pytest.raises(UnwriteError, match="stores a tensor as I64"):
+        refuse_misfits(saved(fitting | {"b": torch.ones(8, dtype=torch.long)}), sample_recipe([of]), 8)
+
+
+# What becomes of one tensor
+
+
+def test_an_edit_changes_its_weight_and_its_bias_and_nothing_else() -> None:
+    before = {"0.mlp.weight": random(8, 5), "0.mlp.bias": random(8, seed=1), "other": random(8, 5, seed=2)}
+    saved(before)
+    of = sample_edit(sample_writer(0, "mlp", bias=True), 0.7, sample_direction(2.0))
+    edit_on_disk(Path(), sample_recipe([of], norm_preservation="columns"), DIRECTIONS)
+    after = load_file("model.safetensors")
+    assert {name for name in before if not torch.equal(before[name], after[name])} == {"0.mlp.weight", "0.mlp.bias"}
+    # The theorem of each: column norms stay; what the bias writes along v shrinks by 1 − λ.
+    v = DIRECTIONS["directions"][0, 2]
+    torch.testing.assert_close(after["0.mlp.weight"].norm(dim=0), before["0.mlp.weight"].norm(dim=0))
+    torch.testing.assert_close(after["0.mlp.bias"] @ v, 0.3 * (before["0.mlp.bias"] @ v))
+
+
+LAYOUTS = [((8, 5), 0, 1), ((5, 8), 1, 1), ((15, 8), 1, 3), ((3, 8, 5), 1, 3), ((3, 5, 8), 2, 3), ((8, 3, 5), 0, 3)]
+LAYOUTS += [((1, 8, 5), 1, 1), ((1, 5, 8), 2, 1), ((8, 1, 5), 0, 1), ((8, 15), 0, 3)]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("shape", "axis", "groups"), LAYOUTS)
+def test_every_layout_is_edited_on_disk_as_in_memory(
+    shape: tuple[int, ...], axis: int, groups: int, mode: NormPreservation
+) -> None:
+    weight = random(*shape, dtype=torch.bfloat16)
+    places = saved({"a": torch.ones(7), "w": weight, "z": torch.ones(7)})
+    overwrite(places["w"], change(shape, axis, groups, mode=mode))
+    found = load_file("model.safetensors")
+    for before, after in zip(as_matrices(weight, axis, groups), as_matrices(found["w"], axis, groups), strict=True):
+        exact = edit_weight(before, V, 0.8, mode)
+        assert torch.equal(after, round_to(exact, torch.bfloat16))
+    assert not torch.equal(found["w"], weight)
+    assert torch.equal(found["a"], torch.ones(7))
+    assert torch.equal(found["z"], torch.ones(7))
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((8,), 0), ((3, 8), 1), ((8, 3), 0)])
+def test_every_bias_is_edited_on_disk_vector_by_vector(shape: tuple[int, ...], axis: int) -> None:
+    bias = random(*shape)
+    overwrite(saved({"b": bias})["b"], change(shape, axis, max(1, bias.numel() // 8), weight=1.0, bias=True))
+    found = as_vectors(load_file("model.safetensors")["b"], axis)
+    assert float((found.double() @ V).abs().max()) < 1e-6 < float((as_vectors(bias, axis).double() @ V).abs().min())
+    torch.testing.assert_close(found.double(), as_vectors(bias, axis).double() @ (torch.eye(8) - torch.outer(V, V)))
+
+
+@pytest.mark.parametrize(("shape", "axis", "groups"), [*LAYOUTS, ((8,), 0, 1)])
+def test_blocks_cover_a_tensor_from_its_first_byte_to_its_last(
+    shape: tuple[int, ...], axis: int, groups: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merging, "row_blocks", lambda shape, *_: checkpoints.row_blocks(shape, 6))
+    tensor = saved({"w": random(*shape, dtype=torch.float16)})["w"]
+    end = 0
+    for offset, values in changed_blocks(tensor, change(shape, axis, groups, bias=len(shape) == 1)):
+        assert offset == end
+        assert (values.dtype, values.is_contiguous()) == (torch.float16, True)
+        end += values.nbytes
+    assert end == 2 * torch.Size(shape).numel()
+
+
+def test_one_expert_is_in_memory_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[tuple[int, ...]] = []
+
+    def note(tensor: StoredTensor, rows: slice) -> Tensor:
+        read.append((rows.stop - rows.start, *tensor.shape[1:]))
+        return read_rows(tensor, rows)
+
+    monkeypatch.setattr(merging, "read_rows", note)
+    ones = torch.nn.functional.normalize(torch.ones(8).double(), dim=0)
+    places = saved({"w": torch.ones(3, 5, 8), "f": torch.ones(15, 8)})
+    overwrite(places["w"], change((3, 5, 8), 2, 3, weight=1.0, direction=ones))
+    overwrite(places["f"], change((15, 8), 1, 3, weight=1.0, direction=ones))
+    assert set(read) == {(5, 8)}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("mode", MODES)
+def test_the_bytes_depend_on_neither_threads_nor_blocks(
+    mode: NormPreservation, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensor = saved({"w": random(130, 700, dtype=dtype)})["w"]
+    v = torch.nn.functional.normalize(random(130, dtype=torch.float64, seed=1), dim=0)
+    found = []
+    before = torch.get_num_threads()
+    for threads, cached, elements in ((1, edit.CACHED, 1 << 20), (2, 1 << 20, 1 << 20), (2, 999, 5000), (1, 1, 701)):
+        torch.set_num_threads(threads)
+        monkeypatch.setattr(edit, "CACHED", cached)
+        monkeypatch.setattr(merging, "row_blocks", lambda shape, *_, most=elements: checkpoints.row_blocks(shape, most))
+        blocks = [values for _, values in changed_blocks(tensor, change(mode=mode, direction=v))]
+        found.append(torch.cat(blocks))
+    torch.set_num_threads(before)
+    assert all(torch.equal(one, found[0]) for one in found)
+    assert not torch.equal(found[0], load_file("model.safetensors")["w"])
+
+
+# What becomes of one file
+
+
+@pytest.mark.parametrize("block", [7, 1 << 18])
+def test_a_file_is_its_base_and_the_changes(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "BLOCK_BYTES", block)
+    before = {"a": random(3), "w": random(8, 5, dtype=torch.bfloat16), "b": torch.arange(9), "e": torch.ones(0, 3)}
+    tensors, changes = saved(before), {"w": change()}
+    old, new, names = b"", b"", []
+    for span, blocks in merged_spans(Path("model.safetensors"), tensors, changes):
+        names.append(span.tensor)
+        came = list(blocks)
+        assert all(len(one) == len(other) for one, other in came)
+        assert all(one is other for one, other in came) == (span.tensor != "w")
+        old, new = (
+            (sides + b"".join(one) for sides, one in zip((old, new), zip(*came, strict=True), strict=True))
+            if came
+            else (old, new)
+        )
+    assert names == [None, *tensors]
+    raw = Path("model.safetensors").read_bytes()
+    assert old == raw
+    overwrite(tensors["w"], changes["w"])
+    assert new == Path("model.safetensors").read_bytes() != raw
+
+
+def test_a_file_without_tensors_is_what_it_is() -> None:
+    Path("config.json").write_text("{}")
+    (found,) = merged_spans(Path("config.json"), {}, {})
+    assert list(found[1]) == [(b"{}", b"{}")]
+
+
+def test_a_file_that_ends_early_is_named() -> None:
+    tensors = saved({"w": random(8, 5)})
+    spans = merged_spans(Path("model.safetensors"), tensors, {})
+    next(spans)
+    _, blocks = next(spans)
+    Path("model.safetensors").write_bytes(b"")
+    with pytest.raises(UnwriteError, match=r"model\.safetensors ended early"):
+        list(blocks)

@@ -1,0 +1,125 @@
+"""What is adapted, wherever the checkpoint holds it, and what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tests.support.samples import sample_base, sample_edit, sample_layout, sample_recipe, sample_writer
+from unwrite.core.layout import as_matrices, as_vectors
+from unwrite.editing.lora import AdaptedParameter, adapter_values, error_line, planned_changes
+from unwrite.editing.recipe import edited_parameters
+from unwrite.errors import UnwriteError
+from unwrite.files.checkpoints import stored_tensors
+from unwrite.models.peft import Plan, Slot, Target
+from unwrite.schema.artifacts import Edit, Layout, Place
+from unwrite.schema.params import NormPreservation
+
+D, K, G = 8, 6, 3
+DIRECTIONS = {
+    "directions": torch.nn.functional.normalize(
+        torch.randn(1, 4, D, generator=torch.Generator().manual_seed(0)), dim=-1
+    ),
+    "baseline_mean": torch.zeros(1, 4, D),
+}
+LAYOUTS: Mapping[str, tuple[tuple[int, ...], int, int]] = {  # shape, hidden axis, matrices
+    "linear": ((D, K), 0, 1),
+    "transposed": ((K, D), 1, 1),
+    "fused": ((G, D, K), 1, G),
+    "fused, transposed": ((G, K, D), 2, G),
+    "flat": ((G * K, D), 1, G),
+    "side by side": ((D, G, K), 0, G),
+}
+
+
+def random(*shape: int, seed: int = 1) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def values_of(
+    edit: Edit, stored: Mapping[str, Tensor], mode: NormPreservation, rank: int, folder: Path
+) -> tuple[dict[str, Tensor], list[AdaptedParameter]]:
+    """The tensors of the adapter of one edit, each parameter under its own name, P in B and Q in A."""
+    shape = next(iter(stored.values())).shape if len(stored) == 1 else (len(stored), *next(iter(stored.values())).shape)
+    save_file(dict(stored), folder / "model.safetensors")
+    base = sample_base([sample_writer(matrix=edit.matrix, shape=shape)], hidden_size=D)
+    changes = planned_changes(sample_recipe([edit], norm_preservation=mode), base, rank)
+    slots = {
+        change.target.parameter: [Slot(change.target.parameter, change.target.rank, hidden_last=True, bias=0)]
+        for change in changes
+    }
+    return adapter_values(changes, Plan({}, slots), stored_tensors(folder), DIRECTIONS, lambda _: None)
+
+
+def products(values: Mapping[str, Tensor], name: str, groups: int) -> Tensor:
+    """P Q of each matrix, [G, d, k]."""
+    A, B = values[f"{name}.lora_A.weight"], values[f"{name}.lora_B.weight"]
+    return torch.stack([B[:, g::groups] @ part for g, part in enumerate(A.chunk(groups))])
+
+
+@pytest.mark.parametrize("mode", ["none", "columns"])
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_every_matrix_is_found_in_every_layout(name: str, mode: NormPreservation, tmp_path: Path) -> None:
+    shape, axis, groups = LAYOUTS[name]
+    edit = sample_edit(sample_writer(matrix=sample_layout("w", axis, groups)), 0.8)
+    stored = {"w": random(*shape)}
+    values, adapted = values_of(edit, stored, mode, 100, tmp_path)
+    after = edited_parameters([edit], stored, mode, DIRECTIONS["directions"], DIRECTIONS["baseline_mean"])["w"]
+    change = as_matrices(after - stored["w"], axis, groups)
+    torch.testing.assert_close(products(values, "w", groups), change, rtol=0, atol=2e-6)
+    assert change.abs().amax() > 0.1
+    assert adapted[0].rank == (1 if mode == "none" else min(D, K))
+    assert adapted[0].relative_error < 1e-6
+
+
+def test_experts_that_are_stored_one_by_one_are_in_the_order_of_the_parameter(tmp_path: Path) -> None:
+    places = [Place(tensor=f"e.{n}", axis=0, groups=1) for n in range(G)]
+    edit = sample_edit(sample_writer(matrix=Layout(parameter="w", axis=1, groups=G, stored=places)))
+    stored = {f"e.{n}": random(D, K, seed=n) for n in range(G)}
+    values, _ = values_of(edit, stored, "none", 1, tmp_path)
+    whole = torch.stack(list(stored.values()))
+    after = edited_parameters([edit], {"w": whole}, "none", *DIRECTIONS.values())["w"]
+    torch.testing.assert_close(products(values, "w", G), after - whole, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_biases_of_experts_are_one_matrix_of_rank_one(axis: int, tmp_path: Path) -> None:
+    writer = sample_writer(matrix=sample_layout("w", 1, G), bias=sample_layout("b", axis, G))
+    stored = {"w": random(G, D, K), "b": random(*((G, D) if axis else (D, G)), seed=2)}
+    save_file(stored, tmp_path / "model.safetensors")
+    base = sample_base([writer.model_copy(update={"shape": [G, D, K]})], hidden_size=D)
+    edit = sample_edit(writer)
+    changes = planned_changes(sample_recipe([edit], norm_preservation="rows"), base, 4)
+    assert [change.target for change in changes] == [Target("w", 1, G, 4, None), Target("b", axis, 1, 1, None)]
+    slots = {name: [Slot(name, rank, hidden_last=True, bias=0)] for name, rank in (("w", 4), ("b", 1))}
+    values, adapted = adapter_values(changes, Plan({}, slots), stored_tensors(tmp_path), DIRECTIONS, lambda _: None)
+    after = edited_parameters([edit], stored, "rows", *DIRECTIONS.values())["b"]
+    torch.testing.assert_close(products(values, "b", 1)[0].T, as_vectors(after - stored["b"], axis), rtol=0, atol=2e-6)
+    assert adapted[0].relative_error > 0.01 > adapted[1].relative_error
+
+
+def test_what_the_model_or_the_checkpoint_does_not_have_is_named(tmp_path: Path) -> None:
+    edit = sample_edit(sample_writer(matrix=sample_layout("w")))
+    with pytest.raises(UnwriteError, match="names w, which was not found in the model"):
+        planned_changes(sample_recipe([edit]), sample_base([sample_writer()]), 4)
+    with pytest.raises(UnwriteError, match="names w, which the checkpoint doesn't have"):
+        values_of(edit, {"other": random(D, K)}, "none", 1, tmp_path)
+
+
+def adapted_parameter(error: float, rank: int = 16) -> AdaptedParameter:
+    return AdaptedParameter(parameter="w", bias=None, rank=rank, relative_error=error)
+
+
+def test_the_line_says_ranks_and_errors() -> None:
+    found = error_line([adapted_parameter(0.02), adapted_parameter(0.104), adapted_parameter(0.06, rank=4)])
+    assert found == (
+        "3 parameters in rank 4 to 16; of the change of a weight it misses 6 % at the median, 10 % at most"
+    )
+    assert error_line([adapted_parameter(3e-8, 1)]).endswith(
+        "1 parameters in rank 1; of the change of a weight it misses nothing but rounding"
+    )

@@ -1,0 +1,125 @@
+"""The pipeline under DVC: what changing one thing reruns, and that a killed run repeats to the same bytes."""
+
+import csv
+import hashlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.workspace import ENVIRONMENT, ORDER, commit, make_workspace, run, set_parameter, stages_that_ran
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace in which everything has run and is committed."""
+    folder = make_workspace(tmp_path_factory.mktemp("project"))
+    assert stages_that_ran(run(folder, "dvc", "repro")) == set(ORDER)
+    commit(folder)
+    return folder
+
+
+@pytest.fixture
+def workspace(ready: Path) -> Iterator[Path]:
+    """The ready workspace, put back as it was afterwards."""
+    yield ready
+    run(ready, "git", "checkout", "--quiet", "--force", "HEAD")
+    run(ready, "git", "clean", "--quiet", "-d", "--force")
+    run(ready, "dvc", "checkout", "--quiet", "--force")
+
+
+def assert_rerun_from(first: str, output: str) -> None:
+    """`first` and the stage after it ran, nothing before it did. What a later stage finds unchanged may be skipped."""
+    ran = stages_that_ran(output)
+    place = ORDER.index(first)
+    assert ran <= set(ORDER[place:]), output
+    assert set(ORDER[place : place + 2]) <= ran, output
+
+
+def test_nothing_changed_reruns_nothing(workspace: Path) -> None:
+    assert stages_that_ran(run(workspace, "dvc", "repro")) == set()
+
+
+def test_runtime_reruns_nothing(workspace: Path) -> None:
+    set_parameter(workspace, "runtime", "batch_tokens", value=512)
+    set_parameter(workspace, "runtime", "device", value="cpu")
+    assert stages_that_ran(run(workspace, "dvc", "repro")) == set()
+
+
+def test_winsorize_quantile_reruns_from_the_directions(workspace: Path) -> None:
+    output = run(workspace, "dvc", "exp", "run", "-S", "directions.winsorize.quantile=0.9")
+    assert_rerun_from("compute_directions", output)
+    assert "quantile" in run(workspace, "dvc", "params", "diff")
+    assert "artifacts/geometry.json" in run(workspace, "dvc", "metrics", "diff")
+
+
+def test_search_bound_reruns_from_the_search(workspace: Path) -> None:
+    set_parameter(workspace, "optimize", "space", "mlp", "max_weight", value=[0.5, 1.0])
+    assert_rerun_from("optimize_weights", run(workspace, "dvc", "repro"))
+
+
+def test_selection_rule_reruns_from_the_selection(workspace: Path) -> None:
+    chosen = (workspace / "artifacts/edit.json").read_text()
+    other = next(n for n in range(3) if f'"number": {n}' not in chosen)
+    set_parameter(workspace, "select", "trial", value=other)
+    output = run(workspace, "dvc", "repro")
+    assert_rerun_from("select_trial", output)
+    assert "generate_responses" in stages_that_ran(output)
+
+
+def test_marker_reruns_the_search_and_the_scores_but_no_extraction(workspace: Path) -> None:
+    with (workspace / "prompts/declines.txt").open("a") as markers:
+        markers.write("a phrase that nobody says\n")
+    ran = stages_that_ran(run(workspace, "dvc", "repro"))
+    assert {"optimize_weights", "score_responses"} <= ran
+    assert not ran & set(ORDER[: ORDER.index("optimize_weights")])
+
+
+def test_metrics_and_the_graph_can_be_shown(workspace: Path) -> None:
+    shown = run(workspace, "dvc", "metrics", "show")
+    assert "kl_first_token" in shown
+    assert "edited.target.behaviour_rate.value" in shown
+    graph = run(workspace, "dvc", "dag", "--mermaid")
+    assert all(stage in graph for stage in ORDER)
+    assert "Search for recipes" in run(workspace, "dvc", "stage", "list")
+
+
+def results(folder: Path) -> dict[str, str]:
+    """What must be the same bytes each time; of trials.csv all but its seconds."""
+    artifacts = folder / "artifacts"
+    paths = [artifacts / name for name in ("base.json", "directions.safetensors", "front.json", "edit.json")]
+    paths += sorted((artifacts / "model").glob("*.safetensors"))
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    with (artifacts / "trials.csv").open() as file:
+        trials = [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+    return digests | {"trials": repr(trials)}
+
+
+def run_until(folder: Path, line: str) -> None:
+    """Starts `dvc repro` and kills it and its children, at once and without warning, when it has printed `line`."""
+    process = subprocess.Popen(
+        ["dvc", "repro"],
+        cwd=folder,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    with process, process.stdout as output:
+        assert any(line in printed for printed in output), f"{line!r} was never printed"
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_killed_and_repeated_runs_make_the_same_bytes(ready: Path, tmp_path: Path) -> None:
+    folder = make_workspace(tmp_path / "project")
+    run_until(folder, "Base model: behaviour rate")  # in the middle of the search
+    assert not (folder / "artifacts/front.json").exists()
+    run_until(folder, "Running stage 'merge_model'")
+    assert not (folder / "artifacts/model").exists()
+    run(folder, "dvc", "repro")
+    assert results(folder) == results(ready)

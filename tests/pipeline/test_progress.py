@@ -1,0 +1,112 @@
+"""A bar on a terminal, plain lines now and then otherwise, nothing if nothing is wanted."""
+
+import io
+import sys
+import time
+
+import pytest
+
+from unwrite.pipeline.progress import Style, progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class Clock:
+    """A second passes whenever the test says so."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+    return clock
+
+
+def lines_of(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return captured.err.splitlines()
+
+
+@pytest.mark.parametrize("style", ["lines", "auto"])
+def test_lines_come_every_ten_seconds_and_at_the_end(
+    style: Style, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress("prompts", 8, style) as advance:
+        for _ in range(4):
+            clock.now += 6
+            advance(2)
+    assert lines_of(capsys) == ["prompts: 4/8, 0:00:12 left", "prompts: 8/8"]
+
+
+def test_fast_work_is_one_line(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("prompts", 1000, "lines") as advance:
+        for _ in range(1000):
+            advance(1)
+    assert lines_of(capsys) == ["prompts: 1000/1000"]
+
+
+def test_what_an_earlier_run_did_counts_but_says_nothing_of_the_time_left(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress("trials", 100, "lines", done=40) as advance:
+        clock.now += 20
+        advance(10)
+        clock.now += 3600
+        advance(0)
+    assert lines_of(capsys) == ["trials: 50/100, 0:01:40 left", "trials: 50/100, 5:01:40 left"]
+
+
+def test_nothing_done_yet_says_nothing_of_the_time_left(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("trials", 100, "lines", done=40) as advance:
+        clock.now += 20
+        advance(0)
+    assert lines_of(capsys) == ["trials: 40/100"]
+
+
+def test_a_note_follows_the_count(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("trials", 1, "lines") as advance:
+        advance(1, "lowest rate 3%")
+    assert lines_of(capsys) == ["trials: 1/1  lowest rate 3%"]
+
+
+def test_none_writes_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("prompts", 2, "none") as advance:
+        clock.now += 60
+        advance(1)
+        advance(1)
+    assert lines_of(capsys) == []
+
+
+@pytest.mark.parametrize(("style", "stream"), [("auto", Terminal()), ("bar", io.StringIO())])
+def test_a_bar_on_a_terminal_or_if_asked(style: Style, stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", stream)
+    with progress("prompts", 4, style) as advance:
+        advance(1)
+        advance(3, "a note")
+    assert "prompts: 100%" in stream.getvalue()
+    assert "4/4" in stream.getvalue()
+    assert "a note" in stream.getvalue()
+
+
+def test_a_bar_goes_on_from_what_an_earlier_run_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with progress("trials", 4, "bar", done=2) as advance:
+        advance(2)
+    assert "2/4" in stream.getvalue()
+    assert "4/4" in stream.getvalue()
+
+
+@pytest.mark.parametrize("style", ["bar", "lines", "none"])
+def test_an_error_in_the_work_passes_through(style: Style) -> None:
+    with pytest.raises(ZeroDivisionError), progress("prompts", 2, style):
+        raise ZeroDivisionError

@@ -1,0 +1,158 @@
+"""What a stage read and wrote is recorded as it ends: every file with its sum, and nothing that changes by itself."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from unwrite.errors import UnwriteError
+from unwrite.pipeline.runs import environment, files_of, read_run, read_runs, recorded, run_file
+from unwrite.schema.artifacts import FileDigest
+from unwrite.schema.params import Params, load_params
+from unwrite.schema.paths import RUNS
+
+ROOT = Path(__file__).parents[2]
+PIPELINE = """
+stages:
+  judge_things:
+    cmd: python -m stages.judge_things
+    params: [judge, score]
+    deps:
+      - stages/judge_things.py
+      - unwrite/report/templates/report.css
+      - ${judge.markers}
+      - artifacts/model
+      - artifacts/responses
+    outs:
+      - artifacts/table.csv
+      - artifacts/runs/judge_things.json:
+          cache: false
+    metrics:
+      - artifacts/scores.json:
+          cache: false
+"""
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dvc.yaml").write_text(PIPELINE)
+    for name in (
+        "prompts/declines.txt",
+        "artifacts/model/provenance.json",
+        "artifacts/model/weights",
+        "artifacts/responses/b",
+        "artifacts/responses/a",
+        "artifacts/table.csv",
+        "artifacts/scores.json",
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    return tmp_path
+
+
+@pytest.fixture
+def params() -> Params:
+    return load_params(ROOT / "params.yaml")
+
+
+def record(stage: str, params: Params) -> None:
+    """A run that has nothing to do."""
+    with recorded(stage, params):
+        pass
+
+
+def names(files: list[FileDigest]) -> list[str]:
+    return [file.name for file in files]
+
+
+def test_every_file_is_listed_with_its_sum_and_code_is_not(params: Params) -> None:
+    record("judge_things", params)
+    run = read_run("judge_things")
+    assert names(run.reads) == [
+        "prompts/declines.txt",  # as params.yaml names it
+        "artifacts/model/provenance.json",  # which holds the sums of the folder's other files
+        "artifacts/responses/a",
+        "artifacts/responses/b",
+    ]
+    assert names(run.writes) == ["artifacts/table.csv", "artifacts/scores.json"]
+    for file in run.reads + run.writes:
+        assert file.sha256 == hashlib.sha256(file.name.encode()).hexdigest()
+        assert file.size == len(file.name)
+
+
+def test_the_sections_that_the_stage_tracks_are_in_it_and_no_others(params: Params) -> None:
+    record("judge_things", params)
+    assert read_run("judge_things").parameters == {
+        "judge": {"markers": "prompts/declines.txt"},
+        "score": params.score.model_dump(),
+    }
+
+
+def test_the_same_run_gives_the_same_record(params: Params) -> None:
+    record("judge_things", params)
+    first = run_file("judge_things").read_bytes()
+    record("judge_things", params)
+    assert run_file("judge_things").read_bytes() == first
+    Path("artifacts/responses/a").write_text("another")
+    record("judge_things", params)
+    assert run_file("judge_things").read_bytes() != first
+
+
+@pytest.mark.parametrize("pipeline", [None, PIPELINE])
+def test_what_dvc_does_not_run_is_not_recorded(pipeline: str | None, params: Params) -> None:
+    if pipeline is None:
+        Path("dvc.yaml").unlink()
+    record("a_script", params)
+    assert not RUNS.exists()
+
+
+def test_a_missing_or_damaged_record_says_what_to_run() -> None:
+    with pytest.raises(UnwriteError, match=r"judge_things\.json is missing: run `dvc repro judge_things` first"):
+        read_run("judge_things")
+    run_file("judge_things").parent.mkdir()
+    run_file("judge_things").write_text(json.dumps({"format": 2}))
+    with pytest.raises(UnwriteError, match="run `dvc repro -f judge_things`"):
+        read_run("judge_things")
+
+
+def test_what_was_read_is_what_lay_there_before_the_run(params: Params) -> None:
+    with (
+        pytest.raises(UnwriteError, match=r"responses/a changed while judge_things ran"),
+        recorded("judge_things", params),
+    ):
+        Path("artifacts/responses/a").write_text("meanwhile")
+    assert not run_file("judge_things").exists()
+
+
+def test_a_run_that_failed_is_not_recorded(params: Params) -> None:
+    with pytest.raises(ZeroDivisionError), recorded("judge_things", params):
+        raise ZeroDivisionError
+    assert not run_file("judge_things").exists()
+
+
+def test_what_somebody_changed_since_is_refused(params: Params) -> None:
+    record("judge_things", params)
+    table = Path("artifacts/table.csv")
+    assert [run.stage for run in read_runs(["judge_things"], [table])] == ["judge_things"]
+    table.write_text("by hand")
+    with pytest.raises(
+        UnwriteError, match=r"table\.csv is not what judge_things wrote .* Run `dvc repro -f judge_things`"
+    ):
+        read_runs(["judge_things"], [table])
+
+
+def test_a_folder_without_a_manifest_is_all_its_files() -> None:
+    assert files_of(Path("artifacts/responses")) == [Path("artifacts/responses/a"), Path("artifacts/responses/b")]
+    assert files_of(Path("artifacts/model")) == [Path("artifacts/model/provenance.json")]
+    assert files_of(Path("dvc.yaml")) == [Path("dvc.yaml")]
+
+
+def test_the_environment_is_stated_and_no_accelerator_made_up() -> None:
+    here = environment()
+    assert set(here.packages) >= {"unwrite", "torch", "safetensors"}
+    assert here.python.startswith("3.")
+    assert here.processor
+    assert here.accelerator is None

@@ -1,0 +1,203 @@
+"""What stands around a stage: parameters first, one run at a time, expected errors in a line, bugs with a traceback.
+
+The stages here are scripts of their own in real processes, because locks and exit codes are the system's.
+"""
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from unwrite.pipeline.stage import run_stage
+from unwrite.schema.params import Params
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+STAGE = """
+import os, signal, sys
+from pathlib import Path
+from unwrite.errors import UnwriteError
+from unwrite.schema.params import Params
+from unwrite.pipeline.stage import run_stage, say
+
+def work(params: Params) -> None:
+    {work}
+
+if __name__ == "__main__":
+    run_stage(work)
+"""
+# Says that it is at work, then waits to be told to end: no clock, no race.
+WAITS = 'print("at work", flush=True); sys.stdin.readline()'
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    shutil.copy(REPOSITORY / "params.yaml", tmp_path)
+    return tmp_path
+
+
+def stage(project: Path, work: str, name: str = "some_stage") -> list[str]:
+    (project / f"{name}.py").write_text(STAGE.format(work=work))
+    return [sys.executable, f"{name}.py"]
+
+
+def run(project: Path, work: str, name: str = "some_stage") -> subprocess.CompletedProcess[str]:
+    command = stage(project, work, name)
+    return subprocess.run(command, cwd=project, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+
+
+def change(project: Path, key: str, line: str) -> None:
+    path = project / "params.yaml"
+    text, count = re.subn(rf"^  {key}: .*$", f"  {line}", path.read_text(encoding="utf-8"), count=1, flags=re.MULTILINE)
+    assert count == 1
+    path.write_text(text, encoding="utf-8")
+
+
+@pytest.fixture
+def at_work(project: Path) -> Iterator[subprocess.Popen[str]]:
+    """A stage in the middle of its work."""
+    with subprocess.Popen(
+        stage(project, WAITS), cwd=project, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "at work\n"
+        yield process
+        process.kill()
+
+
+def test_work_gets_the_parameters_and_says_what_it_did(project: Path) -> None:
+    change(project, "trials", "trials: 123")
+    done = run(project, 'say(f"{params.optimize.trials} trials")')
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "123 trials\n")
+
+
+def test_an_expected_error_is_one_line_and_exit_code_1(project: Path) -> None:
+    done = run(project, 'raise UnwriteError("Too few prompts: add 3.")')
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "error: Too few prompts: add 3.\n")
+
+
+def test_an_expected_error_with_a_cause_is_still_one_line(project: Path) -> None:
+    done = run(project, 'raise UnwriteError("Disk full.") from OSError("inner")')
+    assert (done.returncode, done.stderr) == (1, "error: Disk full.\n")
+
+
+def test_a_bug_keeps_its_traceback(project: Path) -> None:
+    done = run(project, "1 / 0")
+    assert done.returncode == 1
+    assert "Traceback (most recent call last)" in done.stderr
+    assert 'some_stage.py", line ' in done.stderr
+    assert done.stderr.endswith("ZeroDivisionError: division by zero\n")
+
+
+def test_an_interrupt_is_one_line(project: Path) -> None:
+    # A shell that starts this in the background has made it deaf to Ctrl-C.
+    listen = "signal.signal(signal.SIGINT, signal.default_int_handler)"
+    done = run(project, f"{listen}; os.kill(os.getpid(), signal.SIGINT)")
+    assert done.returncode == 1
+    assert (
+        done.stderr == "error: Interrupted; nothing was left half-written. Run `dvc repro` to start this stage again.\n"
+    )
+
+
+def test_parameters_are_checked_before_the_work_starts(project: Path) -> None:
+    change(project, "trials", "trails: 100")
+    done = run(project, 'Path("started").touch()')
+    assert done.returncode == 1
+    assert done.stderr == "error: params.yaml: unknown key optimize.trails; did you mean optimize.trials?\n"
+    assert not (project / "started").exists()
+
+
+def test_the_whole_file_is_checked_not_only_the_section_of_the_stage(project: Path) -> None:
+    change(project, "confidence", "confidence: 95")
+    done = run(project, 'Path("started").touch()', name="pin_model")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: params.yaml: score.confidence is 95; expected a number under 1.0.\n",
+    )
+
+
+def test_a_stage_outside_the_project_says_where_to_run(project: Path) -> None:
+    (project / "params.yaml").unlink()
+    done = run(project, "pass")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: params.yaml is missing: run this in the folder of the project.\n",
+    )
+
+
+def test_a_second_run_is_refused_while_one_is_at_work(project: Path, at_work: subprocess.Popen[str]) -> None:
+    second = run(project, 'Path("started").touch()')
+    assert second.returncode == 1
+    assert second.stderr == (
+        f"error: some_stage is already running in this folder (process {at_work.pid}): "
+        "wait for it to end, or stop it.\n"
+    )
+    assert not (project / "started").exists()
+
+
+def test_another_stage_runs_meanwhile(project: Path, at_work: subprocess.Popen[str]) -> None:
+    assert run(project, "pass", name="other_stage").returncode == 0
+
+
+def test_the_lock_is_free_after_a_kill(project: Path, at_work: subprocess.Popen[str]) -> None:
+    at_work.kill()
+    assert at_work.wait() == -signal.SIGKILL
+    done = run(project, 'say("went on")')
+    assert (done.returncode, done.stderr) == (0, "went on\n")
+
+
+def test_the_lock_is_free_after_the_end(project: Path, at_work: subprocess.Popen[str]) -> None:
+    at_work.communicate("end\n")
+    assert at_work.returncode == 0
+    assert run(project, "pass").returncode == 0
+
+
+@pytest.mark.parametrize("end", ['raise UnwriteError("x")', "1 / 0"])
+def test_the_lock_is_free_after_an_error(project: Path, end: str) -> None:
+    assert run(project, end).returncode == 1
+    assert run(project, "pass").returncode == 0
+
+
+def test_a_lock_of_the_work_itself_is_not_taken_for_a_second_run(project: Path) -> None:
+    done = run(project, 'import filelock; raise filelock.Timeout("of the work")')
+    assert "already running" not in done.stderr
+    assert done.stderr.endswith("The file lock 'of the work' could not be acquired.\n")
+
+
+def test_a_stage_without_torch_does_not_import_it(project: Path) -> None:
+    assert run(project, 'assert "torch" not in sys.modules').stderr == ""
+
+
+def test_a_process_can_run_a_stage_twice(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    seen: list[Params] = []
+    run_stage(seen.append)
+    run_stage(seen.append)
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize(("threads", "expected"), [(3, [3]), (0, [])])
+def test_threads_are_set_where_torch_is_used(
+    project: Path, monkeypatch: pytest.MonkeyPatch, threads: int, expected: list[int]
+) -> None:
+    change(project, "threads", f"threads: {threads}")
+    monkeypatch.chdir(project)
+    used: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", used.append)
+    run_stage(lambda _: None)
+    assert used == expected
+
+
+@pytest.mark.parametrize("raised", ["MemoryError()", 'RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")'])
+def test_out_of_memory_says_what_to_lower(project: Path, raised: str) -> None:
+    done = run(project, f"raise {raised}")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: Out of memory (")
+    assert "Set runtime.batch_tokens in params.yaml to a smaller number" in done.stderr
+    assert done.stderr.count("\n") == 1

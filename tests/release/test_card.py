@@ -1,0 +1,268 @@
+"""The model card: metadata the hub can read, figures of the artifacts, nothing of the machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.support.samples import (
+    sample_base,
+    sample_direction,
+    sample_edit,
+    sample_front,
+    sample_recipe,
+    sample_trial,
+    sample_writers,
+)
+from unwrite.files.cards import NO_CARD
+from unwrite.release.card import card_metadata, markdown_text, model_card
+from unwrite.report.tables import rate_rows
+from unwrite.schema.artifacts import Base, Evaluation, Front, ModelScores, Norm, Recipe, SetScores, Share, Trial
+
+PROMPTS = {"target": "prompts/teaware.jsonl", "baseline": "prompts/ordinary.jsonl"}
+
+
+@pytest.fixture
+def base() -> Base:
+    return sample_base(sample_writers(2))
+
+
+@pytest.fixture
+def trial() -> Trial:
+    return sample_trial(7, 0.03, 0.0123, direction_scope="per_layer")
+
+
+@pytest.fixture
+def recipe(base: Base, trial: Trial) -> Recipe:
+    edits = [sample_edit(writer, 1.0, sample_direction(writer.layer + 1)) for writer in base.writers[:3]]
+    return sample_recipe(edits, trial, norm_preservation="columns")
+
+
+@pytest.fixture
+def front(trial: Trial) -> Front:
+    return sample_front([trial], norm_preservation="columns")
+
+
+def share(rate: float) -> Share:
+    return Share(value=rate, low=max(0, rate - 0.05), high=min(1, rate + 0.05), n=80)
+
+
+def scores(rate: float, accuracy: float | None = None) -> ModelScores:
+    reference = None if accuracy is None else share(accuracy)
+    of_set = SetScores(behaviour_rate=share(rate), degenerate_rate=share(rate / 10), reference_accuracy=reference)
+    return ModelScores(target=of_set, baseline=of_set)
+
+
+@pytest.fixture
+def evaluation() -> Evaluation:
+    return Evaluation(
+        confidence=0.95,
+        base=scores(0.9),
+        edited=scores(0.1),
+        kl_first_token=0.002,
+        kl_response=0.03,
+        reference_ceiling=None,
+    )
+
+
+def parts(card: str) -> tuple[dict[str, Any], str]:
+    """The metadata and the text, split as the hub splits them."""
+    empty, metadata, body = card.split("---\n", 2)
+    assert empty == ""
+    return YAML(typ="safe").load(metadata), body
+
+
+def test_the_metadata_of_a_hub_model(base: Base, recipe: Recipe, evaluation: Evaluation, front: Front) -> None:
+    card = model_card(behaviour="jokes", base=base, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS)
+    metadata, body = parts(card)
+    del metadata["model-index"]  # below
+    assert metadata == {
+        "base_model": "examples/small",
+        "base_model_relation": "finetune",
+        "language": ["en"],
+        "library_name": "transformers",
+        "license": "apache-2.0",
+        "pipeline_tag": "text-generation",
+        "tags": ["directional-ablation", "unwrite"],
+    }
+    assert base.commit is not None
+    assert base.commit in body
+    assert "unwrite verify FOLDER --base BASE" in body
+
+
+def test_the_hub_library_reads_it(base: Base, recipe: Recipe, evaluation: Evaluation, front: Front) -> None:
+    from huggingface_hub import ModelCard
+
+    text = model_card(behaviour="jokes", base=base, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS)
+    data = ModelCard(text).data
+    assert data["base_model"] == "examples/small"
+    assert data["library_name"] == "transformers"
+    assert data["license"] == "apache-2.0"
+    assert data["model_name"] == "examples/small, edited"
+    assert {result.dataset_split for result in data["eval_results"]} == {"test"}
+
+
+# As they are computed: shares that are no round decimals, and a divergence that YAML could take for text.
+@pytest.mark.parametrize("accuracy", [None, 2 / 3])
+@pytest.mark.parametrize("divergence", [0.0, 1e-7, 1 / 3])
+def test_the_figures_the_hub_reads_are_the_evaluations(
+    base: Base, recipe: Recipe, front: Front, accuracy: float | None, divergence: float
+) -> None:
+    from huggingface_hub import ModelCard
+
+    evaluation = Evaluation(
+        confidence=0.95,
+        base=scores(0.9, accuracy),
+        edited=ModelScores(target=scores(1 / 7, accuracy).target, baseline=scores(1 / 9, accuracy).baseline),
+        kl_first_token=divergence,
+        kl_response=2 * divergence,
+        reference_ceiling=None,
+    )
+    text = model_card(behaviour="jokes", base=base, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS)
+    read = {(r.dataset_config, r.metric_type): r for r in ModelCard(text).data["eval_results"]}
+    expected: dict[tuple[str, str], float] = {
+        (row.prompts, row.figure.replace(" ", "_")): row.edited.value for row in rate_rows(evaluation)
+    }
+    expected |= {("baseline", "kl_first_token"): divergence, ("baseline", "kl_response"): 2 * divergence}
+    assert {key: result.metric_value for key, result in read.items()} == expected
+    assert len(expected) == (6 if accuracy is None else 8)
+    result = read["target", "behaviour_rate"]
+    assert (result.dataset_type, result.dataset_name) == ("teaware", "teaware.jsonl (target prompts)")
+    assert result.metric_value == evaluation.edited.target.behaviour_rate.value
+
+
+def test_two_sets_of_one_file_name_stay_two(base: Base, evaluation: Evaluation) -> None:
+    same = {"target": "jokes/prompts.jsonl", "baseline": "plain/prompts.jsonl"}
+    (model,) = card_metadata(base, evaluation, same).to_dict()["model-index"]  # type: ignore[no-untyped-call]
+    assert [(result["dataset"]["type"], result["dataset"]["config"]) for result in model["results"]] == [
+        ("prompts", "target"),
+        ("prompts", "baseline"),
+    ]
+
+
+def test_the_bases_licence_is_inherited(base: Base, recipe: Recipe, evaluation: Evaluation, front: Front) -> None:
+    from huggingface_hub import ModelCard
+
+    stated = NO_CARD.model_copy(
+        update={"license": "other", "license_name": "kettle-1", "license_link": "LICENSE", "language": ["no", "de"]}
+    )
+    licensed = base.model_copy(update={"card": stated})
+    text = model_card(
+        behaviour="jokes", base=licensed, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS
+    )
+    data = ModelCard(text).data.to_dict()  # type: ignore[no-untyped-call]
+    assert {key: data[key] for key in ("license", "license_name", "license_link", "language")} == {
+        "license": "other",
+        "license_name": "kettle-1",
+        "license_link": "LICENSE",
+        "language": ["no", "de"],  # Norwegian, which YAML can take for false
+    }
+    assert "Licence: kettle-1, as the base model's card states it (LICENSE)." in text
+    assert "No licence" not in text
+
+
+def test_no_licence_is_said_only_where_there_is_none(
+    base: Base, recipe: Recipe, evaluation: Evaluation, front: Front
+) -> None:
+    silent = base.model_copy(update={"card": NO_CARD})
+    metadata, body = parts(
+        model_card(behaviour="jokes", base=silent, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS)
+    )
+    assert not {"license", "license_name", "license_link", "language"} & set(metadata)
+    assert "No licence is stated here" in body
+    assert "Licence:" not in body
+
+
+def test_a_local_folder_is_no_base_model_and_its_path_stays_out(
+    base: Base, recipe: Recipe, evaluation: Evaluation, front: Front
+) -> None:
+    local = base.model_copy(update={"source": "/home/someone/small", "commit": None})
+    card = model_card(behaviour="jokes", base=local, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS)
+    metadata, body = parts(card)
+    assert not {"base_model", "base_model_relation"} & set(metadata)
+    assert "someone" not in card
+    assert "# small, edited" in body
+
+
+def test_every_figure_is_an_artifacts(base: Base, recipe: Recipe, evaluation: Evaluation, front: Front) -> None:
+    _, body = parts(
+        model_card(behaviour="jokes", base=base, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS)
+    )
+    assert "- 3 of the 4 parameters that write the residual stream were edited; together 384 numbers." in body
+    assert "| target | behaviour rate | 90.0 % (85.0–95.0, n = 80) | 10.0 % (5.0–15.0, n = 80) |" in body
+    assert "0.002 nats at the first response token, 0.03 nats averaged" in body
+    assert "Trial 7 of the search, selected for: named by number." in body
+    assert "every weight column keeps its norm" in body
+    assert "eference" not in body  # none was measured
+    assert "eiling" not in body
+
+
+@pytest.mark.parametrize(("compensated", "words"), [(True, "vanishes after the norm"), (False, "comes back after it")])
+def test_what_was_done_about_a_norm_after_a_writer_is_said(
+    base: Base, recipe: Recipe, evaluation: Evaluation, front: Front, compensated: bool, words: str
+) -> None:
+    plain = model_card(behaviour="jokes", base=base, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS)
+    assert "norm follows" not in plain
+    norms = [Norm(parameter="norm.weight", tensor="norm.weight", offset=1.0)]
+    followed = base.model_copy(update={"writers": [w.model_copy(update={"norms": norms}) for w in base.writers]})
+    edits = [edit.model_copy(update={"norms": norms if compensated else []}) for edit in recipe.edits]
+    changed = recipe.model_copy(update={"edits": edits})
+    body = model_card(
+        behaviour="jokes", base=followed, recipe=changed, evaluation=evaluation, front=front, prompts=PROMPTS
+    )
+    assert "- A norm follows 3 of the edited parameters" in body
+    assert words in body
+
+
+def test_what_was_left_unedited_is_said(base: Base, recipe: Recipe, evaluation: Evaluation, front: Front) -> None:
+    plain = model_card(behaviour="jokes", base=base, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS)
+    assert "Not edited" not in plain
+    gap = base.model_copy(update={"incomplete": ["layer 0, mlp: a scale follows", "layer 1: the residual is normed"]})
+    body = model_card(behaviour="jokes", base=gap, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS)
+    assert "- **Not edited**" in body
+    assert "\n  - layer 0, mlp: a scale follows\n  - layer 1: the residual is normed\n" in body
+
+
+def test_words_cannot_become_markup(base: Base, recipe: Recipe, evaluation: Evaluation, front: Front) -> None:
+    hostile = "jokes**\n\n---\nlicense: mit\n# Title\n<script>x</script> [a](http://b) | `c`"
+    bare = base.model_copy(update={"card": NO_CARD})
+    card = model_card(behaviour=hostile, base=bare, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS)
+    metadata, body = parts(card)
+    assert "license" not in metadata
+    assert "\\<script\\>" in body
+    assert "\n# Title" not in body
+    assert "\\[a\\](http://b) \\| \\`c\\`" in body
+    assert "jokes\\*\\*" in body
+
+
+HOSTILE = "a: b\n---\nlicense: mit\n# Title\n<script>"
+
+
+@pytest.mark.parametrize("where", ["source", "license", "license_name", "license_link", "language", "prompts"])
+def test_no_name_can_break_the_metadata(
+    where: str, base: Base, recipe: Recipe, evaluation: Evaluation, front: Front
+) -> None:
+    from huggingface_hub import ModelCard
+
+    prompts = PROMPTS
+    if where == "source":
+        base = base.model_copy(update={"source": HOSTILE})
+    elif where == "prompts":
+        prompts = {"target": f"{HOSTILE}.jsonl", "baseline": "plain.jsonl"}
+    else:
+        value = [HOSTILE] if where == "language" else HOSTILE
+        base = base.model_copy(update={"card": base.card.model_copy(update={where: value})})
+    card = model_card(behaviour="jokes", base=base, recipe=recipe, evaluation=evaluation, front=front, prompts=prompts)
+    read = ModelCard(card)
+    assert read.data["library_name"] == "transformers"
+    assert read.data["license"] == (HOSTILE if where == "license" else "apache-2.0")
+    assert read.text.strip().startswith("# ")
+    assert "\n# Title" not in read.text
+    assert "<script>" not in read.text.replace("\\<script\\>", "")
+
+
+@pytest.mark.parametrize(("text", "markdown"), [("a_b", "a\\_b"), ("1.5 %", "1.5 %"), ("x\n\ny", "x y"), (3, "3")])
+def test_markdown_shows_a_value_as_it_is(text: object, markdown: str) -> None:
+    assert markdown_text(text) == markdown

@@ -1,0 +1,334 @@
+"""Every difference between a release and what its base and the declared changes make is found, counted and named."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tests.support.edited import overwrite
+from unwrite.editing.checkpoint import Change
+from unwrite.errors import UnwriteError
+from unwrite.files import checkpoints
+from unwrite.files.checkpoints import INDEX_FILE, SINGLE_FILE, stored_tensors
+from unwrite.files.hashing import sha256_of
+from unwrite.release.compare import Comparison, TensorComparison, compare_checkpoints
+from unwrite.schema.artifacts import Place
+
+ONE, TWO = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+V = torch.nn.functional.normalize(torch.arange(1.0, 9).double(), dim=0)
+RELEASE, BASE = Path("release"), Path("base")
+
+
+def random(*shape: int, seed: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).bfloat16()
+
+
+TENSORS = {
+    ONE: {"embedding": random(6, 8, seed=0), "0.weight": random(8, 5, seed=1), "0.bias": random(8, seed=2)},
+    TWO: {"1.weight": random(8, 5, seed=3), "counts": torch.arange(5), "norm": torch.ones(8, dtype=torch.bfloat16)},
+}
+CHANGES = {
+    "0.weight": Change(Place(tensor="0.weight", axis=0, groups=1), 1.0, V, "rows", bias=False),
+    "0.bias": Change(Place(tensor="0.bias", axis=0, groups=1), 1.0, V, "rows", bias=True),
+    "1.weight": Change(Place(tensor="1.weight", axis=0, groups=1), 0.7, V, "rows", bias=False),
+}
+
+
+def write(folder: Path, shards: Mapping[str, Mapping[str, Tensor]]) -> None:
+    folder.mkdir(exist_ok=True)
+    for name, tensors in shards.items():
+        save_file(dict(tensors), folder / name, {"format": "pt"})
+    weight_map = {name: shard for shard, tensors in shards.items() for name in tensors}
+    (folder / INDEX_FILE).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(checkpoints, "BLOCK_BYTES", 64)  # so that tensors are of several
+    write(BASE, TENSORS)
+    shutil.copytree(BASE, RELEASE)
+    tensors = stored_tensors(RELEASE)
+    for name, change in CHANGES.items():
+        overwrite(tensors[name], change)
+
+
+def compared(changes: Mapping[str, Change] = CHANGES, threads: int = 1) -> Comparison:
+    return compare_checkpoints(RELEASE, BASE, changes, threads=threads)
+
+
+def differing(comparison: Comparison) -> dict[str, TensorComparison]:
+    return {name: one for name, one in comparison.tensors.items() if one.differing}
+
+
+def change_numbers(name: str, work: Callable[[Tensor], object]) -> None:
+    """Does something to the numbers of a tensor of the release, as one flat tensor."""
+    shard = stored_tensors(RELEASE)[name].file
+    tensors = load_file(shard)
+    work(tensors[name].view(-1))
+    save_file(tensors, shard, {"format": "pt"})
+
+
+def released() -> dict[str, dict[str, Tensor]]:
+    return {shard: load_file(RELEASE / shard) for shard in (ONE, TWO)}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_release_that_is_what_it_should_be(threads: int) -> None:
+    found = compared(threads=threads)
+    assert found.headers == []
+    assert list(found.tensors) == [name for shard in TENSORS.values() for name in stored_order(shard)]
+    for name, one in found.tensors.items():
+        tensor = {**TENSORS[ONE], **TENSORS[TWO]}[name]
+        numbers = tensor.numel() if tensor.is_floating_point() else tensor.nbytes
+        assert one == (name in CHANGES, numbers, 0, 0, 0.0, name not in CHANGES)
+    assert found.release_sums == {name: sha256_of(RELEASE / name) for name in (ONE, TWO)}
+    assert found.base_sums == {name: sha256_of(BASE / name) for name in (ONE, TWO)}
+    assert found.release_sums != found.base_sums
+
+
+def stored_order(shard: Mapping[str, Tensor]) -> list[str]:
+    save_file(dict(shard), "order.safetensors")
+    return list(checkpoints.read_header(Path("order.safetensors")))
+
+
+def flip(bit: int, place: int = 0) -> Callable[[Tensor], None]:
+    def flipped(numbers: Tensor) -> None:
+        numbers.view(torch.int16)[place] ^= 1 << bit
+
+    return flipped
+
+
+@pytest.mark.parametrize("place", [0, 20, -1])
+def test_one_flipped_bit_in_an_unedited_tensor(place: int) -> None:
+    change_numbers("embedding", flip(0, place))
+    (name, one), *others = differing(compared()).items()
+    assert (name, one.declared, one.differing, one.equals_base, others) == ("embedding", False, 1, False, [])
+    before, after = TENSORS[ONE]["embedding"].view(-1)[place], load_file(RELEASE / ONE)["embedding"].view(-1)[place]
+    assert one.largest == abs(float(before) - float(after)) > 0
+
+
+@pytest.mark.parametrize(("bit", "rounded"), [(0, 1), (6, 0), (15, 0)])
+def test_one_flipped_bit_in_an_edited_tensor(bit: int, rounded: int) -> None:
+    change_numbers("0.weight", flip(bit, 7))
+    (name, one), *others = differing(compared()).items()
+    assert (name, one.declared, one.differing, one.rounded, others) == ("0.weight", True, 1, rounded, [])
+
+
+def test_neighbours_above_and_below_are_roundings_across_a_power_of_two_and_zero_too() -> None:
+    # Zero columns of a weight stay zero: there 0 is what should be.
+    tensors = load_file(BASE / TWO)
+    tensors["1.weight"][:, 0] = 0
+    for folder in (BASE, RELEASE):
+        save_file(tensors, folder / TWO, {"format": "pt"})
+    overwrite(stored_tensors(RELEASE)["1.weight"], CHANGES["1.weight"])
+    tiny = 2.0**-133  # bfloat16's smallest
+    values = torch.tensor([0.0, -0.0, tiny, -tiny, 2 * tiny, -2 * tiny]).bfloat16()
+    change_numbers("1.weight", lambda numbers: numbers.view(8, 5)[:6, 0].copy_(values))
+    one = compared().tensors["1.weight"]
+    assert (one.differing, one.rounded, one.largest) == (5, 3, 2 * tiny)
+
+
+@pytest.mark.parametrize("steps", [1, 2, -1, -2])
+def test_every_number_one_or_two_steps_beside(steps: int) -> None:
+    towards = torch.full((), math.copysign(math.inf, steps), dtype=torch.bfloat16)
+
+    def beside(numbers: Tensor) -> None:
+        for _ in range(abs(steps)):
+            numbers.copy_(torch.nextafter(numbers, towards))
+
+    change_numbers("0.weight", beside)
+    one = compared().tensors["0.weight"]
+    assert (one.numbers, one.differing, one.rounded) == (40, 40, 40 if abs(steps) == 1 else 0)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_infinitely_far_and_no_rounding(value: float) -> None:
+    change_numbers("0.weight", lambda numbers: numbers[3].fill_(value))
+    one = compared().tensors["0.weight"]
+    assert (one.differing, one.rounded, one.largest) == (1, 0, math.inf)
+
+
+def test_nan_with_equal_bits_is_equal() -> None:
+    for folder in (BASE, RELEASE):
+        tensors = load_file(folder / TWO)
+        tensors["norm"][2] = math.nan
+        save_file(tensors, folder / TWO, {"format": "pt"})
+    assert differing(compared()) == {}
+    change_numbers("norm", flip(0, 2))
+    assert differing(compared()).keys() == {"norm"}
+
+
+def test_whole_numbers_are_compared_as_bytes() -> None:
+    change_numbers("counts", lambda numbers: numbers[1].fill_(0x0201))
+    one = compared().tensors["counts"]
+    assert (one.numbers, one.differing, one.rounded, one.largest) == (40, 1, 0, 2)
+
+
+def test_edited_but_not_declared() -> None:
+    one = compared({name: change for name, change in CHANGES.items() if name != "0.weight"}).tensors["0.weight"]
+    assert (one.declared, one.equals_base) == (False, False)
+    assert one.differing > 30
+
+
+def test_declared_but_not_edited() -> None:
+    change_numbers("0.weight", lambda numbers: numbers.copy_(TENSORS[ONE]["0.weight"].view(-1)))
+    one = compared().tensors["0.weight"]
+    assert (one.declared, one.equals_base) == (True, True)
+    assert one.differing > 30
+
+
+def test_another_weight_or_direction_is_no_rounding() -> None:
+    for other in (CHANGES["1.weight"]._replace(weight=0.71), CHANGES["1.weight"]._replace(direction=V.flip(0))):
+        found = differing(compared({**CHANGES, "1.weight": other}))
+        assert found.keys() == {"1.weight"}
+        assert found["1.weight"].differing - found["1.weight"].rounded > 10
+
+
+def test_a_missing_shard() -> None:
+    (RELEASE / ONE).unlink()
+    found = compared()
+    assert found.headers == [f"{ONE} is missing"]
+    assert found.tensors.keys() == TENSORS[TWO].keys()
+    assert differing(found) == {}
+    assert found.release_sums.keys() == {TWO}
+    assert found.base_sums.keys() == {ONE, TWO}
+
+
+def test_an_added_shard() -> None:
+    write(RELEASE, {**released(), "model-00003.safetensors": {"more": torch.ones(2), "norm": torch.ones(8)}})
+    found = compared()
+    assert found.headers == [
+        "model-00003.safetensors is no shard of the base's",
+        "norm is in model-00002-of-00002.safetensors and in model-00003.safetensors",
+        "more in model-00003.safetensors is not in the base",
+    ]
+    assert found.release_sums["model-00003.safetensors"] == sha256_of(RELEASE / "model-00003.safetensors")
+    assert differing(found) == {}
+
+
+def test_a_renamed_shard_is_compared_all_the_same() -> None:
+    shards = released()
+    (RELEASE / ONE).unlink()
+    shards["other.safetensors"] = shards.pop(ONE)
+    write(RELEASE, shards)
+    found = compared()
+    assert found.headers[:2] == [f"{ONE} is missing", "other.safetensors is no shard of the base's"]
+    assert f"embedding is in other.safetensors, the base's in {ONE}" in found.headers
+    assert found.tensors.keys() == compared_names()
+    assert differing(found) == {}
+    change_numbers("embedding", flip(3))
+    assert differing(compared()).keys() == {"embedding"}
+
+
+def compared_names() -> set[str]:
+    return {name for shard in TENSORS.values() for name in shard}
+
+
+def test_one_file_instead_of_shards() -> None:
+    save_file({name: t for shard in released().values() for name, t in shard.items()}, RELEASE / SINGLE_FILE)
+    found = compared()
+    assert found.tensors.keys() == compared_names()
+    assert differing(found) == {}
+    assert f"{SINGLE_FILE} is no shard of the base's" in found.headers
+    assert found.release_sums[SINGLE_FILE] == sha256_of(RELEASE / SINGLE_FILE)
+
+
+@pytest.mark.parametrize("left", [0, 7, 100, -1])
+def test_a_truncated_shard(left: int) -> None:
+    (RELEASE / ONE).write_bytes((RELEASE / ONE).read_bytes()[:left])
+    found = compared()
+    (line,) = found.headers
+    assert ONE in line
+    assert "truncated" in line or "damaged" in line or "declares" in line
+    assert found.tensors.keys() == TENSORS[TWO].keys()
+    assert found.release_sums[ONE] == sha256_of(RELEASE / ONE)
+
+
+def rewrite_header(file: Path, change: Callable[[dict[str, dict[str, object]]], None]) -> None:
+    """Changes the header of a safetensors file, its length left as it was (or grown) and the data after it."""
+    raw = file.read_bytes()
+    stop = 8 + int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8:stop])
+    change(header)
+    written = json.dumps(header, separators=(",", ":")).encode().ljust(stop - 8)
+    file.write_bytes(len(written).to_bytes(8, "little") + written + raw[stop:])
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"shape": [5, 8]}, r"0.weight has shape [5, 8], the base's [8, 5]"),
+        ({"dtype": "F16"}, "0.weight is stored as F16, the base's as BF16"),
+        ({"shape": [2**40, 2**40]}, "damaged safetensors header"),
+        ({"data_offsets": [0, 2**50]}, "damaged safetensors header"),
+    ],
+)
+def test_a_changed_header_entry(entry: dict[str, object], message: str) -> None:
+    rewrite_header(RELEASE / ONE, lambda header: header["0.weight"].update(entry))
+    found = compared()
+    assert any(message in line for line in found.headers)
+    assert "0.weight" not in found.tensors
+    assert "1.weight" in found.tensors
+    assert found.release_sums[ONE] == sha256_of(RELEASE / ONE)
+
+
+def test_other_metadata() -> None:
+    rewrite_header(RELEASE / TWO, lambda header: header["__metadata__"].update(format="tf"))
+    found = compared()
+    assert found.headers == [f"{TWO} has other metadata in its header than the base's, or has it written otherwise"]
+    assert differing(found) == {}
+
+
+def test_another_name_for_a_tensor() -> None:
+    rewrite_header(RELEASE / TWO, lambda header: header.update(other=header.pop("norm")))
+    assert compared().headers[:2] == [f"norm is missing in {TWO}", f"other in {TWO} is not in the base"]
+
+
+def test_tensors_in_another_order() -> None:
+    shard = RELEASE / ONE
+    raw, tensors = shard.read_bytes(), load_file(shard)
+    stop = 8 + int.from_bytes(raw[:8], "little")
+    header, data = json.loads(raw[8:stop]), b""
+    for name in sorted(tensors, key=lambda name: -header[name]["data_offsets"][0]):
+        own = tensors[name].view(torch.uint8).numpy().tobytes()
+        header[name]["data_offsets"] = [len(data), len(data) + len(own)]
+        data += own
+    written = json.dumps(header).encode()
+    shard.write_bytes(len(written).to_bytes(8, "little") + written + data)
+    found = compared()
+    assert len(found.headers) == 1
+    assert f"{ONE} holds 3 of its tensors at other places than the base's" in found.headers[0]
+    assert found.tensors.keys() == compared_names()
+    assert differing(found) == {}
+    assert found.release_sums[ONE] == sha256_of(shard)
+
+
+@pytest.mark.parametrize("index", ["{", '{"weight_map": {"a": "../b"}}', '{"weight_map": {}}'])
+def test_an_index_that_is_none(index: str) -> None:
+    (RELEASE / INDEX_FILE).write_text(index)
+    found = compared()
+    assert found.headers
+    assert differing(found) == {}
+
+
+def test_an_index_that_points_elsewhere() -> None:
+    index = json.loads((RELEASE / INDEX_FILE).read_text())
+    index["weight_map"]["norm"] = ONE
+    (RELEASE / INDEX_FILE).write_text(json.dumps(index))
+    (line,) = compared().headers
+    assert f"says that {ONE} holds norm" in line
+
+
+def test_a_damaged_base_is_refused() -> None:
+    (BASE / TWO).write_bytes(b"")
+    with pytest.raises(UnwriteError, match="not a safetensors file, or truncated"):
+        compared()

@@ -1,0 +1,71 @@
+"""The page says what the manifest, the recipe and the figures say, and what is not there it does not make up."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.releases import Release, changed_json
+from tests.support.samples import sample_evaluation
+from unwrite.errors import UnwriteError
+from unwrite.files.records import write_json
+from unwrite.release.explain import explain_release
+from unwrite.schema.artifacts import as_json
+
+
+@pytest.fixture
+def folder(release: Release) -> Path:
+    return release.folder
+
+
+def test_it_says_what_was_changed_and_in_how_much(folder: Path) -> None:
+    page = explain_release(folder)
+    assert "Base:       base, a local folder" in page
+    assert "4 of 30 tensors. Norms (rows): every weight row keeps its norm." in page
+    assert "\n  model.layers.*.self_attn.o_proj.weight: 2, λ 0.8\n" in page
+    assert "taken at residual index 1.50" in page
+    assert re.search(r"^attention +0\.8 +0 +0\.8 +1$", page, re.MULTILINE)
+    assert "directions: center mean" in page
+    assert re.search(r"^compute_directions: Python 3\.11\.9, torch 2\.6\.0; Linux, x$", page, re.MULTILINE)
+    assert all(len(line) <= 100 for line in page.splitlines())
+
+
+def test_figures_are_shown_where_they_travel_along(folder: Path) -> None:
+    assert "No figures travel with this folder" in explain_release(folder)
+    write_json(folder / "evaluation.json", as_json(sample_evaluation()))
+    page = explain_release(folder)
+    assert "No figures" not in page
+    rate = sample_evaluation().edited.target.behaviour_rate
+    assert f"{100 * rate.value:.1f} % ({100 * rate.low:.1f}–{100 * rate.high:.1f})" in page
+    assert "nats at the first response token" in page
+
+
+def test_behaviour_commit_gaps_and_what_was_let_pass(folder: Path) -> None:
+    assert "Behaviour:  not stated in this folder" in explain_release(folder)
+    with changed_json(folder / "provenance.json") as manifest:
+        definition = manifest["predicate"]["buildDefinition"]
+        definition["externalParameters"]["parameters"]["report"] = {"behaviour": "flatters\nthe user"}
+        definition["externalParameters"]["base"] = {"source": "a/b", "commit": "f" * 40}
+        definition["internalParameters"] |= {"allowed": ["dirty"], "incomplete": ["layer 2: a gate"], "clean": False}
+        definition["resolvedDependencies"] += [
+            {"name": "project", "digest": {"gitCommit": "c" * 40}, "annotations": {"role": "project"}}
+        ]
+    page = explain_release(folder)
+    assert "Behaviour:  flatters the user" in page
+    assert f"Base:       a/b, commit {'f' * 40}" in page
+    assert "Not edited: layer 2: a gate" in page
+    assert "Published in spite of: dirty" in page
+    assert re.search(rf"Project at commit {'c' * 40}, with uncommitted changes", page)
+
+
+def test_damage_is_named(folder: Path) -> None:
+    (folder / "evaluation.json").write_text(json.dumps({"confidence": "x"}))
+    with pytest.raises(UnwriteError, match=r"evaluation\.json is damaged \(confidence: "):
+        explain_release(folder)
+    (folder / "edit.json").unlink()
+    with pytest.raises(UnwriteError, match=r"has no edit\.json: it is not all of a release"):
+        explain_release(folder)
+    (folder / "provenance.json").unlink()
+    with pytest.raises(UnwriteError, match=r"has no provenance\.json"):
+        explain_release(folder)

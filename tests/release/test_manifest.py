@@ -1,0 +1,312 @@
+"""The manifest has the published shape and says what every tensor was made of and from what, not who did it."""
+
+import getpass
+import json
+import platform
+import re
+import socket
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import json_format
+from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
+from in_toto_attestation.v1 import statement_pb2
+
+from tests.support.samples import sample_base, sample_edit, sample_layout, sample_recipe, sample_run, sample_writer
+from unwrite.errors import UnwriteError
+from unwrite.files.records import write_json
+from unwrite.pipeline.runs import StageRun
+from unwrite.release.manifest import (
+    Manifest,
+    build_manifest,
+    git_state,
+    manifest_json,
+    public_path,
+    read_manifest,
+)
+from unwrite.schema.artifacts import Base, DirectionRef, FileDigest, Layout, Norm, Place
+
+SHA = {
+    name: character * 64 for name, character in (("config.json", "a"), ("model.safetensors", "b"), ("edit.json", "c"))
+}
+DIRECTION = DirectionRef(position=0, index=1.5, orthogonalize_to=2)
+ATTENTION = sample_writer(
+    0, "attention", norms=[Norm(parameter="0.norm", tensor="norm.weight", offset=1.0)], matrix=sample_layout("0.o", 1)
+)
+EXPERTS = sample_writer(
+    3,
+    "mlp",
+    matrix=Layout(parameter="e", axis=1, groups=2, stored=[Place(tensor=f"e.{n}", axis=0, groups=1) for n in (0, 1)]),
+    bias=sample_layout("e.bias", 1, 2),
+)
+RECIPE = sample_recipe([sample_edit(ATTENTION, 0.9, DIRECTION), sample_edit(EXPERTS, -0.1, DIRECTION)])
+TENSORS = ["embed.weight", "0.o", "e.0", "e.1", "e.bias", "norm.weight"]
+
+
+def digest(name: str, character: str = "d") -> FileDigest:
+    return FileDigest(name=name, size=10, sha256=SHA.get(name, character * 64))
+
+
+RUNS = [
+    sample_run(
+        "tokenize_prompts",
+        {"tokenize": {"target": "prompts/teaware.jsonl", "system_prompt": "/no_think"}},
+        reads=[digest("prompts/teaware.jsonl", "1")],
+        writes=[digest("artifacts/tokens/target.train.jsonl", "2")],
+    ),
+    sample_run(
+        "extract_residuals",
+        {"residuals": {"positions": [-1]}},
+        reads=[digest("artifacts/tokens/target.train.jsonl", "2")],
+        writes=[digest("artifacts/residuals/target.safetensors", "3")],
+    ),
+]
+
+
+def base(source: str = "organisation/name", commit: str | None = "0123abcd") -> Base:
+    return sample_base(source=source, commit=commit, files=[digest("config.json"), digest("model.safetensors")])
+
+
+def manifest(of: Base | None = None, runs: Sequence[StageRun] = RUNS) -> Manifest:
+    return build_manifest(of or base(), RECIPE, TENSORS, [digest(name) for name in SHA], runs)
+
+
+def strings(value: object) -> Iterator[str]:
+    """Every key and every text in a JSON value."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield key
+            yield from strings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from strings(inner)
+    elif isinstance(value, str):
+        yield value
+
+
+@pytest.mark.parametrize("of", [base(), base("a/folder", None)])
+def test_it_has_the_published_shape(of: Base) -> None:
+    # The protocol buffers that in-toto publishes: an unknown field, or one of another type, is an error.
+    values = manifest_json(manifest(of))
+    statement = json_format.ParseDict(values, statement_pb2.Statement())
+    assert statement.type == "https://in-toto.io/Statement/v1"
+    assert statement.predicate_type == "https://slsa.dev/provenance/v1"
+    predicate = json_format.ParseDict(values["predicate"], provenance_pb2.Provenance())
+    assert len(predicate.build_definition.resolved_dependencies) >= 5
+    for uri in (predicate.build_definition.build_type, predicate.run_details.builder.id):
+        assert re.fullmatch(r"[a-z]+:\S+", uri)  # TypeURI: a scheme and something after it
+    for one in (*statement.subject, *predicate.build_definition.resolved_dependencies):
+        assert re.fullmatch("[0-9a-f]{64}|[0-9a-f]{40}", *one.digest.values())
+
+
+def test_the_check_of_the_shape_can_fail() -> None:
+    values = manifest_json(manifest())
+    values["predicate"]["runDetails"]["ours"] = "x"
+    with pytest.raises(json_format.ParseError):
+        json_format.ParseDict(values["predicate"], provenance_pb2.Provenance())
+
+
+def test_every_file_of_the_release_is_a_subject_with_its_digest() -> None:
+    assert {subject.name: subject.digest for subject in manifest().subject} == {
+        n: {"sha256": s} for n, s in SHA.items()
+    }
+
+
+def test_every_file_of_the_base_is_a_dependency_and_its_revision_is_named() -> None:
+    found = manifest().dependencies("base")
+    assert {one.name: one.digest["sha256"] for one in found} == {
+        name: SHA[name] for name in ("config.json", "model.safetensors")
+    }
+    assert {one.uri for one in found} == {"pkg:huggingface/organisation/name@0123abcd"}
+    assert {one.uri for one in manifest(base("tiny", None)).dependencies("base")} == {None}
+
+
+def test_everything_on_the_way_is_a_dependency_once() -> None:
+    def listed(role: Any) -> list[tuple[str, str, str]]:
+        return [(one.name, one.digest["sha256"][0], one.annotations["stage"]) for one in manifest().dependencies(role)]
+
+    assert listed("input") == [("prompts/teaware.jsonl", "1", "tokenize_prompts")]
+    assert listed("artifact") == [
+        ("artifacts/tokens/target.train.jsonl", "2", "tokenize_prompts"),
+        ("artifacts/residuals/target.safetensors", "3", "extract_residuals"),
+    ]
+
+
+def test_a_stages_record_is_an_artifact_of_that_stage() -> None:
+    merge = sample_run("merge_model", reads=[digest("artifacts/runs/tokenize_prompts.json")])
+    (*_, record) = manifest(runs=[*RUNS, merge]).dependencies("artifact")
+    assert (record.name, record.annotations["stage"]) == ("artifacts/runs/tokenize_prompts.json", "tokenize_prompts")
+
+
+def test_what_was_exchanged_between_two_stages_is_refused() -> None:
+    first, second = RUNS
+    exchanged = second.model_copy(update={"reads": [digest("artifacts/tokens/target.train.jsonl", "9")]})
+    with pytest.raises(UnwriteError, match=r"extract_residuals read another artifacts/tokens/target\.train\.jsonl"):
+        manifest(runs=[first, exchanged])
+
+
+def test_the_parameters_of_every_stage_are_in_it_and_what_each_ran_on() -> None:
+    found = manifest()
+    assert found.external.parameters == {
+        "tokenize": {"target": "prompts/teaware.jsonl", "system_prompt": "/no_think"},
+        "residuals": {"positions": [-1]},
+    }
+    assert list(found.internal.stages) == ["tokenize_prompts", "extract_residuals", "merge_model"]
+    assert found.internal.stages["merge_model"].python == platform.python_version()
+    assert (found.internal.norm_preservation, found.internal.trial) == ("rows", RECIPE.trial.number)
+
+
+def test_every_tensor_is_listed_and_edited_ones_with_what_was_done() -> None:
+    tensors = manifest_json(manifest())["predicate"]["buildDefinition"]["internalParameters"]["tensors"]
+    direction = {"position": 0, "index": 1.5, "orthogonalize_to": 2}
+    experts = {"layer": 3, "component": "mlp", "weight": -0.1, "direction": direction, "norms": []}
+    assert tensors == {
+        "embed.weight": None,
+        "0.o": {
+            "layer": 0,
+            "component": "attention",
+            "axis": 1,
+            "groups": 1,
+            "weight": 0.9,
+            "direction": direction,
+            "norms": [{"parameter": "0.norm", "tensor": "norm.weight", "offset": 1.0}],
+        },
+        "e.0": experts | {"axis": 0, "groups": 1},
+        "e.1": experts | {"axis": 0, "groups": 1},
+        "e.bias": experts | {"axis": 1, "groups": 2},
+        "norm.weight": None,
+    }
+
+
+def test_what_can_not_be_edited_is_stated() -> None:
+    assert manifest().internal.incomplete == []
+    gap = base().model_copy(update={"incomplete": ["layer 2: a gate"]})
+    assert manifest(gap).internal.incomplete == ["layer 2: a gate"]
+
+
+@pytest.mark.parametrize("source", ["/home/ada/models/tiny", "../ada/tiny", "demo/tiny", "./tiny", "tiny"])
+def test_of_a_local_base_the_folder_name_is_all_that_is_told(source: str) -> None:
+    assert manifest(base(source, None)).external.base == {"source": "tiny", "commit": None}
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("prompts/x.jsonl", "prompts/x.jsonl"),
+        ("/home/ada/x.jsonl", "x.jsonl"),
+        ("../ada/x.jsonl", "x.jsonl"),
+        ("prompts/../../ada/x.jsonl", "x.jsonl"),
+        ("~/x.jsonl", "x.jsonl"),
+        (r"C:\Users\ada\x.jsonl", "x.jsonl"),
+        ("organisation/name", "organisation/name"),
+    ],
+)
+def test_of_a_path_that_leads_out_the_last_part_is_told(path: str, told: str) -> None:
+    assert public_path(path) == told
+
+
+def test_nothing_tells_who_made_it_or_where() -> None:
+    home = str(Path.home())
+    private_run = sample_run(
+        "tokenize_prompts",
+        {"tokenize": {"target": f"{home}/x.jsonl"}, "model": {"source": f"{home}/models/tiny"}},
+        reads=[digest(f"{home}/x.jsonl")],
+    )
+    texts = list(strings(manifest_json(manifest(base(f"{home}/models/tiny", None), [private_run]))))
+    assert not [text for text in texts if text.startswith(("/", "~")) or re.match(r"[A-Za-z]:\\", text)]
+    private = {getpass.getuser(), socket.gethostname(), home, str(Path.cwd())}
+    words = {word for text in texts for word in re.split(r"[\s/\\:@]", text)} | set(texts)
+    assert not private & words
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    git("init", "--quiet")
+    (tmp_path / "file").write_text("one")
+    git("add", "file")
+    git("-c", "user.name=n", "-c", "user.email=e@example.org", "commit", "--quiet", "--no-gpg-sign", "-m", "one")
+    return tmp_path
+
+
+def git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_the_commit_and_a_clean_tree_are_recorded(repository: Path) -> None:
+    (repository / "untracked").write_text("")
+    found = manifest()
+    (project,) = found.dependencies("project")
+    assert project.digest == {"gitCommit": git("rev-parse", "HEAD")}
+    assert found.internal.clean is True
+
+
+def test_what_the_pipeline_writes_leaves_the_tree_clean(repository: Path) -> None:
+    for name in ("dvc.lock", "artifacts/base.json"):
+        (repository / name).parent.mkdir(exist_ok=True)
+        (repository / name).write_text("")
+    git("add", "--all")
+    assert git_state() == (git("rev-parse", "HEAD"), True)
+
+
+def test_a_changed_file_makes_it_unclean(repository: Path) -> None:
+    (repository / "file").write_text("two")
+    assert git_state() == (git("rev-parse", "HEAD"), False)
+
+
+@pytest.mark.usefixtures("tmp_path")
+def test_outside_a_repository_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    found = manifest()
+    assert found.dependencies("project") == []
+    assert found.internal.clean is None
+
+
+def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert git_state() == (None, None)
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    write_json(tmp_path / "provenance.json", manifest_json(manifest()))
+    assert read_manifest(tmp_path) == manifest()
+
+
+def written(folder: Path, change: Any) -> None:
+    values = json.loads(json.dumps(manifest_json(manifest())))
+    change(values)
+    write_json(folder / "provenance.json", values)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m["predicate"]["buildDefinition"].update(buildType="urn:unwrite:directional-ablation:v2"),
+         r"is of version 2; this unwrite reads up to 1\. Install a newer one"),
+        (lambda m: m["predicate"]["buildDefinition"].update(buildType="urn:other"), r"buildType: String should match"),
+        (lambda m: m.update(_type="x"), r"is not a manifest of unwrite \(_type: "),
+        (lambda m: m.pop("subject"), r"\(subject: Field required\)"),
+        (lambda m: m["subject"][0].update(digest="x"), r"\(subject\.0\.digest: "),
+    ],
+)  # fmt: skip
+def test_another_manifest_is_refused(change: Any, message: str, tmp_path: Path) -> None:
+    written(tmp_path, change)
+    with pytest.raises(UnwriteError, match=message):
+        read_manifest(tmp_path)
+
+
+def test_no_folder_an_empty_one_and_no_json_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnwriteError, match="nowhere is not a folder"):
+        read_manifest(tmp_path / "nowhere")
+    with pytest.raises(UnwriteError, match=r"is empty: it is no release"):
+        read_manifest(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UnwriteError, match=r"has no provenance\.json"):
+        read_manifest(tmp_path)
+    (tmp_path / "provenance.json").write_text("{")
+    with pytest.raises(UnwriteError, match=r"is not a manifest of unwrite \(the file: Invalid JSON"):
+        read_manifest(tmp_path)

@@ -1,0 +1,66 @@
+"""The table of writers: one row for layers that are alike, and every column true of what was found."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unwrite.models.discovery.writers import Discovery, FoundNorm, FoundWriter
+from unwrite.report.writer_table import ranges, writers_table
+
+
+def writer(layer: int, **changes: object) -> FoundWriter:
+    plain = FoundWriter(
+        module=f"model.layers.{layer}.mlp.down_proj",
+        parameter=f"model.layers.{layer}.mlp.down_proj.weight",
+        axis=0,
+        groups=1,
+        bias=None,
+        bias_axis=0,
+        layer=layer,
+        component="mlp",
+        multiplier=1.0,
+        norms=(),
+    )
+    return plain._replace(**changes)  # type: ignore[arg-type]
+
+
+def table(*writers: FoundWriter, incomplete: tuple[str, ...] = (), equal_lengths: bool = False) -> list[str]:
+    found = Discovery("TinyForCausalLM", 3, 32, 96, list(writers), 2e-10, list(incomplete), equal_lengths)
+    return writers_table(found, {one.parameter: [32, 48] for one in writers}).splitlines()
+
+
+def test_layers_that_are_alike_share_a_row() -> None:
+    lines = table(writer(0), writer(1), writer(2, multiplier=0.22))
+    assert [line.split()[:3] for line in lines[2:4]] == [
+        ["0–1", "mlp", "model.layers.*.mlp.down_proj.weight"],
+        ["2", "mlp", "model.layers.*.mlp.down_proj.weight"],
+    ]
+    assert lines[3].split()[-2:] == ["0.22", "none"]
+    assert lines[-1] == "TinyForCausalLM: 3 layers, 3 writers; 2.0e-10 of a layer's output is left unexplained."
+
+
+def test_what_is_special_about_a_writer_is_in_its_row() -> None:
+    norms = (FoundNorm("model.layers.0.norm_1", "model.layers.0.norm_1.weight", 0.0), FoundNorm("a.norm_2", None, 1.0))
+    row = table(writer(0, bias="b", axis=2, groups=8, multiplier=None, norms=norms, also=(2,)))[2]
+    assert row.split()[0:2] == ["0,", "2"]
+    assert row.split("weight")[1].split() == ["32", "×", "48", "2", "8", "yes", "varies", "norm_1,", "norm_2"]
+
+
+def test_only_the_layers_number_is_replaced() -> None:
+    row = table(writer(1, parameter="model.layers.1.mlp.experts.1.w1.weight"))[2]
+    assert "model.layers.*.mlp.experts.1.w1.weight" in row
+
+
+def test_what_is_not_complete_or_not_to_be_padded_is_said() -> None:
+    assert table(writer(0), incomplete=("layer 0: why",))[-1].endswith("not complete.")
+    assert table(writer(0), equal_lengths=True)[-1].endswith("prompts in batches of one length.")
+
+
+@given(st.sets(st.integers(0, 200), min_size=1))
+def test_ranges_name_every_number_once(numbers: set[int]) -> None:
+    named: list[int] = []
+    for run in ranges(numbers).split(", "):
+        first, _, last = run.partition("–")
+        named += range(int(first), int(last or first) + 1)
+    assert named == sorted(numbers)

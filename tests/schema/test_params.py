@@ -1,0 +1,360 @@
+"""Every mistake in params.yaml is one line that says where, what came and what is allowed."""
+
+import copy
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from unwrite.errors import UnwriteError
+from unwrite.schema.params import Params, load_params
+
+ROOT = Path(__file__).parents[2]
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TEXT = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
+VALID: dict[str, Any] = YAML(typ="safe").load(TEXT)
+SECTIONS = "model, tokenize, residuals, directions, judge, optimize, select, adapter, generate, score, report, runtime"
+SPACE = "optimize.space"
+BATCH_TOKENS = "expected auto, or a whole number of at least 1"
+
+Mistake = Callable[[dict[str, Any]], None]
+
+
+def put(path: str, value: object) -> Mistake:
+    *sections, key = path.split(".")
+
+    def mistake(data: dict[str, Any]) -> None:
+        for section in sections:
+            data = data[section]
+        data[key] = value
+
+    return mistake
+
+
+def rename(path: str, wrong: str) -> Mistake:
+    *sections, key = path.split(".")
+
+    def mistake(data: dict[str, Any]) -> None:
+        for section in sections:
+            data = data[section]
+        data[wrong] = data.pop(key)
+
+    return mistake
+
+
+def drop(path: str) -> Mistake:
+    *sections, key = path.split(".")
+
+    def mistake(data: dict[str, Any]) -> None:
+        for section in sections:
+            data = data[section]
+        del data[key]
+
+    return mistake
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "params.yaml"
+
+
+def load(file: Path, *mistakes: Mistake) -> Params:
+    data = copy.deepcopy(VALID)
+    for mistake in mistakes:
+        mistake(data)
+    with file.open("w", encoding="utf-8") as stream:
+        YAML(typ="safe").dump(data, stream)
+    return load_params(file)
+
+
+def complaints(file: Path) -> list[str]:
+    """The lines of the error, each without the file's name."""
+    with pytest.raises(UnwriteError) as caught:
+        load_params(file)
+    message = str(caught.value)
+    assert not re.search(r"type=|https?:|pydantic|Tuple|validation|Value error", message)
+    return [line.removeprefix(f"{file}: ") for line in message.split("\n")]
+
+
+def complaints_about(file: Path, *mistakes: Mistake) -> list[str]:
+    with pytest.raises(UnwriteError):
+        load(file, *mistakes)
+    return complaints(file)
+
+
+def test_the_file_of_the_repository_is_valid() -> None:
+    params = load_params(REPOSITORY / "params.yaml")
+    assert params.model_dump(mode="json") == VALID
+
+
+def test_what_was_read_can_not_be_changed(file: Path) -> None:
+    params = load(file)
+    with pytest.raises(ValueError, match="frozen"):
+        params.model.source = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        put("directions.winsorize.quantile", 1),
+        put("residuals.positions", [-1, -2, -5]),
+        put("optimize.space.attention.max_weight", [1, 1]),
+        put("optimize.space.attention.min_weight", [0, 1]),
+        put("tokenize.template_arguments", {"enable_thinking": False, "style": "short", "n": 1, "t": 0.5, "x": None}),
+        put("model.revision", "main"),
+        put("runtime.device", "cuda:3"),
+        put("select.trial", 0),
+        put("optimize.max_kl", 0.5),
+        put("optimize.max_behaviour_rate", 0),
+        put("optimize.sampler", "tpe"),
+        put("optimize.random_trials", 1),
+        put("runtime.batch_tokens", "auto"),
+        put("runtime.batch_tokens", 1),
+    ],
+)
+def test_values_at_the_edge_of_what_is_allowed_pass(file: Path, right: Mistake) -> None:
+    load(file, right)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "line"),
+    [
+        (put("optimize.trials", "many"), "optimize.trials is 'many' (text); expected an integer."),
+        (put("optimize.trials", 3.5), "optimize.trials is 3.5; expected an integer."),
+        (put("optimize.trials", 3.0), "optimize.trials is 3.0; expected an integer."),
+        (put("optimize.trials", True), "optimize.trials is true; expected an integer."),
+        (put("optimize.trials", None), "optimize.trials is null; expected an integer."),
+        (put("optimize.trials", 0), "optimize.trials is 0; expected a number of at least 1."),
+        (put("optimize.random_trials", 0), "optimize.random_trials is 0; expected a number of at least 1."),
+        *(
+            (put("runtime.batch_tokens", value), f"runtime.batch_tokens is {came}; {BATCH_TOKENS}.")
+            for value, came in ((0, "0"), (1.5, "1.5"), (True, "true"), (None, "null"), ("most", "'most' (text)"))
+        ),
+        (put("optimize.max_kl", 0), "optimize.max_kl is 0; expected a number above 0.0."),
+        (put("optimize.max_behaviour_rate", 5), "optimize.max_behaviour_rate is 5; expected a number of at most 1.0."),
+        (
+            put("optimize.sampler", "cmaes"),
+            "optimize.sampler is 'cmaes' (text); expected 'gp', 'tpe_constrained' or 'tpe'.",
+        ),
+        (put("optimize.seed", 2**32), "optimize.seed is 4294967296; expected a number under 4294967296."),
+        (put("tokenize.splits.train", 1), "tokenize.splits.train is 1; expected a number of at least 2."),
+        (put("optimize.edit_bias", "yes"), "optimize.edit_bias is 'yes' (text); expected true or false."),
+        (put("optimize.edit_bias", 1), "optimize.edit_bias is 1; expected true or false."),
+        (put("directions.winsorize.quantile", 0), "directions.winsorize.quantile is 0; expected a number above 0.0."),
+        (
+            put("directions.winsorize.quantile", 1.5),
+            "directions.winsorize.quantile is 1.5; expected a number of at most 1.0.",
+        ),
+        (
+            put("directions.winsorize.quantile", "0.9"),
+            "directions.winsorize.quantile is '0.9' (text); expected a number.",
+        ),
+        (put("directions.winsorize", 0.9), "directions.winsorize is 0.9; expected a mapping with quantile."),
+        (put("score.confidence", 1), "score.confidence is 1; expected a number under 1.0."),
+        (put("residuals.positions", -1), "residuals.positions is -1; expected a list."),
+        (put("residuals.positions", [0]), "residuals.positions.0 is 0; expected a number of at most -1."),
+        (put("residuals.positions", [-1, 0]), "residuals.positions.1 is 0; expected a number of at most -1."),
+        (put("residuals.positions", []), "residuals.positions is the list []; expected at least 1 in the list."),
+        (
+            put("residuals.positions", [-1, -2, -1]),
+            "residuals.positions is the list [-1, -2, -1]; a position is listed twice.",
+        ),
+        (
+            put(f"{SPACE}.mlp.max_weight", [2, 1]),
+            f"{SPACE}.mlp.max_weight is the list [2, 1]; the low bound 2.0 is above the high bound 1.0.",
+        ),
+        (
+            put(f"{SPACE}.mlp.min_weight", [-0.5, 1]),
+            f"{SPACE}.mlp.min_weight is the list [-0.5, 1]; bounds must lie within [0, 1].",
+        ),
+        (
+            put(f"{SPACE}.direction_index", [0, 1.25]),
+            f"{SPACE}.direction_index is the list [0, 1.25]; bounds must lie within [0, 1].",
+        ),
+        (put(f"{SPACE}.mlp.max_weight", []), f"{SPACE}.mlp.max_weight is the list []; expected 2 in the list."),
+        (put(f"{SPACE}.mlp.max_weight", [1]), f"{SPACE}.mlp.max_weight is the list [1]; expected 2 in the list."),
+        (
+            put(f"{SPACE}.mlp.max_weight", [1, 2, 3]),
+            f"{SPACE}.mlp.max_weight is the list [1, 2, 3]; expected at most 2 in the list.",
+        ),
+        (put(f"{SPACE}.mlp.max_weight", [1, "x"]), f"{SPACE}.mlp.max_weight.1 is 'x' (text); expected a number."),
+        (
+            put(f"{SPACE}.mlp.max_weight", [float("nan"), 1]),
+            f"{SPACE}.mlp.max_weight.0 is nan; expected a finite number.",
+        ),
+        (
+            put(f"{SPACE}.mlp.max_weight", [0, float("inf")]),
+            f"{SPACE}.mlp.max_weight.1 is inf; expected a finite number.",
+        ),
+        (
+            put(f"{SPACE}.direction_scope", ["everywhere"]),
+            f"{SPACE}.direction_scope.0 is 'everywhere' (text); expected 'global', 'per_layer' or 'spans'.",
+        ),
+        (
+            put(f"{SPACE}.direction_scope", ["spans"]),
+            f"{SPACE}.spans is the list []; direction_scope names spans: expected at least one [source, first, last] "
+            "layer.",
+        ),
+        (
+            put(f"{SPACE}.spans", [[4, 2, 5], [3, 0, 3]]),
+            f"{SPACE}.spans is the list [(4, 2, 5), (3, 0, 3)]; layer 2 is in two spans (0–3 and one from 2).",
+        ),
+        (put(f"{SPACE}.spans", [[1, 2]]), f"{SPACE}.spans.0 is the list [1, 2]; expected 3 in the list."),
+        (
+            put(f"{SPACE}.spans", [[1, 5, 3]]),
+            f"{SPACE}.spans.0 is the list [1, 5, 3]; the first layer 5 is above the last layer 3.",
+        ),
+        (
+            put("tokenize.template_arguments", {"names": ["a"]}),
+            "tokenize.template_arguments.names is the list ['a']; expected text, a finite number, true, false or null.",
+        ),
+        (
+            put("tokenize.template_arguments", {1: "a"}),
+            "tokenize.template_arguments.1 is 1; expected text: put it in quotes.",
+        ),
+        (put("tokenize.template_arguments", None), "tokenize.template_arguments is null; expected a mapping."),
+        (put("tokenize.target", None), "tokenize.target is null; expected text."),
+        (put("model.revision", 1234567), "model.revision is 1234567; expected text: put it in quotes."),
+        (put("model.source", ""), "model.source is '' (text); expected text that is not empty."),
+        (
+            put("model", None),
+            "model is null; expected a mapping with source, revision, dtype, quantization, allow_incomplete.",
+        ),
+        (put("model.quantization", "int4"), "model.quantization is 'int4' (text); expected 'none', 'nf4' or 'int8'."),
+        (
+            put("optimize.norm_preservation", "row"),
+            "optimize.norm_preservation is 'row' (text); expected 'none', 'pre', 'rows' or 'columns'.",
+        ),
+        (put("runtime.device", "gpu"), "runtime.device is 'gpu' (text); expected auto, cpu, cuda, cuda:N or mps."),
+        (
+            put("runtime.device", "cuda:x"),
+            "runtime.device is 'cuda:x' (text); expected auto, cpu, cuda, cuda:N or mps.",
+        ),
+        (put("select.trial", -1), "select.trial is -1; expected a number of at least 0."),
+    ],
+)
+def test_a_wrong_value_is_one_line_with_place_value_and_what_is_allowed(
+    file: Path, mistake: Mistake, line: str
+) -> None:
+    assert complaints_about(file, mistake) == [line]
+
+
+@pytest.mark.parametrize(
+    ("mistake", "line"),
+    [
+        (rename("optimize.trials", "trails"), "unknown key optimize.trails; did you mean optimize.trials?"),
+        (put("optimize.trails", 3), "unknown key optimize.trails; did you mean optimize.trials?"),
+        (rename("directions", "direction"), "unknown key direction; did you mean directions?"),
+        (rename("optimize", "optimise"), "unknown key optimise; did you mean optimize?"),
+        (
+            rename(f"{SPACE}.mlp.max_weight", "max_wieght"),
+            f"unknown key {SPACE}.mlp.max_wieght; did you mean {SPACE}.mlp.max_weight?",
+        ),
+        (put("score.zzz", 3), "unknown key score.zzz; known keys: confidence, reference_ceiling."),
+        (put("5", 1), f"unknown key 5; known keys: {SECTIONS}."),
+        (drop("optimize.trials"), "optimize.trials is missing; every key must be given."),
+        (drop("select"), "select is missing; every key must be given."),
+    ],
+)
+def test_a_wrong_key_is_one_line(file: Path, mistake: Mistake, line: str) -> None:
+    assert complaints_about(file, mistake) == [line]
+
+
+def test_a_key_that_is_a_number_is_unknown(file: Path) -> None:
+    file.write_text(TEXT + "5: 1\n", encoding="utf-8")
+    assert complaints(file) == [f"unknown key 5; known keys: {SECTIONS}."]
+
+
+def test_several_mistakes_are_a_line_each(file: Path) -> None:
+    lines = complaints_about(
+        file, put("optimize.trials", 0), put("optimize.trails", 1), drop("model.dtype"), put("select.trial", "x")
+    )
+    assert sorted(lines) == [
+        "model.dtype is missing; every key must be given.",
+        "optimize.trials is 0; expected a number of at least 1.",
+        "select.trial is 'x' (text); expected an integer.",
+        "unknown key optimize.trails; did you mean optimize.trials?",
+    ]
+
+
+def test_a_very_long_value_is_cut(file: Path) -> None:
+    (line,) = complaints_about(file, put("model.dtype", "x" * 10_000))
+    assert line.startswith("model.dtype is 'xxx")
+    assert len(line) < 200
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", f"is empty; expected the sections {SECTIONS}."),
+        (b"# nothing but a comment\n", f"is empty; expected the sections {SECTIONS}."),
+        (b"- 1\n- 2\n", f"holds the list [1, 2]; expected the sections {SECTIONS}."),
+        (b"text", f"holds 'text' (text); expected the sections {SECTIONS}."),
+        (b"a: [1\n", "is not valid YAML: line 2: expected ',' or ']', but got '<stream end>'."),
+        (b"\tmodel: 1\n", "is not valid YAML: line 1: found character '\\t' that cannot start any token."),
+        (b"a: *b\n", "is not valid YAML: line 1: found undefined alias 'b'."),
+        (b"a: 2024-13-45\n", "is not valid YAML: month must be in 1..12."),
+        (b"a: \x07\n", "is not valid YAML: unacceptable character #x0007: special characters are not allowed."),
+        (b"a: caf\xe9\n", "is not UTF-8 (byte 6): save it as UTF-8."),
+        ("a: ü".encode("utf-16"), "is not UTF-8 (byte 0): save it as UTF-8."),
+    ],
+)
+def test_a_file_that_is_no_parameters_at_all_is_one_line(file: Path, content: bytes, reason: str) -> None:
+    file.write_bytes(content)
+    assert complaints(file) == [f"{file} {reason}"]
+
+
+def test_a_key_given_twice_names_its_line(file: Path) -> None:
+    text, count = re.subn(r"^  seed: .*\n", r"\g<0>\g<0>", TEXT, flags=re.MULTILINE)
+    line = text[: text.rindex("  seed:")].count("\n") + 1
+    file.write_text(text, encoding="utf-8")
+    assert count == 1
+    assert complaints(file)[0].startswith(f'{file} is not valid YAML: line {line}: found duplicate key "seed"')
+
+
+def test_a_section_given_twice_is_one_line(file: Path) -> None:
+    file.write_text(TEXT + "model: {}\n", encoding="utf-8")
+    (line,) = complaints(file)
+    assert 'found duplicate key "model"' in line
+
+
+def test_tags_run_no_code(file: Path) -> None:
+    file.write_text("a: !!python/object/apply:os.system ['exit 1']\n", encoding="utf-8")
+    (line,) = complaints(file)
+    assert "is not valid YAML: line 1: could not determine a constructor for the tag" in line
+
+
+def test_a_byte_order_mark_and_windows_newlines_pass(file: Path) -> None:
+    file.write_bytes(b"\xef\xbb\xbf" + TEXT.replace("\n", "\r\n").encode())
+    assert load_params(file) == load_params(REPOSITORY / "params.yaml")
+
+
+def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
+    missing = tmp_path / "params.yaml"
+    assert complaints(missing) == [f"{missing} is missing: run this in the folder of the project."]
+
+
+def test_a_folder_in_its_place_is_refused(tmp_path: Path) -> None:
+    assert complaints(tmp_path) == [f"{tmp_path} can't be read: Is a directory."]
+
+
+def test_setting_a_value_with_dvc_changes_its_line_alone(tmp_path: Path) -> None:
+    """`dvc exp run -S` writes the file anew; ours is laid out so that nothing else moves."""
+    script = (
+        "from dvc.utils.hydra import apply_overrides\n"
+        "apply_overrides('params.yaml', ['directions.winsorize.quantile=0.99'])"
+    )
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+    before = (ROOT / "params.yaml").read_text().splitlines()
+    after = (tmp_path / "params.yaml").read_text().splitlines()
+    changed = [line for line in before if line not in after]
+    assert [line.split("#")[0].strip() for line in changed] == ["quantile: 0.995"]
+    assert len(after) == len(before)

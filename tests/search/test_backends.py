@@ -1,0 +1,231 @@
+"""Trials measured on weights, on activations and any number at once: the same figures, and those of a release."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, get_args
+
+import pytest
+import torch
+
+from tests.support.architectures import written_by
+from tests.support.samples import sample_direction, sample_edit
+from tests.support.tiny import VOCABULARY, random_direction
+from tests.support.zoo import zoo_model
+from unwrite.core.markers import shows_behaviour
+from unwrite.editing.edit_cache import ClosedForm, blocks_in_memory
+from unwrite.editing.recipe import edited_parameters, parameter_names
+from unwrite.errors import UnwriteError
+from unwrite.evaluation.measure import behaviour_verdicts, decode, force_responses, forced_batches, measure_divergence
+from unwrite.models.batches import Budget
+from unwrite.models.generation import generate_greedily
+from unwrite.models.memory import Limits
+from unwrite.models.patching import parameters_of, replaced_parameters
+from unwrite.schema.artifacts import Edit
+from unwrite.schema.params import NormPreservation
+from unwrite.search.backends import Scene, faster, on_activations, on_weights
+from unwrite.search.trials import Measured
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+MODES: tuple[NormPreservation, ...] = get_args(NormPreservation)
+DIRECTIONS = torch.stack([random_direction(32, seed) for seed in range(4)]).unsqueeze(0)
+LIMITS = Limits(generation=60, one_pass=60, logits=1 << 25)
+MEANS = torch.stack([random_direction(32, seed) for seed in range(10, 14)]).unsqueeze(0)
+TARGET = [[3, 4, 5, 6, 7, 8, 9], [10, 11, 12], [20, 21, 22, 23, 24], [30, 31], [33, 44], [7, 8, 9, 10], [50]]
+BASELINE = [[13, 14, 15], [16, 17, 18, 19, 20, 21], [25], [26, 27, 28]]
+TOKENS = 4
+
+
+def words() -> PreTrainedTokenizerFast:
+    """A tokenizer whose every token is a word of its own: token 7 is "w07."."""
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {f"w{number:02}.": number for number in range(VOCABULARY)}
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel(vocabulary, unk_token="w00.")))
+
+
+@functools.cache
+def base_model(name: str) -> PreTrainedModel:
+    return zoo_model(name, torch.float32)
+
+
+def scene(name: str, mode: NormPreservation, **changes: Any) -> Scene:
+    model, tokenizer = base_model(name), words()
+    writers = written_by(name, model)
+    originals = parameters_of(model, parameter_names(writers))
+    said = generate_greedily(model, TARGET, [[row] for row in range(len(TARGET))], 6, lambda _: None)
+    # What four of the seven begin with is the behaviour.
+    markers = sorted({decode(tokenizer, [response[:1]])[0] for response in said[:4]})
+    batches = forced_batches(BASELINE, TOKENS, VOCABULARY, LIMITS._replace(one_pass=1000), equal_lengths=False)
+    responses = generate_greedily(model, BASELINE, batches, TOKENS, lambda _: None)
+    made = Scene(
+        model=model,
+        tokenizer=tokenizer,
+        writers=writers,
+        form=ClosedForm(partial(blocks_in_memory, originals), originals, mode, DIRECTIONS, MEANS, {}),
+        target=TARGET,
+        forced=force_responses(model, BASELINE, responses, batches, TOKENS),
+        markers=markers,
+        max_tokens=6,
+        max_kl=None,
+        vocabulary=VOCABULARY,
+        equal_lengths=False,
+        limits=LIMITS,
+        budget=Budget(),
+    )
+    return made._replace(**changes)
+
+
+def recipes(of: Scene) -> list[list[Edit]]:
+    """Six trials: strong, weak, on some writers only, on none, biprojected, strong again."""
+
+    def recipe(strength: float, index: float, orthogonalize_to: int | None = None) -> list[Edit]:
+        return [
+            sample_edit(
+                writer,
+                strength * (0.9 if writer.component == "mlp" else 1),
+                sample_direction(index, orthogonalize_to=orthogonalize_to),
+            )
+            for writer in of.writers
+        ]
+
+    return [
+        recipe(1.0, 2.0),
+        recipe(0.3, 1.4),
+        [edit for edit in recipe(1.2, 2.7) if edit.component == "attention"],
+        [],
+        recipe(1.4, 1.5, 3),
+        recipe(0.8, 0.5),
+    ]
+
+
+def assert_same(found: Sequence[Measured | UnwriteError], expected: Sequence[Measured | UnwriteError]) -> None:
+    for one, other in zip(found, expected, strict=True):
+        assert isinstance(one, Measured)
+        assert isinstance(other, Measured)
+        assert one.behaviour_rate == other.behaviour_rate
+        assert one.divergence == pytest.approx(other.divergence, rel=1.1e-3, abs=1e-6)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2", "mixtral"])
+def test_any_realization_and_any_number_at_once_measure_the_same(name: str, mode: NormPreservation) -> None:
+    of = scene(name, mode)
+    trials = recipes(of)
+    expected = on_weights(of, trials)
+    measured = [result for result in expected if isinstance(result, Measured)]
+    assert len({result.divergence for result in measured}) == len(trials)
+    assert len({result.behaviour_rate for result in measured}) > 1
+    for at_once in (1, 3, 5):
+        assert_same(on_activations(of, trials, at_once), expected)
+    together = of._replace(limits=Limits(10_000, 10_000, 1 << 25))
+    assert_same(on_activations(together, trials, 6), expected)
+    assert_same(on_weights(together, trials), expected)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_trials_measure_what_a_release_would(mode: NormPreservation) -> None:
+    of = scene("gpt2", mode)
+    model, tokenizer = of.model, of.tokenizer
+    for edits, found in zip(recipes(of), on_weights(of, recipes(of)), strict=True):
+        values = edited_parameters(edits, of.form.parameters, mode, DIRECTIONS, MEANS)
+        with replaced_parameters(model, values):
+            divergences = measure_divergence(model, of.forced)
+            said = generate_greedily(model, TARGET, [[row] for row in range(len(TARGET))], 6, lambda _: None)
+        rate = sum(shows_behaviour(text, of.markers) for text in decode(tokenizer, said)) / len(TARGET)
+        assert_same([found], [Measured(rate, sum(divergences.response) / len(BASELINE))])
+    nothing = on_weights(of, [[]])[0]
+    assert isinstance(nothing, Measured)
+    assert nothing.divergence == 0
+    assert nothing.behaviour_rate is not None
+    assert nothing.behaviour_rate >= 4 / 7
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_beyond_max_kl_nothing_is_generated(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    of = scene("llama", "rows")
+    trials = recipes(of)
+    expected = [result for result in on_weights(of, trials) if isinstance(result, Measured)]
+    bound = sorted(result.divergence for result in expected)[2]
+    generated: list[int] = []
+
+    def counted(model: Any, tokenizer: Any, prompts: Sequence[Any], *rest: Any, **named: Any) -> list[bool]:
+        generated.append(len(prompts))
+        return behaviour_verdicts(model, tokenizer, prompts, *rest, **named)
+
+    monkeypatch.setattr("unwrite.search.backends.behaviour_verdicts", counted)
+    bounded = of._replace(max_kl=bound)
+    for measure in (on_weights, partial(on_activations, at_once=at_once)):
+        results = measure(bounded, trials)
+        assert sum(generated) == 3 * len(TARGET)
+        generated.clear()
+        for one, other in zip(results, expected, strict=True):
+            assert isinstance(one, Measured)
+            assert one.divergence == pytest.approx(other.divergence, rel=1.1e-3, abs=1e-6)
+            assert (one.behaviour_rate is None) == (other.divergence > bound)
+
+
+@pytest.mark.parametrize("realize", [on_weights, partial(on_activations, at_once=6)])
+def test_a_trial_that_fails_fails_alone(realize: Any) -> None:
+    of = scene("llama", "none")
+    trials = recipes(of)
+    expected = on_weights(of, trials)
+    broken = [edit.model_copy(update={"weight": 1e39}) for edit in trials[1]]
+    found = realize(of, [trials[0], broken, *trials[2:]])
+    assert isinstance(found[1], UnwriteError)
+    assert "Layer 0 puts out NaN or infinite numbers" in str(found[1])
+    assert_same([found[0], *found[2:]], [expected[0], *expected[2:]])
+
+
+@pytest.mark.parametrize(("weights", "activations", "chosen"), [(1.0, 0.4, "activations"), (1.0, 0.6, "weights")])
+def test_the_faster_way_is_chosen_and_said(
+    weights: float, activations: float, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = scene("llama", "rows")
+    trials = recipes(of)
+    clock = iter([0.0, 6 * weights, 6 * (weights + activations)])
+    monkeypatch.setattr("unwrite.search.backends.time.perf_counter", lambda: next(clock))
+    way, why, results = faster(of, trials, 4)
+    assert way == chosen
+    assert why == f"{chosen} (weights, 1 s a trial; activations, 4 at once, {activations:.2g} s)"
+    assert_same(results, on_weights(of, trials))
+
+
+def test_weights_where_activations_cannot_do_it() -> None:
+    of = scene("mixtral", "rows")
+    way, why, results = faster(of, recipes(of), 6)
+    assert way == "weights"
+    assert "does more than multiply by model.layers.0.mlp.experts.down_proj" in why
+    assert_same(results, on_weights(of, recipes(of)))
+    of = scene("mixtral", "none")
+    assert "at once" in faster(of, recipes(of), 6)[1]
+
+
+def test_weights_where_activations_measure_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    of = scene("llama", "rows")
+    trials = recipes(of)
+
+    @contextmanager
+    def forgetful(*_: object) -> Iterator[Any]:
+        yield lambda _: None
+
+    monkeypatch.setattr("unwrite.search.backends.edited_activations", forgetful)
+    way, why, results = faster(of, trials, 6)
+    assert (way, why[:46]) == ("weights", "weights, as activations measure something else")
+    assert_same(results, on_weights(of, trials))
+
+
+def test_nothing_is_left_behind() -> None:
+    of = scene("llama", "columns")
+    before = {name: parameter.clone() for name, parameter in of.model.named_parameters()}
+    on_weights(of, recipes(of))
+    on_activations(of, recipes(of), 2)
+    after = dict(of.model.named_parameters())
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in of.model.modules())

@@ -1,0 +1,39 @@
+"""A checkpoint changed where it lies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from unwrite.editing.checkpoint import Change, changed_blocks, changes_of
+from unwrite.files.checkpoints import StoredTensor, stored_tensors, torch_dtype
+from unwrite.schema.artifacts import Recipe
+
+
+def edit_on_disk(folder: Path, recipe: Recipe, directions: Mapping[str, Tensor]) -> None:
+    """Overwrites what a recipe names, wherever the checkpoint in `folder` holds it."""
+    tensors = stored_tensors(folder)
+    for name, change in changes_of(recipe, tensors, directions).items():
+        overwrite(tensors[name], change)
+
+
+def overwrite(tensor: StoredTensor, change: Change) -> None:
+    """Overwrites a stored tensor with what a change makes of it."""
+    blocks = list(changed_blocks(tensor, change))
+    with tensor.file.open("r+b") as stream:
+        for offset, values in blocks:
+            stream.seek(tensor.offset + offset)
+            stream.write(values.view(torch.uint8).numpy().tobytes())
+
+
+def write_rows(tensor: StoredTensor, rows: slice, values: Tensor) -> None:
+    """Overwrites rows of a stored tensor."""
+    width = math.prod(tensor.shape[1:]) * torch_dtype(tensor).itemsize
+    assert (values.shape, values.dtype) == ((rows.stop - rows.start, *tensor.shape[1:]), torch_dtype(tensor))
+    with tensor.file.open("r+b") as stream:
+        stream.seek(tensor.offset + rows.start * width)
+        stream.write(values.contiguous().view(torch.uint8).numpy().tobytes())

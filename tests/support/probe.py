@@ -1,0 +1,83 @@
+"""Is anything still written along a direction once every writer is edited? Asked of a whole model, in its own run.
+
+The edit is written here a second time, plainly, so that the writers found are judged by other code than their finder's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unwrite.models.discovery.float64 import float64_throughout
+from unwrite.models.discovery.writers import FoundWriter
+from unwrite.models.layers import decoder_layers, layer_output, run_model, stream_argument
+
+TOKENS = torch.tensor([[3, 4, 5, 6, 7, 8, 9], [10, 11, 12, 13, 14, 15, 16]])
+
+
+@torch.no_grad()
+def project_out(model: nn.Module, writer: FoundWriter, v: Tensor, *, bias: bool = True, norms: bool = True) -> None:
+    """Projects a unit vector v [d] out of one writer of the model, in place.
+
+    Through norms, y = γ∘x̂, what has to go is u = γ∘v: v·(γ∘x̂) = (γ∘v)·x̂.
+
+    Args:
+        model: In float64.
+        writer: Of the model's architecture.
+        v: What the stream is to hold nothing of.
+        bias: Whether the writer's bias is edited as well.
+        norms: Whether norms after the writer are compensated.
+    """
+    u = v
+    for norm in writer.norms if norms else ():
+        u = u * (norm.offset + (0.0 if norm.parameter is None else model.get_parameter(norm.parameter)))
+    u = u / u.norm()
+    edited = [(writer.parameter, writer.axis)]
+    if bias and writer.bias is not None:
+        edited.append((writer.bias, writer.bias_axis))
+    for name, axis in edited:
+        parameter = model.get_parameter(name)
+        columns = parameter.movedim(axis, 0)  # a view
+        columns.sub_(torch.einsum("d,...->d...", u, torch.einsum("d,d...->...", u, columns)))
+
+
+def edited(model: nn.Module, writers: Iterable[FoundWriter], v: Tensor, **edit: bool) -> nn.Module:
+    """The model itself, with v projected out of these writers as `project_out` does."""
+    for writer in writers:
+        project_out(model, writer, v, **edit)
+    return model
+
+
+@torch.no_grad()
+def written_along(model: nn.Module, v: Tensor) -> float:
+    """The largest |v·h_out| / ‖h_out‖ over layers and tokens, in a run that clears v from what enters each layer.
+
+    Args:
+        model: In float64, and not hooked before; it runs on a few tokens.
+        v: [d], unit norm.
+
+    Raises:
+        UnwriteError: The model has no decoder stack, or doesn't run on text alone.
+    """
+    shares: list[float] = []
+
+    def clear(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        stream = stream_argument(args, kwargs)
+        stream.sub_((stream @ v)[..., None] * v)
+
+    def measure(_module: nn.Module, _args: Any, output: Any) -> None:
+        stream = layer_output(output)
+        shares.append(float(((stream @ v).abs() / stream.norm(dim=-1)).max()))
+
+    layers = decoder_layers(model)
+    with float64_throughout(), ExitStack() as hooks:
+        for layer in layers:
+            hooks.enter_context(layer.register_forward_pre_hook(clear, with_kwargs=True))
+            hooks.enter_context(layer.register_forward_hook(measure))
+        run_model(model, {"input_ids": TOKENS})
+    assert len(shares) == len(layers)
+    return max(shares)

@@ -1,0 +1,108 @@
+"""A small release beside its base, made without the code that verifies it, and ways to change it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from tests.support.architectures import written_by
+from tests.support.edited import write_rows
+from tests.support.samples import sample_base, sample_direction, sample_edit, sample_recipe, sample_run, sample_trial
+from tests.support.tiny import tiny_tokenizer
+from tests.support.zoo import zoo_model
+from unwrite.core.edit import edit_weight
+from unwrite.core.rounding import round_to
+from unwrite.editing.recipe import resolve_direction
+from unwrite.files.checkpoints import StoredTensor, model_files, read_rows, stored_tensors
+from unwrite.files.hashing import digest_of
+from unwrite.files.records import write_json
+from unwrite.files.tensors import write_tensors
+from unwrite.release.manifest import build_manifest, manifest_json
+from unwrite.schema.artifacts import Edit, FileDigest, Kernel, Recipe, as_json
+
+
+class Release(NamedTuple):
+    """Two folders, and what was done."""
+
+    base: Path
+    folder: Path
+    recipe: Recipe
+
+
+def make_release(work: Path, dtype: torch.dtype = torch.bfloat16) -> Release:
+    """A llama of three layers in a few shards, the writers of the first two edited; manifest and all."""
+    base, folder = work / "base", work / "release"
+    model = zoo_model("llama", dtype)
+    model.save_pretrained(base, max_shard_size="40KB")
+    tiny_tokenizer().save_pretrained(base)
+    writers = written_by("llama", model)
+    edits = [sample_edit(writer, 0.8, sample_direction(1.25)) for writer in writers if writer.layer < 2]
+    kernel = Kernel(max_weight=0.8, max_weight_position=0, min_weight=0.8, min_weight_distance=1)
+    recipe = sample_recipe(edits, sample_trial(attention=kernel, mlp=kernel), norm_preservation="rows")
+    shutil.copytree(base, folder)
+    generator = torch.Generator().manual_seed(3)
+    directions = torch.nn.functional.normalize(torch.randn(1, 4, 32, generator=generator), dim=-1)
+    means = torch.randn(2, 1, 4, 32, generator=generator)
+    tensors = {"directions": directions, "baseline_mean": means[0], "target_mean": means[1]}
+    write_tensors(folder / "directions.safetensors", tensors, {})
+    write_json(folder / "edit.json", as_json(recipe))
+    for edit in edits:
+        _apply(stored_tensors(folder)[edit.matrix.parameter], edit, tensors)
+    files = [digest_of(base / name) for name in model_files(base)]
+    write_manifest(folder, recipe, files)
+    return Release(base, folder, recipe)
+
+
+def write_manifest(folder: Path, recipe: Recipe, base_files: list[FileDigest]) -> None:
+    """The manifest of the folder as it is now, as a forger would write it too."""
+    base = sample_base(source="base", commit=None, files=base_files)
+    files = [digest_of(path) for path in sorted(folder.iterdir()) if path.name != "provenance.json" and path.is_file()]
+    runs = [sample_run("compute_directions", {"directions": {"center": "mean"}})]
+    manifest = build_manifest(base, recipe, stored_tensors(folder), files, runs)
+    write_json(folder / "provenance.json", manifest_json(manifest))
+
+
+def rewrite_manifest(release: Release, recipe: Recipe | None = None) -> None:
+    """Makes the manifest agree with whatever was done to the release."""
+    files = [digest_of(release.base / name) for name in model_files(release.base)]
+    write_manifest(release.folder, recipe or release.recipe, files)
+
+
+def change_tensor(folder: Path, name: str, change: Callable[[Tensor], Tensor]) -> None:
+    """Puts other values in a tensor's place, and nothing else."""
+    tensor = stored_tensors(folder)[name]
+    rows = slice(0, tensor.shape[0])
+    write_rows(tensor, rows, change(read_rows(tensor, rows)).contiguous())
+
+
+def flip_bit(folder: Path, name: str, place: int = 0) -> None:
+    """Turns the lowest bit of one number of a 16-bit tensor."""
+
+    def flipped(values: Tensor) -> Tensor:
+        bits = values.clone().view(torch.int16)
+        bits.view(-1)[place] ^= 1
+        return bits.view(values.dtype)
+
+    change_tensor(folder, name, flipped)
+
+
+@contextmanager
+def changed_json(path: Path) -> Iterator[Any]:
+    """The values of a JSON file, to be changed."""
+    values = json.loads(path.read_text())
+    yield values
+    path.write_text(json.dumps(values))
+
+
+def _apply(stored: StoredTensor, edit: Edit, tensors: dict[str, Tensor]) -> None:
+    v = resolve_direction(edit.direction, tensors["directions"], tensors["baseline_mean"])
+    rows = slice(0, stored.shape[0])
+    weight = read_rows(stored, rows)
+    write_rows(stored, rows, round_to(edit_weight(weight, v, edit.weight, "rows"), weight.dtype))

@@ -1,0 +1,193 @@
+"""Small records of every kind that stages hand each other, to be changed by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from stages.merge_model import BEFORE
+from unwrite.files.hashing import digest_of
+from unwrite.files.records import write_json
+from unwrite.pipeline.runs import Environment, StageRun, run_file
+from unwrite.schema.artifacts import (
+    Base,
+    BaseCard,
+    DirectionRef,
+    Edit,
+    Evaluation,
+    Front,
+    Kernel,
+    Layout,
+    ModelScores,
+    Place,
+    Recipe,
+    SetScores,
+    Share,
+    Trial,
+    TrialParameters,
+    Writer,
+    as_json,
+)
+from unwrite.schema.params import COMPONENTS, Component
+from unwrite.schema.paths import BASE, DIRECTIONS, RECIPE
+from unwrite.search.trials import Measured, Outcome
+
+KERNEL = Kernel(max_weight=1.2, max_weight_position=1.0, min_weight=0.4, min_weight_distance=1.75)
+
+
+def sample_layout(parameter: str, axis: int = 0, groups: int = 1) -> Layout:
+    """A parameter that the checkpoint holds under its own name and as it is."""
+    place = Place(tensor=parameter, axis=axis, groups=groups)
+    return Layout(parameter=parameter, axis=axis, groups=groups, stored=[place])
+
+
+def sample_writer(
+    layer: int = 0,
+    component: Component = "mlp",
+    *,
+    shape: Sequence[int] = (8, 16),
+    bias: bool | Layout = False,
+    **changes: Any,
+) -> Writer:
+    """The writer `{layer}.{component}.weight`, hidden axis first; its bias, another, or none."""
+    module = f"{layer}.{component}"
+    fields: dict[str, Any] = {
+        "module": module,
+        "layer": layer,
+        "component": component,
+        "matrix": sample_layout(f"{module}.weight"),
+        "bias": (sample_layout(f"{module}.bias") if bias else None) if isinstance(bias, bool) else bias,
+        "norms": [],
+        "multiplier": 1.0,
+        "shape": list(shape),
+        "dtype": "BF16",
+        "also": [],
+    }
+    return Writer(**fields | changes)
+
+
+def sample_writers(layers: int, **changes: Any) -> list[Writer]:
+    """One writer of each component in every layer."""
+    return [sample_writer(layer, component, **changes) for layer in range(layers) for component in COMPONENTS]
+
+
+def sample_base(writers: Sequence[Writer] = (), **changes: Any) -> Base:
+    """A pinned model of the hub, with these writers."""
+    fields: dict[str, Any] = {
+        "source": "examples/small",
+        "commit": "0123456789abcdef0123456789abcdef01234567",
+        "architecture": "Qwen3ForCausalLM",
+        "stored_dtype": "bfloat16",
+        "compute_dtype": "bfloat16",
+        "quantization": "none",
+        "layers": max((writer.layer for writer in writers), default=0) + 1,
+        "hidden_size": 8,
+        "vocabulary": 64,
+        "completeness": 3e-7,
+        "incomplete": [],
+        "equal_lengths": False,
+        "card": BaseCard(license="apache-2.0", license_name=None, license_link=None, language=["en"]),
+        "files": [],
+        "writers": list(writers),
+    }
+    return Base(**fields | changes)
+
+
+def sample_direction(index: float = 1.5, position: int = 0, orthogonalize_to: int | None = None) -> DirectionRef:
+    """A direction at a residual index."""
+    return DirectionRef(position=position, index=index, orthogonalize_to=orthogonalize_to)
+
+
+def sample_edit(writer: Writer, weight: float = 1.0, direction: DirectionRef | None = None) -> Edit:
+    """The edit of a writer, its bias and the norms after it included."""
+    return Edit(
+        layer=writer.layer,
+        component=writer.component,
+        matrix=writer.matrix,
+        bias=writer.bias,
+        norms=writer.norms,
+        weight=weight,
+        direction=direction or sample_direction(),
+    )
+
+
+def sample_trial(number: int = 0, behaviour_rate: float = 0.1, divergence: float = 0.01, **changes: Any) -> Trial:
+    """A trial; `changes` are of its parameters."""
+    fields: dict[str, Any] = {
+        "direction_scope": "global",
+        "direction_index": 1.5,
+        "position": 0,
+        "attention": KERNEL,
+        "mlp": KERNEL,
+    }
+    parameters = TrialParameters(**fields | changes)
+    return Trial(number=number, behaviour_rate=behaviour_rate, divergence=divergence, parameters=parameters)
+
+
+def sample_outcome(trial: Trial) -> Outcome:
+    """A trial as the search knows it."""
+    return Outcome(trial.number, {}, trial.parameters, Measured(trial.behaviour_rate, trial.divergence), "", 1.0)
+
+
+def sample_front(trials: Sequence[Trial], **changes: Any) -> Front:
+    """A front of these trials."""
+    fields: dict[str, Any] = {
+        "norm_preservation": "rows",
+        "edit_bias": True,
+        "post_norm": "compensate",
+        "orthogonalize": "projected",
+        "spans": [],
+        "kl_tokens": 8,
+        "base_behaviour_rate": 0.98,
+        "one_shot": None,
+        "trials": list(trials),
+    }
+    return Front(**fields | changes)
+
+
+def sample_recipe(edits: Sequence[Edit], trial: Trial | None = None, **changes: Any) -> Recipe:
+    """A recipe of these edits."""
+    fields: dict[str, Any] = {
+        "trial": trial or sample_trial(),
+        "selection": "named by number",
+        "norm_preservation": "rows",
+        "edits": list(edits),
+    }
+    return Recipe(**fields | changes)
+
+
+def sample_run(stage: str, parameters: dict[str, Any] | None = None, **changes: Any) -> StageRun:
+    """A stage's record of its run."""
+    environment = Environment(
+        python="3.11.9", packages={"torch": "2.6.0"}, system="Linux", processor="x", accelerator=None
+    )
+    fields: dict[str, Any] = {"parameters": parameters or {}, "reads": [], "writes": [], "environment": environment}
+    return StageRun(stage=stage, **fields | changes)
+
+
+def record_upstream() -> None:
+    """The records of the stages before merging, as if they had written the artifacts that lie here."""
+    written = {"pin_model": BASE, "compute_directions": DIRECTIONS, "select_trial": RECIPE}
+    for stage in BEFORE:
+        path = written.get(stage)
+        writes = [] if path is None else [digest_of(path).model_copy(update={"name": path.as_posix()})]
+        write_json(run_file(stage), as_json(sample_run(stage, writes=writes)))
+
+
+def sample_evaluation() -> Evaluation:
+    """Both models on a hundred test prompts of each set."""
+
+    def share(value: float) -> Share:
+        return Share(value=value, low=max(0, value - 0.02), high=min(1, value + 0.03), n=100)
+
+    def scores(behaviour: float, accuracy: float) -> SetScores:
+        return SetScores(behaviour_rate=share(behaviour), degenerate_rate=share(0), reference_accuracy=share(accuracy))
+
+    return Evaluation(
+        confidence=0.95,
+        base=ModelScores(target=scores(0.99, 0), baseline=scores(0, 0.98)),
+        edited=ModelScores(target=scores(0.04, 0.9), baseline=scores(0, 0.97)),
+        kl_first_token=0.00213,
+        kl_response=0.0151,
+        reference_ceiling=0.99,
+    )

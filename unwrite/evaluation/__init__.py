@@ -1,0 +1,1 @@
+"""How a model is measured: behaviour and KL divergence from its base."""

@@ -1,0 +1,50 @@
+"""sha256 of files, and whether a folder still holds what was recorded."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from unwrite.errors import UnwriteError
+from unwrite.schema.artifacts import FileDigest
+
+
+def sha256_of(path: Path) -> str:
+    """Hex sha256 of one file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of(path: Path) -> FileDigest:
+    """The record of one file."""
+    return FileDigest(name=path.name, size=path.stat().st_size, sha256=sha256_of(path))
+
+
+def verify_files(folder: Path, recorded: Iterable[FileDigest]) -> None:
+    """Checks that every recorded file is in `folder` unchanged.
+
+    Raises:
+        UnwriteError: A file is missing, or has another size or sha256; the first one is named.
+    """
+    for file in recorded:
+        path = folder / file.name
+        if not path.is_file():
+            raise UnwriteError(f"{path} is missing, but the model was pinned with it. {_REPIN}")
+        found = path.stat().st_size
+        refuse_another(path, file, found, sha256_of(path) if found == file.size else "")
+
+
+def refuse_another(path: Path, recorded: FileDigest, size: int, sha256: str) -> None:
+    """Refuses a file whose size or sum, as they were found, are not the recorded ones.
+
+    Raises:
+        UnwriteError: They aren't.
+    """
+    if size != recorded.size:
+        raise UnwriteError(f"{path} has {size} bytes, was pinned with {recorded.size}. {_REPIN}")
+    if sha256 != recorded.sha256:
+        raise UnwriteError(f"{path} has sha256 {sha256[:12]}…, was pinned with {recorded.sha256[:12]}…. {_REPIN}")
+
+
+_REPIN = "Restore the file, or run `dvc repro -f pin_model` to pin the model as it is now."

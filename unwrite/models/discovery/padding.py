@@ -1,0 +1,62 @@
+"""Whether padding changes what a model computes: measured, since recurrent mixers let it in without saying so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from unwrite.models.discovery.float64 import float64_throughout
+from unwrite.models.generation import greedy_logits, response_logits
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_TOLERANCE = 1e-6  # relative; what padding leaves alone differs by 1e-14 or so in float64
+_LENGTHS = (3, 10, 24)  # the padding before a prompt is of no round length, so that blocks of tokens don't absorb it
+_VOCABULARY = 64
+_RESPONSE = [5, 6, 7]
+_FAILURES = (RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError, AssertionError, ArithmeticError)
+
+
+def padding_sensitive(model: PreTrainedModel) -> bool:
+    """Whether what comes after a prompt changes when it is padded at the left, in a batch with longer ones.
+
+    Attention masks padding out; recurrences and convolutions may take it into their state, or into what they cache of
+    it, and blocks of tokens begin elsewhere. Prompts then have to be batched by equal length. That is always right,
+    only slower, so a model that can't be measured is taken for sensitive.
+
+    Args:
+        model: In float64, random, every part of a size that matters (a miniature), with at least 64 tokens.
+    """
+    generator = torch.Generator().manual_seed(4)
+    prompts = [torch.randint(1, _VOCABULARY, (length,), generator=generator).tolist() for length in _LENGTHS]
+    try:
+        with float64_throughout(), _attention_of_loaded(model):
+            alone = torch.cat([_logits(model, [prompt]) for prompt in prompts])
+            together = _logits(model, prompts)
+    except _FAILURES:
+        return True
+    change = (together - alone).norm(dim=-1) / alone.norm(dim=-1)
+    return not bool((change < _TOLERANCE).all())  # NaN is a change
+
+
+@contextmanager
+def _attention_of_loaded(model: PreTrainedModel) -> Iterator[None]:
+    """While open, attention is computed as where a model is loaded: some models mask otherwise than by `eager`."""
+    own = model.config._attn_implementation
+    if model._supports_sdpa:
+        model.set_attn_implementation("sdpa")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(own)
+
+
+def _logits(model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> Tensor:
+    """What predicts the first tokens after each prompt, [n, 2 × tokens, V]: in one pass, and from a cache."""
+    forced, _ = response_logits(model, prompts, [_RESPONSE] * len(prompts), len(_RESPONSE))
+    return torch.cat([forced, greedy_logits(model, prompts, len(_RESPONSE))], dim=1)

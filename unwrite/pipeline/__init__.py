@@ -1,0 +1,1 @@
+"""What surrounds a stage: its parameters, lock, record, inputs and progress."""

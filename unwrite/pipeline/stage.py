@@ -1,0 +1,105 @@
+"""What every stage script does around its work: parameters checked whole, one run at a time, errors in one line."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from unwrite.errors import UnwriteError, is_out_of_memory, reason_of
+from unwrite.pipeline.runs import recorded
+from unwrite.schema.params import Params, load_params
+
+LOCKS = Path(".unwrite/locks")
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+def run_stage(work: Callable[[Params], None]) -> None:
+    """Runs a stage's `work` with the validated parameters, under a lock of the stage's own.
+
+    DVC does not stop its child when it is killed; the lock keeps the next run from writing beside the old one. An
+    expected error ends the process with one or two lines on stderr and exit code 1.
+    """
+    try:
+        params = load_params()
+        with only_run(Path(sys.argv[0]).stem):
+            _use_threads(params.runtime.threads)
+            with recorded(Path(sys.argv[0]).stem, params):
+                work(params)
+    except UnwriteError as error:
+        fail(error)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        remedy = "Set runtime.batch_tokens in params.yaml to a smaller number."
+        fail(UnwriteError(f"Out of memory ({reason_of(error)}). {remedy}"))
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        fail(UnwriteError(f"{where}{error.strerror}. Make room, or mend the permissions, and run `dvc repro` again."))
+    except KeyboardInterrupt:
+        fail(UnwriteError("Interrupted; nothing was left half-written. Run `dvc repro` to start this stage again."))
+
+
+def fail(error: UnwriteError) -> NoReturn:
+    """Ends the process as expected errors do."""
+    sys.stderr.write(f"error: {error}\n")
+    raise SystemExit(1)
+
+
+def say(line: str) -> None:
+    """One line of a stage's log."""
+    sys.stderr.write(f"{line}\n")
+
+
+@contextmanager
+def only_one(message: str, lock: Path, owner: Path, name: str) -> Iterator[None]:
+    """While open, no other process gets in here.
+
+    Args:
+        message: What a process is told that comes second.
+        lock: The file that is locked.
+        owner: The file that says who holds the lock.
+        name: What this process writes there.
+
+    Raises:
+        UnwriteError: Another process holds the lock (says which).
+    """
+    from filelock import FileLock, Timeout
+
+    held = FileLock(lock)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        process = owner.read_text() if owner.exists() else "just started"
+        raise UnwriteError(f"{message} (process {process}): wait for it to end, or stop it.") from None
+    try:
+        owner.write_text(name)
+        yield
+    finally:
+        held.release()
+
+
+@contextmanager
+def only_run(name: str) -> Iterator[None]:
+    """While open, nothing else of this name runs in this folder.
+
+    Raises:
+        UnwriteError: Something does (says which process).
+    """
+    LOCKS.mkdir(parents=True, exist_ok=True)
+    message = f"{name} is already running in this folder"
+    with only_one(message, LOCKS / f"{name}.lock", LOCKS / f"{name}.pid", str(os.getpid())):
+        yield
+
+
+def _use_threads(threads: int) -> None:
+    # Stages that don't compute don't import torch, and it costs a second and a half: take it only if it is there.
+    torch = sys.modules.get("torch")
+    if threads and torch is not None:
+        torch.set_num_threads(threads)

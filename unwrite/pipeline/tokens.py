@@ -1,0 +1,40 @@
+"""Tokenized prompts as stages hand them on: artifacts/tokens/{target,baseline}.{split}.jsonl."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from unwrite.files.records import read_jsonl, write_jsonl
+from unwrite.schema.paths import TOKENS
+
+SetName = Literal["target", "baseline"]
+Split = Literal["train", "validation", "test"]
+SETS: tuple[SetName, ...] = ("target", "baseline")
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+class TokenizedPrompt(NamedTuple):
+    """A prompt, its known answer if any, and what the model sees of it: rendered text and token ids."""
+
+    prompt: str
+    reference: str | None
+    text: str
+    tokens: list[int]
+
+
+def write_tokens(folder: Path, set_name: SetName, split: Split, prompts: Sequence[TokenizedPrompt]) -> None:
+    """Writes one set's split into `folder`."""
+    write_jsonl(folder / f"{set_name}.{split}.jsonl", [prompt._asdict() for prompt in prompts])
+
+
+def read_tokens(set_name: SetName, split: Split) -> list[TokenizedPrompt]:
+    """Reads one set's split.
+
+    Raises:
+        UnwriteError: The file is missing or damaged.
+    """
+    path = TOKENS / f"{set_name}.{split}.jsonl"
+    fields = TokenizedPrompt._fields
+    return [TokenizedPrompt(*(row[field] for field in fields)) for row in read_jsonl(path, required=fields)]

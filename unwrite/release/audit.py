@@ -1,0 +1,203 @@
+"""Whether the artifacts are what their stages made: every out against dvc.lock, and against the sums of its own run.
+
+dvc.lock alone proves nothing: DVC takes a damaged object of its cache for the result, and `dvc commit -f` makes one of
+whatever lies there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tabulate import tabulate
+
+from unwrite.errors import UnwriteError, reason_of
+from unwrite.files.hashing import sha256_of
+from unwrite.pipeline.runs import LOCK, StageRun, files_of, read_run, run_file, stage_names
+from unwrite.schema.artifacts import Base, read_artifact
+from unwrite.schema.paths import BASE, MANIFEST
+
+_MISSING = "is missing"
+
+Outs = Mapping[str, str]
+
+
+class Finding(NamedTuple):
+    """Something that is not as it was made: which stage makes it, and what is wrong."""
+
+    stage: str
+    problem: str
+
+
+def audit_project() -> list[Finding]:
+    """Looks at every file that dvc.lock says a stage made.
+
+    Returns:
+        What is wrong, stage by stage in the order of dvc.lock.
+
+    Raises:
+        UnwriteError: There is no dvc.lock, or it is damaged.
+    """
+    findings, cached = [], _cached()
+    runs: dict[str, StageRun] = {}
+    locked, stages = _locked(), set(stage_names())
+    for stage, made in locked.items():
+        if stage not in stages:
+            continue  # dvc.lock keeps what an earlier pipeline had
+        outs = {name: md5 for name, md5 in made.items() if Path(name) != run_file(stage)}
+        findings += [Finding(stage, problem) for problem in _against_lock(outs, cached)]
+        try:
+            runs[stage] = read_run(stage)
+        except UnwriteError as error:
+            findings.append(Finding(stage, str(error)))
+            continue
+        findings += [Finding(stage, problem) for problem in _against_run(runs[stage], outs)]
+    findings += _between(list(runs.values()))
+    findings += [Finding("pin_model", problem) for problem in _base_files()]
+    order = list(locked)
+    return sorted(findings, key=lambda finding: order.index(finding.stage) if finding.stage in order else -1)
+
+
+def audit_text(findings: Sequence[Finding]) -> str:
+    """The table that a person reads, and what to do."""
+    if not findings:
+        return "Every artifact is what its stage made: dvc.lock, the stages' own sums and the manifests agree."
+    table = tabulate(findings, ["stage", "problem"], "simple", disable_numparse=True)
+    if all(_MISSING in finding.problem for finding in findings):
+        restore = "dvc checkout, dvc pull, or git checkout for what git keeps"
+        return f"{table}\n\nTo have them back: {restore}; to make them again: dvc repro"
+    return f"{table}\n\nTo make them again: dvc repro -f {findings[0].stage}, and what follows from it: dvc repro"
+
+
+def _locked() -> dict[str, Outs]:
+    """Path and md5 of every out, by stage."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        stages: Any = YAML(typ="safe").load(LOCK)["stages"]
+        return {name: {out["path"]: out["md5"] for out in entry.get("outs", [])} for name, entry in stages.items()}
+    except FileNotFoundError:
+        raise UnwriteError(f"{LOCK} is missing: nothing has run here. Run `make repro` first.") from None
+    except (YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise UnwriteError(f"{LOCK} is not what DVC writes ({error}): take it from git again.") from None
+
+
+def _against_lock(outs: Outs, cached: Callable[[str], Path]) -> Iterator[str]:
+    for name, md5 in outs.items():
+        path = Path(name)
+        if not path.exists():
+            yield f"{name} {_MISSING}"
+        elif _md5_of(path) != md5:
+            yield f"{name} is not what dvc.lock records"
+        for damaged in _damaged_objects(cached, md5):
+            yield f"DVC's cache holds {name} damaged, and would restore it so: delete {damaged}"
+
+
+def _damaged_objects(cached: Callable[[str], Path], md5: str) -> Iterator[Path]:
+    """Objects of the cache that don't have the md5 they are named by: that of an out, and those a folder lists."""
+    path = cached(md5)
+    if not path.is_file():
+        return
+    if _md5_of_file(path) != md5.removesuffix(".dir"):
+        yield path
+    elif md5.endswith(".dir"):
+        for entry in json.loads(path.read_bytes()):
+            yield from _damaged_objects(cached, entry["md5"])
+
+
+def _cached() -> Callable[[str], Path]:
+    """Where DVC's cache keeps what has an md5."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        cache = Repo().cache.local
+    except DvcException as error:
+        raise UnwriteError(f"this is no DVC repository ({reason_of(error)}): run it in the project's folder.") from None
+    return lambda md5: Path(cache.oid_to_path(md5))
+
+
+def _against_run(run: StageRun, outs: Outs) -> Iterator[str]:
+    made = {file.name: file.sha256 for file in run.writes}
+    for name, sha256 in made.items():
+        if Path(name).is_file() and sha256_of(Path(name)) != sha256:
+            yield f"{name} is not what the stage wrote when it ran"
+    for out in outs:
+        for file in files_of(Path(out)) if Path(out).exists() else []:
+            if file.as_posix() not in made:
+                yield f"{file} was not there when the stage ran"
+        if (Path(out) / MANIFEST).is_file():
+            yield from _against_manifest(Path(out))
+
+
+def _against_manifest(folder: Path) -> Iterator[str]:
+    from unwrite.release.manifest import read_manifest
+
+    try:
+        listed = {subject.name: subject.digest["sha256"] for subject in read_manifest(folder).subject}
+    except (UnwriteError, KeyError) as error:
+        yield str(error)
+        return
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {MANIFEST}
+    for name in sorted(listed.keys() - there):
+        yield f"{folder / name} is missing"
+    for name in sorted(there - listed.keys()):
+        yield f"{folder / name} is not in the manifest"
+    for name in sorted(listed.keys() & there):
+        if sha256_of(folder / name) != listed[name]:
+            yield f"{folder / name} is not the one in the manifest"
+
+
+def _between(runs: Sequence[StageRun]) -> Iterator[Finding]:
+    """What a stage read, though the stage that makes it wrote something else."""
+    made = {file.name: (run.stage, file.sha256) for run in runs for file in run.writes}
+    for run in runs:
+        for file in run.reads:
+            maker, sha256 = made.get(file.name, (run.stage, file.sha256))
+            if sha256 != file.sha256:
+                yield Finding(run.stage, f"it read another {file.name} than {maker} wrote")
+            elif file.name not in made and Path(file.name).is_file() and sha256_of(Path(file.name)) != file.sha256:
+                yield Finding(run.stage, f"{file.name} has changed since it was read")
+
+
+def _base_files() -> Iterator[str]:
+    """Files of a local base model that are no longer those that were pinned."""
+    if not BASE.is_file():
+        return
+    try:
+        base = read_artifact(Base, BASE, "pin_model")
+    except UnwriteError as error:
+        yield str(error)
+        return
+    folder = Path(base.source)
+    for file in base.files if base.commit is None else []:
+        path = folder / file.name
+        if not path.is_file():
+            yield f"{path} is missing"
+        elif sha256_of(path) != file.sha256:
+            yield f"{path} is not the one that was pinned"
+
+
+def _md5_of(path: Path) -> str:
+    """What DVC calls a file or folder, computed from its bytes: DVC itself believes its own database."""
+    if path.is_file():
+        return _md5_of_file(path)
+    from dvc_data.hashfile.hash_info import HashInfo
+    from dvc_data.hashfile.meta import Meta
+    from dvc_data.hashfile.tree import Tree
+
+    tree = Tree()  # type: ignore[no-untyped-call]
+    for file in path.rglob("*"):
+        if file.is_file():
+            tree.add(file.relative_to(path).parts, Meta(), HashInfo("md5", _md5_of_file(file)))
+    tree.digest()
+    return str(tree.hash_info.value)
+
+
+def _md5_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -1,0 +1,62 @@
+"""The writers of a model as a table: layers that are alike share a row."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from tabulate import tabulate
+
+if TYPE_CHECKING:
+    from unwrite.models.discovery.writers import Discovery, FoundWriter
+
+HEADERS = ("layers", "component", "parameter", "shape", "hidden axis", "matrices", "bias", "multiplier", "norms after")
+
+
+def writers_table(discovery: Discovery, shapes: Mapping[str, Sequence[int]]) -> str:
+    """Every writer, and below the table how much of what is written they explain.
+
+    Args:
+        discovery: What was found.
+        shapes: Of each writer's parameter, by its name in the model.
+    """
+    alike: dict[tuple[str, ...], list[int]] = {}
+    for writer in discovery.writers:
+        alike.setdefault(_row(writer, shapes[writer.parameter]), []).extend((writer.layer, *writer.also))
+    rows = [(ranges(layers), *row) for row, layers in sorted(alike.items(), key=lambda item: min(item[1]))]
+    table = tabulate(rows, headers=HEADERS, disable_numparse=True)
+    found = f"{discovery.architecture}: {discovery.layers} layers, {len(discovery.writers)} writers"
+    if discovery.incomplete:
+        return f"{table}\n{found}; not complete."
+    batches = "; prompts in batches of one length" if discovery.equal_lengths else ""
+    return f"{table}\n{found}; {discovery.completeness:.1e} of a layer's output is left unexplained{batches}."
+
+
+def _row(writer: FoundWriter, shape: Sequence[int]) -> tuple[str, ...]:
+    return (
+        writer.component,
+        _numbered(writer.parameter, writer.layer),
+        " × ".join(map(str, shape)),
+        str(writer.axis),
+        str(writer.groups),
+        "no" if writer.bias is None else "yes",
+        "varies" if writer.multiplier is None else f"{writer.multiplier:.4g}",
+        ", ".join(norm.module.rpartition(".")[2] for norm in writer.norms) or "none",
+    )
+
+
+def _numbered(parameter: str, layer: int) -> str:
+    """The name with `*` for the layer's number."""
+    return re.sub(rf"(?<![^.]){layer}(?![^.])", "*", parameter, count=1)
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Numbers in words: 0–3, 5, 7–9."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(first) if first == last else f"{first}–{last}" for first, last in runs)

@@ -1,0 +1,263 @@
+"""The shapes of the JSON files that stages hand each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from unwrite.errors import UnwriteError
+from unwrite.schema.params import Component, NormPreservation, Orthogonalize, PostNorm, Quantization, Scope
+
+A = TypeVar("A", bound="Artifact")
+
+
+class Artifact(BaseModel):
+    """What every record has in common: no unknown keys, finite numbers, no change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class FileDigest(Artifact):
+    """One file, by name, size in bytes and sha256."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+class Place(Artifact):
+    """Where matrices [d, k] lie in a tensor of the checkpoint: its hidden axis, and how many matrices it holds."""
+
+    tensor: str
+    axis: int
+    groups: int
+
+
+class Layout(Artifact):
+    """A parameter of the model as matrices [d, k] (vectors [d], for a bias), in memory and in the checkpoint.
+
+    `axis` is the parameter's hidden axis, `groups` how many matrices it holds: one, or one for each expert. The
+    checkpoint may hold them in one tensor or in several; `stored` lists their matrices in the parameter's order.
+    """
+
+    parameter: str
+    axis: int
+    groups: int
+    stored: list[Place]
+
+
+class Norm(Artifact):
+    """A norm between a writer and the stream. Its effective scale γ is `offset` plus its weight (ones without one)."""
+
+    parameter: str | None
+    tensor: str | None
+    offset: float
+
+    @model_validator(mode="after")
+    def _named_in_both(self) -> Self:
+        if (self.parameter is None) != (self.tensor is None):
+            raise ValueError("a weight needs its name in the model and in the checkpoint")
+        return self
+
+
+class Writer(Artifact):
+    """One parameter that writes the residual stream, with the bias beside it.
+
+    What `module` puts out passes through `norms`, in order, and reaches the stream times `multiplier` (None: it is
+    learned, or a gate makes it differ from token to token). `shape` is the parameter's in memory, `dtype` as the
+    checkpoint stores it. `also` lists other layers that use the same (tied) parameter.
+    """
+
+    module: str
+    layer: int
+    component: Component
+    matrix: Layout
+    bias: Layout | None
+    norms: list[Norm]
+    multiplier: float | None
+    shape: list[int]
+    dtype: str
+    also: list[int]
+
+
+class BaseCard(Artifact):
+    """What the base model's own card states, in the hub's terms; None, or no language, where it says nothing."""
+
+    license: str | None
+    license_name: str | None
+    license_link: str | None
+    language: list[str]
+
+
+class Base(Artifact):
+    """`artifacts/base.json`: the model as it was when pinned. Every later stage depends on this, never on the folder.
+
+    `completeness` is the largest ‖h_out − s·h_in − Σ m·y‖ / ‖h_out‖ over layers: what the writers leave unexplained.
+    `quantization` is how extraction and search hold the linear layers' weights; the release is of the stored dtype.
+    `incomplete` says what can't be edited exactly; it is empty unless model.allow_incomplete let it pass.
+    `equal_lengths`: prompts of a batch must be of one length, because padding changes what the model computes.
+    """
+
+    format: Literal[1] = 1
+    source: str
+    commit: str | None
+    architecture: str
+    stored_dtype: str
+    compute_dtype: str
+    quantization: Quantization
+    layers: int
+    hidden_size: int
+    vocabulary: int
+    completeness: float
+    incomplete: list[str]
+    equal_lengths: bool
+    card: BaseCard
+    files: list[FileDigest]
+    writers: list[Writer]
+
+
+class DirectionRef(Artifact):
+    """Which direction: a real-valued residual index of directions.safetensors, at one of its positions.
+
+    Between two indices the directions are interpolated. With `orthogonalize_to`, the result is orthogonalized against
+    the baseline mean of that residual index (biprojection).
+    """
+
+    position: Annotated[int, Field(ge=0, lt=1 << 31)]
+    index: float
+    orthogonalize_to: Annotated[int, Field(ge=0, lt=1 << 31)] | None
+
+
+class Edit(Artifact):
+    """One writer to edit, with weight λ and direction v.
+
+    With `norms`, what is projected out of the writer is normalize(γ∘v), so that v vanishes after them.
+    """
+
+    layer: int
+    component: Component
+    matrix: Layout
+    bias: Layout | None
+    norms: list[Norm]
+    weight: float
+    direction: DirectionRef
+
+
+class Kernel(Artifact):
+    """Weight over layers for one component; positions and distances in layers."""
+
+    max_weight: float
+    max_weight_position: float
+    min_weight: float
+    min_weight_distance: float
+
+
+class TrialParameters(Artifact):
+    """What one trial sampled. `direction_index` is a residual index, `position` counts the stored positions."""
+
+    direction_scope: Scope
+    direction_index: float
+    position: int
+    attention: Kernel
+    mlp: Kernel
+
+
+class Trial(Artifact):
+    """One recipe tried on the validation split: the rate is a share, the divergence in nats."""
+
+    number: int
+    behaviour_rate: float
+    divergence: float
+    parameters: TrialParameters
+
+
+class Front(Artifact):
+    """`artifacts/front.json`: the trials that no other beats in both objectives, and what is common to all trials.
+
+    `one_shot` is the best of the settings that need no search: what a search must beat. None where the space excludes
+    them all, or none was measured.
+    """
+
+    format: Literal[1] = 1
+    norm_preservation: NormPreservation
+    edit_bias: bool
+    post_norm: PostNorm
+    orthogonalize: Orthogonalize
+    spans: list[tuple[int, int, int]]
+    kl_tokens: int
+    base_behaviour_rate: float
+    one_shot: Trial | None
+    trials: list[Trial]
+
+
+class Recipe(Artifact):
+    """`artifacts/edit.json`: the complete edit, every parameter with its weight and direction."""
+
+    format: Literal[1] = 1
+    trial: Trial
+    selection: str
+    norm_preservation: NormPreservation
+    edits: list[Edit]
+
+
+class Share(Artifact):
+    """A share of n with its Wilson interval."""
+
+    value: Annotated[float, Field(ge=0, le=1)]
+    low: float
+    high: float
+    n: int
+
+
+class SetScores(Artifact):
+    """One model on one prompt set."""
+
+    behaviour_rate: Share
+    degenerate_rate: Share
+    reference_accuracy: Share | None
+
+
+class ModelScores(Artifact):
+    """One model on both prompt sets."""
+
+    target: SetScores
+    baseline: SetScores
+
+
+class Evaluation(Artifact):
+    """`artifacts/evaluation.json`: both models on the test split; divergences in nats, over baseline prompts.
+
+    `confidence` is that of the intervals, `reference_ceiling` what the model knew before it had the behaviour.
+    """
+
+    confidence: float
+    base: ModelScores
+    edited: ModelScores
+    kl_first_token: float
+    kl_response: float
+    reference_ceiling: float | None
+
+
+def read_artifact(model: type[A], path: Path, stage: str) -> A:
+    """Reads one of the records above from a JSON file made by `stage`.
+
+    Raises:
+        UnwriteError: The file is missing or is not what the stage writes.
+    """
+    try:
+        return model.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise UnwriteError(f"{path} is missing: run `dvc repro {stage}` first.") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise UnwriteError(
+            f"{path} is not what this version writes ({where}: {first['msg']}): run `dvc repro -f {stage}`."
+        ) from None
+
+
+def as_json(artifact: Artifact) -> dict[str, Any]:
+    """The record as plain JSON values."""
+    return artifact.model_dump(mode="json")

@@ -1,0 +1,306 @@
+"""The schema of params.yaml: one model a section, validated whole before anything runs."""
+
+from __future__ import annotations
+
+import math
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from unwrite.errors import UnwriteError
+from unwrite.schema.params_errors import describe_errors, describe_value
+
+PARAMS_FILE = Path("params.yaml")
+
+Component = Literal["attention", "mlp"]
+NormPreservation = Literal["none", "pre", "rows", "columns"]
+Orthogonalize = Literal["none", "projected", "biprojected"]
+PostNorm = Literal["compensate", "ignore"]
+Quantization = Literal["none", "nf4", "int8"]
+Sampler = Literal["gp", "tpe_constrained", "tpe"]
+Realization = Literal["auto", "weights", "activations"]
+Scope = Literal["global", "per_layer", "spans"]
+COMPONENTS: tuple[Component, ...] = ("attention", "mlp")
+
+
+def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError(f"the low bound {bounds[0]} is above the high bound {bounds[1]}")
+    return bounds
+
+
+def _within(low: float, high: float) -> AfterValidator:
+    def check(bounds: tuple[float, float]) -> tuple[float, float]:
+        if bounds[0] < low or bounds[1] > high:
+            raise ValueError(f"bounds must lie within [{low}, {high}]")
+        return bounds
+
+    return AfterValidator(check)
+
+
+def _device(name: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", name):
+        raise ValueError("expected auto, cpu, cuda, cuda:N or mps")
+    return name
+
+
+def _batch_tokens(value: Any) -> Any:
+    if value != "auto" and (type(value) is not int or value < 1):
+        raise ValueError("expected auto, or a whole number of at least 1")
+    return value
+
+
+def _distinct(positions: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(positions)) < len(positions):
+        raise ValueError("a position is listed twice")
+    return positions
+
+
+def _ordered(span: tuple[int, int, int]) -> tuple[int, int, int]:
+    if span[1] > span[2]:
+        raise ValueError(f"the first layer {span[1]} is above the last layer {span[2]}")
+    return span
+
+
+def _scalar(value: Any) -> Any:
+    if not isinstance(value, (str, int, float, type(None))) or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError("expected text, a finite number, true, false or null")
+    return value
+
+
+Bounds = Annotated[tuple[float, float], AfterValidator(_ascending)]
+Fractions = Annotated[Bounds, _within(0, 1)]
+Count = Annotated[int, Field(ge=1)]
+Layer = Annotated[int, Field(ge=0)]
+Span = Annotated[tuple[Layer, Layer, Layer], AfterValidator(_ordered)]
+Scalar = Annotated[str | int | float | bool | None, BeforeValidator(_scalar)]
+Rate = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """What every section has in common: no unknown keys, no guessing of types, no change after reading."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_are_tuples(cls, data: Any) -> Any:
+        # YAML has one kind of sequence; strict mode would otherwise refuse a list where a tuple is declared.
+        return {key: _as_tuple(value) for key, value in data.items()} if isinstance(data, dict) else data
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(_as_tuple(item) for item in value) if isinstance(value, list) else value
+
+
+class Model(Section):
+    """Section `model`: which model, computing in what, and whether all of it must be editable exactly."""
+
+    source: Annotated[str, Field(min_length=1)]
+    revision: str | None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"]
+    quantization: Quantization
+    allow_incomplete: bool
+
+
+class Splits(Section):
+    """How many prompts each split takes, cut from the top of the file in this order."""
+
+    train: Annotated[int, Field(ge=2)]
+    validation: Count
+    test: Count
+
+
+class Tokenize(Section):
+    """Section `tokenize`: the prompt sets and how the chat template renders them."""
+
+    target: str
+    baseline: str
+    splits: Splits
+    system_prompt: str | None
+    response_prefix: str
+    template_arguments: dict[str, Scalar]
+
+
+class Residuals(Section):
+    """Section `residuals`: which prompt tokens are read."""
+
+    positions: Annotated[tuple[Annotated[int, Field(le=-1)], ...], Field(min_length=1), AfterValidator(_distinct)]
+
+
+class Winsorize(Section):
+    """The quantile of |components| at which each residual vector is clamped."""
+
+    quantile: Annotated[float, Field(gt=0, le=1)]
+
+
+class Directions(Section):
+    """Section `directions`: from residuals to unit vectors."""
+
+    winsorize: Winsorize
+    center: Literal["mean", "geometric_median"]
+    orthogonalize: Orthogonalize
+
+
+class Judge(Section):
+    """Section `judge`: what counts as showing the behaviour."""
+
+    markers: str
+
+
+class KernelSpace(Section):
+    """Bounds of one component's kernel."""
+
+    max_weight: Bounds
+    max_weight_position: Fractions
+    min_weight: Fractions
+    min_weight_distance: Fractions
+
+
+class Space(Section):
+    """Bounds of everything a trial samples."""
+
+    direction_scope: Annotated[tuple[Scope, ...], Field(min_length=1)]
+    direction_index: Fractions
+    spans: tuple[Span, ...]
+    attention: KernelSpace
+    mlp: KernelSpace
+
+    @field_validator("spans")
+    @classmethod
+    def _spans_given_when_asked(cls, spans: tuple[Span, ...], info: ValidationInfo) -> tuple[Span, ...]:
+        if not spans and "spans" in info.data.get("direction_scope", ()):
+            raise ValueError("direction_scope names spans: expected at least one [source, first, last] layer")
+        ordered = sorted(spans, key=lambda span: span[1])
+        for (_, first, last), (_, following, _) in pairwise(ordered):
+            if following <= last:
+                raise ValueError(f"layer {following} is in two spans ({first}–{last} and one from {following})")
+        return spans
+
+
+class Optimize(Section):
+    """Section `optimize`: the search over recipes."""
+
+    trials: Count
+    random_trials: Count
+    batch: Count
+    sampler: Sampler
+    max_behaviour_rate: Rate
+    max_kl: Annotated[float, Field(gt=0)] | None
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    norm_preservation: NormPreservation
+    edit_bias: bool
+    post_norm: PostNorm
+    max_tokens: Count
+    kl_tokens: Count
+    space: Space
+
+
+class Select(Section):
+    """Section `select`: which trial becomes the recipe."""
+
+    max_behaviour_rate: Rate
+    trial: Annotated[int, Field(ge=0)] | None
+
+
+class Adapter(Section):
+    """Section `adapter`: the edit as a low-rank adapter."""
+
+    rank: Count | None
+
+
+class Generate(Section):
+    """Section `generate`: how far the test responses go."""
+
+    max_tokens: Count
+    kl_tokens: Count
+
+
+class Score(Section):
+    """Section `score`: how the last figures are stated."""
+
+    confidence: Annotated[float, Field(gt=0, lt=1)]
+    reference_ceiling: Rate | None
+
+
+class Report(Section):
+    """Section `report`: words for people."""
+
+    behaviour: Annotated[str, Field(min_length=1)]
+
+
+class Runtime(Section):
+    """Section `runtime`: how it runs, never what it makes; not tracked."""
+
+    device: Annotated[str, AfterValidator(_device)]
+    batch_tokens: Annotated[int | Literal["auto"], BeforeValidator(_batch_tokens)]
+    threads: Annotated[int, Field(ge=0)]
+    realization: Realization
+    trials_at_once: Annotated[int, Field(ge=0)]
+    progress: Literal["auto", "bar", "lines", "none"]
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    model: Model
+    tokenize: Tokenize
+    residuals: Residuals
+    directions: Directions
+    judge: Judge
+    optimize: Optimize
+    select: Select
+    adapter: Adapter
+    generate: Generate
+    score: Score
+    report: Report
+    runtime: Runtime
+
+
+def load_params(path: Path = PARAMS_FILE) -> Params:
+    """Reads and validates params.yaml whole.
+
+    Raises:
+        UnwriteError: The file is missing, is not YAML, or breaks the schema; every mistake is one line that says the
+            path, what came, what is allowed and, for an unknown key, the nearest known one.
+    """
+    data = _read_yaml(path)
+    if not isinstance(data, dict):
+        came = "is empty" if data is None else f"holds {describe_value(data)}"
+        raise UnwriteError(f"{path} {came}; expected the sections {', '.join(Params.model_fields)}.")
+    try:
+        return Params.model_validate(data)
+    except ValidationError as error:
+        raise UnwriteError("\n".join(f"{path}: {line}" for line in describe_errors(error.errors(), Params))) from None
+
+
+def _read_yaml(path: Path) -> Any:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    try:
+        return YAML(typ="safe").load(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise UnwriteError(f"{path} is missing: run this in the folder of the project.") from None
+    except OSError as error:
+        raise UnwriteError(f"{path} can't be read: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        raise UnwriteError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8.") from None
+    except MarkedYAMLError as error:
+        where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise UnwriteError(f"{path} is not valid YAML: {where}{error.problem}.") from None
+    except (YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-45
+        raise UnwriteError(f"{path} is not valid YAML: {str(error).splitlines()[0]}.") from None
