@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from unwrite.schema.params import NormPreservation
+from unwrite.terms import NormPreservation
 
 if TYPE_CHECKING:
     from peft import PeftModel

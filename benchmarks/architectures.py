@@ -35,7 +35,7 @@ from tests.support.probe import TOKENS, edited, written_along
 from tests.support.samples import record_upstream
 from tests.support.tiny import random_direction
 from tests.support.zoo import ZOO, zoo_config, zoo_model
-from unwrite.editing.recipe import build_edits, edited_parameters, parameter_names
+from unwrite.editing.recipe import build_edits, edit_settings, edited_parameters, parameter_names
 from unwrite.errors import UnwriteError
 from unwrite.files.records import write_json
 from unwrite.files.tensors import write_tensors
@@ -105,7 +105,7 @@ def examine(name: str) -> Examined:
         return result._replace(reason=found.incomplete[0])
     v = random_direction(found.hidden_size)
     left = written_along(edited(zoo_model(name, torch.float64, seed=3), found.writers, v), v)
-    result = result._replace(unexplained=found.completeness, left=left)
+    result = result._replace(unexplained=found.unexplained, left=left)
     try:
         return result._replace(difference=_difference(name, found))
     except UnwriteError as error:
@@ -137,7 +137,9 @@ def _difference(name: str, found: Discovery) -> float:
         model, merged = (_loaded(original, Path(folder)) for folder in ("base", MODEL))
         unedited = _logits(model)
         originals = parameters_of(model, parameter_names(recipe.edits))
-        values = edited_parameters(recipe.edits, originals, recipe.norm_preservation, directions.float(), means.float())
+        values = edited_parameters(
+            recipe.edits, originals, recipe.settings.norm_preservation, directions.float(), means.float()
+        )
         for parameter, value in values.items():
             model.get_parameter(parameter).copy_(value)  # where it lies: how its product is computed depends on that
         in_memory = _logits(model)
@@ -158,13 +160,12 @@ def _recipe(layers: int, params: Params) -> Recipe:
     parameters = TrialParameters(
         direction_scope="per_layer", direction_index=1, position=0, attention=kernel, mlp=kernel
     )
-    edits = build_edits(
-        parameters, read_base().writers, spans=(), biprojected=True, edit_bias=True, post_norm="compensate"
-    )
+    shared = edit_settings(params.optimize, "biprojected")
+    edits = build_edits(parameters, read_base().writers, shared)
     return Recipe(
-        trial=Trial(number=0, behaviour_rate=0, divergence=0, parameters=parameters),
+        trial=Trial(number=0, behaviour_rate=0, kl=0, parameters=parameters),
         selection="every writer, for the benchmark",
-        norm_preservation=params.optimize.norm_preservation,
+        settings=shared,
         edits=edits,
     )
 
@@ -196,7 +197,7 @@ def _examine_large(name: str) -> list[str]:
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     peak = int(status["VmHWM"].split()[0]) / 1e3
     reason = next(iter(found.incomplete), "")
-    return [name, str(len(found.writers)), f"{found.completeness:.0e}", f"{seconds:.1f}", f"{peak:.0f}", reason]
+    return [name, str(len(found.writers)), f"{found.unexplained:.0e}", f"{seconds:.1f}", f"{peak:.0f}", reason]
 
 
 def _quiet() -> None:

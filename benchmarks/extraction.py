@@ -16,7 +16,8 @@ from unwrite.models.generation import do_nothing
 from unwrite.models.loading import load_model
 from unwrite.models.residuals import extract_residuals
 from unwrite.pipeline.base import pinned_folder, read_base
-from unwrite.pipeline.tokens import SETS, read_tokens
+from unwrite.pipeline.tokens import read_tokens
+from unwrite.terms import SETS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -61,7 +62,7 @@ def report(repeats: int) -> str:
 
 def ours(model: PreTrainedModel, prompts: Prompts) -> Tensor:
     """As `extract_residuals` does; [n, L+1, d]."""
-    batches = by_token_budget([len(tokens) for tokens in prompts], ONE_PASS, equal_lengths=False)
+    batches = by_token_budget([len(tokens) for tokens in prompts], ONE_PASS, padding_sensitive=False)
     return extract_residuals(model, prompts, (-1,), batches, do_nothing)[0]
 
 
@@ -130,7 +131,7 @@ def _check(reference: Tensor, *others: Tensor) -> None:
 
 def _own_rows(prompts: Prompts) -> int:
     """How many prompts share a pass of ours, at most."""
-    return max(map(len, by_token_budget([len(tokens) for tokens in prompts], ONE_PASS, equal_lengths=False)))
+    return max(map(len, by_token_budget([len(tokens) for tokens in prompts], ONE_PASS, padding_sensitive=False)))
 
 
 def _growth(repeats: int) -> str:

@@ -16,16 +16,18 @@ from benchmarks.comparison import alternated, ratio, spread, table
 from benchmarks.projects import project_copy
 from benchmarks.search import measured, plain_trial, prepare_plain, runtime, settings_of
 from stages.pin_model import pin_model
+from unwrite.editing.recipe import edit_settings
 from unwrite.files.tensors import write_tensors
 from unwrite.models.batches import by_token_budget
 from unwrite.models.generation import do_nothing, generate_greedily
 from unwrite.models.loading import load_model, pick_device
 from unwrite.pipeline.base import read_base
-from unwrite.pipeline.tokens import SETS, TokenizedPrompt, write_tokens
+from unwrite.pipeline.tokens import TokenizedPrompt, write_tokens
 from unwrite.schema.artifacts import Kernel, TrialParameters
 from unwrite.schema.params import Params, load_params
 from unwrite.schema.paths import DIRECTIONS, TOKENS
 from unwrite.search.objective import prepare_objective
+from unwrite.terms import SETS
 
 AT_ONCE = (1, 2, 4, 8, 16)
 PROMPTS, SHORTEST, LONGEST, MAX_TOKENS = 100, 20, 60, 100
@@ -48,7 +50,9 @@ def report(repeats: int, config: Mapping[str, Any] = QWEN3_4B, at_once: Sequence
     with _project(config) as params:
         base = read_base()
         plain = prepare_plain(settings_of(params))  # first: what it takes is no longer free
-        objective = prepare_objective(runtime(params, "activations", max(at_once)), base)
+        objective = prepare_objective(
+            runtime(params, "activations", max(at_once)), base, edit_settings(params.optimize, "none")
+        )
         trials = [_trial(number, base.layers) for number in range(max(at_once))]
 
         def together(count: int) -> None:
@@ -108,7 +112,7 @@ def _said(prompts: Sequence[Sequence[int]]) -> int:
     base = read_base()
     model = load_model(Path("model"), base.compute_dtype, pick_device("auto"))
     few = prompts[:1]
-    batches = by_token_budget([len(prompt) for prompt in few], 1 << 20, equal_lengths=False)
+    batches = by_token_budget([len(prompt) for prompt in few], 1 << 20, padding_sensitive=False)
     return generate_greedily(model, few, batches, 8, do_nothing)[0][-1]
 
 

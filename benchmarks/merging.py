@@ -34,9 +34,10 @@ from unwrite.files.records import write_json
 from unwrite.files.tensors import write_tensors
 from unwrite.models.loading import load_model
 from unwrite.pipeline.base import read_base
-from unwrite.schema.artifacts import Kernel, Recipe, Trial, TrialParameters, as_json
-from unwrite.schema.params import NormPreservation, load_params
+from unwrite.schema.artifacts import EditSettings, Kernel, Recipe, Trial, TrialParameters, as_json
+from unwrite.schema.params import load_params
 from unwrite.schema.paths import DIRECTIONS, MODEL, RECIPE
+from unwrite.terms import NormPreservation
 
 HIDDEN, MLP, VOCABULARY, HEADS, KV_HEADS, HEAD_DIM = 2048, 7168, 16000, 16, 4, 128
 GIGABYTE_A_LAYER = 2 * (HIDDEN * HEAD_DIM * 2 * (HEADS + KV_HEADS) + 3 * HIDDEN * MLP) / 1e9
@@ -202,13 +203,14 @@ def _write_recipe(mode: NormPreservation) -> None:
     parameters = TrialParameters(
         direction_scope="per_layer", direction_index=1, position=0, attention=kernel, mlp=kernel
     )
+    shared = EditSettings(
+        norm_preservation=mode, edit_bias=True, post_norm="compensate", orthogonalize="projected", spans=[]
+    )
     recipe = Recipe(
-        trial=Trial(number=0, behaviour_rate=0, divergence=0, parameters=parameters),
+        trial=Trial(number=0, behaviour_rate=0, kl=0, parameters=parameters),
         selection="every writer, for the benchmark",
-        norm_preservation=mode,
-        edits=build_edits(
-            parameters, base.writers, spans=(), biprojected=False, edit_bias=True, post_norm="compensate"
-        ),
+        settings=shared,
+        edits=build_edits(parameters, base.writers, shared),
     )
     write_json(RECIPE, as_json(recipe))
     record_upstream()

@@ -21,17 +21,20 @@ import click
 import torch
 from tabulate import tabulate
 
+from unwrite.editing.recipe import edit_settings
 from unwrite.errors import UnwriteError
 from unwrite.files.hashing import sha256_of
 from unwrite.files.records import write_text
+from unwrite.files.tensors import read_metadata
 from unwrite.pipeline.base import read_base
 from unwrite.schema.artifacts import TrialParameters
-from unwrite.schema.params import Params, Sampler, load_params
+from unwrite.schema.params import Params, load_params
 from unwrite.schema.paths import BASE, DIRECTIONS, TOKENS
 from unwrite.search.objective import Objective, prepare_objective
 from unwrite.search.samplers import Told, ask, make_sampler, reseeded, tell
 from unwrite.search.space import Sampled, one_shot_settings, parameters_of, search_space
 from unwrite.search.trials import Measured
+from unwrite.terms import Sampler
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
@@ -68,11 +71,11 @@ def _whole_process(seed: int) -> BaseSampler:
 
 
 def _both(measured: Measured) -> Told:
-    return Told([_rate(measured), math.log(measured.divergence)], None)
+    return Told([_rate(measured), math.log(measured.kl)], None)
 
 
 def _penalty(measured: Measured) -> Told:
-    return Told([math.log(measured.divergence) + 10 * max(0.0, _rate(measured) - AIM)], None)
+    return Told([math.log(measured.kl) + 10 * max(0.0, _rate(measured) - AIM)], None)
 
 
 def _rate(measured: Measured) -> float:
@@ -136,8 +139,7 @@ better (2.64, 1.95, 2.07, 2.14, 1.96; median 2.07), and is gone.
 
 def _figures(runs: Sequence[Sequence[Measured]]) -> list[str]:
     best = [
-        min((1000 * measured.divergence for measured in found if _rate(measured) <= AIM), default=math.inf)
-        for found in runs
+        min((1000 * measured.kl for measured in found if _rate(measured) <= AIM), default=math.inf) for found in runs
     ]
     return [f"{value:.2f}" if math.isfinite(value) else "none" for value in [*best, median(best)]]
 
@@ -176,7 +178,11 @@ def _measured_once(params: Params) -> tuple[Measure, int]:
         for line in path.read_text().splitlines():
             entry = json.loads(line)
             known[entry["trial"]] = Measured(**entry["measured"])
-    objective: Objective = prepare_objective(params, read_base())
+    objective: Objective = prepare_objective(
+        params,
+        read_base(),
+        edit_settings(params.optimize, read_metadata(DIRECTIONS, "compute_directions")["orthogonalize"]),
+    )
 
     def measure(trials: Sequence[TrialParameters]) -> list[Measured]:
         names = [trial.model_dump_json() for trial in trials]

@@ -6,7 +6,7 @@ import gc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,23 +16,24 @@ from benchmarks.comparison import alternated, peak_memory, ratio, spread, table
 from benchmarks.projects import deeper_demo, fewer_prompts
 from unwrite.core.kl import kl_from_log_probs, log_probabilities
 from unwrite.core.markers import shows_behaviour
-from unwrite.editing.recipe import applied_direction, build_edits, edited_parameters, parameter_names
+from unwrite.editing.recipe import applied_direction, build_edits, edit_settings, edited_parameters, parameter_names
 from unwrite.errors import UnwriteError
-from unwrite.evaluation.measure import contains_for_good, decode, forced_batches, measuring_limits
+from unwrite.evaluation.measure import contains_for_good, decode, measuring_limits, teacher_forced_batches
 from unwrite.files.prompts import read_markers
 from unwrite.files.tensors import read_metadata, read_tensors
 from unwrite.models.batches import by_token_budget, left_padded
 from unwrite.models.generation import generate_decided
 from unwrite.models.loading import load_model, load_tokenizer, pick_device
 from unwrite.models.memory import Limits
-from unwrite.models.patching import parameters_of, replaced_parameters
+from unwrite.models.patching import parameters_of, patched_parameters
 from unwrite.pipeline.base import pinned_folder, read_base
-from unwrite.pipeline.tokens import SETS, read_tokens
-from unwrite.schema.artifacts import Base, Edit, TrialParameters
-from unwrite.schema.params import NormPreservation, Params, Realization, load_params
+from unwrite.pipeline.tokens import read_tokens
+from unwrite.schema.artifacts import Base, Edit, EditSettings, TrialParameters
+from unwrite.schema.params import Params, load_params
 from unwrite.schema.paths import DIRECTIONS
 from unwrite.search.objective import Objective, prepare_objective
 from unwrite.search.trials import Measured, read_trials
+from unwrite.terms import SETS, BackendName, NormPreservation
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -131,11 +132,11 @@ def _check(trials: Trials) -> str:
     """
     exact = settings_of(with_settings(load_params(), norm_preservation="none", kl_tokens=1), "float32")
     same, compared, rates, divergences = _agreement(exact, trials)
-    objective = prepare_objective(runtime(exact.params, "weights"), exact.base)
+    objective = prepare_objective(runtime(exact.params, "weights"), exact.base, shared_settings(exact.params))
     results = [measured(result) for result in objective.evaluate(trials)]
     if same != compared or [result.behaviour_rate for result in results] != rates:
         raise RuntimeError(f"Verdicts differ: {same} of {compared} are equal; {rates} of {results}.")
-    apart = max(abs(one - other.divergence) / max(one, 1e-4) for one, other in zip(divergences, results, strict=True))
+    apart = max(abs(one - other.kl) / max(one, 1e-4) for one, other in zip(divergences, results, strict=True))
     if apart > 0.01:
         raise RuntimeError(f"First-token divergences differ by up to {apart:.1%}.")
     timed = settings_of(load_params())
@@ -153,14 +154,14 @@ def _agreement(settings: Settings, trials: Trials) -> tuple[int, int, list[float
     plain = prepare_plain(settings)
     same, rates, divergences = 0, [], []
     for trial in trials:
-        verdicts, divergence = plain_trial(plain, trial)
+        verdicts, kl = plain_trial(plain, trial)
         early = [
             shows_behaviour(text, settings.markers)
             for text in decode(settings.tokenizer, early_responses(settings, trial))
         ]
         same += sum(one == other for one, other in zip(verdicts, early, strict=True))
         rates.append(sum(verdicts) / len(verdicts))
-        divergences.append(divergence)
+        divergences.append(kl)
     return same, len(trials) * len(settings.target), rates, divergences
 
 
@@ -214,16 +215,16 @@ def with_settings(params: Params, *, norm_preservation: NormPreservation, kl_tok
     return params.model_copy(update={"optimize": optimize})
 
 
-def runtime(params: Params, realization: Realization, at_once: int = 0) -> Params:
+def runtime(params: Params, backend: BackendName | Literal["auto"], at_once: int = 0) -> Params:
     """The parameters with the way that trials are measured settled."""
-    changed = {"realization": realization, "trials_at_once": at_once, "progress": "none"}
+    changed = {"backend": backend, "trials_at_once": at_once, "progress": "none"}
     return params.model_copy(update={"runtime": params.runtime.model_copy(update=changed)})
 
 
-def ours(realization: Realization, trials: Trials) -> Callable[[], list[Measured]]:
+def ours(backend: BackendName | Literal["auto"], trials: Trials) -> Callable[[], list[Measured]]:
     """What measures the trials as the stage does, in batches of `optimize.batch`."""
-    params = runtime(load_params(), realization)
-    objective: Objective = prepare_objective(params, read_base())
+    params = runtime(load_params(), backend)
+    objective: Objective = prepare_objective(params, read_base(), shared_settings(params))
     size = params.optimize.batch
 
     def evaluate() -> list[Measured]:
@@ -261,15 +262,12 @@ def prepare_plain(settings: Settings) -> Plain:
 
 def edits_of(settings: Settings, trial: TrialParameters) -> list[Edit]:
     """The recipe of a trial."""
-    optimize = settings.params.optimize
-    return build_edits(
-        trial,
-        settings.base.writers,
-        spans=optimize.space.spans,
-        biprojected=read_metadata(DIRECTIONS, "compute_directions")["orthogonalize"] == "biprojected",
-        edit_bias=optimize.edit_bias,
-        post_norm=optimize.post_norm,
-    )
+    return build_edits(trial, settings.base.writers, shared_settings(settings.params))
+
+
+def shared_settings(params: Params) -> EditSettings:
+    """What all trials share."""
+    return edit_settings(params.optimize, read_metadata(DIRECTIONS, "compute_directions")["orthogonalize"])
 
 
 @torch.inference_mode()
@@ -283,7 +281,7 @@ def plain_trial(plain: Plain, trial: TrialParameters) -> tuple[list[bool], float
         modules[edit.matrix.parameter]: change_of(
             originals[edit.matrix.parameter],
             applied_direction(edit, settings.directions, settings.means, originals).to(settings.model.device),
-            edit.weight,
+            edit.strength,
             settings.params.optimize.norm_preservation,
         )
         for edit in edits
@@ -297,11 +295,11 @@ def plain_trial(plain: Plain, trial: TrialParameters) -> tuple[list[bool], float
     )
     texts = decode(settings.tokenizer, generated[:, width:].tolist())
     logits = plain.adapted(**plain.baseline).logits[:, -1]
-    divergence = float(kl_from_log_probs(plain.log_probs, logits).mean())
+    kl = float(kl_from_log_probs(plain.log_probs, logits).mean())
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    return [shows_behaviour(text, settings.markers) for text in texts], divergence
+    return [shows_behaviour(text, settings.markers) for text in texts], kl
 
 
 def early_responses(settings: Settings, trial: TrialParameters) -> Responses:
@@ -316,8 +314,8 @@ def early_responses(settings: Settings, trial: TrialParameters) -> Responses:
     )
     certain = contains_for_good(settings.tokenizer, settings.markers)
     lengths = [len(prompt) + optimize.max_tokens for prompt in settings.target]
-    batches = by_token_budget(lengths, settings.limits.generation, equal_lengths=False)
-    with replaced_parameters(model, values):
+    batches = by_token_budget(lengths, settings.limits.generation, padding_sensitive=False)
+    with patched_parameters(model, values):
         return generate_decided(
             model, settings.target, batches, optimize.max_tokens, lambda _row, response: certain(response)
         )
@@ -333,7 +331,9 @@ def floor(settings: Settings, decoded: Sequence[int]) -> None:
     """
     model: Any = settings.model
     tokens = settings.params.optimize.kl_tokens
-    batches = forced_batches(settings.baseline, tokens, settings.base.vocabulary, settings.limits, equal_lengths=False)
+    batches = teacher_forced_batches(
+        settings.baseline, tokens, settings.base.vocabulary, settings.limits, padding_sensitive=False
+    )
     for batch in batches:
         prompts = [[*settings.baseline[row], *[0] * (tokens - 1)] for row in batch]
         model(**left_padded(prompts, model.device), use_cache=False, logits_to_keep=tokens)

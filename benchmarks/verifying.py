@@ -15,8 +15,8 @@ from unwrite.files.tensors import read_tensors
 from unwrite.files.threads import processors
 from unwrite.release.compare import compare_checkpoints
 from unwrite.schema.artifacts import Recipe, read_artifact
-from unwrite.schema.params import NormPreservation
 from unwrite.schema.paths import DIRECTIONS, MODEL, RECIPE
+from unwrite.terms import NormPreservation
 
 BASE = Path("base")
 

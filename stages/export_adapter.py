@@ -48,7 +48,7 @@ def export_adapter(params: Params) -> None:
         manifest = AdapterManifest(
             base=model_name(base),
             commit=base.commit,
-            norm_preservation=recipe.norm_preservation,
+            norm_preservation=recipe.settings.norm_preservation,
             largest_error=max(one.relative_error for one in adapted),
             parameters=adapted,
             files=[digest_of(path) for path in sorted(folder.iterdir())],

@@ -12,9 +12,10 @@ from unwrite.models.residuals import extract_residuals, residuals_of_batch
 from unwrite.pipeline.base import pinned_folder, read_base
 from unwrite.pipeline.progress import progress
 from unwrite.pipeline.stage import run_stage, say
-from unwrite.pipeline.tokens import SETS, read_tokens
+from unwrite.pipeline.tokens import read_tokens
 from unwrite.schema.params import Params
 from unwrite.schema.paths import RESIDUALS
+from unwrite.terms import SETS
 
 
 def extract(params: Params) -> None:
@@ -34,7 +35,7 @@ def extract(params: Params) -> None:
     budget = Budget(limits.one_pass)
     for name in SETS:
         lengths = [len(tokens) for tokens in prompts[name]]
-        batches = by_token_budget(lengths, budget.tokens, equal_lengths=base.equal_lengths)
+        batches = by_token_budget(lengths, budget.tokens, padding_sensitive=base.padding_sensitive)
         with progress(f"residuals of {name} prompts", len(prompts[name]), params.runtime.progress) as advance:
             try:
                 residuals = extract_residuals(model, prompts[name], positions, batches, advance, budget=budget)

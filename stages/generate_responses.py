@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from unwrite.evaluation.measure import decode, force_responses, forced_batches, measure_divergence, measuring_limits
+from unwrite.evaluation.measure import decode, measure_kl, measuring_limits, teacher_force, teacher_forced_batches
 from unwrite.files.atomic import atomic_folder
 from unwrite.files.records import write_jsonl
 from unwrite.models.batches import Budget, by_token_budget
@@ -14,9 +14,10 @@ from unwrite.models.loading import load_model, load_tokenizer, pick_device
 from unwrite.pipeline.base import pinned_folder, read_base
 from unwrite.pipeline.progress import progress
 from unwrite.pipeline.stage import run_stage
-from unwrite.pipeline.tokens import SETS, SetName, TokenizedPrompt, read_tokens
+from unwrite.pipeline.tokens import TokenizedPrompt, read_tokens
 from unwrite.schema.params import Params
 from unwrite.schema.paths import MODEL, RESPONSES
+from unwrite.terms import SETS, SetName
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -40,13 +41,17 @@ def generate_responses(params: Params) -> None:
     both = [row.tokens for rows in prompts.values() for row in rows]
     limits = measuring_limits(model, params.runtime.batch_tokens, both, longest)
     budget = Budget(limits.generation)
-    batches = forced_batches(baseline, settings.kl_tokens, base.vocabulary, limits, equal_lengths=base.equal_lengths)
-    responses = {"base": _respond(model, "base", prompts, params, budget, equal_lengths=base.equal_lengths)}
-    forced = force_responses(model, baseline, responses["base"]["baseline"], batches, settings.kl_tokens, budget=budget)
+    batches = teacher_forced_batches(
+        baseline, settings.kl_tokens, base.vocabulary, limits, padding_sensitive=base.padding_sensitive
+    )
+    responses = {"base": _respond(model, "base", prompts, params, budget, padding_sensitive=base.padding_sensitive)}
+    teacher_forced = teacher_force(
+        model, baseline, responses["base"]["baseline"], batches, settings.kl_tokens, budget=budget
+    )
     del model  # one model in memory at a time
     model = load_model(MODEL, base.compute_dtype, device)
-    responses["edited"] = _respond(model, "edited", prompts, params, budget, equal_lengths=base.equal_lengths)
-    divergences = measure_divergence(model, forced, budget=budget)
+    responses["edited"] = _respond(model, "edited", prompts, params, budget, padding_sensitive=base.padding_sensitive)
+    divergences = measure_kl(model, teacher_forced, budget=budget)
 
     with atomic_folder(RESPONSES) as temporary:
         for which, by_set in responses.items():
@@ -65,14 +70,14 @@ def generate_responses(params: Params) -> None:
 
 
 def _respond(
-    model: PreTrainedModel, which: str, prompts: Prompts, params: Params, budget: Budget, *, equal_lengths: bool
+    model: PreTrainedModel, which: str, prompts: Prompts, params: Params, budget: Budget, *, padding_sensitive: bool
 ) -> Responses:
     longest = params.generate.max_tokens
     responses: Responses = {}
     for name in SETS:
         tokens = [row.tokens for row in prompts[name]]
         lengths = [len(row) + longest for row in tokens]
-        batches = by_token_budget(lengths, budget.tokens, equal_lengths=equal_lengths)
+        batches = by_token_budget(lengths, budget.tokens, padding_sensitive=padding_sensitive)
         with progress(f"{which} model, {name} prompts", len(tokens), params.runtime.progress) as advance:
             responses[name] = generate_greedily(model, tokens, batches, longest, advance, budget=budget)
     return responses

@@ -11,7 +11,7 @@ from threading import Lock
 
 from torch import Tensor
 
-from unwrite.editing.checkpoint import Change, changes_of, merged_spans, refuse_misfits
+from unwrite.editing.checkpoint import TensorChange, changes_of, merged_spans, refuse_misfits
 from unwrite.errors import UnwriteError
 from unwrite.files.atomic import atomic_folder, refuse_full_disk
 from unwrite.files.checkpoints import INDEX_FILE, StoredTensor, copy_file, index_of, stored_tensors
@@ -66,7 +66,7 @@ def merge_model(params: Params) -> None:
 
 def _fitting_changes(
     recipe: Recipe, tensors: Mapping[str, StoredTensor], directions: Mapping[str, Tensor], hidden_size: int
-) -> dict[str, Change]:
+) -> dict[str, TensorChange]:
     try:
         refuse_misfits(tensors, recipe, hidden_size)
         return changes_of(recipe, tensors, directions)
@@ -89,7 +89,7 @@ def merge_files(
     target: Path,
     files: Sequence[FileDigest],
     tensors: Mapping[str, StoredTensor],
-    changes: Mapping[str, Change],
+    changes: Mapping[str, TensorChange],
     *,
     advance: Callable[[int], None],
     threads: int,

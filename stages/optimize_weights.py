@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unwrite.editing.recipe import edit_settings
 from unwrite.errors import UnwriteError
 from unwrite.files.hashing import sha256_of
 from unwrite.files.records import write_json
@@ -14,7 +15,6 @@ from unwrite.files.tensors import read_metadata
 from unwrite.pipeline.base import read_base
 from unwrite.pipeline.progress import progress
 from unwrite.pipeline.stage import run_stage, say
-from unwrite.pipeline.tokens import SETS
 from unwrite.report.format import nats, percent
 from unwrite.schema.artifacts import Front, Trial, as_json
 from unwrite.schema.params import Params
@@ -24,7 +24,8 @@ from unwrite.search.objective import Objective, prepare_objective
 from unwrite.search.space import one_shot_settings, search_space, why_no_one_shots
 from unwrite.search.state import State, search_key, search_state
 from unwrite.search.study import best_trial, pareto_front, run_study
-from unwrite.search.trials import OVER_MAX_KL, Outcome, write_trials
+from unwrite.search.trials import OVER_MAX_KL, TrialOutcome, write_trials
+from unwrite.terms import SETS
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -37,13 +38,13 @@ def optimize_weights(params: Params) -> None:
     for layer in (layer for span in settings.space.spans for layer in span):
         if layer >= base.layers:
             raise UnwriteError(f"optimize.space.spans names layer {layer}; the model's layers are 0–{base.layers - 1}.")
-    orthogonalize = read_metadata(DIRECTIONS, "compute_directions")["orthogonalize"]
+    shared = edit_settings(settings, read_metadata(DIRECTIONS, "compute_directions")["orthogonalize"])
     with search_state(search_key(_inputs(params), Path(__file__))) as state:
         if state.damage:
             say(f"warning: {state.damage}")
         if why := why_no_one_shots(settings.space, layers=base.layers):
             say(f"No one-shot settings are tried first: {why}. The search has no baseline to beat.")
-        objective = prepare_objective(params, base, chosen=state.chosen, choose=state.choose)
+        objective = prepare_objective(params, base, shared, chosen=state.chosen, choose=state.choose)
         say(f"Base model: behaviour rate {percent(objective.base_rate)} on the validation prompts.")
         outcomes = _search(params, state, objective, base.layers)
     _tell_failures(outcomes, state)
@@ -53,11 +54,7 @@ def optimize_weights(params: Params) -> None:
         say(f"Best one-shot setting, without a search: {_figures(one_shot)}.")
     say(f"Best of {len(outcomes)} trials: {_figures(best_trial(outcomes, settings.max_behaviour_rate))}.")
     record = Front(
-        norm_preservation=settings.norm_preservation,
-        edit_bias=settings.edit_bias,
-        post_norm=settings.post_norm,
-        orthogonalize=orthogonalize,
-        spans=list(settings.space.spans),
+        settings=shared,
         kl_tokens=settings.kl_tokens,
         base_behaviour_rate=objective.base_rate,
         one_shot=one_shot,
@@ -76,7 +73,7 @@ def _inputs(params: Params) -> dict[str, object]:
     return {"files": {str(file): sha256_of(file) for file in files}, "optimize": settings}
 
 
-def _search(params: Params, state: State, objective: Objective, layers: int) -> list[Outcome]:
+def _search(params: Params, state: State, objective: Objective, layers: int) -> list[TrialOutcome]:
     """Goes on where the record ends. Whenever it is stopped, trials.csv holds every trial that has ended."""
     settings, positions = params.optimize, objective.positions
     if state.done:
@@ -102,9 +99,11 @@ def _search(params: Params, state: State, objective: Objective, layers: int) -> 
     return outcomes
 
 
-def _watched(journal: Path, space: dict[str, BaseDistribution], done: list[Outcome]) -> Callable[[list[Outcome]], None]:
+def _watched(
+    journal: Path, space: dict[str, BaseDistribution], done: list[TrialOutcome]
+) -> Callable[[list[TrialOutcome]], None]:
     """What copies each batch into the journal, for as long as that can be written."""
-    writers: list[Callable[[list[Outcome]], None]] = []
+    writers: list[Callable[[list[TrialOutcome]], None]] = []
 
     def attempt(write: Callable[[], object]) -> None:
         try:
@@ -117,7 +116,7 @@ def _watched(journal: Path, space: dict[str, BaseDistribution], done: list[Outco
     return lambda batch: attempt(lambda: [write(batch) for write in writers])
 
 
-def _tell_failures(outcomes: list[Outcome], state: State) -> None:
+def _tell_failures(outcomes: list[TrialOutcome], state: State) -> None:
     hopeless = sum(outcome.reason == OVER_MAX_KL for outcome in outcomes)
     if hopeless:
         say(f"{hopeless} of {len(outcomes)} trials were above optimize.max_kl and not measured further.")
@@ -135,7 +134,7 @@ def _tell_failures(outcomes: list[Outcome], state: State) -> None:
 def _figures(trial: Trial | None) -> str:
     if trial is None:
         return "none"
-    return f"trial {trial.number}, rate {percent(trial.behaviour_rate)}, divergence {nats(trial.divergence)}"
+    return f"trial {trial.number}, rate {percent(trial.behaviour_rate)}, divergence {nats(trial.kl)}"
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from unwrite.models.discovery.writers import Discovery, FoundWriter, find_writer
 from unwrite.models.loading import load_config, trust_remote_code
 from unwrite.models.source import resolve_source
 from unwrite.pipeline.stage import run_stage, say
-from unwrite.schema.artifacts import Base, BaseCard, Layout, Norm, Place, Writer, as_json
+from unwrite.schema.artifacts import Base, BaseCard, Norm, ParameterLayout, StoredLayout, Writer, as_json
 from unwrite.schema.params import Params
 from unwrite.schema.paths import BASE
 
@@ -48,9 +48,9 @@ def pin_model(params: Params) -> None:
         layers=discovery.layers,
         hidden_size=discovery.hidden_size,
         vocabulary=discovery.vocabulary,
-        completeness=discovery.completeness,
+        unexplained=discovery.unexplained,
         incomplete=discovery.incomplete,
-        equal_lengths=discovery.equal_lengths,
+        padding_sensitive=discovery.padding_sensitive,
         card=_stated(source.folder),
         files=[digest_of(source.folder / name) for name in names],
         writers=writers,
@@ -90,7 +90,7 @@ def _stored_writers(
     model = build_on_meta(config)
     layouts: dict[str, tuple[int, int]] = {}
     for writer in found:
-        layouts[writer.parameter] = (writer.axis, writer.groups)
+        layouts[writer.parameter] = (writer.axis, writer.num_matrices)
         if writer.bias is not None:
             shape = model.get_parameter(writer.bias).shape
             layouts[writer.bias] = (writer.bias_axis, shape.numel() // shape[writer.bias_axis])
@@ -99,9 +99,11 @@ def _stored_writers(
     for part in (part for parts in places.values() for part in parts):
         _refuse_uneditable(part.tensor, tensors[part.tensor])
 
-    def layout(parameter: str) -> Layout:
-        axis, groups = layouts[parameter]
-        return Layout(parameter=parameter, axis=axis, groups=groups, stored=list(map(_place, places[parameter])))
+    def layout(parameter: str) -> ParameterLayout:
+        axis, num_matrices = layouts[parameter]
+        return ParameterLayout(
+            parameter=parameter, axis=axis, num_matrices=num_matrices, stored=list(map(_place, places[parameter]))
+        )
 
     return [
         Writer(
@@ -121,14 +123,14 @@ def _stored_writers(
             multiplier=writer.multiplier,
             shape=list(model.get_parameter(writer.parameter).shape),
             dtype=tensors[places[writer.parameter][0].tensor].dtype,
-            also=list(writer.also),
+            shared_layers=list(writer.shared_layers),
         )
         for writer in found
     ]
 
 
-def _place(part: StoredPart) -> Place:
-    return Place(tensor=part.tensor, axis=part.axis, groups=part.groups)
+def _place(part: StoredPart) -> StoredLayout:
+    return StoredLayout(tensor=part.tensor, axis=part.axis, num_matrices=part.num_matrices)
 
 
 def _refuse_uneditable(name: str, tensor: StoredTensor) -> None:

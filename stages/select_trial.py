@@ -20,19 +20,12 @@ def select_trial(params: Params) -> None:
     """Writes artifacts/edit.json."""
     front = read_artifact(Front, FRONT, "optimize_weights")
     trial, selection = choose(read_trials(), front.trials, params.select.max_behaviour_rate, params.select.trial)
-    edits = build_edits(
-        trial.parameters,
-        read_base().writers,
-        spans=front.spans,
-        biprojected=front.orthogonalize == "biprojected",
-        edit_bias=front.edit_bias,
-        post_norm=front.post_norm,
-    )
-    recipe = Recipe(trial=trial, selection=selection, norm_preservation=front.norm_preservation, edits=edits)
+    edits = build_edits(trial.parameters, read_base().writers, front.settings)
+    recipe = Recipe(trial=trial, selection=selection, settings=front.settings, edits=edits)
     write_json(RECIPE, as_json(recipe))
     say(
         f"Trial {trial.number} ({selection}): behaviour rate {percent(trial.behaviour_rate)}, "
-        f"divergence {nats(trial.divergence)}, {len(edits)} writers to edit."
+        f"divergence {nats(trial.kl)}, {len(edits)} writers to edit."
     )
 
 
@@ -57,9 +50,9 @@ def choose(
         return named[0], "named by number"
     within = [trial for trial in front if trial.behaviour_rate <= max_behaviour_rate]
     if within:
-        best = min(within, key=lambda trial: trial.divergence)
+        best = min(within, key=lambda trial: trial.kl)
         return best, f"lowest divergence at a behaviour rate of at most {percent(max_behaviour_rate)}"
-    best = min(front, key=lambda trial: (trial.behaviour_rate, trial.divergence))
+    best = min(front, key=lambda trial: (trial.behaviour_rate, trial.kl))
     say(
         f"warning: no trial reached select.max_behaviour_rate {percent(max_behaviour_rate)}; the lowest is "
         f"{percent(best.behaviour_rate)}. Raise optimize.trials or widen optimize.space."

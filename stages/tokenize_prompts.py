@@ -10,16 +10,17 @@ from unwrite.models.chat import render_prompt
 from unwrite.models.loading import load_tokenizer
 from unwrite.pipeline.base import pinned_folder, read_base
 from unwrite.pipeline.stage import run_stage, say
-from unwrite.pipeline.tokens import SETS, SPLITS, SetName, Split, TokenizedPrompt, write_tokens
+from unwrite.pipeline.tokens import TokenizedPrompt, write_tokens
 from unwrite.schema.params import Params
 from unwrite.schema.paths import TOKENS
+from unwrite.terms import SETS, SPLITS, SetName, SplitName
 
 
 def tokenize_prompts(params: Params) -> None:
     """Writes artifacts/tokens/{target,baseline}.{train,validation,test}.jsonl."""
     settings = params.tokenize
     paths: dict[SetName, Path] = {"target": Path(settings.target), "baseline": Path(settings.baseline)}
-    sizes: dict[Split, int] = {split: getattr(settings.splits, split) for split in SPLITS}
+    sizes: dict[SplitName, int] = {split: getattr(settings.splits, split) for split in SPLITS}
     sets = {}
     for name in SETS:
         prompts = read_prompts(paths[name])

@@ -14,7 +14,7 @@ from typing import Any, ParamSpec
 import click
 
 from unwrite.errors import UnwriteError
-from unwrite.release.allowances import ALLOWANCES
+from unwrite.terms import OVERRIDES
 
 P = ParamSpec("P")
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -189,7 +189,7 @@ def audit() -> None:
     "--allow",
     "allowed",
     multiple=True,
-    type=click.Choice(ALLOWANCES),
+    type=click.Choice(OVERRIDES),
     help="Publish in spite of this; the manifest will say so. May be given several times.",
 )
 @_expected_errors

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from unwrite.core.directions import (
-    CenterMethod,
     center,
     difference_direction,
     interpolate,
@@ -20,6 +19,7 @@ from unwrite.core.directions import (
 )
 from unwrite.core.winsorize import winsorize
 from unwrite.errors import UnwriteError
+from unwrite.terms import CenterMethod
 
 CHECK = settings(deadline=None, derandomize=True, max_examples=60, database=None)
 DOUBLE = torch.float64

@@ -12,18 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from unwrite.core import edit
-from unwrite.core.edit import (
-    Factors,
-    NormPreservation,
-    edit_bias,
-    edit_output,
-    edit_rows,
-    edit_weight,
-    edited_blocks,
-    factors,
-)
+from unwrite.core.edit import Factors, edit_bias, edit_output, edit_rows, edit_weight, edited_blocks, factors
 from unwrite.core.rounding import round_to
 from unwrite.errors import UnwriteError
+from unwrite.terms import NormPreservation
 
 MODES: tuple[NormPreservation, ...] = get_args(NormPreservation)
 CHECK = settings(deadline=None, derandomize=True, max_examples=60, database=None)

@@ -69,7 +69,7 @@ def test_the_vectors_of_a_bias(G: int, d: int, axis: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "axis", "groups"),
+    ("shape", "axis", "num_matrices"),
     [
         ((6, 4), 1, 4),  # rows that can't be shared out
         ((6, 4), 2, 1),
@@ -81,9 +81,9 @@ def test_the_vectors_of_a_bias(G: int, d: int, axis: int) -> None:
         ((2, 2, 2, 2), 1, 2),
     ],
 )
-def test_what_does_not_fit_is_refused(shape: tuple[int, ...], axis: int, groups: int) -> None:
-    with pytest.raises(UnwriteError, match=rf"expected {groups} matrices with hidden axis {axis}"):
-        as_matrices(torch.zeros(shape), axis, groups)
+def test_what_does_not_fit_is_refused(shape: tuple[int, ...], axis: int, num_matrices: int) -> None:
+    with pytest.raises(UnwriteError, match=rf"expected {num_matrices} matrices with hidden axis {axis}"):
+        as_matrices(torch.zeros(shape), axis, num_matrices)
 
 
 @pytest.mark.parametrize(("shape", "axis"), [((2, 3, 4), 1), ((3,), 1), ((2, 3), -1), ((), 0)])

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from tests.support.tiny import random_direction
 from unwrite.core import low_rank
-from unwrite.core.edit import NormPreservation, edit_weight
+from unwrite.core.edit import edit_weight
 from unwrite.core.low_rank import LowRank, change_rank, low_rank_change, relative_error, truncated
 from unwrite.errors import UnwriteError
+from unwrite.terms import NormPreservation
 
 MODES: tuple[NormPreservation, ...] = get_args(NormPreservation)
 EXACT: tuple[NormPreservation, ...] = ("none", "pre")

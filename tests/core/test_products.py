@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from unwrite.core.edit import Factors, NormPreservation, factors
+from unwrite.core.edit import Factors, factors
 from unwrite.core.products import combined_factors, products, with_more
 from unwrite.errors import UnwriteError
+from unwrite.terms import NormPreservation
 
 MODES: tuple[NormPreservation, ...] = get_args(NormPreservation)
 

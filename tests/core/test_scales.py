@@ -5,8 +5,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from unwrite.core.edit import NormPreservation, factors
+from unwrite.core.edit import factors
 from unwrite.core.scales import column_scales, row_scales
+from unwrite.terms import NormPreservation
 
 DOUBLE = torch.float64
 

@@ -19,14 +19,14 @@ from tests.support.samples import sample_direction, sample_edit, sample_layout, 
 from tests.support.tiny import random_direction
 from tests.support.zoo import zoo_model
 from unwrite.core.layout import as_matrices
-from unwrite.editing.activations import edited_activations, inexpressible
-from unwrite.editing.edit_cache import ClosedForm, blocks_in_memory
+from unwrite.editing.activations import edited_activations, why_weights_needed
+from unwrite.editing.edit_cache import EditCache, blocks_in_memory
 from unwrite.editing.recipe import edited_parameters, parameter_names, resolve_direction
 from unwrite.errors import UnwriteError
 from unwrite.models.discovery.float64 import float64_throughout
-from unwrite.models.patching import parameters_of, replaced_parameters
+from unwrite.models.patching import parameters_of, patched_parameters
 from unwrite.schema.artifacts import Edit, Norm, Writer
-from unwrite.schema.params import NormPreservation
+from unwrite.terms import NormPreservation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -94,7 +94,7 @@ def edits_of(writers: Sequence[Writer], strength: float, *, bias: bool = True, n
 
 def on_weights(of: Subject, edits: Sequence[Edit], mode: NormPreservation) -> Tensor:
     originals = parameters_of(of.model, parameter_names(edits))
-    with replaced_parameters(of.model, edited_parameters(edits, originals, mode, DIRECTIONS, MEANS)):
+    with patched_parameters(of.model, edited_parameters(edits, originals, mode, DIRECTIONS, MEANS)):
         return of.logits()
 
 
@@ -103,12 +103,12 @@ def on_activations(of: Subject, edits: Sequence[Edit], mode: NormPreservation) -
         return of.logits()
 
 
-def closed_form(of: Subject, mode: NormPreservation) -> ClosedForm:
+def closed_form(of: Subject, mode: NormPreservation) -> EditCache:
     return form_in_memory(parameters_of(of.model, parameter_names(of.writers)), mode)
 
 
-def form_in_memory(parameters: dict[str, Tensor], mode: NormPreservation) -> ClosedForm:
-    return ClosedForm(partial(blocks_in_memory, parameters), parameters, mode, DIRECTIONS, MEANS, {})
+def form_in_memory(parameters: dict[str, Tensor], mode: NormPreservation) -> EditCache:
+    return EditCache(partial(blocks_in_memory, parameters), parameters, mode, DIRECTIONS, MEANS, {})
 
 
 def on_disk(of: Subject, edits: Sequence[Edit], mode: NormPreservation, folder: Path) -> Tensor:
@@ -182,19 +182,19 @@ def written_along(of: Subject, edits: Sequence[Edit]) -> float:
 @pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name != "llama"])
 def test_after_an_edit_in_full_nothing_is_written_along_the_direction(name: str, folders: Path) -> None:
     of = subject(name, folders)
-    edits = [edit.model_copy(update={"weight": 1.0}) for edit in edits_of(of.writers, 1.0)]
+    edits = [edit.model_copy(update={"strength": 1.0}) for edit in edits_of(of.writers, 1.0)]
     originals = parameters_of(of.model, parameter_names(edits))
     assert written_along(of, edits) > 1e-2
-    with replaced_parameters(of.model, edited_parameters(edits, originals, "none", DIRECTIONS, MEANS)):
+    with patched_parameters(of.model, edited_parameters(edits, originals, "none", DIRECTIONS, MEANS)):
         assert written_along(of, edits) < 1e-12
     partly = [edit.model_copy(update={"bias": None, "norms": []}) for edit in edits]
-    with replaced_parameters(of.model, edited_parameters(partly, originals, "none", DIRECTIONS, MEANS)):
+    with patched_parameters(of.model, edited_parameters(partly, originals, "none", DIRECTIONS, MEANS)):
         has_more = any(edit.bias is not None or edit.norms for edit in edits)
         assert (written_along(of, edits) > 1e-4) == has_more
 
 
 def reasons(of: Subject, edits: Sequence[Edit], mode: NormPreservation) -> list[str | None]:
-    return [inexpressible(of.model, edit, edits, of.writers, mode) for edit in edits]
+    return [why_weights_needed(of.model, edit, edits, of.writers, mode) for edit in edits]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -224,16 +224,16 @@ def test_a_block_of_several_writers_is_only_where_one_projection_does_for_all(fo
     assert [reason is None for reason in reasons(of, edits, "rows")] == [True, True, True, False, False, True, True]
     assert "the sum of 2 writers" in (reasons(of, edits, "rows")[3] or "")
     attention, experts, shared = edits[2:5]
-    other = [attention, experts, shared.model_copy(update={"weight": 0.5})]
+    other = [attention, experts, shared.model_copy(update={"strength": 0.5})]
     assert [reason is None for reason in reasons(of, other, "none")] == [True, False, False]
     assert [reason is None for reason in reasons(of, [attention, experts], "none")] == [True, False]
 
 
 def test_a_parameter_that_other_layers_share_is_edited_by_weight(folders: Path) -> None:
     of = subject("llama", folders)
-    shared = [of.writers[0].model_copy(update={"also": [2]}), *of.writers[1:]]
+    shared = [of.writers[0].model_copy(update={"shared_layers": [2]}), *of.writers[1:]]
     edit = sample_edit(shared[0])
-    assert "other layers use" in (inexpressible(of.model, edit, [edit], shared, "none") or "")
+    assert "other layers use" in (why_weights_needed(of.model, edit, [edit], shared, "none") or "")
 
 
 class Experts(nn.Module):
@@ -277,7 +277,7 @@ def test_experts_side_by_side_and_a_module_that_puts_out_a_tuple(mode: NormPrese
     edit = sample_edit(writer, 1.0, sample_direction(2.0))
     originals = parameters_of(block, parameter_names([edit]))
     values = edited_parameters([edit], originals, mode, DIRECTIONS, MEANS)
-    with replaced_parameters(block, values):
+    with patched_parameters(block, values):
         expected = block(x)
     v = DIRECTIONS[0, 2]
     left = float((expected @ v).abs().max())

@@ -18,13 +18,20 @@ from unwrite.core.edit import edit_weight
 from unwrite.core.layout import as_matrices, as_vectors
 from unwrite.core.rounding import round_to
 from unwrite.editing import checkpoint as merging
-from unwrite.editing.checkpoint import Change, changed_blocks, changes_of, merged_spans, read_norms, refuse_misfits
+from unwrite.editing.checkpoint import (
+    TensorChange,
+    changed_blocks,
+    changes_of,
+    merged_spans,
+    read_norms,
+    refuse_misfits,
+)
 from unwrite.editing.recipe import applied_direction, resolve_direction
 from unwrite.errors import UnwriteError
 from unwrite.files import checkpoints
 from unwrite.files.checkpoints import StoredTensor, read_rows, stored_tensors
-from unwrite.schema.artifacts import Norm, Place
-from unwrite.schema.params import NormPreservation
+from unwrite.schema.artifacts import Norm, StoredLayout
+from unwrite.terms import NormPreservation
 
 MODES: tuple[NormPreservation, ...] = get_args(NormPreservation)
 V = torch.nn.functional.normalize(torch.arange(1.0, 9).double(), dim=0)
@@ -52,14 +59,14 @@ def random(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Te
 def change(
     shape: Sequence[int] = (8, 5),
     axis: int = 0,
-    groups: int = 1,
+    num_matrices: int = 1,
     *,
     weight: float = 0.8,
     mode: NormPreservation = "rows",
     bias: bool = False,
     direction: Tensor = V,
-) -> Change:
-    return Change(Place(tensor="w", axis=axis, groups=groups), weight, direction, mode, bias)
+) -> TensorChange:
+    return TensorChange(StoredLayout(tensor="w", axis=axis, num_matrices=num_matrices), weight, direction, mode, bias)
 
 
 # Which tensors
@@ -73,7 +80,7 @@ def test_every_place_of_a_recipe_has_its_change() -> None:
     changes = changes_of(sample_recipe(edits, norm_preservation="columns"), tensors, DIRECTIONS)
     assert list(changes) == ["0.mlp.weight", "0.mlp.bias", "1.attention.weight"]
     assert [one.bias for one in changes.values()] == [False, True, False]
-    assert [one.weight for one in changes.values()] == [0.5, 0.5, 1.5]
+    assert [one.strength for one in changes.values()] == [0.5, 0.5, 1.5]
     assert {one.norm_preservation for one in changes.values()} == {"columns"}
     v = resolve_direction(sample_direction(1.25), DIRECTIONS["directions"], DIRECTIONS["baseline_mean"])
     assert torch.equal(changes["1.attention.weight"].direction, v)
@@ -134,15 +141,17 @@ LAYOUTS += [((1, 8, 5), 1, 1), ((1, 5, 8), 2, 1), ((8, 1, 5), 0, 1), ((8, 15), 0
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(("shape", "axis", "groups"), LAYOUTS)
+@pytest.mark.parametrize(("shape", "axis", "num_matrices"), LAYOUTS)
 def test_every_layout_is_edited_on_disk_as_in_memory(
-    shape: tuple[int, ...], axis: int, groups: int, mode: NormPreservation
+    shape: tuple[int, ...], axis: int, num_matrices: int, mode: NormPreservation
 ) -> None:
     weight = random(*shape, dtype=torch.bfloat16)
     places = saved({"a": torch.ones(7), "w": weight, "z": torch.ones(7)})
-    overwrite(places["w"], change(shape, axis, groups, mode=mode))
+    overwrite(places["w"], change(shape, axis, num_matrices, mode=mode))
     found = load_file("model.safetensors")
-    for before, after in zip(as_matrices(weight, axis, groups), as_matrices(found["w"], axis, groups), strict=True):
+    for before, after in zip(
+        as_matrices(weight, axis, num_matrices), as_matrices(found["w"], axis, num_matrices), strict=True
+    ):
         exact = edit_weight(before, V, 0.8, mode)
         assert torch.equal(after, round_to(exact, torch.bfloat16))
     assert not torch.equal(found["w"], weight)
@@ -159,14 +168,14 @@ def test_every_bias_is_edited_on_disk_vector_by_vector(shape: tuple[int, ...], a
     torch.testing.assert_close(found.double(), as_vectors(bias, axis).double() @ (torch.eye(8) - torch.outer(V, V)))
 
 
-@pytest.mark.parametrize(("shape", "axis", "groups"), [*LAYOUTS, ((8,), 0, 1)])
+@pytest.mark.parametrize(("shape", "axis", "num_matrices"), [*LAYOUTS, ((8,), 0, 1)])
 def test_blocks_cover_a_tensor_from_its_first_byte_to_its_last(
-    shape: tuple[int, ...], axis: int, groups: int, monkeypatch: pytest.MonkeyPatch
+    shape: tuple[int, ...], axis: int, num_matrices: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(merging, "row_blocks", lambda shape, *_: checkpoints.row_blocks(shape, 6))
     tensor = saved({"w": random(*shape, dtype=torch.float16)})["w"]
     end = 0
-    for offset, values in changed_blocks(tensor, change(shape, axis, groups, bias=len(shape) == 1)):
+    for offset, values in changed_blocks(tensor, change(shape, axis, num_matrices, bias=len(shape) == 1)):
         assert offset == end
         assert (values.dtype, values.is_contiguous()) == (torch.float16, True)
         end += values.nbytes

@@ -12,14 +12,14 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tests.support.samples import KERNEL, sample_direction, sample_edit, sample_layout, sample_writer
+from tests.support.samples import KERNEL, sample_direction, sample_edit, sample_layout, sample_settings, sample_writer
 from tests.support.tiny import random_direction
 from unwrite.core.edit import Factors, factors
 from unwrite.core.layout import as_matrices
 from unwrite.editing.edit_cache import (
+    BasisVector,
     Blocks,
-    ClosedForm,
-    Stored,
+    EditCache,
     blocks_in_memory,
     blocks_of_model,
     blocks_on_disk,
@@ -30,8 +30,9 @@ from unwrite.editing.edit_cache import (
 from unwrite.editing.recipe import applied_direction, build_edits
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import stored_tensors
-from unwrite.schema.artifacts import DirectionRef, Edit, Layout, Norm, TrialParameters, Writer
-from unwrite.schema.params import KernelSpace, NormPreservation, Scope, Space
+from unwrite.schema.artifacts import DirectionRef, Edit, Norm, ParameterLayout, TrialParameters, Writer
+from unwrite.schema.params import KernelSpace, Space
+from unwrite.terms import NormPreservation, Scope
 
 MODES: tuple[NormPreservation, ...] = get_args(NormPreservation)
 LAYERS, D, K, POSITIONS = 4, 12, 7, 2
@@ -67,8 +68,8 @@ NORMED = sample_writer(norms=[GAMMA])
 EXPERTS = sample_writer(matrix=sample_layout("experts", 1, 3), norms=[GAMMA])
 
 
-def closed_form(mode: NormPreservation, directions: Tensor = DIRECTIONS) -> ClosedForm:
-    return ClosedForm(partial(blocks_in_memory, PARAMETERS), PARAMETERS, mode, directions, MEANS, {})
+def closed_form(mode: NormPreservation, directions: Tensor = DIRECTIONS) -> EditCache:
+    return EditCache(partial(blocks_in_memory, PARAMETERS), PARAMETERS, mode, directions, MEANS, {})
 
 
 def edits_of(writer: Writer, references: Sequence[DirectionRef] = REFERENCES) -> list[Edit]:
@@ -76,9 +77,9 @@ def edits_of(writer: Writer, references: Sequence[DirectionRef] = REFERENCES) ->
 
 
 def expected(edit: Edit, mode: NormPreservation, directions: Tensor = DIRECTIONS) -> Factors:
-    matrix = as_matrices(PARAMETERS[edit.matrix.parameter], edit.matrix.axis, edit.matrix.groups)[0]
+    matrix = as_matrices(PARAMETERS[edit.matrix.parameter], edit.matrix.axis, edit.matrix.num_matrices)[0]
     direction = applied_direction(edit, directions, MEANS, PARAMETERS)
-    return factors(lambda: [(slice(0, D), matrix)], direction, edit.weight, mode)
+    return factors(lambda: [(slice(0, D), matrix)], direction, edit.strength, mode)
 
 
 def assert_trial_is(found: Factors, trial: int, wanted: Factors) -> None:
@@ -105,7 +106,7 @@ def test_trials_that_leave_a_writer_alone(mode: NormPreservation) -> None:
     found = factors_of_trials(
         closed_form(mode, zero), [None, edit, edit.model_copy(update={"direction": REFERENCES[2]})]
     )
-    nothing = expected(edit.model_copy(update={"weight": 0.0}), mode)
+    nothing = expected(edit.model_copy(update={"strength": 0.0}), mode)
     assert_trial_is(found, 0, nothing)
     assert_trial_is(found, 1, nothing)  # no direction there
     assert found.a[2].any()
@@ -133,7 +134,7 @@ def space(scopes: Sequence[Scope], **changes: object) -> Space:
 def test_what_a_search_can_ask_for_is_read_once_beforehand(scopes: list[Scope], biprojected: bool) -> None:
     reads: list[str] = []
 
-    def counted(layout: Layout) -> Blocks:
+    def counted(layout: ParameterLayout) -> Blocks:
         reads.append(layout.parameter)
         return blocks_in_memory(PARAMETERS, layout)
 
@@ -151,14 +152,9 @@ def test_what_a_search_can_ask_for_is_read_once_beforehand(scopes: list[Scope], 
                 parameters = TrialParameters(
                     direction_scope=scope, direction_index=index, position=1, attention=KERNEL, mlp=KERNEL
                 )
-                edits = build_edits(
-                    parameters,
-                    [writer],
-                    spans=searched.spans,
-                    biprojected=biprojected,
-                    edit_bias=True,
-                    post_norm="compensate",
-                )
+                orthogonalize = "biprojected" if biprojected else "projected"
+                shared = sample_settings(orthogonalize=orthogonalize, spans=list(searched.spans))
+                edits = build_edits(parameters, [writer], shared)
                 if edits:
                     assert_trial_is(factors_of_trials(form, edits), 0, expected(edits[0], "columns"))
         assert len(reads) <= 1
@@ -166,14 +162,14 @@ def test_what_a_search_can_ask_for_is_read_once_beforehand(scopes: list[Scope], 
 
 def test_anything_else_is_read_when_it_is_asked_for() -> None:
     form = closed_form("rows")
-    prepare_products(form, [PLAIN], lambda _: [Stored(0, 2, mean=False)])
+    prepare_products(form, [PLAIN], lambda _: [BasisVector(0, 2, mean=False)])
     edit = sample_edit(PLAIN, 0.8, sample_direction(3.4, position=1, orthogonalize_to=2))
     assert_trial_is(factors_of_trials(form, [edit]), 0, expected(edit, "rows"))
     assert form.known["0.mlp.weight"].vectors == (
-        Stored(0, 2, mean=False),
-        Stored(1, 3, mean=False),
-        Stored(1, 4, mean=False),
-        Stored(1, 2, mean=True),
+        BasisVector(0, 2, mean=False),
+        BasisVector(1, 3, mean=False),
+        BasisVector(1, 4, mean=False),
+        BasisVector(1, 2, mean=True),
     )
 
 
@@ -190,7 +186,7 @@ def test_memory_and_checkpoint_give_the_same(mode: NormPreservation, tmp_path: P
     in_memory = blocks_of_model(rounded, tmp_path / "nowhere")
     for writer in (PLAIN, TRANSPOSED):
         found = [
-            factors_of_trials(ClosedForm(blocks, rounded, mode, DIRECTIONS, MEANS, {}), edits_of(writer))
+            factors_of_trials(EditCache(blocks, rounded, mode, DIRECTIONS, MEANS, {}), edits_of(writer))
             for blocks in (on_disk, in_memory)
         ]
         assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
@@ -210,6 +206,6 @@ def test_experts_have_a_closed_form_only_where_it_is_that_of_each() -> None:
 
 
 def test_a_strength_that_is_not_finite() -> None:
-    edit = edits_of(PLAIN)[0].model_copy(update={"weight": float("nan")})
+    edit = edits_of(PLAIN)[0].model_copy(update={"strength": float("nan")})
     with pytest.raises(UnwriteError, match="isn't finite"):
         factors_of_trials(closed_form("rows"), [edit])

@@ -17,8 +17,8 @@ from unwrite.editing.recipe import edited_parameters
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import stored_tensors
 from unwrite.models.peft import Plan, Slot, Target
-from unwrite.schema.artifacts import Edit, Layout, Place
-from unwrite.schema.params import NormPreservation
+from unwrite.schema.artifacts import Edit, ParameterLayout, StoredLayout
+from unwrite.terms import NormPreservation
 
 D, K, G = 8, 6, 3
 DIRECTIONS = {
@@ -56,30 +56,30 @@ def values_of(
     return adapter_values(changes, Plan({}, slots), stored_tensors(folder), DIRECTIONS, lambda _: None)
 
 
-def products(values: Mapping[str, Tensor], name: str, groups: int) -> Tensor:
+def products(values: Mapping[str, Tensor], name: str, num_matrices: int) -> Tensor:
     """P Q of each matrix, [G, d, k]."""
     A, B = values[f"{name}.lora_A.weight"], values[f"{name}.lora_B.weight"]
-    return torch.stack([B[:, g::groups] @ part for g, part in enumerate(A.chunk(groups))])
+    return torch.stack([B[:, g::num_matrices] @ part for g, part in enumerate(A.chunk(num_matrices))])
 
 
 @pytest.mark.parametrize("mode", ["none", "columns"])
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_every_matrix_is_found_in_every_layout(name: str, mode: NormPreservation, tmp_path: Path) -> None:
-    shape, axis, groups = LAYOUTS[name]
-    edit = sample_edit(sample_writer(matrix=sample_layout("w", axis, groups)), 0.8)
+    shape, axis, num_matrices = LAYOUTS[name]
+    edit = sample_edit(sample_writer(matrix=sample_layout("w", axis, num_matrices)), 0.8)
     stored = {"w": random(*shape)}
     values, adapted = values_of(edit, stored, mode, 100, tmp_path)
     after = edited_parameters([edit], stored, mode, DIRECTIONS["directions"], DIRECTIONS["baseline_mean"])["w"]
-    change = as_matrices(after - stored["w"], axis, groups)
-    torch.testing.assert_close(products(values, "w", groups), change, rtol=0, atol=2e-6)
+    change = as_matrices(after - stored["w"], axis, num_matrices)
+    torch.testing.assert_close(products(values, "w", num_matrices), change, rtol=0, atol=2e-6)
     assert change.abs().amax() > 0.1
     assert adapted[0].rank == (1 if mode == "none" else min(D, K))
     assert adapted[0].relative_error < 1e-6
 
 
 def test_experts_that_are_stored_one_by_one_are_in_the_order_of_the_parameter(tmp_path: Path) -> None:
-    places = [Place(tensor=f"e.{n}", axis=0, groups=1) for n in range(G)]
-    edit = sample_edit(sample_writer(matrix=Layout(parameter="w", axis=1, groups=G, stored=places)))
+    places = [StoredLayout(tensor=f"e.{n}", axis=0, num_matrices=1) for n in range(G)]
+    edit = sample_edit(sample_writer(matrix=ParameterLayout(parameter="w", axis=1, num_matrices=G, stored=places)))
     stored = {f"e.{n}": random(D, K, seed=n) for n in range(G)}
     values, _ = values_of(edit, stored, "none", 1, tmp_path)
     whole = torch.stack(list(stored.values()))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.support.samples import sample_edit, sample_layout, sample_writer, sample_writers
+from tests.support.samples import sample_edit, sample_layout, sample_settings, sample_writer, sample_writers
 from unwrite.core.layout import as_matrices, as_vectors
 from unwrite.editing.recipe import (
     Spans,
@@ -23,7 +23,7 @@ from unwrite.editing.recipe import (
 )
 from unwrite.errors import UnwriteError
 from unwrite.schema.artifacts import DirectionRef, Edit, Kernel, Norm, TrialParameters, Writer
-from unwrite.schema.params import NormPreservation, Scope
+from unwrite.terms import NormPreservation, Scope
 
 LAYERS, D, K = 6, 8, 5
 FLAT = Kernel(max_weight=1.0, max_weight_position=3.0, min_weight=1.0, min_weight_distance=100.0)
@@ -45,8 +45,7 @@ def writers(layers: int = LAYERS, bias: bool = False, **changes: Any) -> list[Wr
 
 
 def build(parameters: TrialParameters, spans: Spans = (), **changes: Any) -> list[Edit]:
-    settings: dict[str, Any] = {"biprojected": False, "edit_bias": True, "post_norm": "compensate"}
-    return build_edits(parameters, writers(bias=True, norms=[NORM]), spans=spans, **settings | changes)
+    return build_edits(parameters, writers(bias=True, norms=[NORM]), sample_settings(spans=list(spans), **changes))
 
 
 def kernels() -> st.SearchStrategy[Kernel]:
@@ -71,7 +70,7 @@ def test_weights_follow_the_kernel_of_each_component(attention: Kernel, mlp: Ker
                 expected[f"{layer}.{component}.weight"] = weight
     edits = build(trial(attention=attention, mlp=mlp))
     found = {
-        edit.matrix.parameter: edit.weight for edit in edits if abs(edit.weight) > 1e-12
+        edit.matrix.parameter: edit.strength for edit in edits if abs(edit.strength) > 1e-12
     }  # less is rounding, not λ
     assert found == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
@@ -90,7 +89,7 @@ def test_edits_keep_the_order_layer_and_component_of_the_writers() -> None:
 def test_biases_only_where_asked_for(edit_bias: bool) -> None:
     biases = [edit.bias for edit in build(trial(), edit_bias=edit_bias)]
     assert biases == [w.bias if edit_bias else None for w in writers(bias=True)]
-    plain = build_edits(trial(), writers(), spans=(), biprojected=False, edit_bias=True, post_norm="ignore")
+    plain = build_edits(trial(), writers(), sample_settings(post_norm="ignore"))
     assert all(edit.bias is None for edit in plain)
 
 
@@ -125,14 +124,15 @@ def test_source_index_of_a_layer_in_no_span() -> None:
 
 
 def test_biprojected_orthogonalizes_only_what_comes_from_elsewhere() -> None:
-    for edit in build(trial("per_layer"), biprojected=True):
+    for edit in build(trial("per_layer"), orthogonalize="biprojected"):
         assert edit.direction.orthogonalize_to is None
-    for edit in build(trial(index=3.0), biprojected=True):
+    for edit in build(trial(index=3.0), orthogonalize="biprojected"):
         assert edit.direction.orthogonalize_to == (None if edit.layer == 2 else edit.layer + 1)
-    for edit in build(trial(index=2.5), biprojected=True):
+    for edit in build(trial(index=2.5), orthogonalize="biprojected"):
         assert edit.direction.orthogonalize_to == edit.layer + 1
     own = {
-        edit.layer: edit.direction.orthogonalize_to for edit in build(trial("spans"), ((4, 3, 4),), biprojected=True)
+        edit.layer: edit.direction.orthogonalize_to
+        for edit in build(trial("spans"), ((4, 3, 4),), orthogonalize="biprojected")
     }
     assert own == {3: 4, 4: None}
 
@@ -194,7 +194,7 @@ def test_edited_parameters_equal_the_dense_formula(mode: NormPreservation, dtype
     directions, means = measured()
     generator = torch.Generator().manual_seed(1)
     half = Kernel(max_weight=0.7, max_weight_position=2.0, min_weight=0.1, min_weight_distance=2.0)
-    edits = build(trial(index=2.5, mlp=half), biprojected=True)
+    edits = build(trial(index=2.5, mlp=half), orthogonalize="biprojected")
     shapes = {e.matrix.parameter: (D, K) for e in edits} | {e.bias.parameter: (D,) for e in edits if e.bias is not None}
     originals = {name: torch.randn(shape, generator=generator).to(dtype) for name, shape in shapes.items()}
     gamma = torch.randn(D, generator=generator).to(dtype)
@@ -208,8 +208,8 @@ def test_edited_parameters_equal_the_dense_formula(mode: NormPreservation, dtype
         assert edit.bias is not None
         b = originals[edit.bias.parameter].double()
         exact = {
-            edit.matrix.parameter: dense(W, v, edit.weight, mode),
-            edit.bias.parameter: b - edit.weight * v * (v @ b),
+            edit.matrix.parameter: dense(W, v, edit.strength, mode),
+            edit.bias.parameter: b - edit.strength * v * (v @ b),
         }
         for name, value in exact.items():
             assert found[name].dtype == dtype

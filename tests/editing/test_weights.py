@@ -24,7 +24,7 @@ from unwrite.editing.recipe import edited_parameters
 from unwrite.editing.weights import edited_weights
 from unwrite.errors import UnwriteError
 from unwrite.schema.artifacts import Writer
-from unwrite.schema.params import NormPreservation
+from unwrite.terms import NormPreservation
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -19,19 +19,19 @@ from unwrite.core.markers import shows_behaviour
 from unwrite.errors import UnwriteError
 from unwrite.evaluation import measure
 from unwrite.evaluation.measure import (
-    Divergences,
+    KLDivergences,
     behaviour_verdicts,
     contains_for_good,
     decode,
-    force_responses,
-    forced_batches,
-    measure_divergence,
+    measure_kl,
     measuring_limits,
+    teacher_force,
+    teacher_forced_batches,
 )
 from unwrite.models.batches import Budget
 from unwrite.models.generation import generate_greedily
 from unwrite.models.memory import Limits
-from unwrite.models.patching import replaced_parameters
+from unwrite.models.patching import patched_parameters
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -49,15 +49,15 @@ def edited_weight(model: PreTrainedModel, factor: float = 0.4) -> dict[str, Tens
 
 def between(
     model: PreTrainedModel, values: dict[str, Tensor], tokens: int, batches: Sequence[Sequence[int]] = BATCHES
-) -> Divergences:
-    forced = force_responses(model, PROMPTS, RESPONSES, batches, tokens)
-    with replaced_parameters(model, values):
-        return measure_divergence(model, forced)
+) -> KLDivergences:
+    teacher_forced = teacher_force(model, PROMPTS, RESPONSES, batches, tokens)
+    with patched_parameters(model, values):
+        return measure_kl(model, teacher_forced)
 
 
 @pytest.mark.parametrize("tokens", [1, 3, 10])
 def test_a_model_does_not_diverge_from_itself(tokens: int) -> None:
-    assert between(tiny_model(tiny_config("llama")), {}, tokens) == Divergences([0.0] * 4, [0.0] * 4)
+    assert between(tiny_model(tiny_config("llama")), {}, tokens) == KLDivergences([0.0] * 4, [0.0] * 4)
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 4, 10])
@@ -90,15 +90,15 @@ def test_nan_logits_of_the_base_are_an_error_too() -> None:
     model = tiny_model(tiny_config("llama"))
     model.get_parameter(EDITED).fill_(torch.nan)
     with pytest.raises(UnwriteError, match=r"^Layer 1 puts out NaN"):
-        force_responses(model, PROMPTS, RESPONSES, BATCHES, 3)
+        teacher_force(model, PROMPTS, RESPONSES, BATCHES, 3)
 
 
 def test_what_is_recorded_is_normalized_float32() -> None:
-    forced = force_responses(tiny_model(tiny_config("llama"), torch.bfloat16), PROMPTS, RESPONSES, BATCHES, 3)
-    assert forced.log_probs.dtype == torch.float32
-    assert forced.log_probs.shape == (4, 3, 96)
-    assert forced.mask.tolist() == [[True] * 3, [True] * 3, [True, True, False], [True, False, False]]
-    torch.testing.assert_close(forced.log_probs[forced.mask].exp().sum(-1), torch.ones(9))
+    teacher_forced = teacher_force(tiny_model(tiny_config("llama"), torch.bfloat16), PROMPTS, RESPONSES, BATCHES, 3)
+    assert teacher_forced.log_probs.dtype == torch.float32
+    assert teacher_forced.log_probs.shape == (4, 3, 96)
+    assert teacher_forced.mask.tolist() == [[True] * 3, [True] * 3, [True, True, False], [True, False, False]]
+    torch.testing.assert_close(teacher_forced.log_probs[teacher_forced.mask].exp().sum(-1), torch.ones(9))
 
 
 def test_beyond_a_bound_the_log_probabilities_lie_in_a_file_and_say_the_same(
@@ -122,13 +122,13 @@ def test_beyond_a_bound_the_log_probabilities_lie_in_a_file_and_say_the_same(
     assert list(tmp_path.iterdir()) == []  # it has no name any more, and goes with the process at the latest
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=6143))
     with pytest.raises(UnwriteError, match=r"GB of log-probabilities .*: 4 × 4 × 96\) don.t fit .* Lower kl_tokens"):
-        force_responses(model, PROMPTS, RESPONSES, BATCHES, 4)
+        teacher_force(model, PROMPTS, RESPONSES, BATCHES, 4)
 
 
 def test_rows_past_the_last_prompt_are_the_prompts_again() -> None:
     """As where several edits share a pass: each edits its own rows."""
     model = tiny_model(tiny_config("llama"))
-    forced = force_responses(model, PROMPTS, RESPONSES, BATCHES, 4)
+    teacher_forced = teacher_force(model, PROMPTS, RESPONSES, BATCHES, 4)
     passes: list[list[int]] = []
 
     def halve(_module: object, _args: object, output: Tensor) -> Tensor:
@@ -136,7 +136,7 @@ def test_rows_past_the_last_prompt_are_the_prompts_again() -> None:
         return output * scales[:, None, None]
 
     hook = model.get_submodule("model.layers.1.mlp.down_proj").register_forward_hook(halve)
-    found = measure_divergence(model, forced, [[7, 1, 3], [0, 2, 4], [5, 6]], before_pass=lambda r: passes.append([*r]))
+    found = measure_kl(model, teacher_forced, [[7, 1, 3], [0, 2, 4], [5, 6]], before_pass=lambda r: passes.append([*r]))
     hook.remove()
     assert passes == [[7, 1, 3], [0, 2, 4], [5, 6]]
     expected = between(model, edited_weight(model), 4)
@@ -157,9 +157,9 @@ def test_where_memory_runs_out_the_batch_is_halved_and_the_divergence_stays() ->
 
     model.get_submodule("model.layers.1").register_forward_pre_hook(allocate)
     budget = Budget(1000)
-    forced = force_responses(model, PROMPTS, RESPONSES, BATCHES, 4, budget=budget)
-    with replaced_parameters(model, edited_weight(model)):
-        found = measure_divergence(model, forced, budget=budget)
+    teacher_forced = teacher_force(model, PROMPTS, RESPONSES, BATCHES, 4, budget=budget)
+    with patched_parameters(model, edited_weight(model)):
+        found = measure_kl(model, teacher_forced, budget=budget)
     assert found.response == pytest.approx(expected.response, rel=1e-4)
     assert passes == [2] + [1] * 8
     assert budget.tokens == 2 * (3 + 4) // 2
@@ -210,12 +210,17 @@ def test_decoding_leaves_special_tokens_out() -> None:
 
 def test_forced_batches_hold_no_more_than_one_pass_should_and_fewer_rows_with_a_large_vocabulary() -> None:
     prompts = [[1, 2, 3]] * 100
-    assert [len(batch) for batch in forced_batches(prompts, 32, 1000, LIMITS, equal_lengths=False)] == [58, 42]
+    assert [len(batch) for batch in teacher_forced_batches(prompts, 32, 1000, LIMITS, padding_sensitive=False)] == [
+        58,
+        42,
+    ]
     few = LIMITS._replace(one_pass=350)
-    assert [len(batch) for batch in forced_batches(prompts, 32, 1000, few, equal_lengths=False)] == [10] * 10
+    assert [len(batch) for batch in teacher_forced_batches(prompts, 32, 1000, few, padding_sensitive=False)] == [
+        10
+    ] * 10
     wide = Limits(10**6, 10**6, 10**9)  # an accelerator's: all at once
-    assert [len(batch) for batch in forced_batches(prompts, 32, 1000, wide, equal_lengths=False)] == [100]
-    small = forced_batches(prompts, 32, 256_000, LIMITS, equal_lengths=False)
+    assert [len(batch) for batch in teacher_forced_batches(prompts, 32, 1000, wide, padding_sensitive=False)] == [100]
+    small = teacher_forced_batches(prompts, 32, 256_000, LIMITS, padding_sensitive=False)
     assert max(len(batch) for batch in small) * 32 * 256_000 <= 2**25
     assert sum(len(batch) for batch in small) == 100
 
@@ -241,9 +246,14 @@ def test_on_an_accelerator_a_pass_and_a_step_from_its_cache_are_measured(monkeyp
 
 
 def test_forced_batches_of_equal_lengths() -> None:
-    together = forced_batches([*PROMPTS, [31, 32, 33]], 4, 1000, LIMITS, equal_lengths=False)
+    together = teacher_forced_batches([*PROMPTS, [31, 32, 33]], 4, 1000, LIMITS, padding_sensitive=False)
     assert together == [[3, 1, 4, 2, 0]]
-    assert forced_batches([*PROMPTS, [31, 32, 33]], 4, 1000, LIMITS, equal_lengths=True) == [[3], [1, 4], [2], [0]]
+    assert teacher_forced_batches([*PROMPTS, [31, 32, 33]], 4, 1000, LIMITS, padding_sensitive=True) == [
+        [3],
+        [1, 4],
+        [2],
+        [0],
+    ]
 
 
 def byte_level_tokenizer() -> PreTrainedTokenizerFast:

@@ -24,7 +24,7 @@ from unwrite.files.checkpoints import (
     DTYPES,
     INDEX_FILE,
     SINGLE_FILE,
-    Span,
+    ByteRange,
     byte_blocks,
     copy_file,
     cut,
@@ -436,7 +436,7 @@ def test_spans_tile_a_file(sharded: Path) -> None:
 
 def test_a_span_is_read_in_blocks(single: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoints, "BLOCK_BYTES", 10)
-    span = Span(single / SINGLE_FILE, None, 3, 28)
+    span = ByteRange(single / SINGLE_FILE, None, 3, 28)
     assert [len(block) for block in read_span(span)] == [10, 10, 5]
     assert [len(block) for block in byte_blocks(torch.ones(3, 2).bfloat16())] == [10, 2]
     assert b"".join(byte_blocks(TENSORS["a.weight"])) == TENSORS["a.weight"].numpy().tobytes()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tests.support.samples import KERNEL, sample_direction, sample_edit, sample_recipe, sample_trial, sample_writer
-from unwrite.history.diff import Comparison, Side, compare, comparison_text, flattened
+from unwrite.history.diff import RevisionComparison, Side, compare, comparison_text, flattened
 from unwrite.schema.artifacts import Edit, Recipe
 
 STORED = {"directions.winsorize.quantile": 0.995, "directions.center": "mean"}
@@ -43,7 +43,7 @@ def recipe(*edits: Edit, **changes: Any) -> Recipe:
     return sample_recipe(edits or [sample_edit(sample_writer(layer)) for layer in range(2)], **changes)
 
 
-def changed(**changes: Any) -> Comparison:
+def changed(**changes: Any) -> RevisionComparison:
     """One side against another with these changes."""
     return compare(side(), side("other", **changes))
 
@@ -173,7 +173,7 @@ def test_recipe_by_its_own_keys() -> None:
         "trial.number": (0, 7),
         "trial.parameters.attention.max_weight": (1.2, 1.3),
         "selection": ("named by number", "another rule"),
-        "norm_preservation": ("rows", "columns"),
+        "settings.norm_preservation": ("rows", "columns"),
     }
     assert comparison.writers == []
     assert "2 edited alike" in comparison_text(comparison)

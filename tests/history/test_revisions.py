@@ -101,7 +101,7 @@ def test_everything_of_a_revision(project: Path) -> None:
         assert torch.equal(side.tensors[name], tensor.double())
     assert (side.parameters, side.whole) == ({"directions.winsorize.quantile": 0.9}, True)  # runtime: left out
     assert side.recipe is not None
-    assert [edit.weight for edit in side.recipe.edits] == [1.0]
+    assert [edit.strength for edit in side.recipe.edits] == [1.0]
     assert not side.notes
 
 

@@ -20,33 +20,33 @@ LENGTHS = st.lists(st.integers(1, 50), max_size=60)
 
 @given(LENGTHS, st.integers(1, 200), st.booleans())
 def test_every_row_exactly_once(lengths: list[int], budget: int, equal: bool) -> None:
-    batches = by_token_budget(lengths, budget, equal_lengths=equal)
+    batches = by_token_budget(lengths, budget, padding_sensitive=equal)
     assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
     assert all(batches)
 
 
 @given(LENGTHS, st.integers(1, 200), st.booleans())
 def test_the_padded_size_is_within_the_budget_or_the_row_is_alone(lengths: list[int], budget: int, equal: bool) -> None:
-    for batch in by_token_budget(lengths, budget, equal_lengths=equal):
+    for batch in by_token_budget(lengths, budget, padding_sensitive=equal):
         assert len(batch) == 1 or len(batch) * max(lengths[row] for row in batch) <= budget
 
 
 @given(LENGTHS, st.integers(1, 200), st.booleans())
 def test_shortest_first_and_equal_ones_in_order(lengths: list[int], budget: int, equal: bool) -> None:
-    order = [row for batch in by_token_budget(lengths, budget, equal_lengths=equal) for row in batch]
+    order = [row for batch in by_token_budget(lengths, budget, padding_sensitive=equal) for row in batch]
     assert order == sorted(order, key=lambda row: (lengths[row], row))
 
 
 @given(LENGTHS, st.integers(1, 200))
 def test_no_batch_could_have_taken_the_next_row(lengths: list[int], budget: int) -> None:
-    batches = by_token_budget(lengths, budget, equal_lengths=False)
+    batches = by_token_budget(lengths, budget, padding_sensitive=False)
     for batch, following in pairwise(batches):
         assert (len(batch) + 1) * lengths[following[0]] > budget
 
 
 @given(LENGTHS, st.integers(1, 200))
 def test_with_equal_lengths_each_length_is_batched_as_if_there_were_no_other(lengths: list[int], budget: int) -> None:
-    batches = by_token_budget(lengths, budget, equal_lengths=True)
+    batches = by_token_budget(lengths, budget, padding_sensitive=True)
     assert all(len({lengths[row] for row in batch}) == 1 for batch in batches)
     by_length = groupby(sorted(range(len(lengths)), key=lambda row: (lengths[row], row)), key=lambda row: lengths[row])
     expected = []
@@ -65,8 +65,8 @@ def test_prompts_of_one_length_are_not_padded(prompts: list[list[int]]) -> None:
 
 
 def test_a_batch_that_fits_exactly_is_one_batch() -> None:
-    assert by_token_budget([5, 3, 4], 15, equal_lengths=False) == [[1, 2, 0]]
-    assert by_token_budget([5, 3, 4], 14, equal_lengths=False) == [[1, 2], [0]]
+    assert by_token_budget([5, 3, 4], 15, padding_sensitive=False) == [[1, 2, 0]]
+    assert by_token_budget([5, 3, 4], 14, padding_sensitive=False) == [[1, 2], [0]]
 
 
 @given(st.lists(st.lists(st.integers(1, 90), min_size=1, max_size=9), min_size=1, max_size=6))
@@ -87,7 +87,7 @@ def test_on_the_device_asked_for() -> None:
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(1, 200), st.integers(1, 7))
 def test_no_batch_has_more_rows_than_allowed(lengths: list[int], budget: int, most: int) -> None:
-    batches = by_token_budget(lengths, budget, most, equal_lengths=False)
+    batches = by_token_budget(lengths, budget, most, padding_sensitive=False)
     assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
     assert all(len(batch) <= most for batch in batches)
 
@@ -172,6 +172,6 @@ def test_whatever_fits_every_row_is_run_once_and_in_order(lengths: list[int], st
             raise torch.OutOfMemoryError
         done.extend(rows)
 
-    batches = by_token_budget(lengths, start, equal_lengths=False)
+    batches = by_token_budget(lengths, start, padding_sensitive=False)
     run_batches(run, batches, lengths, Budget(start))
     assert done == [row for batch in batches for row in batch]

@@ -92,11 +92,11 @@ def changed_by_loading(model: PreTrainedModel, folder: Path, layouts: Layouts, p
     """Steps the parameters where they are located on disk, loads, and names what is not as if stepped in memory."""
     tensors, expected = load_file(folder / WEIGHTS), dict(model.state_dict())
     for number, (name, parts) in enumerate(places.items()):
-        axis, groups = layouts[name]
+        axis, num_matrices = layouts[name]
         width = expected[name].shape[axis]
-        steps = torch.randn((groups, width), generator=torch.Generator().manual_seed(number))
+        steps = torch.randn((num_matrices, width), generator=torch.Generator().manual_seed(number))
         expected[name] = stepped(expected[name], axis, steps)
-        for part, own in zip(parts, torch.split(steps, [part.groups for part in parts]), strict=True):
+        for part, own in zip(parts, torch.split(steps, [part.num_matrices for part in parts]), strict=True):
             tensors[part.tensor] = stepped(tensors[part.tensor], part.axis, own)
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     loaded = model_class(model.config).from_pretrained(folder, dtype=torch.float32).state_dict()

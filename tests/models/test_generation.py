@@ -13,7 +13,7 @@ from tests.support.tiny import tiny_config, tiny_model
 from tests.support.zoo import ZOO, zoo_model
 from unwrite.errors import UnwriteError
 from unwrite.models.batches import Budget, accepted, by_token_budget, left_padded
-from unwrite.models.discovery.padding import padding_sensitive
+from unwrite.models.discovery.padding import is_padding_sensitive
 from unwrite.models.generation import (
     end_tokens,
     generate_decided,
@@ -216,24 +216,24 @@ def test_float32_whatever_the_model() -> None:
     assert response_logits(model, PROMPTS, RESPONSES, 3)[0].dtype == torch.float32
 
 
-def check_batches(model: PreTrainedModel, *, equal_lengths: bool) -> None:
+def check_batches(model: PreTrainedModel, *, padding_sensitive: bool) -> None:
     """Batches as the stages make them, against one prompt at a time without cache or padding."""
-    prompts, forced = [*PROMPTS, [31, 32, 33]], [*RESPONSES, [70, 71]]
-    batches = by_token_budget([len(prompt) for prompt in prompts], 100, equal_lengths=equal_lengths)
-    assert len(batches) == (4 if equal_lengths else 1)
+    prompts, teacher_forced = [*PROMPTS, [31, 32, 33]], [*RESPONSES, [70, 71]]
+    batches = by_token_budget([len(prompt) for prompt in prompts], 100, padding_sensitive=padding_sensitive)
+    assert len(batches) == (4 if padding_sensitive else 1)
     assert generate_greedily(model, prompts, batches, 5, lambda _: None) == [plain(model, p, 5) for p in prompts]
     for rows in batches:
-        logits, mask = response_logits(model, [prompts[row] for row in rows], [forced[row] for row in rows], 4)
+        logits, mask = response_logits(model, [prompts[row] for row in rows], [teacher_forced[row] for row in rows], 4)
         for place, row in enumerate(rows):
             with torch.inference_mode():
-                full = model(input_ids=torch.tensor([[*prompts[row], *forced[row]]]), use_cache=False).logits[0]
+                full = model(input_ids=torch.tensor([[*prompts[row], *teacher_forced[row]]]), use_cache=False).logits[0]
             expected = full[len(prompts[row]) - 1 :][: int(mask[place].sum())]
             torch.testing.assert_close(logits[place, mask[place]], expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", MIXERS)
 def test_whatever_mixes_positions_a_batch_says_what_its_prompts_say_alone(name: str) -> None:
-    check_batches(mixer_model(name), equal_lengths=padding_sensitive(zoo_model(name, torch.float64)))
+    check_batches(mixer_model(name), padding_sensitive=is_padding_sensitive(zoo_model(name, torch.float64)))
 
 
 @pytest.mark.parametrize("name", CORRUPTED)
@@ -248,7 +248,7 @@ def test_the_control_padding_in_a_recurrent_state_changes_what_is_generated(name
 
 @pytest.mark.parametrize("name", IMAGE_TEXT)
 def test_image_text_models_run_on_text_alone(name: str) -> None:
-    check_batches(zoo_model(name), equal_lengths=False)
+    check_batches(zoo_model(name), padding_sensitive=False)
 
 
 def test_greedy_logits_are_those_of_each_step() -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unwrite.errors import UnwriteError
-from unwrite.models.patching import Change, changed_modules, is_matrix_product, parameters_of, replaced_parameters
+from unwrite.models.patching import ModulePatch, is_matrix_product, parameters_of, patched_modules, patched_parameters
 
 
 class BoomError(Exception):
@@ -26,7 +26,7 @@ def test_values_are_in_place_while_open_rounded_to_the_dtype() -> None:
     edited = model()
     value = torch.randn(4, 3, dtype=torch.float64)
     other = edited.get_parameter("1.weight").clone()
-    with replaced_parameters(edited, {"0.weight": value}):
+    with patched_parameters(edited, {"0.weight": value}):
         held = edited.get_parameter("0.weight")
         assert torch.equal(held, value.to(torch.bfloat16))
         assert held.dtype == torch.bfloat16
@@ -43,7 +43,7 @@ def test_the_very_same_tensors_come_back(error: type[BaseException] | None) -> N
 
     def work() -> None:
         values = {name: torch.zeros(p.shape, dtype=torch.float64) for name, p in parameters.items()}
-        with replaced_parameters(edited, values):
+        with patched_parameters(edited, values):
             assert not edited.get_parameter("0.weight").any()
             if error is not None:
                 raise error
@@ -64,7 +64,7 @@ def test_an_unknown_name_changes_nothing() -> None:
     before = edited.get_parameter("0.weight").clone()
     with (
         pytest.raises(AttributeError),
-        replaced_parameters(edited, {"0.weight": torch.zeros(4, 3), "9.weight": torch.zeros(1)}),
+        patched_parameters(edited, {"0.weight": torch.zeros(4, 3), "9.weight": torch.zeros(1)}),
     ):
         pass
     assert torch.equal(edited.get_parameter("0.weight"), before)
@@ -85,7 +85,9 @@ def test_a_module_computes_with_its_change_while_open() -> None:
     edited, x = model().float(), torch.randn(3, generator=torch.Generator().manual_seed(1))
     first, second = edited.get_submodule("0"), edited.get_submodule("1")
     plain, scale = edited(x), torch.tensor([1.0, 2.0, 0.0], dtype=torch.float64)
-    with changed_modules(edited, {"0": Change(lambda x: x * scale.to(x), negated), "1": Change(None, lambda y: y + 1)}):
+    with patched_modules(
+        edited, {"0": ModulePatch(lambda x: x * scale.to(x), negated), "1": ModulePatch(None, lambda y: y + 1)}
+    ):
         found = edited(x)
     torch.testing.assert_close(found, second(-first(x * scale.float())) + 1)
     assert torch.equal(edited(x), plain)
@@ -100,7 +102,7 @@ def test_changes_are_computed_in_float32_or_wider_and_rounded_back(dtype: torch.
         came.append(y.dtype)
         return y
 
-    with changed_modules(edited, {"0": Change(None, note)}):
+    with patched_modules(edited, {"0": ModulePatch(None, note)}):
         assert edited(torch.ones(2, 3, dtype=dtype)).dtype == dtype
     assert came == [torch.promote_types(dtype, torch.float32)]
 
@@ -121,7 +123,7 @@ def test_the_first_item_of_a_tuple_or_list_is_what_counts() -> None:
     wraps: list[Callable[[Tensor], Any]] = [lambda y: (y, y, "state"), lambda y: [y, y, "state"]]
     for wrap in wraps:
         edited = nn.Sequential(Wrapped(wrap))
-        with changed_modules(edited, {"0": Change(None, negated)}):
+        with patched_modules(edited, {"0": ModulePatch(None, negated)}):
             first, second, state = found = edited(x)
         assert type(found) is type(wrap(x))
         assert torch.equal(first, -x)
@@ -134,7 +136,7 @@ def test_no_hook_stays(error: type[BaseException] | None) -> None:
     edited = model()
 
     def work() -> None:
-        with changed_modules(edited, {"0": Change(torch.clone, negated), "1": Change(None, negated)}):
+        with patched_modules(edited, {"0": ModulePatch(torch.clone, negated), "1": ModulePatch(None, negated)}):
             if error is not None:
                 raise error
 
@@ -150,7 +152,7 @@ def test_an_unknown_module_leaves_no_hook() -> None:
     edited = model()
     with (
         pytest.raises(AttributeError),
-        changed_modules(edited, {"0": Change(None, negated), "9": Change(None, negated)}),
+        patched_modules(edited, {"0": ModulePatch(None, negated), "9": ModulePatch(None, negated)}),
     ):
         pass
     assert not edited.get_submodule("0")._forward_hooks
@@ -158,13 +160,13 @@ def test_an_unknown_module_leaves_no_hook() -> None:
 
 def test_a_module_that_is_passed_by_is_an_error_and_a_model_that_never_ran_is_none() -> None:
     edited = model()
-    changes = {"0": Change(None, negated), "1": Change(None, negated)}
+    changes = {"0": ModulePatch(None, negated), "1": ModulePatch(None, negated)}
     with (
         pytest.raises(UnwriteError, match=r"without calling 1 \(1 such modules\)"),
-        changed_modules(edited, changes),
+        patched_modules(edited, changes),
     ):
         edited.get_submodule("0")(torch.ones(3, dtype=torch.bfloat16))
-    with changed_modules(edited, changes):
+    with patched_modules(edited, changes):
         pass
 
 

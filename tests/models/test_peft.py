@@ -39,10 +39,10 @@ def random_values(kind: str, targets: Sequence[Target]) -> Values:
     values: Values = {}
     for target in targets:
         shape = model.get_parameter(target.parameter).shape
-        width = shape.numel() // 32 // target.groups
+        width = shape.numel() // 32 // target.num_matrices
         values[target.parameter] = [
             (torch.randn(32, target.rank, generator=generator), torch.randn(target.rank, width, generator=generator))
-            for _ in range(target.groups)
+            for _ in range(target.num_matrices)
         ]
     return values
 

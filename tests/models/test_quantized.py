@@ -18,7 +18,7 @@ from tests.support.zoo import zoo_model
 from unwrite.errors import UnwriteError
 from unwrite.models import quantized
 from unwrite.models.loading import load_model
-from unwrite.models.patching import Change, changed_modules, is_matrix_product, replaced_parameters
+from unwrite.models.patching import ModulePatch, is_matrix_product, patched_modules, patched_parameters
 from unwrite.models.quantized import dequantized, describe_quantization, is_quantized, read_elsewhere
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def test_an_edited_output_is_that_of_the_edited_numbers(
     assert relative(layer(x), plain) < close
     v = random_direction(len(numbers))
     root = nn.ModuleDict({"writer": layer})
-    with changed_modules(root, {"writer": Change(None, lambda y: y - (y @ v.to(y))[..., None] * v.to(y))}):
+    with patched_modules(root, {"writer": ModulePatch(None, lambda y: y - (y @ v.to(y))[..., None] * v.to(y))}):
         edited = layer(x)
     projected = numbers - torch.outer(v, v @ numbers)
     assert relative(edited, x.double() @ projected.T + bias - v * (v @ bias)) < close
@@ -147,9 +147,9 @@ def test_a_packed_weight_is_never_exchanged(folder: Path, quantization: str) -> 
     model = loaded(folder, quantization)
     before = packed(model.get_submodule(DOWN)).data.clone()
     with pytest.raises(UnwriteError, match=rf"{DOWN}\.weight, which is quantized: set model.quantization to none"):
-        replaced_parameters(model, {f"{DOWN}.weight": torch.zeros(64, 128)}).__enter__()
+        patched_parameters(model, {f"{DOWN}.weight": torch.zeros(64, 128)}).__enter__()
     assert torch.equal(packed(model.get_submodule(DOWN)).data, before)
-    with replaced_parameters(model, {"model.norm.weight": torch.zeros(64)}):
+    with patched_parameters(model, {"model.norm.weight": torch.zeros(64)}):
         assert not logits(model).any()
 
 

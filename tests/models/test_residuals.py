@@ -14,9 +14,9 @@ from tests.support.tiny import tiny_config, tiny_model
 from tests.support.zoo import zoo_config, zoo_model
 from unwrite.errors import UnwriteError
 from unwrite.models.batches import Budget, by_token_budget
-from unwrite.models.discovery.padding import padding_sensitive
+from unwrite.models.discovery.padding import is_padding_sensitive
 from unwrite.models.layers import decoder_layers, layer_output
-from unwrite.models.residuals import extract_residuals, recorded_residuals
+from unwrite.models.residuals import extract_residuals, record_residuals
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -103,7 +103,7 @@ def test_batches_of_different_lengths_agree_with_prompts_by_themselves(kind: str
     one = extract(model, [-1, -2])
     for budget in (8, 14, 100):
         lengths = [len(tokens) for tokens in PROMPTS]
-        batched = extract(model, [-1, -2], by_token_budget(lengths, budget, equal_lengths=False))
+        batched = extract(model, [-1, -2], by_token_budget(lengths, budget, padding_sensitive=False))
         assert float((batched - one).norm() / one.norm()) < 1e-5
         assert batched.shape == one.shape == (2, len(PROMPTS), 4, 32)
 
@@ -141,7 +141,7 @@ def test_a_prompt_shorter_than_a_position_is_named() -> None:
 
 def test_only_the_asked_positions_are_kept() -> None:
     model = tiny_model(tiny_config("llama"))
-    with recorded_residuals(model, [-1, -2]) as records:
+    with record_residuals(model, [-1, -2]) as records:
         for length in (9, 5):
             model.base_model(input_ids=torch.ones(2, length, dtype=torch.long), use_cache=False)
             assert [tuple(record.shape) for record in records] == [(2, 2, 32)] * 4
@@ -152,7 +152,7 @@ def test_only_the_asked_positions_are_kept() -> None:
 
 def test_hooks_go_when_the_pass_fails() -> None:
     model = tiny_model(tiny_config("llama"))
-    with pytest.raises(IndexError), recorded_residuals(model, [-1]):
+    with pytest.raises(IndexError), record_residuals(model, [-1]):
         model.base_model(input_ids=torch.tensor([[10_000]]))
     assert not any(layer._forward_hooks or layer._forward_pre_hooks for layer in decoder_layers(model))
 
@@ -171,9 +171,9 @@ def test_the_output_head_is_not_run() -> None:
 def test_whatever_mixes_positions_batches_agree_with_prompts_by_themselves(name: str) -> None:
     """In batches as the stages make them: of one length where padding was found to change what the model computes."""
     model = tiny_model(zoo_config(name))
-    equal_lengths = padding_sensitive(zoo_model(name, torch.float64))
-    batches = by_token_budget([len(tokens) for tokens in PROMPTS], 100, equal_lengths=equal_lengths)
-    assert len(batches) == (3 if equal_lengths else 1)
+    padding_sensitive = is_padding_sensitive(zoo_model(name, torch.float64))
+    batches = by_token_budget([len(tokens) for tokens in PROMPTS], 100, padding_sensitive=padding_sensitive)
+    assert len(batches) == (3 if padding_sensitive else 1)
     assert furthest(extract(model, [-1, -2], batches), extract(model, [-1, -2])) < 1e-5
 
 
@@ -224,7 +224,7 @@ def test_a_stream_that_is_rescaled_in_place_is_recorded_as_it_was() -> None:
     def wipe(_module: nn.Module, _args: Any, output: Any) -> None:
         layer_output(output).zero_()
 
-    with torch.inference_mode(), recorded_residuals(model, [-1]) as records:
+    with torch.inference_mode(), record_residuals(model, [-1]) as records:
         hook = decoder_layers(model)[-1].register_forward_hook(wipe)  # it comes after the recording one
         output = model.base_model(input_ids=torch.tensor([PROMPTS[0]]), use_cache=False)
         hook.remove()

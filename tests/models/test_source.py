@@ -15,7 +15,7 @@ from huggingface_hub.utils._http import close_session
 
 from tests.support.fake_hub import FakeHub, fake_hub
 from unwrite.errors import UnwriteError
-from unwrite.models.source import Source, locate, resolve_release, resolve_source
+from unwrite.models.source import ModelSource, locate, resolve_release, resolve_source
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REPOSITORY = "teaware/kettle"
@@ -44,7 +44,7 @@ def lay_out(cache: Path, revision: str = "main") -> Path:
 
 
 def test_a_local_folder_is_itself(tmp_path: Path) -> None:
-    assert resolve_source(str(tmp_path), None) == Source(tmp_path, None)
+    assert resolve_source(str(tmp_path), None) == ModelSource(tmp_path, None)
     assert locate(str(tmp_path), None) == tmp_path
 
 
@@ -73,7 +73,7 @@ def test_of_a_release_every_file_comes_along(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_folder_that_looks_like_a_hub_id_is_a_folder() -> None:
     Path("teaware/kettle").mkdir(parents=True)
-    assert resolve_source(REPOSITORY, None) == Source(Path(REPOSITORY), None)
+    assert resolve_source(REPOSITORY, None) == ModelSource(Path(REPOSITORY), None)
 
 
 def test_a_revision_of_a_local_folder_is_an_error(tmp_path: Path) -> None:
@@ -116,15 +116,15 @@ def test_a_file_is_no_folder() -> None:
 
 def test_the_cache_resolves_to_its_commit_offline(cache: Path) -> None:
     snapshot = lay_out(cache)
-    assert resolve_source(REPOSITORY, None) == Source(snapshot, COMMIT)
-    assert resolve_source(REPOSITORY, "main") == Source(snapshot, COMMIT)
-    assert resolve_source(REPOSITORY, COMMIT) == Source(snapshot, COMMIT)
+    assert resolve_source(REPOSITORY, None) == ModelSource(snapshot, COMMIT)
+    assert resolve_source(REPOSITORY, "main") == ModelSource(snapshot, COMMIT)
+    assert resolve_source(REPOSITORY, COMMIT) == ModelSource(snapshot, COMMIT)
     assert locate(REPOSITORY, COMMIT) == snapshot
 
 
 def test_a_tag_in_the_cache(cache: Path) -> None:
     snapshot = lay_out(cache, "v1")
-    assert resolve_source(REPOSITORY, "v1") == Source(snapshot, COMMIT)
+    assert resolve_source(REPOSITORY, "v1") == ModelSource(snapshot, COMMIT)
     with pytest.raises(UnwriteError, match="its default branch"):
         resolve_source(REPOSITORY, None)
 
@@ -229,7 +229,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
         close_session()
 
 
-def held(source: Source) -> dict[str, bytes]:
+def held(source: ModelSource) -> dict[str, bytes]:
     files = (path for path in source.folder.rglob("*") if path.is_file())
     return {path.relative_to(source.folder).as_posix(): path.read_bytes() for path in files}
 

@@ -114,7 +114,7 @@ def test_a_missing_or_damaged_record_says_what_to_run() -> None:
         read_run("judge_things")
     run_file("judge_things").parent.mkdir()
     run_file("judge_things").write_text(json.dumps({"format": 2}))
-    with pytest.raises(UnwriteError, match="run `dvc repro -f judge_things`"):
+    with pytest.raises(UnwriteError, match="Run `dvc repro -f judge_things`"):
         read_run("judge_things")
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from unwrite.errors import UnwriteError
-from unwrite.pipeline.tokens import SETS, SPLITS, TokenizedPrompt, read_tokens, write_tokens
+from unwrite.pipeline.tokens import TokenizedPrompt, read_tokens, write_tokens
 from unwrite.schema.paths import TOKENS
+from unwrite.terms import SETS, SPLITS
 
 PROMPTS = [
     TokenizedPrompt("What is tea?", "A drink.", "<user>What is tea?</user>\n", [1, 2, 3]),

@@ -106,9 +106,9 @@ def test_the_hub_library_reads_it(base: Base, recipe: Recipe, evaluation: Evalua
 
 # As they are computed: shares that are no round decimals, and a divergence that YAML could take for text.
 @pytest.mark.parametrize("accuracy", [None, 2 / 3])
-@pytest.mark.parametrize("divergence", [0.0, 1e-7, 1 / 3])
+@pytest.mark.parametrize("kl", [0.0, 1e-7, 1 / 3])
 def test_the_figures_the_hub_reads_are_the_evaluations(
-    base: Base, recipe: Recipe, front: Front, accuracy: float | None, divergence: float
+    base: Base, recipe: Recipe, front: Front, accuracy: float | None, kl: float
 ) -> None:
     from huggingface_hub import ModelCard
 
@@ -116,8 +116,8 @@ def test_the_figures_the_hub_reads_are_the_evaluations(
         confidence=0.95,
         base=scores(0.9, accuracy),
         edited=ModelScores(target=scores(1 / 7, accuracy).target, baseline=scores(1 / 9, accuracy).baseline),
-        kl_first_token=divergence,
-        kl_response=2 * divergence,
+        kl_first_token=kl,
+        kl_response=2 * kl,
         reference_ceiling=None,
     )
     text = model_card(behaviour="jokes", base=base, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS)
@@ -125,7 +125,7 @@ def test_the_figures_the_hub_reads_are_the_evaluations(
     expected: dict[tuple[str, str], float] = {
         (row.prompts, row.figure.replace(" ", "_")): row.edited.value for row in rate_rows(evaluation)
     }
-    expected |= {("baseline", "kl_first_token"): divergence, ("baseline", "kl_response"): 2 * divergence}
+    expected |= {("baseline", "kl_first_token"): kl, ("baseline", "kl_response"): 2 * kl}
     assert {key: result.metric_value for key, result in read.items()} == expected
     assert len(expected) == (6 if accuracy is None else 8)
     result = read["target", "behaviour_rate"]

@@ -14,13 +14,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.support.edited import overwrite
-from unwrite.editing.checkpoint import Change
+from unwrite.editing.checkpoint import TensorChange
 from unwrite.errors import UnwriteError
 from unwrite.files import checkpoints
 from unwrite.files.checkpoints import INDEX_FILE, SINGLE_FILE, stored_tensors
 from unwrite.files.hashing import sha256_of
-from unwrite.release.compare import Comparison, TensorComparison, compare_checkpoints
-from unwrite.schema.artifacts import Place
+from unwrite.release.compare import ReleaseComparison, TensorComparison, compare_checkpoints
+from unwrite.schema.artifacts import StoredLayout
 
 ONE, TWO = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 V = torch.nn.functional.normalize(torch.arange(1.0, 9).double(), dim=0)
@@ -36,9 +36,9 @@ TENSORS = {
     TWO: {"1.weight": random(8, 5, seed=3), "counts": torch.arange(5), "norm": torch.ones(8, dtype=torch.bfloat16)},
 }
 CHANGES = {
-    "0.weight": Change(Place(tensor="0.weight", axis=0, groups=1), 1.0, V, "rows", bias=False),
-    "0.bias": Change(Place(tensor="0.bias", axis=0, groups=1), 1.0, V, "rows", bias=True),
-    "1.weight": Change(Place(tensor="1.weight", axis=0, groups=1), 0.7, V, "rows", bias=False),
+    "0.weight": TensorChange(StoredLayout(tensor="0.weight", axis=0, num_matrices=1), 1.0, V, "rows", bias=False),
+    "0.bias": TensorChange(StoredLayout(tensor="0.bias", axis=0, num_matrices=1), 1.0, V, "rows", bias=True),
+    "1.weight": TensorChange(StoredLayout(tensor="1.weight", axis=0, num_matrices=1), 0.7, V, "rows", bias=False),
 }
 
 
@@ -61,11 +61,11 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         overwrite(tensors[name], change)
 
 
-def compared(changes: Mapping[str, Change] = CHANGES, threads: int = 1) -> Comparison:
+def compared(changes: Mapping[str, TensorChange] = CHANGES, threads: int = 1) -> ReleaseComparison:
     return compare_checkpoints(RELEASE, BASE, changes, threads=threads)
 
 
-def differing(comparison: Comparison) -> dict[str, TensorComparison]:
+def differing(comparison: ReleaseComparison) -> dict[str, TensorComparison]:
     return {name: one for name, one in comparison.tensors.items() if one.differing}
 
 
@@ -187,7 +187,7 @@ def test_declared_but_not_edited() -> None:
 
 
 def test_another_weight_or_direction_is_no_rounding() -> None:
-    for other in (CHANGES["1.weight"]._replace(weight=0.71), CHANGES["1.weight"]._replace(direction=V.flip(0))):
+    for other in (CHANGES["1.weight"]._replace(strength=0.71), CHANGES["1.weight"]._replace(direction=V.flip(0))):
         found = differing(compared({**CHANGES, "1.weight": other}))
         assert found.keys() == {"1.weight"}
         assert found["1.weight"].differing - found["1.weight"].rounded > 10

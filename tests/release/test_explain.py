@@ -61,7 +61,7 @@ def test_behaviour_commit_gaps_and_what_was_let_pass(folder: Path) -> None:
 
 def test_damage_is_named(folder: Path) -> None:
     (folder / "evaluation.json").write_text(json.dumps({"confidence": "x"}))
-    with pytest.raises(UnwriteError, match=r"evaluation\.json is damaged \(confidence: "):
+    with pytest.raises(UnwriteError, match=r"evaluation\.json is not a valid evaluation \(confidence: "):
         explain_release(folder)
     (folder / "edit.json").unlink()
     with pytest.raises(UnwriteError, match=r"has no edit\.json: it is not all of a release"):

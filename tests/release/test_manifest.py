@@ -27,7 +27,7 @@ from unwrite.release.manifest import (
     public_path,
     read_manifest,
 )
-from unwrite.schema.artifacts import Base, DirectionRef, FileDigest, Layout, Norm, Place
+from unwrite.schema.artifacts import Base, DirectionRef, FileDigest, Norm, ParameterLayout, StoredLayout
 
 SHA = {
     name: character * 64 for name, character in (("config.json", "a"), ("model.safetensors", "b"), ("edit.json", "c"))
@@ -39,7 +39,12 @@ ATTENTION = sample_writer(
 EXPERTS = sample_writer(
     3,
     "mlp",
-    matrix=Layout(parameter="e", axis=1, groups=2, stored=[Place(tensor=f"e.{n}", axis=0, groups=1) for n in (0, 1)]),
+    matrix=ParameterLayout(
+        parameter="e",
+        axis=1,
+        num_matrices=2,
+        stored=[StoredLayout(tensor=f"e.{n}", axis=0, num_matrices=1) for n in (0, 1)],
+    ),
     bias=sample_layout("e.bias", 1, 2),
 )
 RECIPE = sample_recipe([sample_edit(ATTENTION, 0.9, DIRECTION), sample_edit(EXPERTS, -0.1, DIRECTION)])
@@ -156,27 +161,27 @@ def test_the_parameters_of_every_stage_are_in_it_and_what_each_ran_on() -> None:
     }
     assert list(found.internal.stages) == ["tokenize_prompts", "extract_residuals", "merge_model"]
     assert found.internal.stages["merge_model"].python == platform.python_version()
-    assert (found.internal.norm_preservation, found.internal.trial) == ("rows", RECIPE.trial.number)
+    assert (found.internal.settings.norm_preservation, found.internal.trial) == ("rows", RECIPE.trial.number)
 
 
 def test_every_tensor_is_listed_and_edited_ones_with_what_was_done() -> None:
     tensors = manifest_json(manifest())["predicate"]["buildDefinition"]["internalParameters"]["tensors"]
     direction = {"position": 0, "index": 1.5, "orthogonalize_to": 2}
-    experts = {"layer": 3, "component": "mlp", "weight": -0.1, "direction": direction, "norms": []}
+    experts = {"layer": 3, "component": "mlp", "strength": -0.1, "direction": direction, "norms": []}
     assert tensors == {
         "embed.weight": None,
         "0.o": {
             "layer": 0,
             "component": "attention",
             "axis": 1,
-            "groups": 1,
-            "weight": 0.9,
+            "num_matrices": 1,
+            "strength": 0.9,
             "direction": direction,
             "norms": [{"parameter": "0.norm", "tensor": "norm.weight", "offset": 1.0}],
         },
-        "e.0": experts | {"axis": 0, "groups": 1},
-        "e.1": experts | {"axis": 0, "groups": 1},
-        "e.bias": experts | {"axis": 1, "groups": 2},
+        "e.0": experts | {"axis": 0, "num_matrices": 1},
+        "e.1": experts | {"axis": 0, "num_matrices": 1},
+        "e.bias": experts | {"axis": 1, "num_matrices": 2},
         "norm.weight": None,
     }
 
@@ -285,10 +290,12 @@ def written(folder: Path, change: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m["predicate"]["buildDefinition"].update(buildType="urn:unwrite:directional-ablation:v2"),
-         r"is of version 2; this unwrite reads up to 1\. Install a newer one"),
+        (lambda m: m["predicate"]["buildDefinition"].update(buildType="urn:unwrite:directional-ablation:v3"),
+         "has format 3, which a newer unwrite reads; this version reads format 2"),
+        (lambda m: m["predicate"]["buildDefinition"].update(buildType="urn:unwrite:directional-ablation:v1"),
+         r"has format 1, which unwrite 0\.1 reads; this version reads format 2"),
         (lambda m: m["predicate"]["buildDefinition"].update(buildType="urn:other"), r"buildType: String should match"),
-        (lambda m: m.update(_type="x"), r"is not a manifest of unwrite \(_type: "),
+        (lambda m: m.update(_type="x"), r"is not a valid manifest \(_type: "),
         (lambda m: m.pop("subject"), r"\(subject: Field required\)"),
         (lambda m: m["subject"][0].update(digest="x"), r"\(subject\.0\.digest: "),
     ],
@@ -308,5 +315,5 @@ def test_no_folder_an_empty_one_and_no_json_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnwriteError, match=r"has no provenance\.json"):
         read_manifest(tmp_path)
     (tmp_path / "provenance.json").write_text("{")
-    with pytest.raises(UnwriteError, match=r"is not a manifest of unwrite \(the file: Invalid JSON"):
+    with pytest.raises(UnwriteError, match=r"is not a valid manifest \(the file: Invalid JSON"):
         read_manifest(tmp_path)

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.support.releases import Release, change_tensor, changed_json, flip_bit, make_release, rewrite_manifest
+from tests.support.samples import sample_settings
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import index_of, shard_files, stored_tensors
 from unwrite.files.hashing import sha256_of
@@ -121,21 +122,21 @@ def test_a_changed_companion(name: str, release: Release) -> None:
 
 def test_another_weight_in_the_recipe(release: Release) -> None:
     with changed_json(release.folder / "edit.json") as recipe:
-        recipe["edits"][0]["weight"] = 0.9
+        recipe["edits"][0]["strength"] = 0.9
     found = failed(verified(release))
     assert set(found) == {"files", "recipe", "manifest", "edited tensors"}
     assert f"{EDITED} is declared with another edit" in found["manifest"]
-    assert f"{EDITED} has weight 0.9, by the kernel of its trial 0.8" in found["recipe"]
-    edit = release.recipe.edits[0].model_copy(update={"weight": 0.9})
+    assert f"{EDITED} has strength 0.9, by the kernel of its trial 0.8" in found["recipe"]
+    edit = release.recipe.edits[0].model_copy(update={"strength": 0.9})
     rewrite_manifest(release, release.recipe.model_copy(update={"edits": [edit, *release.recipe.edits[1:]]}))
     assert set(failed(verified(release))) == {"recipe", "edited tensors"}
 
 
 def test_another_kind_of_norm_preservation(release: Release) -> None:
-    recipe = release.recipe.model_copy(update={"norm_preservation": "none"})
+    recipe = release.recipe.model_copy(update={"settings": sample_settings(norm_preservation="none")})
     (release.folder / "edit.json").write_text(json.dumps(as_json(recipe)))
     found = failed(verified(release))
-    assert "norm preservation is rows by the manifest, none by edit.json" in found["manifest"]
+    assert "norm_preservation is rows in the manifest, none in edit.json" in found["manifest"]
     rewrite_manifest(release, recipe)
     assert set(failed(verified(release))) == {"edited tensors"}
 
@@ -295,7 +296,7 @@ def other_width(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "check", "message"),
     [
-        (damaged_recipe, "recipe", "edit.json is not a recipe"),
+        (damaged_recipe, "recipe", "edit.json is not a valid recipe"),
         (damaged_directions, "recipe", "directions.safetensors is damaged"),
         (no_directions, "recipe", "directions.safetensors is missing"),
         (no_such_direction, "edited tensors", "does not fit"),
@@ -476,7 +477,7 @@ def test_a_recipe_with_impossible_values(change: str, release: Release) -> None:
             edit["direction"]["position"] = 10**30
         else:
             edit["weight"] = float("nan")
-    assert "edit.json is not a recipe (edits.0." in failed(verified(release))["recipe"]
+    assert "edit.json is not a valid recipe (edits.0." in failed(verified(release))["recipe"]
 
 
 def make_single(release: Release) -> Release:

@@ -20,7 +20,7 @@ from tests.support.samples import (
 )
 from unwrite.core.intervals import wilson_interval
 from unwrite.schema.artifacts import Base, Evaluation, FileDigest, Front, ModelScores, Recipe, SetScores, Share, Trial
-from unwrite.schema.params import COMPONENTS
+from unwrite.terms import COMPONENTS
 
 LAYERS = 4
 

@@ -27,7 +27,7 @@ def curve(values: list[float], position: int = 0) -> list[GeometryPoint]:
 def test_trials_are_all_drawn_and_the_selected_one_named(trials: list[Trial], front: Front, recipe: Recipe) -> None:
     svg = trials_plot(trials, front.trials, recipe.trial, front.base_behaviour_rate)
     assert {"selected: trial 1", "front", "trial", "behaviour rate", "KL divergence (nats)"} <= words(svg)
-    more = [trials[5].model_copy(update={"number": 6 + i, "divergence": 0.05 + 0.01 * i}) for i in range(4)]
+    more = [trials[5].model_copy(update={"number": 6 + i, "kl": 0.05 + 0.01 * i}) for i in range(4)]
     larger = trials_plot([*trials, *more], front.trials, recipe.trial, front.base_behaviour_rate)
     assert larger.count("<use ") - svg.count("<use ") == 4
 
@@ -37,7 +37,7 @@ def test_a_selected_trial_need_not_be_on_the_front(trials: list[Trial], front: F
 
 
 def test_a_divergence_of_zero_has_a_place_on_the_log_axis(trials: list[Trial], front: Front) -> None:
-    zero = trials[0].model_copy(update={"divergence": 0.0})
+    zero = trials[0].model_copy(update={"kl": 0.0})
     svg = trials_plot([zero, *trials[1:]], [zero, *front.trials[1:]], trials[1], 0.9)
     assert "KL divergence (nats), 0 drawn at the left edge" in words(svg)
     assert "nan" not in svg.casefold()
@@ -45,15 +45,15 @@ def test_a_divergence_of_zero_has_a_place_on_the_log_axis(trials: list[Trial], f
 
 @pytest.mark.parametrize(("largest", "labels"), [(0.004, {"0.001", "0.002"}), (10.0, {"0.001", "0.01", "0.1", "1"})])
 def test_a_log_axis_has_a_few_plain_labels(trials: list[Trial], largest: float, labels: set[str]) -> None:
-    ends = [trials[0], trials[1].model_copy(update={"divergence": largest})]
+    ends = [trials[0], trials[1].model_copy(update={"kl": largest})]
     numbers = {word for word in words(trials_plot(ends, ends, ends[1], 0.9)) if word.replace(".", "").isdigit()}
     assert labels <= numbers
     assert len(numbers) <= 7
 
 
-@pytest.mark.parametrize("divergence", [0.0, 0.01, -1e-9])
-def test_one_trial_alone_makes_a_figure(trials: list[Trial], divergence: float) -> None:
-    only = trials[0].model_copy(update={"divergence": divergence})
+@pytest.mark.parametrize("kl", [0.0, 0.01, -1e-9])
+def test_one_trial_alone_makes_a_figure(trials: list[Trial], kl: float) -> None:
+    only = trials[0].model_copy(update={"kl": kl})
     assert "selected: trial 0" in words(trials_plot([only], [only], only, 1.0))
 
 

@@ -87,7 +87,7 @@ def test_numbers_are_counted_with_biases(recipe: Recipe, base: Base) -> None:
 
 
 def test_a_layer_that_shares_a_parameter_shows_its_edit_too() -> None:
-    writers = [sample_writer(0, also=[2]), sample_writer(1)]
+    writers = [sample_writer(0, shared_layers=[2]), sample_writer(1)]
     rows = layer_rows(sample_recipe([sample_edit(writers[0], 0.7)]), sample_base(writers, layers=3))
     assert [row.weights["mlp"] for row in rows] == [0.7, 0, 0.7]
     assert [row.sources for row in rows] == ["1.50", "–", "1.50"]

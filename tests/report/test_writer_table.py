@@ -14,7 +14,7 @@ def writer(layer: int, **changes: object) -> FoundWriter:
         module=f"model.layers.{layer}.mlp.down_proj",
         parameter=f"model.layers.{layer}.mlp.down_proj.weight",
         axis=0,
-        groups=1,
+        num_matrices=1,
         bias=None,
         bias_axis=0,
         layer=layer,
@@ -25,8 +25,8 @@ def writer(layer: int, **changes: object) -> FoundWriter:
     return plain._replace(**changes)  # type: ignore[arg-type]
 
 
-def table(*writers: FoundWriter, incomplete: tuple[str, ...] = (), equal_lengths: bool = False) -> list[str]:
-    found = Discovery("TinyForCausalLM", 3, 32, 96, list(writers), 2e-10, list(incomplete), equal_lengths)
+def table(*writers: FoundWriter, incomplete: tuple[str, ...] = (), padding_sensitive: bool = False) -> list[str]:
+    found = Discovery("TinyForCausalLM", 3, 32, 96, list(writers), 2e-10, list(incomplete), padding_sensitive)
     return writers_table(found, {one.parameter: [32, 48] for one in writers}).splitlines()
 
 
@@ -42,7 +42,7 @@ def test_layers_that_are_alike_share_a_row() -> None:
 
 def test_what_is_special_about_a_writer_is_in_its_row() -> None:
     norms = (FoundNorm("model.layers.0.norm_1", "model.layers.0.norm_1.weight", 0.0), FoundNorm("a.norm_2", None, 1.0))
-    row = table(writer(0, bias="b", axis=2, groups=8, multiplier=None, norms=norms, also=(2,)))[2]
+    row = table(writer(0, bias="b", axis=2, num_matrices=8, multiplier=None, norms=norms, shared_layers=(2,)))[2]
     assert row.split()[0:2] == ["0,", "2"]
     assert row.split("weight")[1].split() == ["32", "×", "48", "2", "8", "yes", "varies", "norm_1,", "norm_2"]
 
@@ -54,7 +54,7 @@ def test_only_the_layers_number_is_replaced() -> None:
 
 def test_what_is_not_complete_or_not_to_be_padded_is_said() -> None:
     assert table(writer(0), incomplete=("layer 0: why",))[-1].endswith("not complete.")
-    assert table(writer(0), equal_lengths=True)[-1].endswith("prompts in batches of one length.")
+    assert table(writer(0), padding_sensitive=True)[-1].endswith("prompts in batches of one length.")
 
 
 @given(st.sets(st.integers(0, 200), min_size=1))

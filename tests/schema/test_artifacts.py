@@ -13,7 +13,7 @@ from unwrite.schema.artifacts import Base, FileDigest, Share, as_json, read_arti
 
 BASE = sample_base(
     [sample_writer(1, shape=(8, 4), bias=True, multiplier=0.1 + 0.2)],
-    completeness=1.2345678901234567e-7,
+    unexplained=1.2345678901234567e-7,
     files=[FileDigest(name="config.json", size=2, sha256="00" * 32)],
 )
 
@@ -51,30 +51,35 @@ def test_a_missing_file_names_the_stage(tmp_path: Path) -> None:
     [
         ("layers", "six", "layers"),
         ("layers", None, "layers"),
-        ("format", 2, "format"),
         ("surprise", 1, "surprise"),
         ("writers", [{"module": "w"}], "writers.0.layer"),
         ("files", [5], "files.0"),
     ],
 )
-def test_a_record_of_another_version_names_place_and_stage(file: Path, key: str, value: object, place: str) -> None:
+def test_a_wrong_field_is_named_with_the_stage(file: Path, key: str, value: object, place: str) -> None:
     message = complaint(damaged(file, key, value))
-    assert message.startswith(f"{file} is not what this version writes ({place}: ")
-    assert message.endswith("): run `dvc repro -f pin_model`.")
+    assert message.startswith(f"{file} is not a valid base ({place}: ")
+    assert message.endswith("). Run `dvc repro -f pin_model`.")
+
+
+@pytest.mark.parametrize(("found", "reader"), [(1, "unwrite 0.1"), (3, "a newer unwrite"), (0, "a newer unwrite")])
+def test_a_record_of_another_format_names_the_version_that_reads_it(file: Path, found: int, reader: str) -> None:
+    expected = f"{file} has format {found}, which {reader} reads; this version reads format 2. "
+    assert complaint(damaged(file, "format", found)) == f"{expected}Run `dvc repro -f pin_model`."
 
 
 def test_a_missing_key_is_named(file: Path) -> None:
     record = json.loads(file.read_text())
     del record["layers"]
     file.write_text(json.dumps(record))
-    assert "(layers: Field required): run `dvc repro -f pin_model`" in complaint(file)
+    assert "(layers: Field required). Run `dvc repro -f pin_model`" in complaint(file)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"5", b"\xff", b"[" * 10_000])
 def test_a_damaged_file_names_the_stage(file: Path, content: bytes) -> None:
     file.write_bytes(content)
-    assert complaint(file).startswith(f"{file} is not what this version writes (the file: ")
-    assert complaint(file).endswith("run `dvc repro -f pin_model`.")
+    assert complaint(file).startswith(f"{file} is not a valid base (the file: ")
+    assert complaint(file).endswith("Run `dvc repro -f pin_model`.")
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1])

@@ -16,18 +16,18 @@ from tests.support.samples import sample_direction, sample_edit
 from tests.support.tiny import VOCABULARY, random_direction
 from tests.support.zoo import zoo_model
 from unwrite.core.markers import shows_behaviour
-from unwrite.editing.edit_cache import ClosedForm, blocks_in_memory
+from unwrite.editing.edit_cache import EditCache, blocks_in_memory
 from unwrite.editing.recipe import edited_parameters, parameter_names
 from unwrite.errors import UnwriteError
-from unwrite.evaluation.measure import behaviour_verdicts, decode, force_responses, forced_batches, measure_divergence
+from unwrite.evaluation.measure import behaviour_verdicts, decode, measure_kl, teacher_force, teacher_forced_batches
 from unwrite.models.batches import Budget
 from unwrite.models.generation import generate_greedily
 from unwrite.models.memory import Limits
-from unwrite.models.patching import parameters_of, replaced_parameters
+from unwrite.models.patching import parameters_of, patched_parameters
 from unwrite.schema.artifacts import Edit
-from unwrite.schema.params import NormPreservation
-from unwrite.search.backends import Scene, faster, on_activations, on_weights
+from unwrite.search.backends import EvaluationContext, choose_backend, on_activations, on_weights
 from unwrite.search.trials import Measured
+from unwrite.terms import NormPreservation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -55,34 +55,36 @@ def base_model(name: str) -> PreTrainedModel:
     return zoo_model(name, torch.float32)
 
 
-def scene(name: str, mode: NormPreservation, **changes: Any) -> Scene:
+def scene(name: str, mode: NormPreservation, **changes: Any) -> EvaluationContext:
     model, tokenizer = base_model(name), words()
     writers = written_by(name, model)
     originals = parameters_of(model, parameter_names(writers))
     said = generate_greedily(model, TARGET, [[row] for row in range(len(TARGET))], 6, lambda _: None)
     # What four of the seven begin with is the behaviour.
     markers = sorted({decode(tokenizer, [response[:1]])[0] for response in said[:4]})
-    batches = forced_batches(BASELINE, TOKENS, VOCABULARY, LIMITS._replace(one_pass=1000), equal_lengths=False)
+    batches = teacher_forced_batches(
+        BASELINE, TOKENS, VOCABULARY, LIMITS._replace(one_pass=1000), padding_sensitive=False
+    )
     responses = generate_greedily(model, BASELINE, batches, TOKENS, lambda _: None)
-    made = Scene(
+    made = EvaluationContext(
         model=model,
         tokenizer=tokenizer,
         writers=writers,
-        form=ClosedForm(partial(blocks_in_memory, originals), originals, mode, DIRECTIONS, MEANS, {}),
+        form=EditCache(partial(blocks_in_memory, originals), originals, mode, DIRECTIONS, MEANS, {}),
         target=TARGET,
-        forced=force_responses(model, BASELINE, responses, batches, TOKENS),
+        teacher_forced=teacher_force(model, BASELINE, responses, batches, TOKENS),
         markers=markers,
         max_tokens=6,
         max_kl=None,
         vocabulary=VOCABULARY,
-        equal_lengths=False,
+        padding_sensitive=False,
         limits=LIMITS,
         budget=Budget(),
     )
     return made._replace(**changes)
 
 
-def recipes(of: Scene) -> list[list[Edit]]:
+def recipes(of: EvaluationContext) -> list[list[Edit]]:
     """Six trials: strong, weak, on some writers only, on none, biprojected, strong again."""
 
     def recipe(strength: float, index: float, orthogonalize_to: int | None = None) -> list[Edit]:
@@ -110,7 +112,7 @@ def assert_same(found: Sequence[Measured | UnwriteError], expected: Sequence[Mea
         assert isinstance(one, Measured)
         assert isinstance(other, Measured)
         assert one.behaviour_rate == other.behaviour_rate
-        assert one.divergence == pytest.approx(other.divergence, rel=1.1e-3, abs=1e-6)
+        assert one.kl == pytest.approx(other.kl, rel=1.1e-3, abs=1e-6)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -120,7 +122,7 @@ def test_any_realization_and_any_number_at_once_measure_the_same(name: str, mode
     trials = recipes(of)
     expected = on_weights(of, trials)
     measured = [result for result in expected if isinstance(result, Measured)]
-    assert len({result.divergence for result in measured}) == len(trials)
+    assert len({result.kl for result in measured}) == len(trials)
     assert len({result.behaviour_rate for result in measured}) > 1
     for at_once in (1, 3, 5):
         assert_same(on_activations(of, trials, at_once), expected)
@@ -135,14 +137,14 @@ def test_trials_measure_what_a_release_would(mode: NormPreservation) -> None:
     model, tokenizer = of.model, of.tokenizer
     for edits, found in zip(recipes(of), on_weights(of, recipes(of)), strict=True):
         values = edited_parameters(edits, of.form.parameters, mode, DIRECTIONS, MEANS)
-        with replaced_parameters(model, values):
-            divergences = measure_divergence(model, of.forced)
+        with patched_parameters(model, values):
+            divergences = measure_kl(model, of.teacher_forced)
             said = generate_greedily(model, TARGET, [[row] for row in range(len(TARGET))], 6, lambda _: None)
         rate = sum(shows_behaviour(text, of.markers) for text in decode(tokenizer, said)) / len(TARGET)
         assert_same([found], [Measured(rate, sum(divergences.response) / len(BASELINE))])
     nothing = on_weights(of, [[]])[0]
     assert isinstance(nothing, Measured)
-    assert nothing.divergence == 0
+    assert nothing.kl == 0
     assert nothing.behaviour_rate is not None
     assert nothing.behaviour_rate >= 4 / 7
 
@@ -152,7 +154,7 @@ def test_beyond_max_kl_nothing_is_generated(at_once: int, monkeypatch: pytest.Mo
     of = scene("llama", "rows")
     trials = recipes(of)
     expected = [result for result in on_weights(of, trials) if isinstance(result, Measured)]
-    bound = sorted(result.divergence for result in expected)[2]
+    bound = sorted(result.kl for result in expected)[2]
     generated: list[int] = []
 
     def counted(model: Any, tokenizer: Any, prompts: Sequence[Any], *rest: Any, **named: Any) -> list[bool]:
@@ -167,8 +169,8 @@ def test_beyond_max_kl_nothing_is_generated(at_once: int, monkeypatch: pytest.Mo
         generated.clear()
         for one, other in zip(results, expected, strict=True):
             assert isinstance(one, Measured)
-            assert one.divergence == pytest.approx(other.divergence, rel=1.1e-3, abs=1e-6)
-            assert (one.behaviour_rate is None) == (other.divergence > bound)
+            assert one.kl == pytest.approx(other.kl, rel=1.1e-3, abs=1e-6)
+            assert (one.behaviour_rate is None) == (other.kl > bound)
 
 
 @pytest.mark.parametrize("realize", [on_weights, partial(on_activations, at_once=6)])
@@ -176,7 +178,7 @@ def test_a_trial_that_fails_fails_alone(realize: Any) -> None:
     of = scene("llama", "none")
     trials = recipes(of)
     expected = on_weights(of, trials)
-    broken = [edit.model_copy(update={"weight": 1e39}) for edit in trials[1]]
+    broken = [edit.model_copy(update={"strength": 1e39}) for edit in trials[1]]
     found = realize(of, [trials[0], broken, *trials[2:]])
     assert isinstance(found[1], UnwriteError)
     assert "Layer 0 puts out NaN or infinite numbers" in str(found[1])
@@ -191,7 +193,7 @@ def test_the_faster_way_is_chosen_and_said(
     trials = recipes(of)
     clock = iter([0.0, 6 * weights, 6 * (weights + activations)])
     monkeypatch.setattr("unwrite.search.backends.time.perf_counter", lambda: next(clock))
-    way, why, results = faster(of, trials, 4)
+    way, why, results = choose_backend(of, trials, 4)
     assert way == chosen
     assert why == f"{chosen} (weights, 1 s a trial; activations, 4 at once, {activations:.2g} s)"
     assert_same(results, on_weights(of, trials))
@@ -199,12 +201,12 @@ def test_the_faster_way_is_chosen_and_said(
 
 def test_weights_where_activations_cannot_do_it() -> None:
     of = scene("mixtral", "rows")
-    way, why, results = faster(of, recipes(of), 6)
+    way, why, results = choose_backend(of, recipes(of), 6)
     assert way == "weights"
     assert "does more than multiply by model.layers.0.mlp.experts.down_proj" in why
     assert_same(results, on_weights(of, recipes(of)))
     of = scene("mixtral", "none")
-    assert "at once" in faster(of, recipes(of), 6)[1]
+    assert "at once" in choose_backend(of, recipes(of), 6)[1]
 
 
 def test_weights_where_activations_measure_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +218,7 @@ def test_weights_where_activations_measure_something_else(monkeypatch: pytest.Mo
         yield lambda _: None
 
     monkeypatch.setattr("unwrite.search.backends.edited_activations", forgetful)
-    way, why, results = faster(of, trials, 6)
+    way, why, results = choose_backend(of, trials, 6)
     assert (way, why[:46]) == ("weights", "weights, as activations measure something else")
     assert_same(results, on_weights(of, trials))
 

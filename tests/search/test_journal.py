@@ -10,13 +10,13 @@ from tests.support.example import evaluate, settings
 from unwrite.search.journal import open_journal
 from unwrite.search.space import search_space
 from unwrite.search.study import run_study
-from unwrite.search.trials import Outcome
+from unwrite.search.trials import TrialOutcome
 
 SECTION = settings()
 DISTRIBUTIONS = search_space(SECTION.space, layers=9, positions=2)
 
 
-def outcomes() -> list[Outcome]:
+def outcomes() -> list[TrialOutcome]:
     return [o for batch in run_study(evaluate, SECTION, done=[], layers=9, positions=2) for o in batch]
 
 
@@ -36,10 +36,10 @@ def test_every_trial_is_there_whatever_became_of_it(tmp_path: Path) -> None:
     for trial, outcome in zip(study.trials, made, strict=True):
         assert trial.params == outcome.sampled
         if not outcome.reason and outcome.measured is not None:
-            assert trial.values == [outcome.measured.behaviour_rate, outcome.measured.divergence]
+            assert trial.values == [outcome.measured.behaviour_rate, outcome.measured.kl]
         else:
             assert trial.user_attrs["reason"] == outcome.reason
-    assert study.metric_names == ["behaviour rate", "divergence"]
+    assert study.metric_names == ["behaviour rate", "kl"]
 
 
 def test_it_is_written_anew_whatever_is_there(tmp_path: Path) -> None:

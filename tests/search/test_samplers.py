@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unwrite.schema.params import Sampler
 from unwrite.search.samplers import _CHEAPER, Told, ask, make_sampler, reseeded, tell
 from unwrite.search.trials import Measured
+from unwrite.terms import Sampler
 
 SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 SPACE = {

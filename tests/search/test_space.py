@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from unwrite.core.kernel import kernel_weight
 from unwrite.schema.artifacts import Kernel, TrialParameters
-from unwrite.schema.params import COMPONENTS, KernelSpace, Space
+from unwrite.schema.params import KernelSpace, Space
 from unwrite.search.space import one_shot_settings, parameters_of, search_space, why_no_one_shots
+from unwrite.terms import COMPONENTS
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

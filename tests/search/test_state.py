@@ -21,7 +21,7 @@ from unwrite.schema.paths import TRIALS
 from unwrite.search import state as module
 from unwrite.search.state import RECORD, SEARCHES, search_key, search_state
 from unwrite.search.study import run_study
-from unwrite.search.trials import Outcome, write_trials
+from unwrite.search.trials import TrialOutcome, write_trials
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def record() -> Path:
     return SEARCHES / KEY / RECORD
 
 
-def search(trials: int, key: str = KEY) -> tuple[list[Outcome], str]:
+def search(trials: int, key: str = KEY) -> tuple[list[TrialOutcome], str]:
     """Searches from where the record ends; also what was wrong with the record."""
     section = settings(trials=trials)
     with search_state(key) as state:
@@ -47,7 +47,7 @@ def search(trials: int, key: str = KEY) -> tuple[list[Outcome], str]:
         return outcomes, state.damage
 
 
-def without_seconds(outcomes: list[Outcome]) -> list[Outcome]:
+def without_seconds(outcomes: list[TrialOutcome]) -> list[TrialOutcome]:
     return [outcome._replace(seconds=0) for outcome in outcomes]
 
 
@@ -148,7 +148,7 @@ def test_what_a_kill_or_a_crash_leaves_is_not_worth_a_word(record: Path, damage:
 
 def another_digit(content: bytes) -> bytes:
     lines = content.split(b"\n")
-    place = lines[2].index(b'"divergence":0.') + len(b'"divergence":0.')
+    place = lines[2].index(b'"kl":0.') + len(b'"kl":0.')
     lines[2] = lines[2][:place] + (b"1" if lines[2][place : place + 1] != b"1" else b"2") + lines[2][place + 1 :]
     return b"\n".join(lines)
 

@@ -14,10 +14,11 @@ from tests.support.example import SPACE, evaluate, measure, settings
 from tests.support.samples import sample_outcome, sample_trial
 from unwrite.errors import UnwriteError
 from unwrite.schema.artifacts import TrialParameters
-from unwrite.schema.params import Sampler, Space
+from unwrite.schema.params import Space
 from unwrite.search.space import one_shot_settings, parameters_of
 from unwrite.search.study import Evaluate, best_trial, pareto_front, run_study
-from unwrite.search.trials import OVER_MAX_KL, Measured, Outcome
+from unwrite.search.trials import OVER_MAX_KL, Measured, TrialOutcome
+from unwrite.terms import Sampler
 
 LAYERS, POSITIONS = 9, 2
 ONE_SHOTS = one_shot_settings(SPACE, layers=LAYERS)
@@ -31,12 +32,12 @@ def all_fail(trials: Sequence[TrialParameters]) -> list[Measured | UnwriteError]
     return [UnwriteError("spilt") for _ in trials]
 
 
-def run(evaluate: Evaluate = all_well, done: Sequence[Outcome] = (), **changes: Any) -> list[Outcome]:
+def run(evaluate: Evaluate = all_well, done: Sequence[TrialOutcome] = (), **changes: Any) -> list[TrialOutcome]:
     batches = run_study(evaluate, settings(**changes), done=done, layers=LAYERS, positions=POSITIONS)
     return [outcome for batch in batches for outcome in batch]
 
 
-def without_seconds(outcomes: Sequence[Outcome]) -> list[Outcome]:
+def without_seconds(outcomes: Sequence[TrialOutcome]) -> list[TrialOutcome]:
     return [outcome._replace(seconds=0) for outcome in outcomes]
 
 
@@ -56,7 +57,7 @@ def test_another_seed_gives_others() -> None:
 def test_the_sampler_learns_after_the_random_trials(sampler: Sampler) -> None:
     # The same parameters while they are random, whatever was measured; others once it counts.
     def contrary(trials: Sequence[TrialParameters]) -> list[Measured | UnwriteError]:
-        return [Measured(1 - rate, 2 - divergence) for rate, divergence in map(measure, trials) if rate is not None]
+        return [Measured(1 - rate, 2 - kl) for rate, kl in map(measure, trials) if rate is not None]
 
     ours, theirs = (
         [o.parameters for o in run(judge, sampler=sampler, trials=12, batch=4)] for judge in (all_well, contrary)
@@ -128,7 +129,7 @@ def test_a_hopeless_trial_has_a_divergence_and_no_rate() -> None:
     for outcome in hopeless:
         assert outcome.measured is not None
         assert outcome.measured.behaviour_rate is None
-        assert outcome.measured.divergence > 1
+        assert outcome.measured.kl > 1
     assert pareto_front(hopeless) == []
 
 
@@ -186,7 +187,7 @@ def test_one_thing_to_sample_or_none(sampler: Sampler) -> None:
 FEW = st.sampled_from([0.0, 0.1, 0.2, 0.5, 1.0])
 
 
-def outcomes_of(objectives: Sequence[tuple[float, float] | None]) -> list[Outcome]:
+def outcomes_of(objectives: Sequence[tuple[float, float] | None]) -> list[TrialOutcome]:
     return [
         sample_outcome(sample_trial(number, *pair))
         if pair
@@ -208,8 +209,8 @@ def test_the_front_is_what_no_other_trial_beats(objectives: list[tuple[float, fl
             expected.append((number, pair))
     shuffle.shuffle(outcomes)
     front = pareto_front(outcomes)
-    assert sorted((t.number, (t.behaviour_rate, t.divergence)) for t in front) == sorted(expected)
-    rates, divergences = [t.behaviour_rate for t in front], [t.divergence for t in front]
+    assert sorted((t.number, (t.behaviour_rate, t.kl)) for t in front) == sorted(expected)
+    rates, divergences = [t.behaviour_rate for t in front], [t.kl for t in front]
     assert rates == sorted(set(rates))
     assert divergences == sorted(set(divergences), reverse=True)
 
@@ -218,9 +219,9 @@ def test_the_front_is_what_no_other_trial_beats(objectives: list[tuple[float, fl
 def test_the_best_trial_is_the_least_divergence_within_the_rate(pairs: list[tuple[float, float]], aim: float) -> None:
     best = best_trial(outcomes_of(pairs), aim)
     assert best is not None
-    within = [divergence for rate, divergence in pairs if rate <= aim]
+    within = [kl for rate, kl in pairs if rate <= aim]
     if within:
         assert best.behaviour_rate <= aim
-        assert best.divergence == min(within)
+        assert best.kl == min(within)
     else:
-        assert (best.behaviour_rate, best.divergence) == min(pairs)
+        assert (best.behaviour_rate, best.kl) == min(pairs)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from unwrite.errors import UnwriteError
 from unwrite.schema.artifacts import Kernel, TrialParameters
 from unwrite.schema.paths import TRIALS
-from unwrite.search.trials import OVER_MAX_KL, Measured, Outcome, read_trials, trial_of, write_trials
+from unwrite.search.trials import OVER_MAX_KL, Measured, TrialOutcome, read_trials, trial_of, write_trials
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 KERNELS = st.builds(
@@ -43,21 +43,21 @@ def reason_for(measured: Measured | None, failure: str) -> str:
 
 
 @st.composite
-def outcomes(draw: st.DrawFn) -> list[Outcome]:
+def outcomes(draw: st.DrawFn) -> list[TrialOutcome]:
     drawn = draw(st.lists(st.tuples(PARAMETERS, st.none() | MEASURED, REASONS), min_size=1, max_size=4))
     return [
-        Outcome(number, {}, parameters, measured, reason_for(measured, failure), 1.5)
+        TrialOutcome(number, {}, parameters, measured, reason_for(measured, failure), 1.5)
         for number, (parameters, measured, failure) in enumerate(drawn)
     ]
 
 
-def outcome(number: int, measured: Measured | None, reason: str = "", seconds: float = 1) -> Outcome:
-    return Outcome(number, {}, SAMPLED, measured, reason, seconds)
+def outcome(number: int, measured: Measured | None, reason: str = "", seconds: float = 1) -> TrialOutcome:
+    return TrialOutcome(number, {}, SAMPLED, measured, reason, seconds)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(outcomes())
-def test_measured_trials_come_back_to_the_bit(made: list[Outcome]) -> None:
+def test_measured_trials_come_back_to_the_bit(made: list[TrialOutcome]) -> None:
     write_trials(made)
     # repr tells −0 from 0; equality would not.
     assert repr(read_trials()) == repr([trial for o in made if (trial := trial_of(o)) is not None])
@@ -66,7 +66,7 @@ def test_measured_trials_come_back_to_the_bit(made: list[Outcome]) -> None:
 def test_one_row_a_trial_with_dotted_names_seconds_and_the_reason_in_one_line() -> None:
     write_trials([outcome(0, Measured(0.5, 0.25), "", 1.23456), outcome(1, None, "two\r\nlines, here", 2)])
     header, first, second = TRIALS.read_text().splitlines()
-    assert header.split(",")[:4] == ["number", "behaviour_rate", "divergence", "direction_scope"]
+    assert header.split(",")[:4] == ["number", "behaviour_rate", "kl", "direction_scope"]
     assert "attention.min_weight_distance,mlp.max_weight," in header
     assert header.endswith("reason,seconds")
     assert first.startswith("0,0.5,0.25,global,3.7,0,1.1,4.0,0.30000000000000004,1e-300,")

@@ -56,7 +56,7 @@ def small_params() -> Params:
         "generate": params.generate.model_copy(update={"max_tokens": 16, "kl_tokens": 4}),
         # Not what is faster here and now: another way to measure rounds otherwise.
         "runtime": params.runtime.model_copy(
-            update={"progress": "none", "device": "cpu", "batch_tokens": 300, "realization": "weights"}
+            update={"progress": "none", "device": "cpu", "batch_tokens": 300, "backend": "weights"}
         ),
     }
     return params.model_copy(update=sections)

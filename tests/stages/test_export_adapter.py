@@ -36,9 +36,10 @@ from unwrite.files.hashing import digest_of
 from unwrite.files.records import write_json
 from unwrite.files.tensors import write_tensors
 from unwrite.models.loading import load_model
-from unwrite.models.patching import parameters_of, replaced_parameters
-from unwrite.schema.artifacts import Layout, Place, Recipe, Writer, as_json
-from unwrite.schema.params import NormPreservation, Params, load_params
+from unwrite.models.patching import parameters_of, patched_parameters
+from unwrite.schema.artifacts import ParameterLayout, Recipe, StoredLayout, Writer, as_json
+from unwrite.schema.params import Params, load_params
+from unwrite.terms import NormPreservation
 
 ROOT = Path(__file__).resolve().parents[2]
 ADAPTER = Path("artifacts/adapter")
@@ -115,8 +116,10 @@ def mixture() -> list[Writer]:
     writers = [sample_writer(0, "mlp", shape=(32, 48), matrix=sample_layout(f"{mlp.format(0)}down_proj.weight"))]
     for layer in (1, 2):
         prefix = mlp.format(layer)
-        stored = [Place(tensor=f"{prefix}experts.{n}.down_proj.weight", axis=0, groups=1) for n in range(8)]
-        experts = Layout(parameter=f"{prefix}experts.down_proj", axis=1, groups=8, stored=stored)
+        stored = [
+            StoredLayout(tensor=f"{prefix}experts.{n}.down_proj.weight", axis=0, num_matrices=1) for n in range(8)
+        ]
+        experts = ParameterLayout(parameter=f"{prefix}experts.down_proj", axis=1, num_matrices=8, stored=stored)
         writers.append(sample_writer(layer, "mlp", shape=(8, 32, 16), matrix=experts))
     return writers
 
@@ -144,9 +147,9 @@ def in_memory(prepared: Prepared) -> tuple[Tensor, Tensor]:
     model = load_model(Path("base"), "float32", torch.device("cpu"))
     recipe, directions, means = prepared
     originals = parameters_of(model, parameter_names(recipe.edits))
-    values = edited_parameters(recipe.edits, originals, recipe.norm_preservation, directions, means)
+    values = edited_parameters(recipe.edits, originals, recipe.settings.norm_preservation, directions, means)
     before = logits(model)
-    with replaced_parameters(model, values):
+    with patched_parameters(model, values):
         return before, logits(model)
 
 
@@ -240,9 +243,9 @@ def measured(prepared: Prepared, kind: str) -> dict[str, float]:
         name = edit.matrix.parameter
         (layer,) = [layer for path, layer in layers.items() if name in {f"{path}.weight", f"{path}.down_proj"}]
         v = resolve_direction(edit.direction, directions, means)
-        weights = as_matrices(model.get_parameter(name).detach(), edit.matrix.axis, edit.matrix.groups)
-        changes = [edit_weight(W, v, edit.weight, recipe.norm_preservation) - W.double() for W in weights]
-        added = as_matrices(layer.get_delta_weight("default").detach(), edit.matrix.axis, edit.matrix.groups)
+        weights = as_matrices(model.get_parameter(name).detach(), edit.matrix.axis, edit.matrix.num_matrices)
+        changes = [edit_weight(W, v, edit.strength, recipe.settings.norm_preservation) - W.double() for W in weights]
+        added = as_matrices(layer.get_delta_weight("default").detach(), edit.matrix.axis, edit.matrix.num_matrices)
         change = torch.stack(changes)
         found[name] = float((change - added.double()).norm() / change.norm())
     return found

@@ -48,13 +48,13 @@ def test_a_position_before_the_prompt_s_first_token(project: Path, params: Param
         extract(far)
 
 
-@pytest.mark.parametrize("equal_lengths", [True, False])
+@pytest.mark.parametrize("padding_sensitive", [True, False])
 def test_lengths_are_mixed_only_where_padding_changes_nothing(
-    project: Path, params: Params, monkeypatch: pytest.MonkeyPatch, equal_lengths: bool
+    project: Path, params: Params, monkeypatch: pytest.MonkeyPatch, padding_sensitive: bool
 ) -> None:
     before = load_file(RESIDUALS / "target.safetensors")["residuals"]
     base = Path("artifacts/base.json")
-    base.write_text(json.dumps(json.loads(base.read_text()) | {"equal_lengths": equal_lengths}))
+    base.write_text(json.dumps(json.loads(base.read_text()) | {"padding_sensitive": padding_sensitive}))
     lengths: list[set[int]] = []
 
     def spy(model: Any, prompts: Any, positions: Any, batches: Any, advance: Any, **settings: Any) -> Any:
@@ -63,7 +63,7 @@ def test_lengths_are_mixed_only_where_padding_changes_nothing(
 
     monkeypatch.setattr("stages.extract_residuals.extract_residuals", spy)
     extract(params)
-    assert (max(map(len, lengths)) == 1) == equal_lengths
+    assert (max(map(len, lengths)) == 1) == padding_sensitive
     after = load_file(RESIDUALS / "target.safetensors")["residuals"]
     assert float((after.float() - before.float()).norm() / before.float().norm()) < 0.01  # bfloat16
 

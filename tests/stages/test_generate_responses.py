@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from stages.generate_responses import generate_responses
 from tests.support.accelerator import Accelerator
-from unwrite.evaluation.measure import force_responses
+from unwrite.evaluation.measure import teacher_force
 from unwrite.files.records import read_jsonl
 from unwrite.models.generation import generate_greedily
 from unwrite.pipeline.tokens import read_tokens
@@ -68,28 +68,28 @@ def test_the_response_divergence_is_averaged_over_the_base_response(project: Pat
     assert abs(sum(found) - sum(expected)) < 0.02 + 0.2 * sum(expected)
 
 
-@pytest.mark.parametrize("equal_lengths", [True, False])
+@pytest.mark.parametrize("padding_sensitive", [True, False])
 def test_lengths_are_mixed_only_where_padding_changes_nothing(
-    project: Path, params: Params, monkeypatch: pytest.MonkeyPatch, equal_lengths: bool
+    project: Path, params: Params, monkeypatch: pytest.MonkeyPatch, padding_sensitive: bool
 ) -> None:
     base = Path("artifacts/base.json")
-    base.write_text(json.dumps(json.loads(base.read_text()) | {"equal_lengths": equal_lengths}))
+    base.write_text(json.dumps(json.loads(base.read_text()) | {"padding_sensitive": padding_sensitive}))
     generated: list[set[int]] = []
-    forced: list[set[int]] = []
+    teacher_forced: list[set[int]] = []
 
     def spy_on_generating(model: Any, prompts: Any, batches: Any, *rest: Any, **settings: Any) -> Any:
         generated.extend({len(prompts[row]) for row in batch} for batch in batches)
         return generate_greedily(model, prompts, batches, *rest, **settings)
 
     def spy_on_forcing(model: Any, prompts: Any, responses: Any, batches: Any, *rest: Any, **settings: Any) -> Any:
-        forced.extend({len(prompts[row]) for row in batch} for batch in batches)
-        return force_responses(model, prompts, responses, batches, *rest, **settings)
+        teacher_forced.extend({len(prompts[row]) for row in batch} for batch in batches)
+        return teacher_force(model, prompts, responses, batches, *rest, **settings)
 
     monkeypatch.setattr("stages.generate_responses.generate_greedily", spy_on_generating)
     monkeypatch.setattr("stages.generate_responses.force_responses", spy_on_forcing)
     generate_responses(params)
-    for lengths in (generated, forced):
-        assert (max(map(len, lengths)) == 1) == equal_lengths
+    for lengths in (generated, teacher_forced):
+        assert (max(map(len, lengths)) == 1) == padding_sensitive
 
 
 def test_passes_are_as_long_as_an_accelerator_has_room_for(

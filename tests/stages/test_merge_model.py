@@ -25,7 +25,7 @@ from tests.support.tiny import tiny_tokenizer
 from tests.support.zoo import zoo_model
 from unwrite.core.layout import as_matrices, as_vectors
 from unwrite.editing import checkpoint as merging
-from unwrite.editing.checkpoint import Change, changed_blocks
+from unwrite.editing.checkpoint import TensorChange, changed_blocks
 from unwrite.editing.recipe import edited_parameters, parameter_names
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import StoredTensor, model_files, row_blocks, shard_files, stored_tensors
@@ -33,9 +33,10 @@ from unwrite.files.hashing import digest_of
 from unwrite.files.records import write_json
 from unwrite.files.tensors import write_tensors
 from unwrite.models.loading import load_model
-from unwrite.models.patching import parameters_of, replaced_parameters
-from unwrite.schema.artifacts import Layout, Place, Recipe, as_json
-from unwrite.schema.params import NormPreservation, Params, load_params
+from unwrite.models.patching import parameters_of, patched_parameters
+from unwrite.schema.artifacts import ParameterLayout, Recipe, StoredLayout, as_json
+from unwrite.schema.params import Params, load_params
+from unwrite.terms import NormPreservation
 
 ROOT = Path(__file__).resolve().parents[2]
 MODES: tuple[NormPreservation, ...] = get_args(NormPreservation)
@@ -98,10 +99,10 @@ def in_memory(recipe: Recipe, tensors: dict[str, Tensor], dtype: str) -> tuple[T
     model = load_model(Path("base"), dtype, torch.device("cpu"))
     originals = parameters_of(model, parameter_names(recipe.edits))
     values = edited_parameters(
-        recipe.edits, originals, recipe.norm_preservation, tensors["directions"], tensors["baseline_mean"]
+        recipe.edits, originals, recipe.settings.norm_preservation, tensors["directions"], tensors["baseline_mean"]
     )
     before = model(input_ids=TOKENS).logits
-    with replaced_parameters(model, values):
+    with patched_parameters(model, values):
         held = {name: model.get_parameter(name).detach().clone() for name in values}
         return before, model(input_ids=TOKENS).logits, held
 
@@ -110,17 +111,17 @@ def merged_tensors() -> dict[str, Tensor]:
     return {name: tensor for shard in shard_files(MODEL) for name, tensor in load_file(MODEL / shard).items()}
 
 
-def as_read(places: Sequence[Place], tensors: dict[str, Tensor]) -> Tensor:
+def as_read(places: Sequence[StoredLayout], tensors: dict[str, Tensor]) -> Tensor:
     """The matrices (vectors, of a bias) that the checkpoint holds in some places, in order."""
     found = []
     for place in places:
         tensor = tensors[place.tensor]
         bias = "bias" in place.tensor
-        found.append(as_vectors(tensor, place.axis) if bias else as_matrices(tensor, place.axis, place.groups))
+        found.append(as_vectors(tensor, place.axis) if bias else as_matrices(tensor, place.axis, place.num_matrices))
     return torch.cat(found)
 
 
-def layouts_of(recipe: Recipe) -> list[Layout]:
+def layouts_of(recipe: Recipe) -> list[ParameterLayout]:
     return [layout for edit in recipe.edits for layout in (edit.matrix, edit.bias) if layout is not None]
 
 
@@ -146,7 +147,9 @@ def test_the_merged_checkpoint_is_the_edit_in_memory_bit_for_bit(
     assert not torch.equal(before, expected)
     stored = merged_tensors()
     for layout in layouts_of(recipe):
-        value = as_read([Place(tensor=layout.parameter, axis=layout.axis, groups=layout.groups)], held)
+        value = as_read(
+            [StoredLayout(tensor=layout.parameter, axis=layout.axis, num_matrices=layout.num_matrices)], held
+        )
         assert torch.equal(as_read(layout.stored, stored), value)
         assert value.dtype == dtype
 
@@ -273,7 +276,7 @@ def test_what_fails_half_way_leaves_nothing(
     prepare("none")
     calls = 0
 
-    def failing(tensor: StoredTensor, change: Change) -> Iterator[tuple[int, Tensor]]:
+    def failing(tensor: StoredTensor, change: TensorChange) -> Iterator[tuple[int, Tensor]]:
         nonlocal calls
         calls += 1
         if calls == 3:
@@ -345,7 +348,7 @@ def with_place(recipe: Recipe, **changes: object) -> Recipe:
     [
         ({"tensor": "nowhere"}, r"edit\.json names nowhere, which the checkpoint doesn't have\. Run `dvc repro"),
         ({"axis": 2}, r"o_proj\.weight: a weight of shape \[32, 32\] came, expected 1 matrices with hidden axis 2"),
-        ({"axis": 1, "groups": 5}, r"o_proj\.weight: a weight of shape \[32, 32\] came, expected 5 matrices"),
+        ({"axis": 1, "num_matrices": 5}, r"o_proj\.weight: a weight of shape \[32, 32\] came, expected 5 matrices"),
         ({"tensor": "model.layers.0.mlp.down_proj.weight", "axis": 1}, r"has shape \[32, 48\]; .* 1 × hidden size 32"),
         ({"tensor": "model.norm.weight"}, r"model\.norm\.weight: a weight of shape \[32\] came"),
     ],

@@ -50,10 +50,10 @@ def test_every_trial_is_recorded_with_its_parameters_objectives_and_seconds(proj
     assert [row["number"] for row in rows()] == ["0", "1", "2"]
     kernel = ("max_weight", "max_weight_position", "min_weight", "min_weight_distance")
     names = {f"{component}.{name}" for component in ("attention", "mlp") for name in kernel}
-    assert names | {"behaviour_rate", "divergence", "seconds", "direction_scope", "position"} <= set(rows()[0])
+    assert names | {"behaviour_rate", "kl", "seconds", "direction_scope", "position"} <= set(rows()[0])
     for row in rows():
         assert 0 <= float(row["behaviour_rate"]) <= 1
-        assert float(row["divergence"]) >= 0
+        assert float(row["kl"]) >= 0
         assert float(row["seconds"]) > 0
 
 
@@ -68,7 +68,11 @@ def test_the_front_is_of_the_trials(project: Path) -> None:
 def test_the_front_says_what_all_trials_have_in_common(project: Path, params: Params, post_norm: str) -> None:
     optimize_weights(with_optimize(params, trials=1, norm_preservation="pre", edit_bias=False, post_norm=post_norm))
     front = read_artifact(Front, FRONT, "optimize_weights")
-    assert (front.norm_preservation, front.edit_bias, front.post_norm) == ("pre", False, post_norm)
+    assert (front.settings.norm_preservation, front.settings.edit_bias, front.settings.post_norm) == (
+        "pre",
+        False,
+        post_norm,
+    )
 
 
 def test_the_search_removes_the_behaviour_it_was_given(project: Path, params: Params) -> None:
@@ -99,7 +103,7 @@ def test_the_search_removes_the_behaviour_it_was_given(project: Path, params: Pa
     control = space.model_copy(update={"attention": nothing, "mlp": nothing})
     optimize_weights(with_optimize(params, trials=1, space=control))
     (trial,) = read_trials()
-    assert (trial.behaviour_rate, trial.divergence) == (1, 0)
+    assert (trial.behaviour_rate, trial.kl) == (1, 0)
 
 
 def test_nothing_to_remove(project: Path, params: Params) -> None:
@@ -155,14 +159,14 @@ def test_another_dtype_is_not_the_pinned_one(project: Path, params: Params) -> N
     optimize_weights(params)
     after = read_trials()
     assert [trial.parameters for trial in after] == [trial.parameters for trial in before]
-    assert [trial.divergence for trial in after] != [trial.divergence for trial in before]
+    assert [trial.kl for trial in after] != [trial.kl for trial in before]
 
 
 def test_the_divergence_counts_as_many_tokens_as_asked(project: Path, params: Params) -> None:
     optimize_weights(with_optimize(params, kl_tokens=1))
-    first = [trial.divergence for trial in read_trials()]
+    first = [trial.kl for trial in read_trials()]
     optimize_weights(with_optimize(params, kl_tokens=6))
-    longer = [trial.divergence for trial in read_trials()]
+    longer = [trial.kl for trial in read_trials()]
     assert all(one != six for one, six in zip(first, longer, strict=True))
 
 
@@ -178,7 +182,7 @@ def test_failed_trials_are_spoken_of(
 def test_hopeless_trials_are_recorded_without_a_rate(
     project: Path, params: Params, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    worst = max(trial.divergence for trial in read_trials())
+    worst = max(trial.kl for trial in read_trials())
     before = {row["number"]: row for row in rows()}
     optimize_weights(with_optimize(params, max_kl=worst * 0.9))
     hopeless = [row for row in rows() if row["reason"]]
@@ -186,7 +190,7 @@ def test_hopeless_trials_are_recorded_without_a_rate(
     assert "1 of 3 trials were above optimize.max_kl and not measured further." in said
     assert "failed" not in said
     assert [(row["reason"], row["behaviour_rate"]) for row in hopeless] == [("divergence over max_kl", "")]
-    assert float(hopeless[0]["divergence"]) == pytest.approx(worst, rel=0.01)  # it may be measured another way
+    assert float(hopeless[0]["kl"]) == pytest.approx(worst, rel=0.01)  # it may be measured another way
     for row in rows():
         if not row["reason"]:
             assert row["behaviour_rate"] == before[row["number"]]["behaviour_rate"]
@@ -331,7 +335,7 @@ def test_the_dashboard_has_every_trial(project: Path, params: Params) -> None:
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
     study = optuna.load_study(study_name="unwrite", storage=storage)
     found = [(trial.values[0], trial.values[1]) for trial in study.trials]
-    assert found == [(trial.behaviour_rate, trial.divergence) for trial in read_trials()]
+    assert found == [(trial.behaviour_rate, trial.kl) for trial in read_trials()]
 
 
 def test_a_marker_list_that_is_not_there(project: Path, params: Params) -> None:

@@ -18,7 +18,7 @@ from tests.support.zoo import zoo_config, zoo_model
 from unwrite.errors import UnwriteError
 from unwrite.files.cards import NO_CARD
 from unwrite.models.discovery.writers import Discovery, find_writers
-from unwrite.schema.artifacts import Base, BaseCard, Norm, Place, Writer
+from unwrite.schema.artifacts import Base, BaseCard, Norm, StoredLayout, Writer
 from unwrite.schema.params import Params
 
 MODEL = Path("demo/model")
@@ -101,8 +101,8 @@ def test_base_lists_every_file_and_every_writer(project: Path, params: Params) -
     assert (base.layers, base.commit, base.compute_dtype, base.incomplete) == (6, None, "bfloat16", [])
     for writer in base.writers:
         name = writer.matrix.parameter
-        assert writer.matrix.stored == [Place(tensor=name, axis=0, groups=1)]
-        assert (writer.bias, writer.norms, writer.also, writer.dtype) == (None, [], [], "BF16")
+        assert writer.matrix.stored == [StoredLayout(tensor=name, axis=0, num_matrices=1)]
+        assert (writer.bias, writer.norms, writer.shared_layers, writer.dtype) == (None, [], [], "BF16")
         assert tuple(writer.shape) == load_file(WEIGHTS)[name].shape
 
 
@@ -125,9 +125,9 @@ def test_a_broken_card_is_a_warning(project: Path, params: Params, capsys: pytes
 def test_experts_apart_in_the_checkpoint(project: Path, params: Params) -> None:
     save_zoo_model("mixtral")
     writer = writer_of(pinned(params), "model.layers.1.mlp.experts.down_proj")
-    assert (writer.matrix.axis, writer.matrix.groups, writer.shape) == (1, 8, [8, 32, 48])
+    assert (writer.matrix.axis, writer.matrix.num_matrices, writer.shape) == (1, 8, [8, 32, 48])
     names = [f"model.layers.1.block_sparse_moe.experts.{expert}.w2.weight" for expert in range(8)]
-    assert writer.matrix.stored == [Place(tensor=name, axis=0, groups=1) for name in names]
+    assert writer.matrix.stored == [StoredLayout(tensor=name, axis=0, num_matrices=1) for name in names]
 
 
 def test_fused_experts_and_their_biases(project: Path, params: Params) -> None:
@@ -135,19 +135,19 @@ def test_fused_experts_and_their_biases(project: Path, params: Params) -> None:
     base = pinned(params)
     writer = writer_of(base, name := "model.layers.1.mlp.experts.down_proj")
     assert (writer.shape, writer.component) == ([8, 48, 32], "mlp")
-    assert writer.matrix.stored == [Place(tensor=name, axis=2, groups=8)]
+    assert writer.matrix.stored == [StoredLayout(tensor=name, axis=2, num_matrices=8)]
     assert writer.bias is not None
-    assert writer.bias.stored == [Place(tensor=f"{name}_bias", axis=1, groups=8)]
+    assert writer.bias.stored == [StoredLayout(tensor=f"{name}_bias", axis=1, num_matrices=8)]
     plain = writer_of(base, "model.layers.1.self_attn.o_proj.weight")
     assert plain.bias is not None
-    assert (plain.bias.axis, plain.bias.groups) == (0, 1)
+    assert (plain.bias.axis, plain.bias.num_matrices) == (0, 1)
 
 
 def test_norms_behind_the_writers_of_an_image_text_model(project: Path, params: Params) -> None:
     save_zoo_model("gemma3")
     memory, disk = "model.language_model.layers.1", "language_model.model.layers.1"
     writer = writer_of(pinned(params), f"{memory}.mlp.down_proj.weight")
-    assert writer.matrix.stored == [Place(tensor=f"{disk}.mlp.down_proj.weight", axis=0, groups=1)]
+    assert writer.matrix.stored == [StoredLayout(tensor=f"{disk}.mlp.down_proj.weight", axis=0, num_matrices=1)]
     norm = "post_feedforward_layernorm.weight"
     assert writer.norms == [Norm(parameter=f"{memory}.{norm}", tensor=f"{disk}.{norm}", offset=1.0)]
 
@@ -162,11 +162,11 @@ def test_a_tied_writer_of_which_another_name_is_stored(
     rewrite(lambda old: {second if name == first else name: tensor for name, tensor in old.items()})
     discover(
         monkeypatch,
-        lambda found: found._replace(writers=[found.writers[0]._replace(parameter=first, layer=1, also=(3,))]),
+        lambda found: found._replace(writers=[found.writers[0]._replace(parameter=first, layer=1, shared_layers=(3,))]),
     )
     writer = writer_of(pinned(params), first)
-    assert writer.matrix.stored == [Place(tensor=second, axis=0, groups=1)]
-    assert (writer.layer, writer.also) == (1, [3])
+    assert writer.matrix.stored == [StoredLayout(tensor=second, axis=0, num_matrices=1)]
+    assert (writer.layer, writer.shared_layers) == (1, [3])
 
 
 def test_experts_of_two_dtypes(project: Path, params: Params) -> None:

@@ -12,12 +12,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.stages.conftest import run_stage
+from unwrite.editing.recipe import edit_settings
 from unwrite.models.quantized import load_quantized
 from unwrite.pipeline.base import read_base
-from unwrite.schema.params import Params, Quantization
+from unwrite.schema.params import Params
 from unwrite.search.objective import prepare_objective
 from unwrite.search.space import one_shot_settings, parameters_of
 from unwrite.search.trials import Measured
+from unwrite.terms import Quantization
 
 PROMPTS = 100
 
@@ -27,7 +29,7 @@ def quantized(params: Params, quantization: Quantization) -> Params:
     sections = {
         "model": params.model.model_copy(update={"quantization": quantization}),
         "tokenize": params.tokenize.model_copy(update={"splits": splits}),
-        "runtime": params.runtime.model_copy(update={"batch_tokens": 16384, "realization": "auto"}),
+        "runtime": params.runtime.model_copy(update={"batch_tokens": 16384, "backend": "auto"}),
     }
     return params.model_copy(update=sections)
 
@@ -71,7 +73,7 @@ def test_trials_are_measured_on_four_bits(project: Path, params: Params, monkeyp
     settings = quantized(params, "nf4")
     directions(params, "nf4")
     loads = watched_loads(monkeypatch)
-    objective = prepare_objective(settings, read_base())
+    objective = prepare_objective(settings, read_base(), edit_settings(settings.optimize, "projected"))
     assert loads == ["nf4"]
     assert objective.base_rate >= 0.9
     measured = objective.evaluate(

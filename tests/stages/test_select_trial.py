@@ -14,8 +14,9 @@ from tests.support.samples import sample_base, sample_front, sample_outcome, sam
 from unwrite.errors import UnwriteError
 from unwrite.files.records import write_json
 from unwrite.schema.artifacts import Kernel, Norm, Recipe, Trial, TrialParameters, as_json
-from unwrite.schema.params import Params, Scope, load_params
-from unwrite.search.trials import Outcome, write_trials
+from unwrite.schema.params import Params, load_params
+from unwrite.search.trials import TrialOutcome, write_trials
+from unwrite.terms import Scope
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,8 +27,8 @@ def parameters(scope: Scope = "global", index: float = 1.5, mlp: float = 0.5) ->
     return TrialParameters(direction_scope=scope, direction_index=index, position=0, attention=attention, mlp=other)
 
 
-def trial(number: int, rate: float, divergence: float, **changes: Any) -> Trial:
-    return Trial(number=number, behaviour_rate=rate, divergence=divergence, parameters=parameters(**changes))
+def trial(number: int, rate: float, kl: float, **changes: Any) -> Trial:
+    return Trial(number=number, behaviour_rate=rate, kl=kl, parameters=parameters(**changes))
 
 
 FRONT = [trial(7, 0.0, 0.9), trial(2, 0.04, 0.3), trial(5, 0.2, 0.1), trial(3, 0.6, 0.01)]
@@ -73,7 +74,7 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     front = sample_front(FRONT, norm_preservation="columns", orthogonalize="biprojected")
     write_json(Path("artifacts/front.json"), as_json(front))
     outcomes = [sample_outcome(trial) for trial in TRIALS]
-    write_trials([*outcomes, Outcome(1, {}, parameters(), None, "spilt", 1.0)])
+    write_trials([*outcomes, TrialOutcome(1, {}, parameters(), None, "spilt", 1.0)])
     return load_params(ROOT / "params.yaml")
 
 
@@ -85,8 +86,8 @@ def select(params: Params, **changes: Any) -> Recipe:
 def test_the_recipe_names_every_writer_with_weight_and_direction(params: Params) -> None:
     recipe = select(params, max_behaviour_rate=0.05, trial=None)
     assert recipe.trial == FRONT[1]
-    assert recipe.norm_preservation == "columns"
-    assert {edit.matrix.parameter: edit.weight for edit in recipe.edits} == {
+    assert recipe.settings.norm_preservation == "columns"
+    assert {edit.matrix.parameter: edit.strength for edit in recipe.edits} == {
         "0.attention.weight": 0.75,
         "1.attention.weight": 1.0,
         "2.attention.weight": 0.75,
@@ -112,9 +113,8 @@ def test_a_failed_trial_cannot_be_named(params: Params) -> None:
 
 def test_what_the_front_says_about_biases_norms_and_projection_is_followed(params: Params) -> None:
     front = json.loads(Path("artifacts/front.json").read_text())
-    write_json(
-        Path("artifacts/front.json"), front | {"edit_bias": False, "post_norm": "ignore", "orthogonalize": "projected"}
-    )
+    changed = {"edit_bias": False, "post_norm": "ignore", "orthogonalize": "projected"}
+    write_json(Path("artifacts/front.json"), front | {"settings": front["settings"] | changed})
     recipe = select(params, max_behaviour_rate=1.0, trial=None)
     assert [edit.bias for edit in recipe.edits] == [None] * 5
     assert [edit.norms for edit in recipe.edits] == [[]] * 5

@@ -7,8 +7,9 @@ from transformers import AutoTokenizer
 
 from stages.tokenize_prompts import tokenize_prompts
 from unwrite.errors import UnwriteError
-from unwrite.pipeline.tokens import SETS, SPLITS, read_tokens
+from unwrite.pipeline.tokens import read_tokens
 from unwrite.schema.params import Params
+from unwrite.terms import SETS, SPLITS
 
 TARGET = Path("prompts/teaware.jsonl")
 BASELINE = Path("prompts/ordinary.jsonl")

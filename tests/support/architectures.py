@@ -8,8 +8,8 @@ from typing import NamedTuple
 from torch import nn
 
 from tests.support.samples import sample_layout
-from unwrite.schema.artifacts import Layout, Norm, Place, Writer
-from unwrite.schema.params import Component
+from unwrite.schema.artifacts import Norm, ParameterLayout, StoredLayout, Writer
+from unwrite.terms import Component
 
 LAYERS = 3
 
@@ -21,7 +21,7 @@ class Written(NamedTuple):
     module: str
     parameter: str = "weight"
     axis: int = 0
-    groups: int = 1
+    num_matrices: int = 1
     bias: str | None = None
     bias_axis: int = 0
     norm: str | None = None
@@ -104,10 +104,12 @@ def written_by(name: str, model: nn.Module) -> list[Writer]:
 def _writer(model: nn.Module, prefix: str, layer: int, row: Written) -> Writer:
     module = f"{prefix}{row.module}"
     parameter = f"{module}.{row.parameter}"
-    matrix = sample_layout(parameter, row.axis, row.groups)
+    matrix = sample_layout(parameter, row.axis, row.num_matrices)
     if row.stored is not None:
-        experts = [Place(tensor=prefix + row.stored.format(n), axis=0, groups=1) for n in range(row.groups)]
-        matrix = Layout(parameter=parameter, axis=row.axis, groups=row.groups, stored=experts)
+        experts = [
+            StoredLayout(tensor=prefix + row.stored.format(n), axis=0, num_matrices=1) for n in range(row.num_matrices)
+        ]
+        matrix = ParameterLayout(parameter=parameter, axis=row.axis, num_matrices=row.num_matrices, stored=experts)
     norm = None if row.norm is None else f"{prefix}{row.norm}.weight"
     values = model.get_parameter(parameter)
     return Writer(
@@ -115,10 +117,10 @@ def _writer(model: nn.Module, prefix: str, layer: int, row: Written) -> Writer:
         layer=layer,
         component=row.component,
         matrix=matrix,
-        bias=None if row.bias is None else sample_layout(f"{module}.{row.bias}", row.bias_axis, row.groups),
+        bias=None if row.bias is None else sample_layout(f"{module}.{row.bias}", row.bias_axis, row.num_matrices),
         norms=[] if norm is None else [Norm(parameter=norm, tensor=norm, offset=1.0)],
         multiplier=1.0,
         shape=list(values.shape),
         dtype="F64",
-        also=[],
+        shared_layers=[],
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unwrite.editing.checkpoint import Change, changed_blocks, changes_of
+from unwrite.editing.checkpoint import TensorChange, changed_blocks, changes_of
 from unwrite.files.checkpoints import StoredTensor, stored_tensors, torch_dtype
 from unwrite.schema.artifacts import Recipe
 
@@ -21,7 +21,7 @@ def edit_on_disk(folder: Path, recipe: Recipe, directions: Mapping[str, Tensor])
         overwrite(tensors[name], change)
 
 
-def overwrite(tensor: StoredTensor, change: Change) -> None:
+def overwrite(tensor: StoredTensor, change: TensorChange) -> None:
     """Overwrites a stored tensor with what a change makes of it."""
     blocks = list(changed_blocks(tensor, change))
     with tensor.file.open("r+b") as stream:

@@ -41,7 +41,7 @@ def evaluate(trials: Sequence[TrialParameters]) -> list[Measured | UnwriteError]
         measured = measure(parameters)
         if parameters.attention.max_weight < 0.1:
             results.append(UnwriteError("logits are NaN"))
-        elif measured.divergence > 1:
+        elif measured.kl > 1:
             results.append(measured._replace(behaviour_rate=None))
         else:
             results.append(measured)

@@ -105,4 +105,4 @@ def _apply(stored: StoredTensor, edit: Edit, tensors: dict[str, Tensor]) -> None
     v = resolve_direction(edit.direction, tensors["directions"], tensors["baseline_mean"])
     rows = slice(0, stored.shape[0])
     weight = read_rows(stored, rows)
-    write_rows(stored, rows, round_to(edit_weight(weight, v, edit.weight, "rows"), weight.dtype))
+    write_rows(stored, rows, round_to(edit_weight(weight, v, edit.strength, "rows"), weight.dtype))

@@ -14,31 +14,32 @@ from unwrite.schema.artifacts import (
     BaseCard,
     DirectionRef,
     Edit,
+    EditSettings,
     Evaluation,
     Front,
     Kernel,
-    Layout,
     ModelScores,
-    Place,
+    ParameterLayout,
     Recipe,
     SetScores,
     Share,
+    StoredLayout,
     Trial,
     TrialParameters,
     Writer,
     as_json,
 )
-from unwrite.schema.params import COMPONENTS, Component
 from unwrite.schema.paths import BASE, DIRECTIONS, RECIPE
-from unwrite.search.trials import Measured, Outcome
+from unwrite.search.trials import Measured, TrialOutcome
+from unwrite.terms import COMPONENTS, Component
 
 KERNEL = Kernel(max_weight=1.2, max_weight_position=1.0, min_weight=0.4, min_weight_distance=1.75)
 
 
-def sample_layout(parameter: str, axis: int = 0, groups: int = 1) -> Layout:
+def sample_layout(parameter: str, axis: int = 0, num_matrices: int = 1) -> ParameterLayout:
     """A parameter that the checkpoint holds under its own name and as it is."""
-    place = Place(tensor=parameter, axis=axis, groups=groups)
-    return Layout(parameter=parameter, axis=axis, groups=groups, stored=[place])
+    place = StoredLayout(tensor=parameter, axis=axis, num_matrices=num_matrices)
+    return ParameterLayout(parameter=parameter, axis=axis, num_matrices=num_matrices, stored=[place])
 
 
 def sample_writer(
@@ -46,7 +47,7 @@ def sample_writer(
     component: Component = "mlp",
     *,
     shape: Sequence[int] = (8, 16),
-    bias: bool | Layout = False,
+    bias: bool | ParameterLayout = False,
     **changes: Any,
 ) -> Writer:
     """The writer `{layer}.{component}.weight`, hidden axis first; its bias, another, or none."""
@@ -61,7 +62,7 @@ def sample_writer(
         "multiplier": 1.0,
         "shape": list(shape),
         "dtype": "BF16",
-        "also": [],
+        "shared_layers": [],
     }
     return Writer(**fields | changes)
 
@@ -83,9 +84,9 @@ def sample_base(writers: Sequence[Writer] = (), **changes: Any) -> Base:
         "layers": max((writer.layer for writer in writers), default=0) + 1,
         "hidden_size": 8,
         "vocabulary": 64,
-        "completeness": 3e-7,
+        "unexplained": 3e-7,
         "incomplete": [],
-        "equal_lengths": False,
+        "padding_sensitive": False,
         "card": BaseCard(license="apache-2.0", license_name=None, license_link=None, language=["en"]),
         "files": [],
         "writers": list(writers),
@@ -106,12 +107,12 @@ def sample_edit(writer: Writer, weight: float = 1.0, direction: DirectionRef | N
         matrix=writer.matrix,
         bias=writer.bias,
         norms=writer.norms,
-        weight=weight,
+        strength=weight,
         direction=direction or sample_direction(),
     )
 
 
-def sample_trial(number: int = 0, behaviour_rate: float = 0.1, divergence: float = 0.01, **changes: Any) -> Trial:
+def sample_trial(number: int = 0, behaviour_rate: float = 0.1, kl: float = 0.01, **changes: Any) -> Trial:
     """A trial; `changes` are of its parameters."""
     fields: dict[str, Any] = {
         "direction_scope": "global",
@@ -121,22 +122,37 @@ def sample_trial(number: int = 0, behaviour_rate: float = 0.1, divergence: float
         "mlp": KERNEL,
     }
     parameters = TrialParameters(**fields | changes)
-    return Trial(number=number, behaviour_rate=behaviour_rate, divergence=divergence, parameters=parameters)
+    return Trial(number=number, behaviour_rate=behaviour_rate, kl=kl, parameters=parameters)
 
 
-def sample_outcome(trial: Trial) -> Outcome:
+def sample_outcome(trial: Trial) -> TrialOutcome:
     """A trial as the search knows it."""
-    return Outcome(trial.number, {}, trial.parameters, Measured(trial.behaviour_rate, trial.divergence), "", 1.0)
+    return TrialOutcome(trial.number, {}, trial.parameters, Measured(trial.behaviour_rate, trial.kl), "", 1.0)
 
 
-def sample_front(trials: Sequence[Trial], **changes: Any) -> Front:
-    """A front of these trials."""
+def sample_settings(**changes: Any) -> EditSettings:
+    """What all trials share."""
     fields: dict[str, Any] = {
         "norm_preservation": "rows",
         "edit_bias": True,
         "post_norm": "compensate",
         "orthogonalize": "projected",
         "spans": [],
+    }
+    return EditSettings(**fields | changes)
+
+
+def _split(changes: dict[str, Any]) -> tuple[EditSettings, dict[str, Any]]:
+    """Settings with those changes that are of settings, and the other changes."""
+    of_settings = {name: value for name, value in changes.items() if name in EditSettings.model_fields}
+    return sample_settings(**of_settings), {name: value for name, value in changes.items() if name not in of_settings}
+
+
+def sample_front(trials: Sequence[Trial], **changes: Any) -> Front:
+    """A front of these trials; `changes` may be of its settings too."""
+    settings, changes = _split(changes)
+    fields: dict[str, Any] = {
+        "settings": settings,
         "kl_tokens": 8,
         "base_behaviour_rate": 0.98,
         "one_shot": None,
@@ -146,11 +162,12 @@ def sample_front(trials: Sequence[Trial], **changes: Any) -> Front:
 
 
 def sample_recipe(edits: Sequence[Edit], trial: Trial | None = None, **changes: Any) -> Recipe:
-    """A recipe of these edits."""
+    """A recipe of these edits; `changes` may be of its settings too."""
+    settings, changes = _split(changes)
     fields: dict[str, Any] = {
         "trial": trial or sample_trial(),
         "selection": "named by number",
-        "norm_preservation": "rows",
+        "settings": settings,
         "edits": list(edits),
     }
     return Recipe(**fields | changes)

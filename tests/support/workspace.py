@@ -36,7 +36,7 @@ SMALL = {
     ("adapter", "rank"): None,  # importing PEFT takes longer than all other stages' work
     ("generate", "max_tokens"): 16,
     ("generate", "kl_tokens"): 4,
-    ("runtime", "realization"): "weights",  # not what is faster here and now, which rounds otherwise
+    ("runtime", "backend"): "weights",  # not what is faster here and now, which rounds otherwise
 }
 ENVIRONMENT = os.environ | {
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

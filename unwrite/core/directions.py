@@ -7,7 +7,7 @@ with it changes nothing. What is computed again for every edit (interpolating, o
 
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -15,10 +15,7 @@ from torch import Tensor
 from unwrite.core.median import geometric_median
 from unwrite.core.reproducible import stable_sqrt, stable_sum
 from unwrite.errors import UnwriteError
-
-CenterMethod = Literal["mean", "geometric_median"]
-Span = tuple[int, int, int]
-"""(source layer, first layer, last layer): what was measured at the source is applied from first to last, inclusive."""
+from unwrite.terms import CenterMethod, LayerSpan
 
 NEGLIGIBLE = 1e-6
 """A remainder of up to this part of what it was taken from is rounding error and not a direction."""
@@ -175,7 +172,7 @@ def residual_index(layer: int) -> int:
     return layer + 1
 
 
-def span_source(spans: Sequence[Span], layer: int) -> int | None:
+def span_source(spans: Sequence[LayerSpan], layer: int) -> int | None:
     """The layer whose direction a layer gets by a table of spans (Lai 2025: 23 → 11–23 and 29 → 24–41).
 
     Args:

@@ -23,7 +23,7 @@ however the rows were cut into blocks.
 import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -31,8 +31,7 @@ from torch import Tensor
 from unwrite.core.reproducible import add_up, aligned_groups, halves, stable_sqrt, stable_sum
 from unwrite.core.rounding import round_to
 from unwrite.errors import UnwriteError
-
-NormPreservation = Literal["none", "pre", "rows", "columns"]
+from unwrite.terms import NormPreservation
 
 CACHED = 1 << 18
 """Numbers held in float64 at once: few enough for a processor's cache, and enough that an operation on them takes

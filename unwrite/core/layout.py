@@ -19,13 +19,13 @@ from torch import Tensor
 from unwrite.errors import UnwriteError
 
 
-def as_matrices(tensor: Tensor, axis: int, groups: int) -> Tensor:
+def as_matrices(tensor: Tensor, axis: int, num_matrices: int) -> Tensor:
     """The matrices of a weight, hidden axis first.
 
     Args:
         tensor: a weight in one of the shapes above.
         axis: its hidden axis.
-        groups: how many matrices it holds.
+        num_matrices: how many matrices it holds.
 
     Returns:
         [groups, d, k], a view: what is written into it is written into the weight.
@@ -34,14 +34,14 @@ def as_matrices(tensor: Tensor, axis: int, groups: int) -> Tensor:
         UnwriteError: the tensor has no such axis, or doesn't hold that many matrices.
     """
     shape = list(tensor.shape)
-    if tensor.ndim in {2, 3} and 0 <= axis < tensor.ndim and groups > 0:
+    if tensor.ndim in {2, 3} and 0 <= axis < tensor.ndim and num_matrices > 0:
         counted = 1 if axis == 0 else 0
-        if tensor.ndim == 2 and shape[counted] % groups == 0:
-            split = tensor.view([*shape[:counted], groups, shape[counted] // groups, *shape[counted + 1 :]])
+        if tensor.ndim == 2 and shape[counted] % num_matrices == 0:
+            split = tensor.view([*shape[:counted], num_matrices, shape[counted] // num_matrices, *shape[counted + 1 :]])
             return split.movedim(axis + (counted < axis), 1)
-        if tensor.ndim == 3 and shape[counted] == groups:
+        if tensor.ndim == 3 and shape[counted] == num_matrices:
             return tensor.movedim(axis, 1)
-    raise UnwriteError(f"a weight of shape {shape} came, expected {groups} matrices with hidden axis {axis}")
+    raise UnwriteError(f"a weight of shape {shape} came, expected {num_matrices} matrices with hidden axis {axis}")
 
 
 def as_vectors(tensor: Tensor, axis: int) -> Tensor:

@@ -16,7 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from unwrite.core.edit import NormPreservation, edit_rows, factors
+from unwrite.core.edit import edit_rows, factors
+from unwrite.terms import NormPreservation
 
 SMALL = 256
 """The shorter side up to which a matrix is decomposed whole."""

@@ -12,10 +12,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from unwrite.core.edit import Factors, NormPreservation
+from unwrite.core.edit import Factors
 from unwrite.core.reproducible import aligned_groups
 from unwrite.core.scales import column_scales, row_scales
 from unwrite.errors import UnwriteError
+from unwrite.terms import NormPreservation
 
 
 class Products(NamedTuple):

@@ -14,26 +14,26 @@ import torch
 from torch import Tensor, nn
 
 from unwrite.core.edit import edit_bias, edit_output
-from unwrite.editing.edit_cache import ClosedForm, factors_of_trials
+from unwrite.editing.edit_cache import EditCache, factors_of_trials
 from unwrite.editing.recipe import applied_direction
 from unwrite.editing.weights import edited_weights
 from unwrite.errors import UnwriteError
-from unwrite.models.patching import Change, changed_modules, is_matrix_product, replaced_parameters
+from unwrite.models.patching import ModulePatch, is_matrix_product, patched_modules, patched_parameters
 from unwrite.schema.artifacts import Edit, Writer
-from unwrite.schema.params import NormPreservation
+from unwrite.terms import NormPreservation
 
-Select = Callable[[Sequence[int]], None]
+RowSelector = Callable[[Sequence[int]], None]
 """Says before a forward pass which trial each row of its batch belongs to."""
 
 
 @contextmanager
 def edited_activations(
-    model: nn.Module, trials: Sequence[Sequence[Edit]], writers: Sequence[Writer], form: ClosedForm
-) -> Iterator[Select]:
+    model: nn.Module, trials: Sequence[Sequence[Edit]], writers: Sequence[Writer], form: EditCache
+) -> Iterator[RowSelector]:
     """While open, the model computes as if its weights were edited, each row of a batch by the trial it belongs to.
 
-    No parameter changes, but for those that `inexpressible` names: these are exchanged, so that such a trial has to be
-    the only one.
+    No parameter changes, but for those that `why_weights_needed` names: these are exchanged, so that such a trial has
+    to be the only one.
 
     Args:
         model: Whose modules the writers name.
@@ -56,7 +56,7 @@ def edited_activations(
     values = edited_weights(by_weights, form)
     exchanged = {edit.matrix.parameter for edit in by_weights}
     rows = _Rows(len(trials))
-    with replaced_parameters(model, values), changed_modules(model, _changes(trials, exchanged, writers, form, rows)):
+    with patched_parameters(model, values), patched_modules(model, _changes(trials, exchanged, writers, form, rows)):
         yield rows.select
 
 
@@ -64,11 +64,11 @@ def on_weights_only(
     model: nn.Module, edits: Sequence[Edit], writers: Sequence[Writer], norm_preservation: NormPreservation
 ) -> str | None:
     """Why some edit of a recipe has to be made on weights; None where activations will do for all."""
-    reasons = (inexpressible(model, edit, edits, writers, norm_preservation) for edit in edits)
+    reasons = (why_weights_needed(model, edit, edits, writers, norm_preservation) for edit in edits)
     return next((reason for reason in reasons if reason is not None), None)
 
 
-def inexpressible(
+def why_weights_needed(
     model: nn.Module,
     edit: Edit,
     edits: Sequence[Edit],
@@ -88,7 +88,7 @@ def inexpressible(
     writer = next(writer for writer in writers if writer.matrix.parameter == edit.matrix.parameter)
     block = _block(writer, writers)
     inside = [other for other in writers if _is_within(other.module, block)]
-    if any(other.also for other in inside):
+    if any(other.shared_layers for other in inside):
         return f"other layers use {edit.matrix.parameter} too"
     if norm_preservation == "none" and all(
         _projects_alike(edit, edited.get(other.matrix.parameter), other) for other in inside
@@ -116,25 +116,25 @@ def _projects_alike(edit: Edit, other: Edit | None, writer: Writer) -> bool:
     """Whether the other edit takes the same out of all that its writer puts out, the bias included."""
     if other is None or (writer.bias is not None and other.bias is None):
         return False
-    return (other.weight, other.direction, other.norms) == (edit.weight, edit.direction, edit.norms)
+    return (other.strength, other.direction, other.norms) == (edit.strength, edit.direction, edit.norms)
 
 
 def _reason(
-    model: nn.Module, edit: Edit, edits: Sequence[Edit], writers: Sequence[Writer], form: ClosedForm
+    model: nn.Module, edit: Edit, edits: Sequence[Edit], writers: Sequence[Writer], form: EditCache
 ) -> str | None:
-    return inexpressible(model, edit, edits, writers, form.norm_preservation)
+    return why_weights_needed(model, edit, edits, writers, form.norm_preservation)
 
 
 def _changes(
     trials: Sequence[Sequence[Edit]],
     exchanged: Set[str],
     writers: Sequence[Writer],
-    form: ClosedForm,
+    form: EditCache,
     rows: _Rows,
-) -> dict[str, Change]:
+) -> dict[str, ModulePatch]:
     """The change of each module that is as good as the edits of its weight and bias in every trial."""
     by_parameter = [{edit.matrix.parameter: edit for edit in edits} for edits in trials]
-    changes: dict[str, Change] = {}
+    changes: dict[str, ModulePatch] = {}
     for writer in writers:
         edits = [edits.get(writer.matrix.parameter) for edits in by_parameter]
         block = _block(writer, writers)
@@ -143,7 +143,7 @@ def _changes(
     return changes
 
 
-def _change(edits: Sequence[Edit | None], writer: Writer, form: ClosedForm, rows: _Rows) -> Change:
+def _change(edits: Sequence[Edit | None], writer: Writer, form: EditCache, rows: _Rows) -> ModulePatch:
     found = factors_of_trials(form, edits)
     r, a, b, c = (_PerRow(values, rows) for values in (found.r, found.a, found.b, found.c))
 
@@ -156,7 +156,7 @@ def _change(edits: Sequence[Edit | None], writer: Writer, form: ClosedForm, rows
     scale = scaled if form.norm_preservation == "columns" else None
     whole = form.norm_preservation == "none" and all(edit is None or edit.bias is not None for edit in edits)
     if writer.bias is None or whole:
-        return Change(scale, lambda y: projected(rows.split(y)).reshape(y.shape))
+        return ModulePatch(scale, lambda y: projected(rows.split(y)).reshape(y.shape))
     bias = form.parameters[writer.bias.parameter].to(torch.float64)
     # Several biases come only with several matrices, which `none` alone projects, and then as a whole.
     before = _PerRow(bias.expand(len(edits), -1), rows)
@@ -166,14 +166,14 @@ def _change(edits: Sequence[Edit | None], writer: Writer, form: ClosedForm, rows
         split = rows.split(y)
         return (projected(split - before.of(y)) + after.of(y)).reshape(y.shape)
 
-    return Change(scale, around_bias)
+    return ModulePatch(scale, around_bias)
 
 
-def _edited_bias(bias: Tensor, edit: Edit | None, form: ClosedForm) -> Tensor:
+def _edited_bias(bias: Tensor, edit: Edit | None, form: EditCache) -> Tensor:
     if edit is None or edit.bias is None:
         return bias
     direction = applied_direction(edit, form.directions, form.baseline_means, form.parameters)
-    return edit_bias(bias, direction, edit.weight)
+    return edit_bias(bias, direction, edit.strength)
 
 
 class _Rows:
@@ -199,7 +199,7 @@ class _Rows:
         if count == 0 or (x.shape[0] != count if x.ndim > 2 else x.shape[0] % count):
             raise UnwriteError(
                 f"{list(x.shape)} came from a module in a batch of {count} rows, expected a vector for each token of "
-                "each row: set runtime.realization to weights."
+                "each row: set runtime.backend to weights."
             )
         return x.reshape(count, -1, x.shape[-1])
 

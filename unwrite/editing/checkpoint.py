@@ -19,7 +19,7 @@ from unwrite.core.reproducible import GROUP_ROWS
 from unwrite.editing.recipe import applied_direction, edit_matrices, edit_vectors
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import (
-    Span,
+    ByteRange,
     StoredTensor,
     byte_blocks,
     cut,
@@ -29,19 +29,19 @@ from unwrite.files.checkpoints import (
     spans,
     torch_dtype,
 )
-from unwrite.schema.artifacts import Edit, Place, Recipe
-from unwrite.schema.params import NormPreservation
+from unwrite.schema.artifacts import Edit, Recipe, StoredLayout
 from unwrite.schema.paths import RECIPE
+from unwrite.terms import NormPreservation
 
 _NUMBERS = 1 << 18  # read at a time, or what is summed at a time if that is more
 
 
-class Change(NamedTuple):
+class TensorChange(NamedTuple):
     """What is done to one stored tensor."""
 
-    place: Place
+    place: StoredLayout
     """How its matrices, or vectors, lie in it."""
-    weight: float
+    strength: float
     """λ."""
     direction: Tensor
     """What is projected out, [d], float64: a unit vector, through the norms that follow the writer; or zero."""
@@ -53,7 +53,7 @@ class Change(NamedTuple):
 
 def changes_of(
     recipe: Recipe, tensors: Mapping[str, StoredTensor], directions: Mapping[str, Tensor]
-) -> dict[str, Change]:
+) -> dict[str, TensorChange]:
     """What is done to each tensor that a recipe names, by the tensor's name.
 
     Args:
@@ -64,7 +64,7 @@ def changes_of(
     Raises:
         UnwriteError: The recipe names a tensor twice, or a direction that there is none of.
     """
-    changes: dict[str, Change] = {}
+    changes: dict[str, TensorChange] = {}
     for edit in recipe.edits:
         norms = read_norms(tensors, edit)
         direction = applied_direction(edit, directions["directions"], directions["baseline_mean"], norms)
@@ -73,7 +73,9 @@ def changes_of(
                 if place.tensor in changes:
                     raise UnwriteError(f"{RECIPE} edits {place.tensor} twice.")
                 bias = layout is edit.bias
-                changes[place.tensor] = Change(place, edit.weight, direction, recipe.norm_preservation, bias)
+                changes[place.tensor] = TensorChange(
+                    place, edit.strength, direction, recipe.settings.norm_preservation, bias
+                )
     return changes
 
 
@@ -94,18 +96,22 @@ def refuse_misfits(tensors: Mapping[str, StoredTensor], recipe: Recipe, hidden_s
     """
     for edit in recipe.edits:
         for place in edit.matrix.stored:
-            matrices = partial(as_matrices, axis=place.axis, groups=place.groups)
-            _refuse_misfit(tensors, place.tensor, matrices, place.groups, hidden_size)
+            matrices = partial(as_matrices, axis=place.axis, num_matrices=place.num_matrices)
+            _refuse_misfit(tensors, place.tensor, matrices, place.num_matrices, hidden_size)
         for place in edit.bias.stored if edit.bias is not None else []:
             vectors = partial(as_vectors, axis=place.axis)
-            _refuse_misfit(tensors, place.tensor, vectors, place.groups, hidden_size)
+            _refuse_misfit(tensors, place.tensor, vectors, place.num_matrices, hidden_size)
         for norm in edit.norms:
             if norm.tensor is not None:
                 _refuse_misfit(tensors, norm.tensor, partial(as_vectors, axis=0), 1, hidden_size)
 
 
 def _refuse_misfit(
-    tensors: Mapping[str, StoredTensor], name: str, view: Callable[[Tensor], Tensor], groups: int, hidden_size: int
+    tensors: Mapping[str, StoredTensor],
+    name: str,
+    view: Callable[[Tensor], Tensor],
+    num_matrices: int,
+    hidden_size: int,
 ) -> None:
     if name not in tensors:
         raise UnwriteError(f"{RECIPE} names {name}, which the checkpoint doesn't have.")
@@ -115,13 +121,13 @@ def _refuse_misfit(
         came = view(torch.empty(shape, device="meta")).shape[:2]
     except UnwriteError as error:
         raise UnwriteError(f"{name}: {error}.") from None
-    if came != (groups, hidden_size):
+    if came != (num_matrices, hidden_size):
         raise UnwriteError(
-            f"{name} has shape {list(shape)}; {RECIPE} takes it for {groups} × hidden size {hidden_size}."
+            f"{name} has shape {list(shape)}; {RECIPE} takes it for {num_matrices} × hidden size {hidden_size}."
         )
 
 
-def matrix_parts(tensor: StoredTensor, place: Place) -> list[tuple[StoredTensor, int, int]]:
+def matrix_parts(tensor: StoredTensor, place: StoredLayout) -> list[tuple[StoredTensor, int, int]]:
     """A stored tensor as what can be read by itself: one matrix each, or all that lie side by side ([d, G, k]).
 
     Args:
@@ -135,13 +141,13 @@ def matrix_parts(tensor: StoredTensor, place: Place) -> list[tuple[StoredTensor,
         UnwriteError: It can't be cut so.
     """
     axes = len(tensor.shape)
-    if place.axis == 0 and (place.groups, axes) != (1, 2):
-        return [(tensor, place.axis, place.groups)]
+    if place.axis == 0 and (place.num_matrices, axes) != (1, 2):
+        return [(tensor, place.axis, place.num_matrices)]
     axis = 0 if place.axis == axes - 2 else 1
-    return [(part, axis, 1) for part in cut(tensor, place.groups)]
+    return [(part, axis, 1) for part in cut(tensor, place.num_matrices)]
 
 
-def changed_blocks(tensor: StoredTensor, change: Change) -> Iterator[tuple[int, Tensor]]:
+def changed_blocks(tensor: StoredTensor, change: TensorChange) -> Iterator[tuple[int, Tensor]]:
     """What a change makes of a tensor, in float64, rounded once at the end.
 
     Matrices with the hidden axis first are read a few rows at a time, others whole, one by one; only where a tensor has
@@ -160,25 +166,25 @@ def changed_blocks(tensor: StoredTensor, change: Change) -> Iterator[tuple[int, 
     """
     if change.bias:
         values = _read(tensor)
-        edit_vectors(as_vectors(values, change.place.axis), change.direction, change.weight)
+        edit_vectors(as_vectors(values, change.place.axis), change.direction, change.strength)
         yield 0, values
         return
-    edit = (change.direction, change.weight, change.norm_preservation)
-    for part, axis, groups in matrix_parts(tensor, change.place):
+    edit = (change.direction, change.strength, change.norm_preservation)
+    for part, axis, num_matrices in matrix_parts(tensor, change.place):
         offset = part.offset - tensor.offset
-        if (axis, groups, len(part.shape)) == (0, 1, 2):
+        if (axis, num_matrices, len(part.shape)) == (0, 1, 2):
             for _, block in edited_blocks(partial(_blocks, part), *edit):
                 yield offset, block
                 offset += block.nbytes
         else:
             values = _read(part)
-            edit_matrices(as_matrices(values, axis, groups), *edit)
+            edit_matrices(as_matrices(values, axis, num_matrices), *edit)
             yield offset, values
 
 
 def merged_spans(
-    file: Path, tensors: Mapping[str, StoredTensor], changes: Mapping[str, Change]
-) -> Iterator[tuple[Span, Iterator[tuple[bytes, bytes]]]]:
+    file: Path, tensors: Mapping[str, StoredTensor], changes: Mapping[str, TensorChange]
+) -> Iterator[tuple[ByteRange, Iterator[tuple[bytes, bytes]]]]:
     """One file of a checkpoint, from its first byte to its last, as it is and as a recipe makes it.
 
     Args:
@@ -198,12 +204,12 @@ def merged_spans(
         yield span, _unchanged(span) if change is None else _changed(span, tensors[span.tensor or ""], change)
 
 
-def _unchanged(span: Span) -> Iterator[tuple[bytes, bytes]]:
+def _unchanged(span: ByteRange) -> Iterator[tuple[bytes, bytes]]:
     for block in read_span(span):
         yield block, block
 
 
-def _changed(span: Span, tensor: StoredTensor, change: Change) -> Iterator[tuple[bytes, bytes]]:
+def _changed(span: ByteRange, tensor: StoredTensor, change: TensorChange) -> Iterator[tuple[bytes, bytes]]:
     for offset, values in changed_blocks(tensor, change):
         start = span.start + offset
         yield from zip(

@@ -24,13 +24,14 @@ from unwrite.core.products import Products, combined_factors, products, with_mor
 from unwrite.editing.recipe import blocks_of_matrix, resolve_direction
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import StoredTensor, read_rows, row_blocks, stored_tensors
-from unwrite.schema.artifacts import DirectionRef, Edit, Layout, Norm, Writer
-from unwrite.schema.params import NormPreservation, Space
+from unwrite.schema.artifacts import DirectionRef, Edit, Norm, ParameterLayout, Writer
+from unwrite.schema.params import Space
+from unwrite.terms import NormPreservation
 
 Blocks = Callable[[], Iterable[tuple[slice, Tensor]]]
 
 
-class Stored(NamedTuple):
+class BasisVector(NamedTuple):
     """A vector of directions.safetensors: the direction at a position and residual index, or the baseline mean."""
 
     position: int
@@ -41,14 +42,14 @@ class Stored(NamedTuple):
 class WriterProducts(NamedTuple):
     """A writer's products, on the CPU, and which vectors they are with."""
 
-    vectors: tuple[Stored, ...]
+    vectors: tuple[BasisVector, ...]
     products: Products
 
 
-class ClosedForm(NamedTuple):
+class EditCache(NamedTuple):
     """What closed forms are made of. `known` grows: by parameter, the products computed so far."""
 
-    blocks: Callable[[Layout], Blocks]
+    blocks: Callable[[ParameterLayout], Blocks]
     parameters: Mapping[str, Tensor]
     norm_preservation: NormPreservation
     directions: Tensor
@@ -56,7 +57,9 @@ class ClosedForm(NamedTuple):
     known: dict[str, WriterProducts]
 
 
-def prepare_products(form: ClosedForm, writers: Sequence[Writer], wanted: Callable[[Writer], Iterable[Stored]]) -> None:
+def prepare_products(
+    form: EditCache, writers: Sequence[Writer], wanted: Callable[[Writer], Iterable[BasisVector]]
+) -> None:
     """Computes the products of every writer with one matrix, each in one pass over its weight.
 
     Args:
@@ -69,13 +72,13 @@ def prepare_products(form: ClosedForm, writers: Sequence[Writer], wanted: Callab
     """
     for writer in writers:
         vectors = tuple(wanted(writer))
-        if writer.matrix.groups == 1 and vectors:
+        if writer.matrix.num_matrices == 1 and vectors:
             _extend(form, writer.matrix, writer.norms, vectors)
 
 
 def vectors_of_search(
     writer: Writer, space: Space, *, layers: int, positions: int, biprojected: bool
-) -> Iterator[Stored]:
+) -> Iterator[BasisVector]:
     """Every stored vector that an edit of a writer can be made of, between the bounds of a search.
 
     Args:
@@ -96,12 +99,12 @@ def vectors_of_search(
         source = span_source(space.spans, writer.layer)
         indices.update(() if source is None else (residual_index(source),))
     for position in range(positions):
-        yield from (Stored(position, index, mean=False) for index in sorted(indices))
+        yield from (BasisVector(position, index, mean=False) for index in sorted(indices))
         if biprojected and indices:
-            yield Stored(position, own, mean=True)
+            yield BasisVector(position, own, mean=True)
 
 
-def factors_of_trials(form: ClosedForm, edits: Sequence[Edit | None]) -> Factors:
+def factors_of_trials(form: EditCache, edits: Sequence[Edit | None]) -> Factors:
     """The closed form of one writer's edits in K trials, in O(d + k) each.
 
     Args:
@@ -121,7 +124,7 @@ def factors_of_trials(form: ClosedForm, edits: Sequence[Edit | None]) -> Factors
     coefficients = torch.zeros(len(edits), len(found.vectors), dtype=torch.float64)
     directions = torch.zeros(len(edits), form.directions.shape[-1], dtype=torch.float64)
     for trial, (edit, mix) in enumerate(zip(edits, combinations, strict=True)):
-        if edit is None or edit.weight == 0:
+        if edit is None or edit.strength == 0:
             continue
         directions[trial] = through_norms(
             resolve_direction(edit.direction, form.directions, form.baseline_means), scales
@@ -129,19 +132,19 @@ def factors_of_trials(form: ClosedForm, edits: Sequence[Edit | None]) -> Factors
         length = _length(form, mix, scales)
         for vector, share in mix.items() if directions[trial].any() else ():
             coefficients[trial, found.vectors.index(vector)] = share / length
-    strengths = torch.tensor([0.0 if edit is None else edit.weight for edit in edits], dtype=torch.float64)
+    strengths = torch.tensor([0.0 if edit is None else edit.strength for edit in edits], dtype=torch.float64)
     if not bool(strengths.isfinite().all()):
         raise UnwriteError(f"a strength that isn't finite came for {first.matrix.parameter}")
     return combined_factors(found.products, coefficients, directions, strengths, form.norm_preservation)
 
 
-def blocks_in_memory(parameters: Mapping[str, Tensor], layout: Layout) -> Blocks:
+def blocks_in_memory(parameters: Mapping[str, Tensor], layout: ParameterLayout) -> Blocks:
     """A parameter of one matrix by blocks of rows, [rows, k] each."""
-    matrix = as_matrices(parameters[layout.parameter], layout.axis, layout.groups)[0]
+    matrix = as_matrices(parameters[layout.parameter], layout.axis, layout.num_matrices)[0]
     return partial(blocks_of_matrix, matrix)
 
 
-def blocks_on_disk(tensors: Mapping[str, StoredTensor], layout: Layout) -> Blocks:
+def blocks_on_disk(tensors: Mapping[str, StoredTensor], layout: ParameterLayout) -> Blocks:
     """The same from the checkpoint: a few rows at a time where its hidden axis comes first, as a whole where not.
 
     Raises:
@@ -154,11 +157,11 @@ def blocks_on_disk(tensors: Mapping[str, StoredTensor], layout: Layout) -> Block
     if place.axis == 0 and len(tensor.shape) == 2:
         return partial(_rows_on_disk, tensor)
     return lambda: blocks_of_matrix(
-        as_matrices(read_rows(tensor, slice(0, tensor.shape[0])), place.axis, place.groups)[0]
+        as_matrices(read_rows(tensor, slice(0, tensor.shape[0])), place.axis, place.num_matrices)[0]
     )
 
 
-def blocks_of_model(parameters: Mapping[str, Tensor], folder: Path) -> Callable[[Layout], Blocks]:
+def blocks_of_model(parameters: Mapping[str, Tensor], folder: Path) -> Callable[[ParameterLayout], Blocks]:
     """Where each weight is read: from memory, or from the checkpoint if memory holds it quantized.
 
     Args:
@@ -167,7 +170,7 @@ def blocks_of_model(parameters: Mapping[str, Tensor], folder: Path) -> Callable[
     """
     tensors: dict[str, StoredTensor] = {}
 
-    def blocks(layout: Layout) -> Blocks:
+    def blocks(layout: ParameterLayout) -> Blocks:
         if parameters[layout.parameter].is_floating_point():
             return blocks_in_memory(parameters, layout)
         if not tensors:
@@ -177,7 +180,9 @@ def blocks_of_model(parameters: Mapping[str, Tensor], folder: Path) -> Callable[
     return blocks
 
 
-def _extend(form: ClosedForm, layout: Layout, norms: Sequence[Norm], vectors: Iterable[Stored]) -> WriterProducts:
+def _extend(
+    form: EditCache, layout: ParameterLayout, norms: Sequence[Norm], vectors: Iterable[BasisVector]
+) -> WriterProducts:
     """A writer's products with these vectors and all that were asked for before."""
     known = form.known.get(layout.parameter)
     asked = dict.fromkeys(vectors)
@@ -194,33 +199,35 @@ def _extend(form: ClosedForm, layout: Layout, norms: Sequence[Norm], vectors: It
     return found
 
 
-def _blocks(form: ClosedForm, layout: Layout) -> Blocks:
-    if layout.groups == 1:
+def _blocks(form: EditCache, layout: ParameterLayout) -> Blocks:
+    if layout.num_matrices == 1:
         return form.blocks(layout)
     if form.norm_preservation != "none":
-        raise UnwriteError(f"{layout.parameter} holds {layout.groups} matrices, each with a closed form of its own")
+        raise UnwriteError(
+            f"{layout.parameter} holds {layout.num_matrices} matrices, each with a closed form of its own"
+        )
     # What `none` does to an output is the same for every matrix; one without columns stands for all.
     return lambda: [(slice(0, form.directions.shape[-1]), form.directions.new_empty(form.directions.shape[-1], 0))]
 
 
-def _device(form: ClosedForm, layout: Layout) -> torch.device:
+def _device(form: EditCache, layout: ParameterLayout) -> torch.device:
     return form.parameters[layout.parameter].device
 
 
-def _combination(form: ClosedForm, reference: DirectionRef) -> dict[Stored, float]:
+def _combination(form: EditCache, reference: DirectionRef) -> dict[BasisVector, float]:
     """The shares of stored vectors whose sum is along the direction that a reference means."""
     below = math.floor(reference.index)
     f = reference.index - below
-    mix = {Stored(reference.position, below, mean=False): 1 - f}
+    mix = {BasisVector(reference.position, below, mean=False): 1 - f}
     if f > 0:
-        mix[Stored(reference.position, below + 1, mean=False)] = f
+        mix[BasisVector(reference.position, below + 1, mean=False)] = f
     if reference.orthogonalize_to is not None:
-        mean = Stored(reference.position, reference.orthogonalize_to, mean=True)
+        mean = BasisVector(reference.position, reference.orthogonalize_to, mean=True)
         mix[mean] = -float(_sum(form, mix, ()) @ _vector(form, mean, ()))
     return mix
 
 
-def _vector(form: ClosedForm, vector: Stored, scales: Sequence[Tensor]) -> Tensor:
+def _vector(form: EditCache, vector: BasisVector, scales: Sequence[Tensor]) -> Tensor:
     """γ∘v, or γ∘g for the unit vector g along a baseline mean; float64."""
     if vector.mean:
         mean = form.baseline_means[vector.position, vector.residual].to(torch.float64)
@@ -233,15 +240,15 @@ def _vector(form: ClosedForm, vector: Stored, scales: Sequence[Tensor]) -> Tenso
     return found
 
 
-def _sum(form: ClosedForm, mix: Mapping[Stored, float], scales: Sequence[Tensor]) -> Tensor:
+def _sum(form: EditCache, mix: Mapping[BasisVector, float], scales: Sequence[Tensor]) -> Tensor:
     return torch.stack([share * _vector(form, vector, scales) for vector, share in mix.items()]).sum(0)
 
 
-def _length(form: ClosedForm, mix: Mapping[Stored, float], scales: Sequence[Tensor]) -> float:
+def _length(form: EditCache, mix: Mapping[BasisVector, float], scales: Sequence[Tensor]) -> float:
     return float(torch.linalg.vector_norm(_sum(form, mix, scales)))
 
 
-def _scales(form: ClosedForm, norms: Sequence[Norm]) -> list[Tensor]:
+def _scales(form: EditCache, norms: Sequence[Norm]) -> list[Tensor]:
     """γ of each norm, [d] float64 on the CPU."""
     return [
         norm.offset + form.parameters[norm.parameter].cpu().to(torch.float64)

@@ -18,8 +18,9 @@ from unwrite.editing.recipe import applied_direction, blocks_of_matrix
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import StoredTensor, read_rows
 from unwrite.models.peft import Plan, Target, slot_tensors
-from unwrite.schema.artifacts import Artifact, Base, Edit, FileDigest, Layout, Recipe
-from unwrite.schema.params import NormPreservation
+from unwrite.schema.artifacts import Artifact, Base, Edit, FileDigest, ParameterLayout, Recipe
+from unwrite.schema.parsing import FORMAT
+from unwrite.terms import NormPreservation
 
 _ROUNDING = 1e-6  # float32's, with room
 _AGAIN = "Run `dvc repro -f pin_model` and what follows."
@@ -40,7 +41,7 @@ class AdaptedParameter(Artifact):
 class AdapterManifest(Artifact):
     """`artifacts/adapter/adapter.json`: which base the adapter is of, what it misses of the edit, and its files."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = FORMAT
     base: str
     commit: str | None
     norm_preservation: NormPreservation
@@ -49,16 +50,16 @@ class AdapterManifest(Artifact):
     files: list[FileDigest]
 
 
-class Change(NamedTuple):
+class AdaptedMatrix(NamedTuple):
     """A parameter to adapt: whose edit it is part of, how its matrices lie, in which mode they are edited."""
 
     edit: Edit
-    layout: Layout
+    layout: ParameterLayout
     mode: NormPreservation
     target: Target
 
 
-def planned_changes(recipe: Recipe, base: Base, rank: int) -> list[Change]:
+def planned_changes(recipe: Recipe, base: Base, rank: int) -> list[AdaptedMatrix]:
     """Every parameter that an adapter of the recipe changes; the biases of experts [G, d] are one matrix each.
 
     Raises:
@@ -75,18 +76,18 @@ def planned_changes(recipe: Recipe, base: Base, rank: int) -> list[Change]:
         matrix, bias = edit.matrix, edit.bias
         if matrix.parameter not in shapes:
             raise UnwriteError(f"The recipe names {matrix.parameter}, which was not found in the model. {_AGAIN}")
-        like = as_matrices(torch.empty(shapes[matrix.parameter], device="meta"), matrix.axis, matrix.groups)
-        each = change_rank((like.shape[1], like.shape[2]), recipe.norm_preservation, rank)
-        vector = bias.parameter if bias is not None and bias.groups == 1 else None
-        target = Target(matrix.parameter, matrix.axis, matrix.groups, each, vector)
-        changes.append(Change(edit, matrix, recipe.norm_preservation, target))
+        like = as_matrices(torch.empty(shapes[matrix.parameter], device="meta"), matrix.axis, matrix.num_matrices)
+        each = change_rank((like.shape[1], like.shape[2]), recipe.settings.norm_preservation, rank)
+        vector = bias.parameter if bias is not None and bias.num_matrices == 1 else None
+        target = Target(matrix.parameter, matrix.axis, matrix.num_matrices, each, vector)
+        changes.append(AdaptedMatrix(edit, matrix, recipe.settings.norm_preservation, target))
         if bias is not None and vector is None:
-            changes.append(Change(edit, bias, "none", Target(bias.parameter, bias.axis, 1, 1, None)))
+            changes.append(AdaptedMatrix(edit, bias, "none", Target(bias.parameter, bias.axis, 1, 1, None)))
     return changes
 
 
 def adapter_values(
-    changes: Sequence[Change],
+    changes: Sequence[AdaptedMatrix],
     plan: Plan,
     tensors: Mapping[str, StoredTensor],
     directions: Mapping[str, Tensor],
@@ -111,11 +112,13 @@ def adapter_values(
         norms = {n.parameter: _read(tensors, n.tensor) for n in edit.norms if n.parameter and n.tensor}
         direction = applied_direction(edit, directions["directions"], directions["baseline_mean"], norms)
         parts = [
-            low_rank_change(partial(blocks_of_matrix, matrix), direction, edit.weight, mode, target.rank)
+            low_rank_change(partial(blocks_of_matrix, matrix), direction, edit.strength, mode, target.rank)
             for matrix in _matrices(tensors, edit, layout)
         ]
         beside = edit.bias if target.bias is not None else None
-        bias = None if beside is None else _bias_change(_read(tensors, beside.stored[0].tensor), direction, edit.weight)
+        bias = (
+            None if beside is None else _bias_change(_read(tensors, beside.stored[0].tensor), direction, edit.strength)
+        )
         for slot in plan.slots[target.parameter]:
             values |= slot_tensors(slot, [(part.left, part.right) for part in parts], bias)
         adapted.append(_record(target, parts))
@@ -142,14 +145,14 @@ def _record(target: Target, parts: Sequence[LowRank]) -> AdaptedParameter:
     )
 
 
-def _matrices(tensors: Mapping[str, StoredTensor], edit: Edit, layout: Layout) -> Iterator[Tensor]:
+def _matrices(tensors: Mapping[str, StoredTensor], edit: Edit, layout: ParameterLayout) -> Iterator[Tensor]:
     """The matrices [d, k] of a weight in the parameter's order, read one by one; or a bias [G, d] as one, [d, G]."""
     if layout is edit.bias:
         yield torch.cat([as_vectors(_read(tensors, place.tensor), place.axis) for place in layout.stored]).T
         return
     for place in layout.stored:
-        for part, axis, groups in matrix_parts(_stored(tensors, place.tensor), place):
-            yield from as_matrices(read_rows(part, slice(0, part.shape[0])), axis, groups)
+        for part, axis, num_matrices in matrix_parts(_stored(tensors, place.tensor), place):
+            yield from as_matrices(read_rows(part, slice(0, part.shape[0])), axis, num_matrices)
 
 
 def _bias_change(bias: Tensor, direction: Tensor, strength: float) -> Tensor:

@@ -13,47 +13,56 @@ from unwrite.core.kernel import kernel_weight
 from unwrite.core.layout import as_matrices, as_vectors
 from unwrite.core.rounding import round_to
 from unwrite.files.checkpoints import row_blocks
-from unwrite.schema.artifacts import DirectionRef, Edit, Kernel, TrialParameters, Writer
-from unwrite.schema.params import NormPreservation, PostNorm, Scope
+from unwrite.schema.artifacts import DirectionRef, Edit, EditSettings, Kernel, Norm, TrialParameters, Writer
+from unwrite.schema.params import Optimize
+from unwrite.terms import LayerSpan, NormPreservation, Orthogonalize, Scope
 
-Spans = Sequence[tuple[int, int, int]]
+Spans = Sequence[LayerSpan]
 
 
-def build_edits(
-    parameters: TrialParameters,
-    writers: Sequence[Writer],
-    *,
-    spans: Spans,
-    biprojected: bool,
-    edit_bias: bool,
-    post_norm: PostNorm,
-) -> list[Edit]:
+def edit_settings(optimize: Optimize, orthogonalize: Orthogonalize) -> EditSettings:
+    """What all trials share: from `optimize` in params.yaml, and how the stored directions were orthogonalized."""
+    return EditSettings(
+        norm_preservation=optimize.norm_preservation,
+        edit_bias=optimize.edit_bias,
+        post_norm=optimize.post_norm,
+        orthogonalize=orthogonalize,
+        spans=list(optimize.space.spans),
+    )
+
+
+def build_edits(parameters: TrialParameters, writers: Sequence[Writer], settings: EditSettings) -> list[Edit]:
     """The edits of one trial: a writer whose kernel weight is 0, or that no span covers, is not edited."""
     edits = []
     for writer in writers:
         kernel: Kernel = getattr(parameters, writer.component)
         weight = kernel_weight(writer.layer, **kernel.model_dump())
-        index = source_index(parameters.direction_scope, parameters.direction_index, writer.layer, spans)
+        index = source_index(parameters.direction_scope, parameters.direction_index, writer.layer, settings.spans)
         if weight == 0 or index is None:
             continue
         applied = residual_index(writer.layer)
         direction = DirectionRef(
             position=parameters.position,
             index=index,
-            orthogonalize_to=applied if biprojected and index != applied else None,
+            orthogonalize_to=applied if settings.orthogonalize == "biprojected" and index != applied else None,
         )
         edits.append(
             Edit(
                 layer=writer.layer,
                 component=writer.component,
                 matrix=writer.matrix,
-                bias=writer.bias if edit_bias else None,
-                norms=writer.norms if post_norm == "compensate" else [],
-                weight=weight,
+                bias=writer.bias if settings.edit_bias else None,
+                norms=applied_norms(writer, settings),
+                strength=weight,
                 direction=direction,
             )
         )
     return edits
+
+
+def applied_norms(writer: Writer, settings: EditSettings) -> list[Norm]:
+    """The norms after a writer that its edit goes through: all, or none where `post_norm` is `ignore`."""
+    return writer.norms if settings.post_norm == "compensate" else []
 
 
 def source_index(scope: Scope, direction_index: float, layer: int, spans: Spans) -> float | None:
@@ -142,11 +151,11 @@ def edited_parameters(
         direction = applied_direction(edit, directions, baseline_means, originals)
         weight = values[edit.matrix.parameter] = originals[edit.matrix.parameter].clone()
         edit_matrices(
-            as_matrices(weight, edit.matrix.axis, edit.matrix.groups), direction, edit.weight, norm_preservation
+            as_matrices(weight, edit.matrix.axis, edit.matrix.num_matrices), direction, edit.strength, norm_preservation
         )
         if edit.bias is not None:
             bias = values[edit.bias.parameter] = originals[edit.bias.parameter].clone()
-            edit_vectors(as_vectors(bias, edit.bias.axis), direction, edit.weight)
+            edit_vectors(as_vectors(bias, edit.bias.axis), direction, edit.strength)
     return values
 
 

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from unwrite.core.layout import as_matrices, as_vectors
-from unwrite.editing.edit_cache import ClosedForm, factors_of_trials
+from unwrite.editing.edit_cache import EditCache, factors_of_trials
 from unwrite.editing.recipe import applied_direction, edit_vectors, edited_parameters
 from unwrite.errors import UnwriteError
 from unwrite.schema.artifacts import Edit
-from unwrite.schema.params import NormPreservation
+from unwrite.terms import NormPreservation
 
 
-def edited_weights(edits: Sequence[Edit], form: ClosedForm) -> dict[str, Tensor]:
+def edited_weights(edits: Sequence[Edit], form: EditCache) -> dict[str, Tensor]:
     """The edited value of every weight and bias a recipe names; experts, which have no products, to the bit.
 
     Args:
@@ -37,24 +37,24 @@ def edited_weights(edits: Sequence[Edit], form: ClosedForm) -> dict[str, Tensor]
         layout, weight = edit.matrix, form.parameters[edit.matrix.parameter]
         if not weight.is_floating_point():
             raise UnwriteError(f"{layout.parameter} is quantized in memory, so it can't be edited there.")
-        if layout.groups > 1:
+        if layout.num_matrices > 1:
             values |= edited_parameters(
                 [edit], form.parameters, form.norm_preservation, form.directions, form.baseline_means
             )
             continue
         values[layout.parameter] = torch.empty_like(weight)
         matrix, edited = (
-            as_matrices(tensor, layout.axis, layout.groups)[0] for tensor in (weight, values[layout.parameter])
+            as_matrices(tensor, layout.axis, layout.num_matrices)[0] for tensor in (weight, values[layout.parameter])
         )
         edited.copy_(_edited(matrix, edit, form))
         if edit.bias is not None:
             bias = values[edit.bias.parameter] = form.parameters[edit.bias.parameter].clone()
             direction = applied_direction(edit, form.directions, form.baseline_means, form.parameters)
-            edit_vectors(as_vectors(bias, edit.bias.axis), direction, edit.weight)
+            edit_vectors(as_vectors(bias, edit.bias.axis), direction, edit.strength)
     return values
 
 
-def _edited(matrix: Tensor, edit: Edit, form: ClosedForm) -> Tensor:
+def _edited(matrix: Tensor, edit: Edit, form: EditCache) -> Tensor:
     """diag(r) (W − a s) diag(c), [d, k], in the matrix's dtype or float32."""
     wide = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
     r, a, _, c, s = (values[0].to(wide) for values in factors_of_trials(form, [edit]))

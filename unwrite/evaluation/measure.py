@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Batches = Sequence[Sequence[int]]
 
 
-class ForcedResponses(NamedTuple):
+class TeacherForced(NamedTuple):
     """Baseline prompts with the base model's own responses, and the log-probabilities it gave their tokens.
 
     `log_probs` are [n, m, V] float32, `mask` [n, m] says which of the m positions count. Up to a gibibyte they lie on
@@ -42,7 +42,7 @@ class ForcedResponses(NamedTuple):
 _IN_MEMORY = 1 << 28  # numbers of log-probabilities, a gibibyte of float32
 
 
-class Divergences(NamedTuple):
+class KLDivergences(NamedTuple):
     """KL(base ‖ edited) in nats: of each prompt's first response token, and averaged over its first m tokens."""
 
     first_token: list[float]
@@ -76,21 +76,22 @@ def measuring_limits(
     return pass_limits(model.device, batch_tokens, run, prompts, max_tokens, kept=kept, earlier=earlier)
 
 
-def forced_batches(
-    prompts: Sequence[Sequence[int]], tokens: int, vocabulary: int, limits: Limits, *, equal_lengths: bool
+def teacher_forced_batches(
+    prompts: Sequence[Sequence[int]], tokens: int, vocabulary: int, limits: Limits, *, padding_sensitive: bool
 ) -> list[list[int]]:
     """Batches for teacher-forcing `tokens` response tokens: within the limits of one pass, and of few enough rows.
 
-    With a large vocabulary, the logits of a batch are larger than everything else in it. With `equal_lengths`, prompts
-    of a batch have one length; their responses need not, since nothing that is read comes after a response's end.
+    With a large vocabulary, the logits of a batch are larger than everything else in it. With `padding_sensitive`,
+    prompts of a batch have one length; their responses need not, since nothing that is read comes after a response's
+    end.
     """
     lengths = [len(prompt) + tokens for prompt in prompts]
     most_rows = max(1, limits.logits // (tokens * vocabulary))
-    return by_token_budget(lengths, limits.one_pass, most_rows, equal_lengths=equal_lengths)
+    return by_token_budget(lengths, limits.one_pass, most_rows, padding_sensitive=padding_sensitive)
 
 
 @torch.inference_mode()
-def force_responses(
+def teacher_force(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     responses: Sequence[Sequence[int]],
@@ -98,7 +99,7 @@ def force_responses(
     tokens: int,
     *,
     budget: Budget | None = None,
-) -> ForcedResponses:
+) -> TeacherForced:
     """Records the base model's log-probabilities over its own responses' first `tokens` tokens.
 
     Raises:
@@ -107,7 +108,7 @@ def force_responses(
     longest = min(tokens, max(map(len, responses)) + 1)
     mask = torch.zeros(len(prompts), longest, dtype=torch.bool)
     log_probs: Tensor | None = None
-    empty = ForcedResponses(prompts, responses, batches, tokens, mask, mask)
+    empty = TeacherForced(prompts, responses, batches, tokens, mask, mask)
 
     def record(rows: Sequence[int]) -> None:
         nonlocal log_probs
@@ -141,21 +142,21 @@ def _room_for(shape: tuple[int, int, int], device: torch.device) -> Tensor:
 
 
 @torch.inference_mode()
-def measure_divergence(
+def measure_kl(
     model: PreTrainedModel,
-    forced: ForcedResponses,
+    teacher_forced: TeacherForced,
     batches: Batches | None = None,
     *,
     before_pass: BeforePass = do_nothing,
     budget: Budget | None = None,
-) -> Divergences:
+) -> KLDivergences:
     """The model's divergence from the recorded base, teacher-forced, one forward pass a batch.
 
     Args:
         model: The edited model.
-        forced: Of n prompts.
-        batches: Row numbers of each forward pass, `forced`'s own if not given. Rows may run to a multiple of n: row r
-            is prompt r mod n, for what edits some rows otherwise than others.
+        teacher_forced: Of n prompts.
+        batches: Row numbers of each forward pass, `teacher_forced`'s own if not given. Rows may run to a multiple of n:
+            row r is prompt r mod n, for what edits some rows otherwise than others.
         before_pass: Called before each forward pass with the numbers of the rows in it, in order.
         budget: Tokens a forward pass may hold.
 
@@ -165,34 +166,34 @@ def measure_divergence(
     Raises:
         UnwriteError: A logit is NaN or infinite (names the layer); or a single prompt doesn't fit into memory.
     """
-    batches = forced.batches if batches is None else batches
-    n, count = len(forced.prompts), 1 + max(map(max, batches))
+    batches = teacher_forced.batches if batches is None else batches
+    n, count = len(teacher_forced.prompts), 1 + max(map(max, batches))
     first, response = [0.0] * count, [0.0] * count
 
     def measure(rows: Sequence[int]) -> None:
-        logits, counted = _forced_logits(model, forced, rows, before_pass)
-        base = forced.log_probs[[row % n for row in rows], : logits.shape[1]].to(logits.device)
-        divergence = kl_from_log_probs(base, logits)
-        averaged = ((divergence * counted).sum(-1) / counted.sum(-1)).tolist()
-        for row, at_first, over_response in zip(rows, divergence[:, 0].tolist(), averaged, strict=True):
+        logits, counted = _forced_logits(model, teacher_forced, rows, before_pass)
+        base = teacher_forced.log_probs[[row % n for row in rows], : logits.shape[1]].to(logits.device)
+        kl = kl_from_log_probs(base, logits)
+        averaged = ((kl * counted).sum(-1) / counted.sum(-1)).tolist()
+        for row, at_first, over_response in zip(rows, kl[:, 0].tolist(), averaged, strict=True):
             first[row], response[row] = at_first, over_response
 
-    lengths = [len(forced.prompts[row % n]) + forced.tokens for row in range(count)]
+    lengths = [len(teacher_forced.prompts[row % n]) + teacher_forced.tokens for row in range(count)]
     run_batches(measure, batches, lengths, budget or Budget())
-    return Divergences(first, response)
+    return KLDivergences(first, response)
 
 
 def _forced_logits(
-    model: PreTrainedModel, forced: ForcedResponses, rows: Sequence[int], before_pass: BeforePass
+    model: PreTrainedModel, teacher_forced: TeacherForced, rows: Sequence[int], before_pass: BeforePass
 ) -> tuple[Tensor, Tensor]:
-    prompts = [forced.prompts[row % len(forced.prompts)] for row in rows]
-    responses = [forced.responses[row % len(forced.prompts)] for row in rows]
+    prompts = [teacher_forced.prompts[row % len(teacher_forced.prompts)] for row in rows]
+    responses = [teacher_forced.responses[row % len(teacher_forced.prompts)] for row in rows]
     before_pass(rows)
-    logits, counted = response_logits(model, prompts, responses, forced.tokens)
+    logits, counted = response_logits(model, prompts, responses, teacher_forced.tokens)
     bad = (~logits.amax(-1).isfinite() & counted).any(-1).nonzero().flatten().tolist()
     if bad:
         before_pass([rows[bad[0]]])
-        raise non_finite_error(model, [*prompts[bad[0]], *responses[bad[0]][: forced.tokens - 1]], rows[bad[0]])
+        raise non_finite_error(model, [*prompts[bad[0]], *responses[bad[0]][: teacher_forced.tokens - 1]], rows[bad[0]])
     return logits, counted
 
 

@@ -185,7 +185,7 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
     return tensors
 
 
-class Span(NamedTuple):
+class ByteRange(NamedTuple):
     """Consecutive bytes of a file, from `start` up to `stop`: a tensor, or, with no name, what is no tensor's."""
 
     file: Path
@@ -194,7 +194,7 @@ class Span(NamedTuple):
     stop: int
 
 
-def spans(file: Path, tensors: Mapping[str, StoredTensor]) -> Iterator[Span]:
+def spans(file: Path, tensors: Mapping[str, StoredTensor]) -> Iterator[ByteRange]:
     """A file from its first byte to its last: the header, then its tensors as they lie.
 
     Args:
@@ -204,12 +204,12 @@ def spans(file: Path, tensors: Mapping[str, StoredTensor]) -> Iterator[Span]:
     tensor, start = None, 0
     for name, place in tensors.items():  # each file's in the order of its bytes
         if place.file == file:
-            yield Span(file, tensor, start, place.offset)
+            yield ByteRange(file, tensor, start, place.offset)
             tensor, start = name, place.offset
-    yield Span(file, tensor, start, file.stat().st_size)
+    yield ByteRange(file, tensor, start, file.stat().st_size)
 
 
-def read_span(span: Span) -> Iterator[bytes]:
+def read_span(span: ByteRange) -> Iterator[bytes]:
     """The bytes of a span, `BLOCK_BYTES` at a time.
 
     Raises:

@@ -10,7 +10,7 @@ from unwrite.errors import UnwriteError
 from unwrite.files.records import read_jsonl, read_lines
 
 Name = TypeVar("Name", bound=str)
-Split = TypeVar("Split", bound=str)
+SplitT = TypeVar("SplitT", bound=str)
 
 
 class Prompt(NamedTuple):
@@ -72,7 +72,7 @@ def cut_splits(path: Path, prompts: Sequence[Prompt], sizes: Mapping[Name, int])
     return splits
 
 
-def refuse_shared_prompts(sets: Mapping[Name, Mapping[Split, Sequence[Prompt]]]) -> None:
+def refuse_shared_prompts(sets: Mapping[Name, Mapping[SplitT, Sequence[Prompt]]]) -> None:
     """Checks that no prompt stands in two splits, in both sets, or twice in one split: figures would flatter.
 
     Raises:

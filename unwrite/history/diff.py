@@ -39,7 +39,7 @@ class Side(NamedTuple):
     notes: Sequence[str] = ()
 
 
-class Source(Artifact):
+class RevisionSource(Artifact):
     """What was compared: its name, the commit of a revision, and the shape [P, L+1, d] of its directions."""
 
     name: str
@@ -62,7 +62,7 @@ class DirectionRow(Artifact):
     norm_ratio: float | None
 
 
-class Change(Artifact):
+class ValueChange(Artifact):
     """A value that differs, by dotted key. `only` names the side that has the key if the other has not."""
 
     name: str
@@ -82,27 +82,27 @@ class WriterChange(Artifact):
     other: list[str]
 
 
-class Comparison(Artifact):
+class RevisionComparison(Artifact):
     """Two sides compared. None stands for what could not be: `notes` say why.
 
     `identical`: nothing of what could be compared differs. `same_directions`: the three tensors are equal.
     `all_parameters`: those of both sides are known, not only those stored with the tensors.
     """
 
-    a: Source
-    b: Source
+    a: RevisionSource
+    b: RevisionSource
     identical: bool
     same_directions: bool
     directions: list[DirectionRow] | None
-    parameters: list[Change] | None
+    parameters: list[ValueChange] | None
     all_parameters: bool
-    recipe: list[Change] | None
+    recipe: list[ValueChange] | None
     writers: list[WriterChange] | None
     writers_alike: int
     notes: list[str]
 
 
-def compare(a: Side, b: Side) -> Comparison:
+def compare(a: Side, b: Side) -> RevisionComparison:
     """Compares directions, parameters and recipes, as far as both sides have them.
 
     Args:
@@ -127,9 +127,9 @@ def compare(a: Side, b: Side) -> Comparison:
     if a.recipe is not None and b.recipe is not None:
         recipe = list(_changes(_recipe_values(a.recipe), _recipe_values(b.recipe)))
         writers, alike = _writer_changes(a.recipe.edits, b.recipe.edits)
-    return Comparison(
-        a=Source(name=a.name, commit=a.commit, shape=shape_a),
-        b=Source(name=b.name, commit=b.commit, shape=shape_b),
+    return RevisionComparison(
+        a=RevisionSource(name=a.name, commit=a.commit, shape=shape_a),
+        b=RevisionSource(name=b.name, commit=b.commit, shape=shape_b),
         identical=bool(same) and not (parameters or recipe or writers),
         same_directions=bool(same),
         directions=directions,
@@ -188,14 +188,14 @@ def _known_to_both(a: Side, b: Side) -> Iterator[Mapping[str, Any]]:
         yield {key: value for key, value in parameters.items() if whole or key.partition(".")[0] in sections}
 
 
-def _changes(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Change]:
+def _changes(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[ValueChange]:
     for name in dict.fromkeys([*a, *b]):
         if name not in b:
-            yield Change(name=name, a=a[name], b=None, only="a")
+            yield ValueChange(name=name, a=a[name], b=None, only="a")
         elif name not in a:
-            yield Change(name=name, a=None, b=b[name], only="b")
+            yield ValueChange(name=name, a=None, b=b[name], only="b")
         elif a[name] != b[name] or isinstance(a[name], bool) != isinstance(b[name], bool):
-            yield Change(name=name, a=a[name], b=b[name], only=None)
+            yield ValueChange(name=name, a=a[name], b=b[name], only=None)
 
 
 def _writer_changes(a: Iterable[Edit], b: Iterable[Edit]) -> tuple[list[WriterChange], int]:
@@ -210,8 +210,8 @@ def _writer_changes(a: Iterable[Edit], b: Iterable[Edit]) -> tuple[list[WriterCh
         changes.append(
             WriterChange(
                 parameter=parameter,
-                weight_a=one.weight if one else None,
-                weight_b=other.weight if other else None,
+                weight_a=one.strength if one else None,
+                weight_b=other.strength if other else None,
                 direction_a=one.direction if one else None,
                 direction_b=other.direction if other else None,
                 other=_other_fields(one, other) if one and other else [],
@@ -221,11 +221,11 @@ def _writer_changes(a: Iterable[Edit], b: Iterable[Edit]) -> tuple[list[WriterCh
 
 
 def _other_fields(a: Edit, b: Edit) -> list[str]:
-    named = {"weight", "direction"}
+    named = {"strength", "direction"}
     return [field for field in Edit.model_fields if field not in named and getattr(a, field) != getattr(b, field)]
 
 
-def comparison_text(comparison: Comparison) -> str:
+def comparison_text(comparison: RevisionComparison) -> str:
     """The comparison for a terminal of 100 columns; one line if nothing differs.
 
     Args:
@@ -244,13 +244,13 @@ def comparison_text(comparison: Comparison) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _titled(source: Source) -> str:
+def _titled(source: RevisionSource) -> str:
     if source.commit is None or source.commit.startswith(source.name):
         return source.name if source.commit is None else source.commit[:7]
     return f"{source.name} ({source.commit[:7]})"
 
 
-def _identical_text(comparison: Comparison, names: Sequence[str]) -> str:
+def _identical_text(comparison: RevisionComparison, names: Sequence[str]) -> str:
     parameters = _parameters_named(comparison)
     compared = {"directions": True, parameters: comparison.parameters, "recipe": comparison.recipe}
     same = ", ".join(name for name, value in compared.items() if value is not None)
@@ -258,12 +258,12 @@ def _identical_text(comparison: Comparison, names: Sequence[str]) -> str:
     return f"identical: {names[0]} and {names[1]} ({same}{f'; not compared: {left}' if left else ''})"
 
 
-def _parameters_named(comparison: Comparison) -> str:
+def _parameters_named(comparison: RevisionComparison) -> str:
     known = comparison.all_parameters or comparison.parameters is None
     return "parameters" if known else "parameters stored with the tensors"
 
 
-def _directions_text(comparison: Comparison) -> str:
+def _directions_text(comparison: RevisionComparison) -> str:
     rows = comparison.directions
     if rows is None:
         return ""
@@ -292,7 +292,7 @@ def _directions_text(comparison: Comparison) -> str:
     return text
 
 
-def _recipe_text(comparison: Comparison) -> str:
+def _recipe_text(comparison: RevisionComparison) -> str:
     parts = [_changes_text("Recipe", "edit.json", comparison.recipe)]
     if comparison.writers:
         headers = ["writer", "λ a", "λ b", "direction a", "direction b"]
@@ -324,7 +324,7 @@ def _direction_text(direction: DirectionRef | None) -> str:
     return text + (f", position {direction.position}" if direction.position else "")
 
 
-def _changes_text(title: str, header: str, changes: Sequence[Change] | None) -> str:
+def _changes_text(title: str, header: str, changes: Sequence[ValueChange] | None) -> str:
     if changes is None:
         return ""
     if not changes:

@@ -83,12 +83,12 @@ def fits(run: Callable[[], object]) -> bool:
 
 
 def by_token_budget(
-    lengths: Sequence[int], budget: int, most_rows: int | None = None, *, equal_lengths: bool
+    lengths: Sequence[int], budget: int, most_rows: int | None = None, *, padding_sensitive: bool
 ) -> list[list[int]]:
     """Row numbers grouped into batches of similar length whose padded size stays within `budget` tokens.
 
-    With `equal_lengths`, the rows of a batch have one length, so that none is padded. With `most_rows`, no batch has
-    more rows than that (at least one).
+    With `padding_sensitive`, the rows of a batch have one length, so that none is padded. With `most_rows`, no batch
+    has more rows than that (at least one).
 
     A row longer than the budget gets a batch of its own. Shortest first; rows of one length keep their order.
     """
@@ -96,7 +96,7 @@ def by_token_budget(
     for row in sorted(range(len(lengths)), key=lambda row: lengths[row]):
         # Ascending order: the newest row is the longest, so it sets the padded length.
         fits = batches and (len(batches[-1]) + 1) * lengths[row] <= budget
-        allowed = batches and (not equal_lengths or lengths[batches[-1][0]] == lengths[row])
+        allowed = batches and (not padding_sensitive or lengths[batches[-1][0]] == lengths[row])
         if fits and allowed and (most_rows is None or len(batches[-1]) < most_rows):
             batches[-1].append(row)
         else:

@@ -27,7 +27,7 @@ class StoredPart(NamedTuple):
 
     tensor: str
     axis: int
-    groups: int
+    num_matrices: int
 
 
 class _Route(NamedTuple):
@@ -43,7 +43,7 @@ class _Pieces(NamedTuple):
     tensors: int
     shape: tuple[int, ...]
     axis: int
-    groups: int
+    num_matrices: int
 
 
 def locate_parameters(
@@ -70,17 +70,17 @@ def locate_parameters(
     if missing := [name for name, found in sources.items() if not found]:
         raise UnwriteError(_missing(missing, unused))
     places: dict[str, list[StoredPart]] = {}
-    for name, (axis, groups) in parameters.items():
+    for name, (axis, num_matrices) in parameters.items():
         if len(sources[name]) > 1:
             raise UnwriteError(
                 f"{' and '.join(sources[name])} are one (tied) parameter by config.json, but the checkpoint holds each "
                 "of them: which one counts depends on their values. Save the model again with save_pretrained."
             )
         route = routes[sources[name][0]]
-        whole = _Pieces(1, tuple(model.get_parameter(name).shape), axis, groups)
+        whole = _Pieces(1, tuple(model.get_parameter(name).shape), axis, num_matrices)
         pieces = _taken_back(name, whole, route, stored)
         _check_stored(name, pieces, route.tensors, stored)
-        places[name] = [StoredPart(tensor, pieces.axis, pieces.groups) for tensor in route.tensors]
+        places[name] = [StoredPart(tensor, pieces.axis, pieces.num_matrices) for tensor in route.tensors]
     return places
 
 
@@ -154,22 +154,22 @@ def _taken_back(name: str, whole: _Pieces, route: _Route, stored: Mapping[str, S
 
 def _unstacked(after: _Pieces, dim: int) -> _Pieces | None:
     """What was stacked along `dim`, if that is one matrix (or vector) each."""
-    _, shape, axis, groups = after
+    _, shape, axis, num_matrices = after
     dim %= len(shape)
-    if dim != _group_axis(axis) or shape[dim] != groups:
+    if dim != _group_axis(axis) or shape[dim] != num_matrices:
         return None
-    return _Pieces(groups, (*shape[:dim], *shape[dim + 1 :]), axis - (dim < axis), 1)
+    return _Pieces(num_matrices, (*shape[:dim], *shape[dim + 1 :]), axis - (dim < axis), 1)
 
 
 def _transposed(after: _Pieces, first: int, second: int) -> _Pieces | None:
     """What was transposed, if its matrices are still counted by the first axis that is not the hidden one."""
-    _, shape, axis, groups = after
+    _, shape, axis, num_matrices = after
     order = list(range(len(shape)))
     order[first], order[second] = order[second], order[first]
     moved = order[axis]
-    if groups > 1 and (len(shape) < 3 or order[_group_axis(axis)] != _group_axis(moved)):
+    if num_matrices > 1 and (len(shape) < 3 or order[_group_axis(axis)] != _group_axis(moved)):
         return None
-    return _Pieces(1, tuple(shape[place] for place in order), moved, groups)
+    return _Pieces(1, tuple(shape[place] for place in order), moved, num_matrices)
 
 
 def _group_axis(axis: int) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from unwrite.errors import UnwriteError
 
 
-class Change(NamedTuple):
+class ModulePatch(NamedTuple):
     """What changes in a module: its input by `scale` (None: left alone), its output by `edit`.
 
     Both take a tensor of float32 or wider, [..., k] and [..., d], to another of the same shape and dtype.
@@ -23,7 +23,7 @@ class Change(NamedTuple):
 
 
 @contextmanager
-def replaced_parameters(model: nn.Module, values: Mapping[str, Tensor]) -> Iterator[None]:
+def patched_parameters(model: nn.Module, values: Mapping[str, Tensor]) -> Iterator[None]:
     """While open, the named parameters hold `values`, in their dtype; afterwards the very tensors of before.
 
     Raises:
@@ -47,7 +47,7 @@ def replaced_parameters(model: nn.Module, values: Mapping[str, Tensor]) -> Itera
 
 
 @contextmanager
-def changed_modules(model: nn.Module, changes: Mapping[str, Change]) -> Iterator[None]:
+def patched_modules(model: nn.Module, changes: Mapping[str, ModulePatch]) -> Iterator[None]:
     """While open, each named module computes with its change; no parameter is touched.
 
     A module may put out a tensor, or a tuple or list whose first item is the tensor that counts. None of the modules

@@ -33,7 +33,7 @@ class Target(NamedTuple):
 
     parameter: str
     axis: int
-    groups: int
+    num_matrices: int
     rank: int
     bias: str | None
 
@@ -138,8 +138,8 @@ def _is_weight(model: nn.Module, name: str) -> bool:
 
 def _refuse_shape(name: str, target: Target, shape: tuple[int, ...]) -> None:
     """PEFT adapts parameters [a, b] as one matrix, [G, a, b] as G of them."""
-    whole = len(shape) == 2 and target.groups == 1
-    stacked = len(shape) == 3 and target.axis > 0 and shape[0] == target.groups > 1
+    whole = len(shape) == 2 and target.num_matrices == 1
+    stacked = len(shape) == 3 and target.axis > 0 and shape[0] == target.num_matrices > 1
     if not whole and not stacked:
         raise _refusal(name, f"it takes a parameter of shape {list(shape)} for other matrices than it holds")
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def recorded_residuals(model: nn.Module, positions: Sequence[int]) -> Iterator[list[Tensor]]:
+def record_residuals(model: nn.Module, positions: Sequence[int]) -> Iterator[list[Tensor]]:
     """While open, each forward pass fills the list with L+1 tensors [P, batch, d]: the stream at `positions`.
 
     Residual index 0 is the input of layer 0, index ℓ+1 the output of layer ℓ, before any final norm. Hooks see that
@@ -60,7 +60,7 @@ def residuals_of_batch(model: PreTrainedModel, prompts: Sequence[Sequence[int]],
     body = model.base_model
     # Some have no part without the head but themselves: then it is run on one token.
     settings = {"use_cache": False, **({"logits_to_keep": 1} if body is model else {})}
-    with recorded_residuals(model, positions) as records:
+    with record_residuals(model, positions) as records:
         body(**accepted(body, {**left_padded(prompts, model.device), **settings}))
         return torch.stack(records, dim=2).cpu()
 

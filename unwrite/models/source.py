@@ -17,7 +17,7 @@ _CODE = ["*.py"]
 _DUPLICATES = ["*/*", "consolidated*"]
 
 
-class Source(NamedTuple):
+class ModelSource(NamedTuple):
     """A folder with the model's files, and the hub commit they are of (None for a local folder)."""
 
     folder: Path
@@ -40,7 +40,7 @@ def resolve_release(source: str, revision: str | None) -> Path:
     return _download(source, revision, patterns=None).folder
 
 
-def resolve_source(source: str, revision: str | None, *, weights: bool = True) -> Source:
+def resolve_source(source: str, revision: str | None, *, weights: bool = True) -> ModelSource:
     """Finds a model: an existing folder as it is, a hub id by downloading it at the commit `revision` points to.
 
     Without a network, or with HF_HUB_OFFLINE=1, what the hub's cache holds is used. Without `weights`, a hub id brings
@@ -53,7 +53,7 @@ def resolve_source(source: str, revision: str | None, *, weights: bool = True) -
     if folder.is_dir():
         if revision is not None:
             raise UnwriteError(f"model.revision is {revision!r}, but {source} is a local folder: set revision to null.")
-        return Source(folder, None)
+        return ModelSource(folder, None)
     _refuse_no_hub_id(source)
     if folder.parent.is_dir():
         raise UnwriteError(
@@ -94,7 +94,7 @@ def _is_hub_id(source: str) -> bool:
     return source.count("/") == 1 and not source.startswith((".", "/", "~"))
 
 
-def _download(repository: str, revision: str | None, *, patterns: list[str] | None) -> Source:
+def _download(repository: str, revision: str | None, *, patterns: list[str] | None) -> ModelSource:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -132,4 +132,4 @@ def _download(repository: str, revision: str | None, *, patterns: list[str] | No
         ) from error
     # The hub's cache keeps one folder a commit, named by it.
     folder = Path(snapshot)
-    return Source(folder, folder.name)
+    return ModelSource(folder, folder.name)

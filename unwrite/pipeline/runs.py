@@ -23,6 +23,7 @@ from unwrite.files.hashing import digest_of, sha256_of
 from unwrite.files.records import write_json
 from unwrite.schema.artifacts import Artifact, FileDigest, as_json, read_artifact
 from unwrite.schema.params import Params
+from unwrite.schema.parsing import FORMAT
 from unwrite.schema.paths import MANIFEST, RUNS
 
 PIPELINE = Path("dvc.yaml")
@@ -50,7 +51,7 @@ class StageRun(Artifact):
     Of a folder with a manifest, the manifest alone is listed: it holds the others' sums.
     """
 
-    format: Literal[1] = 1
+    format: Literal[2] = FORMAT
     stage: str
     parameters: dict[str, Any]
     reads: list[FileDigest]

@@ -26,7 +26,7 @@ def run_stage(work: Callable[[Params], None]) -> None:
     """
     try:
         params = load_params()
-        with only_run(Path(sys.argv[0]).stem):
+        with exclusive_run(Path(sys.argv[0]).stem):
             _use_threads(params.runtime.threads)
             with recorded(Path(sys.argv[0]).stem, params):
                 work(params)
@@ -58,7 +58,7 @@ def say(line: str) -> None:
 
 
 @contextmanager
-def only_one(message: str, lock: Path, owner: Path, name: str) -> Iterator[None]:
+def exclusive(message: str, lock: Path, owner: Path, name: str) -> Iterator[None]:
     """While open, no other process gets in here.
 
     Args:
@@ -86,7 +86,7 @@ def only_one(message: str, lock: Path, owner: Path, name: str) -> Iterator[None]
 
 
 @contextmanager
-def only_run(name: str) -> Iterator[None]:
+def exclusive_run(name: str) -> Iterator[None]:
     """While open, nothing else of this name runs in this folder.
 
     Raises:
@@ -94,7 +94,7 @@ def only_run(name: str) -> Iterator[None]:
     """
     LOCKS.mkdir(parents=True, exist_ok=True)
     message = f"{name} is already running in this folder"
-    with only_one(message, LOCKS / f"{name}.lock", LOCKS / f"{name}.pid", str(os.getpid())):
+    with exclusive(message, LOCKS / f"{name}.lock", LOCKS / f"{name}.pid", str(os.getpid())):
         yield
 
 

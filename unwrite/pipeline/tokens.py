@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from unwrite.files.records import read_jsonl, write_jsonl
 from unwrite.schema.paths import TOKENS
-
-SetName = Literal["target", "baseline"]
-Split = Literal["train", "validation", "test"]
-SETS: tuple[SetName, ...] = ("target", "baseline")
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+from unwrite.terms import SetName, SplitName
 
 
 class TokenizedPrompt(NamedTuple):
@@ -24,12 +20,12 @@ class TokenizedPrompt(NamedTuple):
     tokens: list[int]
 
 
-def write_tokens(folder: Path, set_name: SetName, split: Split, prompts: Sequence[TokenizedPrompt]) -> None:
+def write_tokens(folder: Path, set_name: SetName, split: SplitName, prompts: Sequence[TokenizedPrompt]) -> None:
     """Writes one set's split into `folder`."""
     write_jsonl(folder / f"{set_name}.{split}.jsonl", [prompt._asdict() for prompt in prompts])
 
 
-def read_tokens(set_name: SetName, split: Split) -> list[TokenizedPrompt]:
+def read_tokens(set_name: SetName, split: SplitName) -> list[TokenizedPrompt]:
     """Reads one set's split.
 
     Raises:

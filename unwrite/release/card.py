@@ -49,7 +49,7 @@ def model_card(
         model=tables.model_name(base),
         rates=tables.rate_rows(evaluation),
         direction=tables.direction_text(recipe.trial.parameters, front.trials),
-        norms=tables.NORMS[recipe.norm_preservation],
+        norms=tables.NORMS[recipe.settings.norm_preservation],
         post_norms=tables.norms_text(recipe, base),
         numbers=tables.edited_numbers(recipe, base),
     )

@@ -11,11 +11,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from unwrite.editing.checkpoint import Change, merged_spans
+from unwrite.editing.checkpoint import TensorChange, merged_spans
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import (
     DTYPES,
-    Span,
+    ByteRange,
     StoredTensor,
     named_shards,
     read_header,
@@ -47,7 +47,7 @@ class TensorComparison(NamedTuple):
     """Whether it is the base's to the byte."""
 
 
-class Comparison(NamedTuple):
+class ReleaseComparison(NamedTuple):
     """What comparing a release with its base found."""
 
     release_sums: dict[str, str]
@@ -60,7 +60,9 @@ class Comparison(NamedTuple):
     """Every tensor that both have, in one dtype and shape, wherever it lies; by name."""
 
 
-def compare_checkpoints(release: Path, base: Path, changes: Mapping[str, Change], *, threads: int) -> Comparison:
+def compare_checkpoints(
+    release: Path, base: Path, changes: Mapping[str, TensorChange], *, threads: int
+) -> ReleaseComparison:
     """Reads both checkpoints side by side, a few numbers at a time; once, unless their tensors lie in other places.
 
     Args:
@@ -99,7 +101,7 @@ def compare_checkpoints(release: Path, base: Path, changes: Mapping[str, Change]
     others = [name for name in dict.fromkeys([*shards, *names]) if name not in sums and (release / name).is_file()]
     sums |= zip(others, in_threads(lambda name, _: sha256_of(release / name), others, threads), strict=True)
     compared = {name: one for shard in found for name, one in shard.tensors.items()}
-    return Comparison(
+    return ReleaseComparison(
         release_sums=dict(sorted(sums.items())),
         base_sums={shard.name: shard.base_sum for shard in sorted(found)},
         headers=headers,
@@ -215,7 +217,7 @@ class _Shard(NamedTuple):
 def _compare_shard(
     file: Path,
     tensors: Mapping[str, StoredTensor],
-    changes: Mapping[str, Change],
+    changes: Mapping[str, TensorChange],
     released: Mapping[str, StoredTensor],
     *,
     in_step: Path | None,
@@ -249,7 +251,7 @@ def _compare_shard(
             base_sum.update(old)
             if place is not None:
                 source, start = place
-                came = b"".join(read_span(Span(source, None, start, start + len(old))))
+                came = b"".join(read_span(ByteRange(source, None, start, start + len(old))))
                 place = (source, start + len(old))
                 release_sum.update(came)
                 if name:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from tabulate import tabulate
 
 from unwrite.errors import UnwriteError
@@ -16,6 +15,7 @@ from unwrite.release.manifest import Manifest, edited_patterns, read_manifest
 from unwrite.release.untrusted import is_plain_file, printable
 from unwrite.report import tables
 from unwrite.schema.artifacts import A, Evaluation, Recipe
+from unwrite.schema.parsing import parse_record
 from unwrite.schema.paths import EVALUATION, RECIPE
 
 _WIDTH = 100
@@ -54,11 +54,7 @@ def explain_release(release: Path) -> str:
 def _read(model: type[A], path: Path) -> A | None:
     if not is_plain_file(path.parent, path.name):
         return None
-    try:
-        return model.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UnwriteError(f"{path} is damaged ({'.'.join(map(str, first['loc']))}: {first['msg']}).") from None
+    return parse_record(model, path.read_bytes(), str(path))
 
 
 def _about(manifest: Manifest) -> Iterator[str]:
@@ -91,8 +87,8 @@ def _changed(manifest: Manifest, recipe: Recipe) -> Iterator[str]:
 
 
 def _norms(recipe: Recipe) -> str:
-    told = tables.NORMS[recipe.norm_preservation]
-    return f"Norms ({recipe.norm_preservation}): {told}."
+    told = tables.NORMS[recipe.settings.norm_preservation]
+    return f"Norms ({recipe.settings.norm_preservation}): {told}."
 
 
 def _parameters(sections: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

@@ -15,18 +15,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from unwrite.errors import UnwriteError
 from unwrite.pipeline.runs import Environment, StageRun, environment
-from unwrite.schema.artifacts import Base, DirectionRef, Edit, FileDigest, Norm, Place, Recipe
-from unwrite.schema.params import Component, NormPreservation
+from unwrite.schema.artifacts import Base, DirectionRef, Edit, EditSettings, FileDigest, Norm, Recipe, StoredLayout
+from unwrite.schema.parsing import FORMAT, parse_record, refuse_other_format
 from unwrite.schema.paths import MANIFEST, RUNS
+from unwrite.terms import Component
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:unwrite:directional-ablation:v"
-FORMAT = 1
 
 _PATHS = {("model", "source"), ("tokenize", "target"), ("tokenize", "baseline"), ("judge", "markers")}
 
@@ -55,8 +55,8 @@ class TensorEdit(_Part):
     layer: int
     component: Component
     axis: int
-    groups: int
-    weight: float
+    num_matrices: int
+    strength: float
     direction: DirectionRef
     norms: list[Norm]
 
@@ -75,10 +75,10 @@ class InternalParameters(_Part):
     `allowed` lists what `unwrite publish` was told to let pass.
     """
 
-    norm_preservation: NormPreservation
+    settings: EditSettings
     trial: int
     selection: str
-    completeness: float
+    unexplained: float
     incomplete: list[str]
     tensors: dict[str, TensorEdit | None]
     stages: dict[str, Environment]
@@ -173,10 +173,10 @@ def build_manifest(
             parameters={name: _public(name, section) for run in runs for name, section in run.parameters.items()},
         ),
         internal_parameters=InternalParameters(
-            norm_preservation=recipe.norm_preservation,
+            settings=recipe.settings,
             trial=recipe.trial.number,
             selection=recipe.selection,
-            completeness=base.completeness,
+            unexplained=base.unexplained,
             incomplete=base.incomplete,
             tensors={name: edited.get(name) for name in tensors},
             stages=stages,
@@ -223,16 +223,8 @@ def read_manifest(folder: Path) -> Manifest:
     except OSError as error:
         raise UnwriteError(f"{path} can't be read: {error.strerror}.") from None
     version = re.search(rb'"buildType"\s*:\s*"' + BUILD_TYPE.encode() + rb'(\d{1,9})"', data)
-    if version and int(version[1]) > FORMAT:
-        raise UnwriteError(
-            f"{path} is of version {int(version[1])}; this unwrite reads up to {FORMAT}. Install a newer one."
-        )
-    try:
-        return Manifest.model_validate_json(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise UnwriteError(f"{path} is not a manifest of unwrite ({where}: {first['msg']}).") from None
+    refuse_other_format(int(version[1]) if version else None, str(path))
+    return parse_record(Manifest, data, str(path))
 
 
 def tensor_edits(recipe: Recipe) -> dict[str, TensorEdit]:
@@ -252,7 +244,7 @@ def edited_patterns(edits: Mapping[str, TensorEdit]) -> list[str]:
     """
     groups: dict[str, list[float]] = {}
     for name, edit in edits.items():
-        groups.setdefault(re.sub(r"\d+", "*", name), []).append(edit.weight)
+        groups.setdefault(re.sub(r"\d+", "*", name), []).append(edit.strength)
     return [
         f"{pattern}: {len(weights)}, λ {min(weights):.3g}"
         + (f" to {max(weights):.3g}" if len(set(weights)) > 1 else "")
@@ -274,13 +266,13 @@ def git_state() -> tuple[str | None, bool | None]:
     return commit, None if status is None else status == ""
 
 
-def _tensor_edit(edit: Edit, place: Place) -> TensorEdit:
+def _tensor_edit(edit: Edit, place: StoredLayout) -> TensorEdit:
     return TensorEdit(
         layer=edit.layer,
         component=edit.component,
         axis=place.axis,
-        groups=place.groups,
-        weight=edit.weight,
+        num_matrices=place.num_matrices,
+        strength=edit.strength,
         direction=edit.direction,
         norms=edit.norms,
     )

@@ -18,8 +18,7 @@ from unwrite.files.hashing import digest_of
 from unwrite.files.records import write_json, write_text
 from unwrite.pipeline.base import pinned_folder, read_base
 from unwrite.pipeline.runs import LOCK, StageRun, read_run, stage_names
-from unwrite.pipeline.stage import only_run
-from unwrite.release.allowances import ALLOWANCES, Allowance
+from unwrite.pipeline.stage import exclusive_run
 from unwrite.release.audit import audit_project
 from unwrite.release.manifest import build_manifest, manifest_json, public_path, read_manifest
 from unwrite.release.signing import SIGNATURE, sign_release
@@ -27,8 +26,9 @@ from unwrite.release.verify import verification_text, verify_release
 from unwrite.schema.artifacts import FileDigest, Recipe, read_artifact
 from unwrite.schema.params import PARAMS_FILE
 from unwrite.schema.paths import CARD, EVALUATION, MANIFEST, MODEL, RECIPE
+from unwrite.terms import OVERRIDES, Override
 
-_REMEDIES: dict[Allowance, str] = {
+_REMEDIES: dict[Override, str] = {
     "dirty": "commit them",
     "stale": "run `dvc repro`",
     "altered": "run `unwrite audit` to see all, and make them again",
@@ -41,11 +41,11 @@ _NAMED = 3
 def assemble_release(
     target: Path,
     *,
-    allowed: Collection[Allowance] = (),
+    allowed: Collection[Override] = (),
     private_key: Path | None = None,
     notes: Path | None = None,
     threads: int = 1,
-) -> list[Allowance]:
+) -> list[Override]:
     """Writes the folder of a release, whole or not at all, and verifies it against its base.
 
     Args:
@@ -66,13 +66,13 @@ def assemble_release(
     """
     _refuse_target(target)
     words = None if notes is None else _words(notes)
-    with only_run("unwrite publish"):
+    with exclusive_run("unwrite publish"):
         runs = [read_run(stage) for stage in stage_names()]
         base, recipe = read_base(), read_artifact(Recipe, RECIPE, "select_trial")
         source = pinned_folder(base)
         if target.resolve() == source.resolve() or target.resolve() in source.resolve().parents:
             raise UnwriteError(f"{target} is where the base model lies: name another folder.")
-        passed = [kind for kind in ALLOWANCES[:-1] if _refused(kind, _problems(kind), allowed)]
+        passed = [kind for kind in OVERRIDES[:-1] if _refused(kind, _problems(kind), allowed)]
         files = [*(path for path in sorted(MODEL.iterdir()) if path.name != MANIFEST), CARD, EVALUATION]
         files += [PARAMS_FILE, LOCK]
         refuse_full_disk(target, sum(path.stat().st_size for path in files))
@@ -90,7 +90,7 @@ def assemble_release(
                 digests[CARD] = digest_of(card)
             tensors = stored_tensors(folder)
 
-            def declare(let_pass: list[Allowance]) -> None:
+            def declare(let_pass: list[Override]) -> None:
                 manifest = build_manifest(base, recipe, tensors, digests.values(), runs, allowed=let_pass)
                 write_json(folder / MANIFEST, manifest_json(manifest))
 
@@ -141,7 +141,7 @@ def _exchanged(digests: Mapping[Path, FileDigest], runs: Sequence[StageRun]) -> 
             yield f"{path} is not what a stage wrote"
 
 
-def _refused(kind: Allowance, problems: list[str], allowed: Collection[Allowance]) -> bool:
+def _refused(kind: Override, problems: list[str], allowed: Collection[Override]) -> bool:
     """Whether there were problems that are let pass.
 
     Raises:
@@ -156,7 +156,7 @@ def _refused(kind: Allowance, problems: list[str], allowed: Collection[Allowance
     return bool(problems)
 
 
-def _problems(kind: Allowance) -> list[str]:
+def _problems(kind: Override) -> list[str]:
     found = {"dirty": _uncommitted, "stale": _stale, "altered": _altered, "paths": _paths}[kind]
     return list(found())
 

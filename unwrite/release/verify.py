@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 from tabulate import tabulate
 
 from unwrite.core.kernel import kernel_weight
@@ -28,14 +28,15 @@ from unwrite.release.signing import SIGNATURE, check_signature
 from unwrite.release.untrusted import is_plain_file, is_plain_name, leads_out, printable
 from unwrite.schema.artifacts import Artifact, Recipe
 from unwrite.schema.params import PARAMS_FILE
+from unwrite.schema.parsing import FORMAT, parse_record
 from unwrite.schema.paths import CARD, DIRECTIONS, EVALUATION, MANIFEST, RECIPE
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from unwrite.release.compare import Comparison, TensorComparison
+    from unwrite.release.compare import ReleaseComparison, TensorComparison
 
-Outcome = Literal["passed", "failed", "not checked"]
+CheckOutcome = Literal["passed", "failed", "not checked"]
 
 # What a release may hold beside the base's files. The hub adds .gitattributes, and is asked for no say in it.
 OURS = {path.name for path in (RECIPE, DIRECTIONS, EVALUATION, CARD, LOCK, PARAMS_FILE)} | {INDEX_FILE}
@@ -50,7 +51,7 @@ class Check(Artifact):
     """One thing that was looked at: what is wrong (`details`), and what else is worth knowing (`notes`)."""
 
     name: str
-    outcome: Outcome
+    outcome: CheckOutcome
     about: str
     details: list[str]
     notes: list[str] = Field(default_factory=list)
@@ -72,7 +73,7 @@ class Verification(Artifact):
     `rounded_numbers` are numbers of edited tensors that are one unit in the last place beside what was computed here.
     """
 
-    format: Literal[1] = 1
+    format: Literal[2] = FORMAT
     passed: bool
     complete: bool
     checks: list[Check]
@@ -167,7 +168,7 @@ def _verdict(verification: Verification) -> str:
 
 def _check(name: str, about: str, wrong: Iterable[str], notes: Iterable[str] = ()) -> Check:
     details = list(map(printable, wrong))
-    outcome: Outcome = "failed" if details else "passed"
+    outcome: CheckOutcome = "failed" if details else "passed"
     return Check(name=name, outcome=outcome, about=printable(about), details=details, notes=list(map(printable, notes)))
 
 
@@ -213,11 +214,11 @@ def _read_recipe(release: Path) -> tuple[_Recipe | None, list[str]]:
     if missing:
         return None, [f"{name} is missing" for name in missing]
     try:
-        recipe = Recipe.model_validate_json((release / RECIPE.name).read_bytes())
+        recipe = parse_record(Recipe, (release / RECIPE.name).read_bytes(), RECIPE.name)
+    except UnwriteError as error:
+        return None, [str(error)]
+    try:
         directions = read_tensors(release / DIRECTIONS.name, "publish")
-    except ValidationError as error:
-        first = error.errors()[0]
-        return None, [f"{RECIPE.name} is not a recipe ({'.'.join(map(str, first['loc']))}: {first['msg']})"]
     except (OSError, UnwriteError):
         return None, [f"{DIRECTIONS.name} is damaged"]
     shapes = {tensor.shape for tensor in directions.values()}
@@ -236,9 +237,9 @@ def _inconsistent(recipe: _Recipe | None) -> Iterator[str]:
         yield "it edits nothing"
     for edit in edits:
         weight = kernel_weight(edit.layer, **getattr(trial, edit.component).model_dump())
-        if not math.isclose(edit.weight, weight, rel_tol=1e-9):
+        if not math.isclose(edit.strength, weight, rel_tol=1e-9):
             name = edit.matrix.parameter
-            yield f"{name} has weight {edit.weight:.6g}, by the kernel of its trial {weight:.6g}"
+            yield f"{name} has strength {edit.strength:.6g}, by the kernel of its trial {weight:.6g}"
 
 
 def _undeclared(manifest: Manifest, recipe: _Recipe | None) -> Iterator[str]:
@@ -247,11 +248,10 @@ def _undeclared(manifest: Manifest, recipe: _Recipe | None) -> Iterator[str]:
         return
     declared = {name: edit for name, edit in manifest.internal.tensors.items() if edit is not None}
     edits = tensor_edits(recipe.recipe)
-    if manifest.internal.norm_preservation != recipe.recipe.norm_preservation:
-        yield (
-            f"norm preservation is {manifest.internal.norm_preservation} by the manifest, "
-            f"{recipe.recipe.norm_preservation} by {RECIPE.name}"
-        )
+    declared_settings, settings = (it.settings.model_dump() for it in (manifest.internal, recipe.recipe))
+    for name, value in settings.items():
+        if declared_settings[name] != value:
+            yield f"{name} is {declared_settings[name]} in the manifest, {value} in {RECIPE.name}"
     for name in sorted(declared.keys() | edits.keys()):
         if name not in edits:
             yield f"{name} is declared as edited, but {RECIPE.name} does not edit it"
@@ -319,7 +319,7 @@ def _wrong_index(release: Path, base_sums: Mapping[str, str]) -> bool:
         return True
 
 
-def _base_sums(base: Path, named: Iterable[str], comparison: Comparison | None, threads: int) -> dict[str, str]:
+def _base_sums(base: Path, named: Iterable[str], comparison: ReleaseComparison | None, threads: int) -> dict[str, str]:
     """sha256 of every file of the base that belongs to the model, and of those that are named."""
     sums = dict(comparison.base_sums) if comparison is not None else {}
     return sums | _sums(base, sorted({*model_files(base), *named} - sums.keys()), threads)
@@ -340,7 +340,7 @@ def _check_base(manifest: Manifest, sums: Mapping[str, str] | None) -> Check:
     return _check("base", f"it is the declared one: {name}", wrong)
 
 
-def _compare(release: Path, base: Path, recipe: _Recipe, threads: int) -> tuple[Comparison | None, list[str]]:
+def _compare(release: Path, base: Path, recipe: _Recipe, threads: int) -> tuple[ReleaseComparison | None, list[str]]:
     from unwrite.editing.checkpoint import changes_of, refuse_misfits
     from unwrite.release.compare import compare_checkpoints
 
@@ -353,7 +353,7 @@ def _compare(release: Path, base: Path, recipe: _Recipe, threads: int) -> tuple[
         return None, [f"{RECIPE.name} does not fit the base: {reason_of(error)}"]
 
 
-def _check_tensors(comparison: Comparison | None, unfit: list[str], recipe: _Recipe | None) -> Iterator[Check]:
+def _check_tensors(comparison: ReleaseComparison | None, unfit: list[str], recipe: _Recipe | None) -> Iterator[Check]:
     names = ("headers", "unedited tensors", "edited tensors")
     if comparison is None:
         if unfit:
@@ -401,7 +401,7 @@ def _differs(one: TensorComparison) -> bool:
     return one.differing > (one.rounded if one.declared and one.rounded <= max(1, _BESIDE * one.numbers) else 0)
 
 
-def _counts(comparison: Comparison) -> TensorCounts:
+def _counts(comparison: ReleaseComparison) -> TensorCounts:
     tensors = comparison.tensors.values()
     return TensorCounts(
         all=len(tensors),

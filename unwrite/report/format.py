@@ -6,6 +6,6 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def nats(divergence: float) -> str:
+def nats(kl: float) -> str:
     """A divergence to three digits: "0.0123 nats"."""
-    return f"{divergence:.3g} nats"
+    return f"{kl:.3g} nats"

@@ -84,7 +84,7 @@ def report_page(
         layers=tables.layer_rows(recipe, base),
         kernels=list(tables.kernel_rows(recipe.trial.parameters)),
         direction=tables.direction_text(recipe.trial.parameters, trials),
-        norms=tables.NORMS[recipe.norm_preservation],
+        norms=tables.NORMS[recipe.settings.norm_preservation],
         post_norms=tables.norms_text(recipe, base),
         numbers=tables.edited_numbers(recipe, base),
         shortened=SHORTENED,

@@ -13,7 +13,7 @@ from unwrite.report.curves import GeometryPoint
 from unwrite.report.svg import FIRST, INK, MUTED, SECOND, draw
 from unwrite.report.tables import LayerRow, rate_rows
 from unwrite.schema.artifacts import Evaluation, Share, Trial
-from unwrite.schema.params import Component
+from unwrite.terms import Component
 
 _WIDTH = 5.2
 _MARKS = ("o", "s", "^", "D", "v", "P", "X")
@@ -25,18 +25,18 @@ def trials_plot(trials: Sequence[Trial], front: Sequence[Trial], selected: Trial
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
-        place = _log_places([trial.divergence for trial in [*trials, *front, selected]])
+        place = _log_places([trial.kl for trial in [*trials, *front, selected]])
         others = [trial for trial in trials if trial.number not in {t.number for t in front} | {selected.number}]
         _scatter(axes, others, place, label="trial", color=MUTED, marker="o", facecolors="none", s=22)
-        ordered = sorted(front, key=lambda trial: (trial.divergence, -trial.behaviour_rate))
-        steps = [(place(trial.divergence), trial.behaviour_rate) for trial in ordered]
+        ordered = sorted(front, key=lambda trial: (trial.kl, -trial.behaviour_rate))
+        steps = [(place(trial.kl), trial.behaviour_rate) for trial in ordered]
         axes.step([x for x, _ in steps], [y for _, y in steps], where="post", color=FIRST, linewidth=1.2)
         _scatter(axes, ordered, place, label="front", color=FIRST, marker="o", s=28, zorder=3)
         label = f"selected: trial {selected.number}"
         _scatter(axes, [selected], place, label=label, color=SECOND, marker="*", s=190, edgecolors=INK, zorder=4)
         axes.axhline(base_rate, color=INK, linestyle=":", linewidth=1, label="base model")
-        _log_axis(axes, [trial.divergence for trial in [*trials, *front, selected]])
-        zero = any(trial.divergence <= 0 for trial in [*trials, *front, selected])
+        _log_axis(axes, [trial.kl for trial in [*trials, *front, selected]])
+        zero = any(trial.kl <= 0 for trial in [*trials, *front, selected])
         axes.set_xlabel("KL divergence (nats)" + (", 0 drawn at the left edge" if zero else ""))
         axes.set_ylabel("behaviour rate")
         axes.set_ylim(-0.04, 1.04)
@@ -137,7 +137,7 @@ def _log_places(divergences: Sequence[float]) -> Callable[[float], float]:
     """Where a divergence stands on a log axis: 0, or what rounding left under it, at half of the smallest above 0."""
     positive = [value for value in divergences if 0 < value < math.inf]
     edge = min(positive) / 2 if positive else 0.0
-    return lambda divergence: divergence if divergence > 0 else edge
+    return lambda kl: kl if kl > 0 else edge
 
 
 def _log_axis(axes: Axes, divergences: Sequence[float]) -> None:
@@ -154,7 +154,7 @@ def _log_axis(axes: Axes, divergences: Sequence[float]) -> None:
 
 
 def _scatter(axes: Axes, trials: Sequence[Trial], place: Callable[[float], float], **style: object) -> None:
-    x, y = [place(trial.divergence) for trial in trials], [trial.behaviour_rate for trial in trials]
+    x, y = [place(trial.kl) for trial in trials], [trial.behaviour_rate for trial in trials]
     axes.scatter(x, y, **style)  # type: ignore[arg-type]
 
 

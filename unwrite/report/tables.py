@@ -11,8 +11,8 @@ from tabulate import tabulate
 
 from unwrite.report.format import nats, percent
 from unwrite.schema.artifacts import Base, Edit, Evaluation, Kernel, Recipe, Share, Trial, TrialParameters
-from unwrite.schema.params import COMPONENTS, Component
 from unwrite.schema.paths import MODEL, REPORT
+from unwrite.terms import COMPONENTS, Component
 
 FIGURES = {
     "behaviour_rate": "behaviour rate",
@@ -117,10 +117,10 @@ def layer_rows(recipe: Recipe, base: Base) -> list[LayerRow]:
     sources: dict[int, dict[str, None]] = {layer: {} for layer in range(base.layers)}  # each once, in order
     for writer in base.writers:
         edit = edits.get(writer.matrix.parameter)
-        for layer in (writer.layer, *writer.also):
+        for layer in (writer.layer, *writer.shared_layers):
             weights.setdefault((layer, writer.component), 0.0)
             if edit is not None:
-                weights[layer, writer.component] = edit.weight
+                weights[layer, writer.component] = edit.strength
                 sources[layer][_source(edit)] = None
     return [
         LayerRow(
@@ -162,7 +162,7 @@ def direction_text(parameters: TrialParameters, trials: Sequence[Trial]) -> str:
 def edited_numbers(recipe: Recipe, base: Base) -> int:
     """How many numbers the edited tensors hold together, biases included."""
     sizes = {writer.matrix.parameter: math.prod(writer.shape) for writer in base.writers}
-    biases = sum(edit.bias.groups * base.hidden_size for edit in recipe.edits if edit.bias is not None)
+    biases = sum(edit.bias.num_matrices * base.hidden_size for edit in recipe.edits if edit.bias is not None)
     return biases + sum(sizes[edit.matrix.parameter] for edit in recipe.edits)
 
 

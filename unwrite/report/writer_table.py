@@ -23,14 +23,14 @@ def writers_table(discovery: Discovery, shapes: Mapping[str, Sequence[int]]) -> 
     """
     alike: dict[tuple[str, ...], list[int]] = {}
     for writer in discovery.writers:
-        alike.setdefault(_row(writer, shapes[writer.parameter]), []).extend((writer.layer, *writer.also))
+        alike.setdefault(_row(writer, shapes[writer.parameter]), []).extend((writer.layer, *writer.shared_layers))
     rows = [(ranges(layers), *row) for row, layers in sorted(alike.items(), key=lambda item: min(item[1]))]
     table = tabulate(rows, headers=HEADERS, disable_numparse=True)
     found = f"{discovery.architecture}: {discovery.layers} layers, {len(discovery.writers)} writers"
     if discovery.incomplete:
         return f"{table}\n{found}; not complete."
-    batches = "; prompts in batches of one length" if discovery.equal_lengths else ""
-    return f"{table}\n{found}; {discovery.completeness:.1e} of a layer's output is left unexplained{batches}."
+    batches = "; prompts in batches of one length" if discovery.padding_sensitive else ""
+    return f"{table}\n{found}; {discovery.unexplained:.1e} of a layer's output is left unexplained{batches}."
 
 
 def _row(writer: FoundWriter, shape: Sequence[int]) -> tuple[str, ...]:
@@ -39,7 +39,7 @@ def _row(writer: FoundWriter, shape: Sequence[int]) -> tuple[str, ...]:
         _numbered(writer.parameter, writer.layer),
         " × ".join(map(str, shape)),
         str(writer.axis),
-        str(writer.groups),
+        str(writer.num_matrices),
         "no" if writer.bias is None else "yes",
         "varies" if writer.multiplier is None else f"{writer.multiplier:.4g}",
         ", ".join(norm.module.rpartition(".")[2] for norm in writer.norms) or "none",

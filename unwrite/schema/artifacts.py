@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from unwrite.errors import UnwriteError
-from unwrite.schema.params import Component, NormPreservation, Orthogonalize, PostNorm, Quantization, Scope
+from unwrite.schema.parsing import FORMAT, parse_record
+from unwrite.terms import Component, LayerSpan, NormPreservation, Orthogonalize, PostNorm, Quantization, Scope
 
 A = TypeVar("A", bound="Artifact")
 
@@ -27,25 +28,25 @@ class FileDigest(Artifact):
     sha256: str
 
 
-class Place(Artifact):
+class StoredLayout(Artifact):
     """Where matrices [d, k] lie in a tensor of the checkpoint: its hidden axis, and how many matrices it holds."""
 
     tensor: str
     axis: int
-    groups: int
+    num_matrices: int
 
 
-class Layout(Artifact):
+class ParameterLayout(Artifact):
     """A parameter of the model as matrices [d, k] (vectors [d], for a bias), in memory and in the checkpoint.
 
-    `axis` is the parameter's hidden axis, `groups` how many matrices it holds: one, or one for each expert. The
+    `axis` is the parameter's hidden axis, `num_matrices` how many matrices it holds: one, or one for each expert. The
     checkpoint may hold them in one tensor or in several; `stored` lists their matrices in the parameter's order.
     """
 
     parameter: str
     axis: int
-    groups: int
-    stored: list[Place]
+    num_matrices: int
+    stored: list[StoredLayout]
 
 
 class Norm(Artifact):
@@ -67,19 +68,19 @@ class Writer(Artifact):
 
     What `module` puts out passes through `norms`, in order, and reaches the stream times `multiplier` (None: it is
     learned, or a gate makes it differ from token to token). `shape` is the parameter's in memory, `dtype` as the
-    checkpoint stores it. `also` lists other layers that use the same (tied) parameter.
+    checkpoint stores it. `shared_layers` lists other layers that use the same (tied) parameter.
     """
 
     module: str
     layer: int
     component: Component
-    matrix: Layout
-    bias: Layout | None
+    matrix: ParameterLayout
+    bias: ParameterLayout | None
     norms: list[Norm]
     multiplier: float | None
     shape: list[int]
     dtype: str
-    also: list[int]
+    shared_layers: list[int]
 
 
 class BaseCard(Artifact):
@@ -94,13 +95,13 @@ class BaseCard(Artifact):
 class Base(Artifact):
     """`artifacts/base.json`: the model as it was when pinned. Every later stage depends on this, never on the folder.
 
-    `completeness` is the largest ‖h_out − s·h_in − Σ m·y‖ / ‖h_out‖ over layers: what the writers leave unexplained.
+    `unexplained` is the largest ‖h_out − s·h_in − Σ m·y‖ / ‖h_out‖ over layers: what the writers leave unexplained.
     `quantization` is how extraction and search hold the linear layers' weights; the release is of the stored dtype.
     `incomplete` says what can't be edited exactly; it is empty unless model.allow_incomplete let it pass.
-    `equal_lengths`: prompts of a batch must be of one length, because padding changes what the model computes.
+    `padding_sensitive`: prompts of a batch must be of one length, because padding changes what the model computes.
     """
 
-    format: Literal[1] = 1
+    format: Literal[2] = FORMAT
     source: str
     commit: str | None
     architecture: str
@@ -110,9 +111,9 @@ class Base(Artifact):
     layers: int
     hidden_size: int
     vocabulary: int
-    completeness: float
+    unexplained: float
     incomplete: list[str]
-    equal_lengths: bool
+    padding_sensitive: bool
     card: BaseCard
     files: list[FileDigest]
     writers: list[Writer]
@@ -138,11 +139,28 @@ class Edit(Artifact):
 
     layer: int
     component: Component
-    matrix: Layout
-    bias: Layout | None
+    matrix: ParameterLayout
+    bias: ParameterLayout | None
     norms: list[Norm]
-    weight: float
+    strength: float
     direction: DirectionRef
+
+
+class EditSettings(Artifact):
+    """What all trials of a search share, and what a recipe was made with.
+
+    norm_preservation: what of each matrix's norms an edit keeps.
+    edit_bias: whether the biases of edited writers are edited too.
+    post_norm: whether the norms after a writer are compensated for.
+    orthogonalize: how the directions were orthogonalized; `biprojected` repeats it at each layer they are applied to.
+    spans: (source layer, first layer, last layer) for trials whose scope is `spans`.
+    """
+
+    norm_preservation: NormPreservation
+    edit_bias: bool
+    post_norm: PostNorm
+    orthogonalize: Orthogonalize
+    spans: list[LayerSpan]
 
 
 class Kernel(Artifact):
@@ -169,7 +187,7 @@ class Trial(Artifact):
 
     number: int
     behaviour_rate: float
-    divergence: float
+    kl: float
     parameters: TrialParameters
 
 
@@ -180,12 +198,8 @@ class Front(Artifact):
     them all, or none was measured.
     """
 
-    format: Literal[1] = 1
-    norm_preservation: NormPreservation
-    edit_bias: bool
-    post_norm: PostNorm
-    orthogonalize: Orthogonalize
-    spans: list[tuple[int, int, int]]
+    format: Literal[2] = FORMAT
+    settings: EditSettings
     kl_tokens: int
     base_behaviour_rate: float
     one_shot: Trial | None
@@ -195,10 +209,10 @@ class Front(Artifact):
 class Recipe(Artifact):
     """`artifacts/edit.json`: the complete edit, every parameter with its weight and direction."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = FORMAT
     trial: Trial
     selection: str
-    norm_preservation: NormPreservation
+    settings: EditSettings
     edits: list[Edit]
 
 
@@ -232,6 +246,7 @@ class Evaluation(Artifact):
     `confidence` is that of the intervals, `reference_ceiling` what the model knew before it had the behaviour.
     """
 
+    format: Literal[2] = FORMAT
     confidence: float
     base: ModelScores
     edited: ModelScores
@@ -247,15 +262,11 @@ def read_artifact(model: type[A], path: Path, stage: str) -> A:
         UnwriteError: The file is missing or is not what the stage writes.
     """
     try:
-        return model.model_validate_json(path.read_bytes())
+        return parse_record(model, path.read_bytes(), str(path))
     except FileNotFoundError:
         raise UnwriteError(f"{path} is missing: run `dvc repro {stage}` first.") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise UnwriteError(
-            f"{path} is not what this version writes ({where}: {first['msg']}): run `dvc repro -f {stage}`."
-        ) from None
+    except UnwriteError as error:
+        raise UnwriteError(f"{error}. Run `dvc repro -f {stage}`.") from None
 
 
 def as_json(artifact: Artifact) -> dict[str, Any]:

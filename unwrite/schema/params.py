@@ -22,18 +22,18 @@ from pydantic import (
 
 from unwrite.errors import UnwriteError
 from unwrite.schema.params_errors import describe_errors, describe_value
+from unwrite.terms import (
+    BackendName,
+    CenterMethod,
+    NormPreservation,
+    Orthogonalize,
+    PostNorm,
+    Quantization,
+    Sampler,
+    Scope,
+)
 
 PARAMS_FILE = Path("params.yaml")
-
-Component = Literal["attention", "mlp"]
-NormPreservation = Literal["none", "pre", "rows", "columns"]
-Orthogonalize = Literal["none", "projected", "biprojected"]
-PostNorm = Literal["compensate", "ignore"]
-Quantization = Literal["none", "nf4", "int8"]
-Sampler = Literal["gp", "tpe_constrained", "tpe"]
-Realization = Literal["auto", "weights", "activations"]
-Scope = Literal["global", "per_layer", "spans"]
-COMPONENTS: tuple[Component, ...] = ("attention", "mlp")
 
 
 def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -85,7 +85,7 @@ Bounds = Annotated[tuple[float, float], AfterValidator(_ascending)]
 Fractions = Annotated[Bounds, _within(0, 1)]
 Count = Annotated[int, Field(ge=1)]
 Layer = Annotated[int, Field(ge=0)]
-Span = Annotated[tuple[Layer, Layer, Layer], AfterValidator(_ordered)]
+_Span = Annotated[tuple[Layer, Layer, Layer], AfterValidator(_ordered)]
 Scalar = Annotated[str | int | float | bool | None, BeforeValidator(_scalar)]
 Rate = Annotated[float, Field(ge=0, le=1)]
 
@@ -151,7 +151,7 @@ class Directions(Section):
     """Section `directions`: from residuals to unit vectors."""
 
     winsorize: Winsorize
-    center: Literal["mean", "geometric_median"]
+    center: CenterMethod
     orthogonalize: Orthogonalize
 
 
@@ -175,13 +175,13 @@ class Space(Section):
 
     direction_scope: Annotated[tuple[Scope, ...], Field(min_length=1)]
     direction_index: Fractions
-    spans: tuple[Span, ...]
+    spans: tuple[_Span, ...]
     attention: KernelSpace
     mlp: KernelSpace
 
     @field_validator("spans")
     @classmethod
-    def _spans_given_when_asked(cls, spans: tuple[Span, ...], info: ValidationInfo) -> tuple[Span, ...]:
+    def _spans_given_when_asked(cls, spans: tuple[_Span, ...], info: ValidationInfo) -> tuple[_Span, ...]:
         if not spans and "spans" in info.data.get("direction_scope", ()):
             raise ValueError("direction_scope names spans: expected at least one [source, first, last] layer")
         ordered = sorted(spans, key=lambda span: span[1])
@@ -248,7 +248,7 @@ class Runtime(Section):
     device: Annotated[str, AfterValidator(_device)]
     batch_tokens: Annotated[int | Literal["auto"], BeforeValidator(_batch_tokens)]
     threads: Annotated[int, Field(ge=0)]
-    realization: Realization
+    backend: BackendName | Literal["auto"]
     trials_at_once: Annotated[int, Field(ge=0)]
     progress: Literal["auto", "bar", "lines", "none"]
 

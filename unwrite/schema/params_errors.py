@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-Place = tuple[int | str, ...]  # keys and list indices from the top of the file
+KeyPath = tuple[int | str, ...]  # keys and list indices from the top of the file
 
 # What is allowed, by pydantic's name of the error; the braces are filled from the error's context.
 _EXPECTED = {
@@ -39,8 +39,8 @@ def describe_errors(errors: Sequence[ErrorDetails], schema: type[BaseModel]) -> 
         schema: The model it validated against.
     """
     missing = {error["loc"] for error in errors if error["type"] == "missing"}
-    misspelt: set[Place] = set()
-    lines: dict[Place, str] = {}
+    misspelt: set[KeyPath] = set()
+    lines: dict[KeyPath, str] = {}
     for error in errors:
         place = tuple(part for part in error["loc"] if part != "[key]")
         if error["type"] in {"extra_forbidden", "invalid_key"}:
@@ -76,14 +76,14 @@ def _expectation(error: ErrorDetails, schema: type[BaseModel]) -> str:
     return f"{expected}: put it in quotes" if in_quotes else expected
 
 
-def _known_keys(schema: type[BaseModel], place: Place) -> list[str]:
+def _known_keys(schema: type[BaseModel], place: KeyPath) -> list[str]:
     section: Any = schema
     for part in place:
         section = section.model_fields[str(part)].annotation
     return list(section.model_fields)
 
 
-def _dotted(place: Place) -> str:
+def _dotted(place: KeyPath) -> str:
     return ".".join(map(str, place))
 
 

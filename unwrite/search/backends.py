@@ -9,24 +9,24 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from unwrite.editing.activations import Select, edited_activations, on_weights_only
-from unwrite.editing.edit_cache import ClosedForm
+from unwrite.editing.activations import RowSelector, edited_activations, on_weights_only
+from unwrite.editing.edit_cache import EditCache
 from unwrite.editing.weights import edited_weights
 from unwrite.errors import UnwriteError
-from unwrite.evaluation.measure import ForcedResponses, behaviour_verdicts, forced_batches, measure_divergence
+from unwrite.evaluation.measure import TeacherForced, behaviour_verdicts, measure_kl, teacher_forced_batches
 from unwrite.models.batches import Budget, by_token_budget
 from unwrite.models.generation import do_nothing
 from unwrite.models.memory import Limits
-from unwrite.models.patching import replaced_parameters
+from unwrite.models.patching import patched_parameters
 from unwrite.schema.artifacts import Edit, Writer
 from unwrite.search.trials import Measured
+from unwrite.terms import BackendName
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-Chosen = Literal["weights", "activations"]
 Edits = Sequence[Edit]
 Result = Measured | UnwriteError
 
@@ -35,10 +35,10 @@ _ALIKE = 0.2  # of a divergence: far above the rounding of bfloat16, far below w
 _DIGITS, _DECIMALS = 4, 6  # kept of a figure: float32 differs beyond that between realizations and batches
 
 
-class Scene(NamedTuple):
+class EvaluationContext(NamedTuple):
     """What the measurements of all trials have in common.
 
-    forced: The baseline prompts with the base model's responses.
+    teacher_forced: The baseline prompts with the base model's responses.
     max_kl: The divergence from which on nothing is generated, if any.
     limits: What batches are made for.
     budget: What there is memory for.
@@ -47,24 +47,24 @@ class Scene(NamedTuple):
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     writers: Sequence[Writer]
-    form: ClosedForm
+    form: EditCache
     target: Sequence[Sequence[int]]
-    forced: ForcedResponses
+    teacher_forced: TeacherForced
     markers: Sequence[str]
     max_tokens: int
     max_kl: float | None
     vocabulary: int
-    equal_lengths: bool
+    padding_sensitive: bool
     limits: Limits
     budget: Budget
 
 
-def on_weights(scene: Scene, trials: Sequence[Edits]) -> list[Result]:
+def on_weights(scene: EvaluationContext, trials: Sequence[Edits]) -> list[Result]:
     """Measures one trial after the other, its weights exchanged; an error is the result of a trial that fails."""
     return [_or_error(_on_weights, scene, edits) for edits in trials]
 
 
-def on_activations(scene: Scene, trials: Sequence[Edits], at_once: int) -> list[Result]:
+def on_activations(scene: EvaluationContext, trials: Sequence[Edits], at_once: int) -> list[Result]:
     """Measures `at_once` trials together, no weights exchanged; by itself what has to be edited on weights.
 
     Trials of which one fails are measured again one by one, so that it fails alone.
@@ -82,7 +82,9 @@ def on_activations(scene: Scene, trials: Sequence[Edits], at_once: int) -> list[
     return [results[number] for number in range(len(trials))]
 
 
-def faster(scene: Scene, trials: Sequence[Edits], at_once: int) -> tuple[Chosen, str, list[Result]]:
+def choose_backend(
+    scene: EvaluationContext, trials: Sequence[Edits], at_once: int
+) -> tuple[BackendName, str, list[Result]]:
     """Measures trials both ways, if there are two.
 
     Returns:
@@ -107,24 +109,26 @@ def faster(scene: Scene, trials: Sequence[Edits], at_once: int) -> tuple[Chosen,
     return "weights", f"weights ({figures})", by_weights
 
 
-def _or_error(measure: Callable[[Scene, Edits], Measured], scene: Scene, edits: Edits) -> Result:
+def _or_error(
+    measure: Callable[[EvaluationContext, Edits], Measured], scene: EvaluationContext, edits: Edits
+) -> Result:
     try:
         return measure(scene, edits)
     except UnwriteError as error:
         return error
 
 
-def _on_weights(scene: Scene, edits: Edits) -> Measured:
-    with replaced_parameters(scene.model, edited_weights(edits, scene.form)):
+def _on_weights(scene: EvaluationContext, edits: Edits) -> Measured:
+    with patched_parameters(scene.model, edited_weights(edits, scene.form)):
         return _measure(scene, 1, do_nothing)[0]
 
 
-def _alone(scene: Scene, edits: Edits) -> Measured:
+def _alone(scene: EvaluationContext, edits: Edits) -> Measured:
     with edited_activations(scene.model, [edits], scene.writers, scene.form) as select:
         return _measure(scene, 1, select)[0]
 
 
-def _together(scene: Scene, trials: Sequence[Edits]) -> Sequence[Result]:
+def _together(scene: EvaluationContext, trials: Sequence[Edits]) -> Sequence[Result]:
     try:
         with edited_activations(scene.model, trials, scene.writers, scene.form) as select:
             return _measure(scene, len(trials), select)
@@ -132,18 +136,18 @@ def _together(scene: Scene, trials: Sequence[Edits]) -> Sequence[Result]:
         return [error] if len(trials) == 1 else [_or_error(_alone, scene, edits) for edits in trials]
 
 
-def _measure(scene: Scene, count: int, select: Select) -> list[Measured]:
+def _measure(scene: EvaluationContext, count: int, select: RowSelector) -> list[Measured]:
     """Measures the trials that the model is edited for: the divergence first, the rate where that is not hopeless."""
-    baseline = len(scene.forced.prompts)
-    divergences = measure_divergence(
+    baseline = len(scene.teacher_forced.prompts)
+    divergences = measure_kl(
         scene.model,
-        scene.forced,
-        forced_batches(
-            [*scene.forced.prompts] * count,
-            scene.forced.tokens,
+        scene.teacher_forced,
+        teacher_forced_batches(
+            [*scene.teacher_forced.prompts] * count,
+            scene.teacher_forced.tokens,
             scene.vocabulary,
             scene.limits,
-            equal_lengths=scene.equal_lengths,
+            padding_sensitive=scene.padding_sensitive,
         ),
         before_pass=lambda rows: select([row // baseline for row in rows]),
         budget=scene.budget,
@@ -156,7 +160,7 @@ def _measure(scene: Scene, count: int, select: Select) -> list[Measured]:
     return [Measured(rates.get(trial), response[trial]) for trial in range(count)]
 
 
-def _rates(scene: Scene, trials: Sequence[int], select: Select) -> list[float]:
+def _rates(scene: EvaluationContext, trials: Sequence[int], select: RowSelector) -> list[float]:
     """The behaviour rate of each of these trials."""
     n = len(scene.target)
     prompts = [*scene.target] * len(trials)
@@ -165,7 +169,7 @@ def _rates(scene: Scene, trials: Sequence[int], select: Select) -> list[float]:
         scene.model,
         scene.tokenizer,
         prompts,
-        by_token_budget(lengths, scene.limits.generation, equal_lengths=scene.equal_lengths),
+        by_token_budget(lengths, scene.limits.generation, padding_sensitive=scene.padding_sensitive),
         max_tokens=scene.max_tokens,
         markers=scene.markers,
         before_pass=lambda rows: select([trials[row // n] for row in rows]),
@@ -185,6 +189,6 @@ def _unlike(weights: Sequence[Result], activations: Sequence[Result]) -> str | N
             return str(one if isinstance(one, UnwriteError) else other)
         if isinstance(one, UnwriteError) or isinstance(other, UnwriteError):
             continue
-        if abs(one.divergence - other.divergence) > _ALIKE * max(one.divergence, other.divergence) + 1e-3:
-            return f"divergence {other.divergence:.4g}, on weights {one.divergence:.4g}"
+        if abs(one.kl - other.kl) > _ALIKE * max(one.kl, other.kl) + 1e-3:
+            return f"divergence {other.kl:.4g}, on weights {one.kl:.4g}"
     return None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unwrite.search.trials import Outcome
+from unwrite.search.trials import TrialOutcome
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def open_journal(
-    path: Path, distributions: dict[str, BaseDistribution], done: Sequence[Outcome]
-) -> Callable[[Sequence[Outcome]], None]:
+    path: Path, distributions: dict[str, BaseDistribution], done: Sequence[TrialOutcome]
+) -> Callable[[Sequence[TrialOutcome]], None]:
     """Writes a new journal of the trials so far and returns what adds further ones: (rate, divergence), both minimized.
 
     Trials are added when they have ended, one line each, so that a dashboard never sees one that a kill left running.
@@ -37,16 +37,16 @@ def open_journal(
     study = create_study(study_name="unwrite", storage=storage, directions=["minimize", "minimize"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        study.set_metric_names(["behaviour rate", "divergence"])
+        study.set_metric_names(["behaviour rate", "kl"])
 
-    def add(batch: Sequence[Outcome]) -> None:
+    def add(batch: Sequence[TrialOutcome]) -> None:
         study.add_trials([_frozen(outcome, distributions) for outcome in batch])
 
     add(done)
     return add
 
 
-def _frozen(outcome: Outcome, distributions: dict[str, BaseDistribution]) -> FrozenTrial:
+def _frozen(outcome: TrialOutcome, distributions: dict[str, BaseDistribution]) -> FrozenTrial:
     import optuna
 
     measured = outcome.measured
@@ -56,7 +56,7 @@ def _frozen(outcome: Outcome, distributions: dict[str, BaseDistribution]) -> Fro
     elif measured.behaviour_rate is None:
         state = optuna.trial.TrialState.PRUNED
     else:
-        values = [measured.behaviour_rate, measured.divergence]
+        values = [measured.behaviour_rate, measured.kl]
     return optuna.create_trial(
         state=state,
         values=values,

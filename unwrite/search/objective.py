@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from unwrite.core.markers import markers_in_all, shows_behaviour
-from unwrite.editing.edit_cache import ClosedForm, blocks_of_model, prepare_products, vectors_of_search
-from unwrite.editing.recipe import build_edits, parameter_names
+from unwrite.editing.edit_cache import EditCache, blocks_of_model, prepare_products, vectors_of_search
+from unwrite.editing.recipe import applied_norms, build_edits, parameter_names
 from unwrite.errors import UnwriteError
-from unwrite.evaluation.measure import decode, force_responses, forced_batches, measuring_limits
+from unwrite.evaluation.measure import decode, measuring_limits, teacher_force, teacher_forced_batches
 from unwrite.files.prompts import read_markers
-from unwrite.files.tensors import read_metadata, read_tensors
+from unwrite.files.tensors import read_tensors
 from unwrite.models.batches import Budget, by_token_budget
 from unwrite.models.generation import do_nothing, generate_greedily
 from unwrite.models.loading import load_model, load_tokenizer, pick_device
@@ -23,15 +23,16 @@ from unwrite.pipeline.base import pinned_folder
 from unwrite.pipeline.progress import progress
 from unwrite.pipeline.stage import say
 from unwrite.pipeline.tokens import read_tokens
-from unwrite.schema.artifacts import Base, Edit, TrialParameters
-from unwrite.schema.params import Params, Realization
+from unwrite.schema.artifacts import Base, Edit, EditSettings, TrialParameters
+from unwrite.schema.params import Params
 from unwrite.schema.paths import DIRECTIONS
-from unwrite.search.backends import Chosen, Result, Scene, faster, on_activations, on_weights
+from unwrite.search.backends import EvaluationContext, Result, choose_backend, on_activations, on_weights
+from unwrite.terms import BackendName
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-Choice = tuple[Chosen, int]
+Choice = tuple[BackendName, int]
 
 
 class Objective(NamedTuple):
@@ -43,50 +44,46 @@ class Objective(NamedTuple):
 
 
 def prepare_objective(
-    params: Params, base: Base, *, chosen: str | None = None, choose: Callable[[str], object] = do_nothing
+    params: Params,
+    base: Base,
+    edit_settings: EditSettings,
+    *,
+    chosen: str | None = None,
+    choose: Callable[[str], object] = do_nothing,
 ) -> Objective:
     """Loads the model and measures all that trials have in common.
 
     Args:
         params: All sections.
         base: The pinned model.
+        edit_settings: What all trials share.
         chosen: What `choose` was called with in an earlier part of the same search. It counts, unless `runtime` says
             otherwise: trials measured in another way, or in other batches, are rounded in another way, and lead to
             other trials.
         choose: Called when it is known how trials are measured, as late as after the first list of them.
 
     Raises:
-        UnwriteError: No target prompt shows the behaviour; or `runtime.realization` can't be had.
+        UnwriteError: No target prompt shows the behaviour; or `runtime.backend` can't be had.
     """
-    settings = params.optimize
     earlier, limits = _read(chosen or "")
     choice = _choice(params, base, earlier)
-    metadata = read_metadata(DIRECTIONS, "compute_directions")
-    biprojected = metadata["orthogonalize"] == "biprojected"
-    scene, base_rate, positions = _scene(params, base, limits, biprojected=biprojected)
+    scene, base_rate, positions = _scene(params, base, edit_settings, limits)
 
     def edits_of(trial: TrialParameters) -> list[Edit]:
-        return build_edits(
-            trial,
-            base.writers,
-            spans=settings.space.spans,
-            biprojected=biprojected,
-            edit_bias=settings.edit_bias,
-            post_norm=settings.post_norm,
-        )
+        return build_edits(trial, base.writers, edit_settings)
 
     def evaluate(trials: Sequence[TrialParameters]) -> list[Result]:
         nonlocal choice
         recipes = [edits_of(trial) for trial in trials]
         if choice is None:
             at_once = params.runtime.trials_at_once or len(trials)
-            realization, why, results = faster(scene, recipes, at_once)
-            choice = (realization, at_once)
+            backend, why, results = choose_backend(scene, recipes, at_once)
+            choice = (backend, at_once)
             say(f"Trials are measured on {why}.")
             choose(_written(choice, scene.limits))
             return results
-        realization, at_once = choice
-        if realization == "weights":
+        backend, at_once = choice
+        if backend == "weights":
             return on_weights(scene, recipes)
         return on_activations(scene, recipes, at_once)
 
@@ -99,15 +96,15 @@ def _choice(params: Params, base: Base, earlier: Choice | None) -> Choice | None
     """How trials are measured, where that is settled: by `runtime`, by the model, or by what was chosen before."""
     runtime = params.runtime
     at_once = runtime.trials_at_once or params.optimize.batch
-    realization: Realization = runtime.realization
+    backend = runtime.backend
     if base.quantization != "none":
-        if realization == "weights":
+        if backend == "weights":
             raise UnwriteError(
-                f"runtime.realization is weights, but the model is quantized ({base.quantization}) and has no weights "
+                f"runtime.backend is weights, but the model is quantized ({base.quantization}) and has no weights "
                 "that could be exchanged: set it to auto or activations."
             )
-        realization = "activations"
-    return earlier if realization == "auto" else (realization, at_once)
+        backend = "activations"
+    return earlier if backend == "auto" else (backend, at_once)
 
 
 def _written(choice: Choice, limits: Limits) -> str:
@@ -117,14 +114,16 @@ def _written(choice: Choice, limits: Limits) -> str:
 def _read(chosen: str) -> tuple[Choice, Limits] | tuple[None, None]:
     """What was settled, as it was written; nothing of anything else, so that it is settled again."""
     match chosen.split(" "):
-        case [("weights" | "activations") as realization, *numbers] if all(map(str.isdecimal, numbers)):
+        case [("weights" | "activations") as backend, *numbers] if all(map(str.isdecimal, numbers)):
             counts = [int(number) for number in numbers]
             if len(counts) == 1 + len(Limits._fields):
-                return (realization, counts[0]), Limits(*counts[1:])
+                return (backend, counts[0]), Limits(*counts[1:])
     return None, None
 
 
-def _scene(params: Params, base: Base, earlier: Limits | None, *, biprojected: bool) -> tuple[Scene, float, int]:
+def _scene(
+    params: Params, base: Base, edit_settings: EditSettings, earlier: Limits | None
+) -> tuple[EvaluationContext, float, int]:
     """The model with its base measurements, its behaviour rate, and how many positions have directions."""
     settings = params.optimize
     markers = read_markers(Path(params.judge.markers))
@@ -143,7 +142,7 @@ def _scene(params: Params, base: Base, earlier: Limits | None, *, biprojected: b
     say(f"A forward pass holds at most {limits.generation} tokens.")
     budget = Budget()
     lengths = [len(tokens) + settings.max_tokens for tokens in target]
-    target_batches = by_token_budget(lengths, limits.generation, equal_lengths=base.equal_lengths)
+    target_batches = by_token_budget(lengths, limits.generation, padding_sensitive=base.padding_sensitive)
     with progress("base responses to target prompts", len(target), params.runtime.progress) as advance:
         said = generate_greedily(model, target, target_batches, settings.max_tokens, advance, budget=budget)
     shown = [shows_behaviour(text, markers) for text in decode(tokenizer, said)]
@@ -152,24 +151,26 @@ def _scene(params: Params, base: Base, earlier: Limits | None, *, biprojected: b
             f"None of the {len(target)} target validation prompts shows the behaviour in the base model: there is "
             f"nothing to remove. Check the target prompts and the markers in {params.judge.markers}."
         )
-    batches = forced_batches(baseline, settings.kl_tokens, base.vocabulary, limits, equal_lengths=base.equal_lengths)
+    batches = teacher_forced_batches(
+        baseline, settings.kl_tokens, base.vocabulary, limits, padding_sensitive=base.padding_sensitive
+    )
     with progress("base responses to baseline prompts", len(baseline), params.runtime.progress) as advance:
         responses = generate_greedily(model, baseline, batches, settings.kl_tokens, advance, budget=budget)
     for marker in markers_in_all(markers, decode(tokenizer, [*said, *responses])):
         say(f"warning: every base response of both sets contains the marker {marker!r}: it separates nothing.")
-    form, positions = _closed_form(params, base, model, folder, biprojected=biprojected)
-    scene = Scene(
+    form, positions = _closed_form(params, base, edit_settings, model, folder)
+    scene = EvaluationContext(
         model=model,
         tokenizer=tokenizer,
         writers=base.writers,
         form=form,
         target=target,
-        forced=force_responses(model, baseline, responses, batches, settings.kl_tokens, budget=budget),
+        teacher_forced=teacher_force(model, baseline, responses, batches, settings.kl_tokens, budget=budget),
         markers=markers,
         max_tokens=settings.max_tokens,
         max_kl=settings.max_kl,
         vocabulary=base.vocabulary,
-        equal_lengths=base.equal_lengths,
+        padding_sensitive=base.padding_sensitive,
         limits=limits,
         budget=budget,
     )
@@ -182,27 +183,28 @@ def _exchanged_bytes(model: PreTrainedModel, base: Base) -> int:
 
 
 def _closed_form(
-    params: Params, base: Base, model: PreTrainedModel, folder: Path, *, biprojected: bool
-) -> tuple[ClosedForm, int]:
+    params: Params, base: Base, edit_settings: EditSettings, model: PreTrainedModel, folder: Path
+) -> tuple[EditCache, int]:
     """Products of the writers with what the search can ask for, and how many positions there are."""
     settings = params.optimize
     tensors = read_tensors(DIRECTIONS, "compute_directions")
     originals = parameters_of(model, parameter_names(base.writers))
-    form = ClosedForm(
+    form = EditCache(
         blocks=blocks_of_model(originals, folder),
         parameters=originals,
-        norm_preservation=settings.norm_preservation,
+        norm_preservation=edit_settings.norm_preservation,
         directions=tensors["directions"],
         baseline_means=tensors["baseline_mean"],
         known={},
     )
     positions = len(form.directions)
-    writers = [
-        writer if settings.post_norm == "compensate" else writer.model_copy(update={"norms": []})
-        for writer in base.writers
-    ]
+    writers = [writer.model_copy(update={"norms": applied_norms(writer, edit_settings)}) for writer in base.writers]
     wanted = partial(
-        vectors_of_search, space=settings.space, layers=base.layers, positions=positions, biprojected=biprojected
+        vectors_of_search,
+        space=settings.space,
+        layers=base.layers,
+        positions=positions,
+        biprojected=edit_settings.orthogonalize == "biprojected",
     )
     prepare_products(form, writers, wanted)
     return form, positions

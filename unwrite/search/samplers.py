@@ -7,9 +7,9 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from unwrite.schema.params import Sampler
 from unwrite.search.space import Sampled
 from unwrite.search.trials import Measured
+from unwrite.terms import Sampler
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -40,11 +40,11 @@ def tell(sampler: Sampler, measured: Measured, max_behaviour_rate: float) -> Tol
     """
     rate = measured.behaviour_rate
     if sampler == "tpe":
-        return Told([1.0 if rate is None else rate, measured.divergence], None)
+        return Told([1.0 if rate is None else rate, measured.kl], None)
     if rate is None:
         rate = 0.0 if sampler == "gp" else 1.0
     over = rate - max_behaviour_rate
-    return Told([math.log(max(measured.divergence, _LEAST))], {"behaviour rate": over})
+    return Told([math.log(max(measured.kl, _LEAST))], {"behaviour rate": over})
 
 
 def make_sampler(sampler: Sampler, *, seed: int, random_trials: int) -> BaseSampler:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from unwrite.core.kernel import kernel_weight
 from unwrite.schema.artifacts import Kernel, TrialParameters
-from unwrite.schema.params import COMPONENTS, KernelSpace, Space
+from unwrite.schema.params import KernelSpace, Space
+from unwrite.terms import COMPONENTS
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

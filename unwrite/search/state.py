@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 from unwrite.errors import UnwriteError
 from unwrite.files.hashing import sha256_of
-from unwrite.pipeline.stage import only_one
+from unwrite.pipeline.stage import exclusive
 from unwrite.search.space import parameters_of
-from unwrite.search.trials import Measured, Outcome
+from unwrite.search.trials import Measured, TrialOutcome
 
 SEARCHES = Path(".unwrite/search")
 RECORD = "trials.jsonl"
@@ -37,8 +37,8 @@ class State(NamedTuple):
     """
 
     folder: Path
-    done: list[Outcome]
-    add: Callable[[Sequence[Outcome]], None]
+    done: list[TrialOutcome]
+    add: Callable[[Sequence[TrialOutcome]], None]
     chosen: str | None
     choose: Callable[[str], None]
     damage: str
@@ -87,7 +87,7 @@ def search_state(key: str) -> Iterator[State]:
         with _os_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             name = f"{os.getpid()} on {socket.gethostname()}"
-            stack.enter_context(only_one("This search is already running", folder / "lock", folder / "owner", name))
+            stack.enter_context(exclusive("This search is already running", folder / "lock", folder / "owner", name))
             # Python's "r+" wants a file and "w" empties it: opened by hand, unbuffered, so that a line is one write.
             descriptor = os.open(folder / RECORD, os.O_RDWR | os.O_CREAT, 0o644)
             stack.callback(os.close, descriptor)
@@ -98,7 +98,7 @@ def search_state(key: str) -> Iterator[State]:
             if not good:
                 _append(descriptor, {"format": FORMAT, "search": key})
 
-        def add(batch: Sequence[Outcome]) -> None:
+        def add(batch: Sequence[TrialOutcome]) -> None:
             with _os_errors(folder):
                 _append(descriptor, {"trials": [_as_json(outcome) for outcome in batch]})
 
@@ -112,9 +112,9 @@ def search_state(key: str) -> Iterator[State]:
         yield State(folder, done, add, chosen, choose, _damage(folder, content, good, len(done)))
 
 
-def _read(content: bytes, key: str) -> tuple[list[Outcome], str | None, int]:
+def _read(content: bytes, key: str) -> tuple[list[TrialOutcome], str | None, int]:
     """What the lines that are as they were written say, from the top; and how many bytes those are."""
-    done: list[Outcome] = []
+    done: list[TrialOutcome] = []
     chosen: str | None = None
     good = 0
     for number, line in enumerate(content.splitlines(keepends=True)):
@@ -157,7 +157,7 @@ def _append(descriptor: int, entry: dict[str, Any]) -> None:
     os.fsync(descriptor)
 
 
-def _as_json(outcome: Outcome) -> dict[str, Any]:
+def _as_json(outcome: TrialOutcome) -> dict[str, Any]:
     measured = None if outcome.measured is None else outcome.measured._asdict()
     return {
         "number": outcome.number,
@@ -168,9 +168,9 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _from_json(fields: dict[str, Any]) -> Outcome:
+def _from_json(fields: dict[str, Any]) -> TrialOutcome:
     measured = None if fields["measured"] is None else Measured(**fields["measured"])
-    return Outcome(**{**fields, "measured": measured, "parameters": parameters_of(fields["sampled"])})
+    return TrialOutcome(**{**fields, "measured": measured, "parameters": parameters_of(fields["sampled"])})
 
 
 def _digest(value: Any) -> str:

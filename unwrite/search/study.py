@@ -10,14 +10,14 @@ from unwrite.schema.artifacts import Trial, TrialParameters
 from unwrite.schema.params import Optimize
 from unwrite.search.samplers import ask, make_sampler, reseeded, tell
 from unwrite.search.space import Sampled, one_shot_settings, parameters_of, search_space
-from unwrite.search.trials import OVER_MAX_KL, Measured, Outcome, trial_of
+from unwrite.search.trials import OVER_MAX_KL, Measured, TrialOutcome, trial_of
 
 Evaluate = Callable[[Sequence[TrialParameters]], Sequence[Measured | UnwriteError]]
 
 
 def run_study(
-    evaluate: Evaluate, settings: Optimize, *, done: Sequence[Outcome], layers: int, positions: int
-) -> Iterator[list[Outcome]]:
+    evaluate: Evaluate, settings: Optimize, *, done: Sequence[TrialOutcome], layers: int, positions: int
+) -> Iterator[list[TrialOutcome]]:
     """Yields each further batch as it ends, until there are `settings.trials` or, in the last batch, a few more.
 
     A batch is always asked for and measured whole, so that nothing depends on where an earlier budget ended.
@@ -44,7 +44,7 @@ def run_study(
         yield finished
 
 
-def ask_batch(outcomes: Sequence[Outcome], settings: Optimize, *, layers: int, positions: int) -> list[Sampled]:
+def ask_batch(outcomes: Sequence[TrialOutcome], settings: Optimize, *, layers: int, positions: int) -> list[Sampled]:
     """What the trials of the next batch sample: the arguments decide it alone, so a resumed search asks the same.
 
     The one-shot settings come first. A failed trial is left out: there is nothing to learn from it.
@@ -66,20 +66,20 @@ def ask_batch(outcomes: Sequence[Outcome], settings: Optimize, *, layers: int, p
     )
 
 
-def pareto_front(outcomes: Sequence[Outcome]) -> list[Trial]:
+def pareto_front(outcomes: Sequence[TrialOutcome]) -> list[Trial]:
     """The trials that no other beats: by rising behaviour rate, and so by falling divergence.
 
     Of trials equal in both objectives the first counts.
     """
     front: list[Trial] = []
     measured = [trial for outcome in outcomes if (trial := trial_of(outcome)) is not None]
-    for trial in sorted(measured, key=lambda t: (t.behaviour_rate, t.divergence, t.number)):
-        if not front or trial.divergence < front[-1].divergence:
+    for trial in sorted(measured, key=lambda t: (t.behaviour_rate, t.kl, t.number)):
+        if not front or trial.kl < front[-1].kl:
             front.append(trial)
     return front
 
 
-def best_trial(outcomes: Sequence[Outcome], max_behaviour_rate: float) -> Trial | None:
+def best_trial(outcomes: Sequence[TrialOutcome], max_behaviour_rate: float) -> Trial | None:
     """The lowest divergence at or under the rate; the lowest rate if none is; None if no trial was measured."""
     front = pareto_front(outcomes)
     within = [trial for trial in front if trial.behaviour_rate <= max_behaviour_rate]
@@ -88,8 +88,8 @@ def best_trial(outcomes: Sequence[Outcome], max_behaviour_rate: float) -> Trial 
 
 def _outcome(
     number: int, sampled: Sampled, parameters: TrialParameters, result: Measured | UnwriteError, seconds: float
-) -> Outcome:
+) -> TrialOutcome:
     if isinstance(result, UnwriteError):
-        return Outcome(number, sampled, parameters, None, str(result), seconds)
+        return TrialOutcome(number, sampled, parameters, None, str(result), seconds)
     reason = OVER_MAX_KL if result.behaviour_rate is None else ""
-    return Outcome(number, sampled, parameters, result, reason, seconds)
+    return TrialOutcome(number, sampled, parameters, result, reason, seconds)

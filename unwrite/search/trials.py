@@ -20,15 +20,15 @@ class Measured(NamedTuple):
 
     behaviour_rate: The share of target responses that show the behaviour; None where the divergence, which is measured
         first, was above `optimize.max_kl`, and so nothing was generated.
-    divergence: KL(base ‖ edited) in nats over the baseline prompts, averaged over the first `optimize.kl_tokens`
+    kl: KL(base ‖ edited) in nats over the baseline prompts, averaged over the first `optimize.kl_tokens`
         response tokens.
     """
 
     behaviour_rate: float | None
-    divergence: float
+    kl: float
 
 
-class Outcome(NamedTuple):
+class TrialOutcome(NamedTuple):
     """One trial that has ended.
 
     sampled: What the sampler chose, by Optuna's names.
@@ -46,7 +46,7 @@ class Outcome(NamedTuple):
     seconds: float
 
 
-def trial_of(outcome: Outcome) -> Trial | None:
+def trial_of(outcome: TrialOutcome) -> Trial | None:
     """A trial with both objectives as the record that other stages read; None for any other."""
     measured = outcome.measured
     if measured is None or measured.behaviour_rate is None:
@@ -54,26 +54,26 @@ def trial_of(outcome: Outcome) -> Trial | None:
     return Trial(
         number=outcome.number,
         behaviour_rate=measured.behaviour_rate,
-        divergence=measured.divergence,
+        kl=measured.kl,
         parameters=outcome.parameters,
     )
 
 
-def write_trials(outcomes: Sequence[Outcome]) -> None:
+def write_trials(outcomes: Sequence[TrialOutcome]) -> None:
     """Writes every trial: number, objectives (empty where not measured), parameters, reason, seconds."""
     names = list(_flat(outcomes[0].parameters.model_dump()))
     rows = [
         [
             o.number,
             "" if o.measured is None or o.measured.behaviour_rate is None else o.measured.behaviour_rate,
-            "" if o.measured is None else o.measured.divergence,
+            "" if o.measured is None else o.measured.kl,
             *_flat(o.parameters.model_dump()).values(),
             " ".join(o.reason.split()),
             f"{o.seconds:.3f}",
         ]
         for o in outcomes
     ]
-    write_csv(TRIALS, ["number", "behaviour_rate", "divergence", *names, "reason", "seconds"], rows)
+    write_csv(TRIALS, ["number", "behaviour_rate", "kl", *names, "reason", "seconds"], rows)
 
 
 def read_trials() -> list[Trial]:
@@ -87,14 +87,14 @@ def read_trials() -> list[Trial]:
         try:
             if row["reason"]:
                 continue
-            number, rate, divergence = row.pop("number"), row.pop("behaviour_rate"), row.pop("divergence")
+            number, rate, kl = row.pop("number"), row.pop("behaviour_rate"), row.pop("kl")
             row.pop("reason"), row.pop("seconds")
             parameters = TrialParameters.model_validate(_nested(row))
             measured.append(
                 Trial(
                     number=int(number),
                     behaviour_rate=float(rate),
-                    divergence=float(divergence),
+                    kl=float(kl),
                     parameters=parameters,
                 )
             )

@@ -102,7 +102,7 @@ def test_a_large_model_has_a_miniature_with_the_same_modules(name: str) -> None:
 def test_the_writers_of_a_large_model_are_found() -> None:
     found = find_writers(large_config("Gemma 3 27B"))
     assert found.incomplete == []
-    assert found.completeness < 1e-5
+    assert found.unexplained < 1e-5
     assert (found.layers, found.hidden_size, found.vocabulary) == (62, 5376, 262208)
     assert [
         (w.module.rpartition("layers.")[2], w.component, [norm.offset for norm in w.norms]) for w in found.writers

@@ -12,7 +12,7 @@ from torch import nn
 
 from tests.support.zoo import zoo_model
 from unwrite.models.discovery.float64 import float64_throughout
-from unwrite.models.discovery.padding import padding_sensitive
+from unwrite.models.discovery.padding import is_padding_sensitive
 from unwrite.models.generation import greedy_logits, response_logits
 from unwrite.models.layers import decoder_layers, layer_output
 
@@ -46,12 +46,12 @@ SHORT, LONG = [3, 4, 5], [6, 7, 8, 9, 10, 11, 12, 13]
 
 @pytest.mark.parametrize("name", IMMUNE)
 def test_padding_is_masked_out(name: str) -> None:
-    assert not padding_sensitive(zoo_model(name, torch.float64))
+    assert not is_padding_sensitive(zoo_model(name, torch.float64))
 
 
 @pytest.mark.parametrize("name", SENSITIVE)
 def test_padding_gets_in(name: str) -> None:
-    assert padding_sensitive(zoo_model(name, torch.float64))
+    assert is_padding_sensitive(zoo_model(name, torch.float64))
 
 
 def change(measure: Callable[[list[list[int]]], torch.Tensor]) -> torch.Tensor:
@@ -77,7 +77,7 @@ def test_the_attention_of_loaded_models_is_what_is_measured_and_the_model_s_own_
     with float64_throughout():
         by_eager = change(lambda prompts: response_logits(model, prompts, [[20]] * len(prompts), 1)[0])
     assert by_eager.max() < 1e-6
-    assert padding_sensitive(model)
+    assert is_padding_sensitive(model)
     assert model.config._attn_implementation == "eager"
 
 
@@ -85,7 +85,7 @@ def test_a_convolution_that_is_not_told_of_padding(monkeypatch: pytest.MonkeyPat
     import transformers.models.lfm2.modeling_lfm2 as lfm2
 
     monkeypatch.setattr(lfm2, "apply_mask_to_padding_states", lambda states, _mask: states)
-    assert padding_sensitive(zoo_model("lfm2", torch.float64))
+    assert is_padding_sensitive(zoo_model("lfm2", torch.float64))
 
 
 def wrapped(model: nn.Module, around: Callable[..., Any]) -> None:
@@ -106,13 +106,13 @@ def has_padding(mask: torch.Tensor | None) -> bool:
 def test_the_control_a_function_in_between_changes_nothing() -> None:
     model = zoo_model("llama", torch.float64)
     wrapped(model, lambda inner, ids, mask, rest: inner(ids, mask, **rest))
-    assert not padding_sensitive(model)
+    assert not is_padding_sensitive(model)
 
 
 def test_a_model_that_takes_no_mask() -> None:
     model = zoo_model("llama", torch.float64)
     wrapped(model, lambda inner, ids, _mask, rest: inner(ids, **rest))
-    assert padding_sensitive(model)
+    assert is_padding_sensitive(model)
 
 
 @pytest.mark.parametrize("error", [ValueError, RuntimeError, NotImplementedError, AssertionError])
@@ -124,7 +124,7 @@ def test_a_model_that_refuses_padding(error: type[Exception]) -> None:
 
     model = zoo_model("llama", torch.float64)
     wrapped(model, refuse)
-    assert padding_sensitive(model)
+    assert is_padding_sensitive(model)
 
 
 def test_nan_is_a_change() -> None:
@@ -136,7 +136,7 @@ def test_nan_is_a_change() -> None:
 
     model = zoo_model("llama", torch.float64)
     wrapped(model, spoil)
-    assert padding_sensitive(model)
+    assert is_padding_sensitive(model)
 
 
 def test_nan_where_nothing_is_read_is_none() -> None:
@@ -157,7 +157,7 @@ def test_nan_where_nothing_is_read_is_none() -> None:
 
     model = zoo_model("llama", torch.float64)
     wrapped(model, spoil)
-    assert not padding_sensitive(model)
+    assert not is_padding_sensitive(model)
     assert spoiled
     assert all(stream.isnan().any() for stream in spoiled)
 
@@ -169,6 +169,6 @@ def test_positions_that_count_padding_would_be_seen() -> None:
         return inner(ids, mask, **rest)
 
     model = zoo_model("gpt2", torch.float64)
-    assert not padding_sensitive(model)
+    assert not is_padding_sensitive(model)
     wrapped(model, from_zero)
-    assert padding_sensitive(model)
+    assert is_padding_sensitive(model)

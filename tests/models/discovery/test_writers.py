@@ -21,7 +21,7 @@ from unwrite.models.discovery.float64 import float64_throughout
 from unwrite.models.discovery.miniature import VOCABULARY
 from unwrite.models.discovery.writers import Discovery, FoundNorm, FoundWriter, find_writers
 from unwrite.models.layers import run_model
-from unwrite.schema.params import Component
+from unwrite.terms import Component
 
 
 class Row(NamedTuple):
@@ -30,7 +30,7 @@ class Row(NamedTuple):
     parameter: str
     component: Component = "mlp"
     axis: int = 0
-    groups: int = 1
+    num_matrices: int = 1
     bias: str | None = None
     bias_axis: int = 0
     layers: str = "012"
@@ -47,7 +47,7 @@ class Row(NamedTuple):
             module=prefix + (self.module or self.parameter.rpartition(".")[0]),
             parameter=prefix + self.parameter,
             axis=self.axis,
-            groups=self.groups,
+            num_matrices=self.num_matrices,
             bias=None if self.bias is None else prefix + self.bias,
             bias_axis=self.bias_axis,
             layer=layer,
@@ -86,7 +86,7 @@ LANGUAGE = "model.language_model.layers"
 GPT = "transformer.h"
 O = attention("self_attn.o_proj")  # noqa: E741  (as it is called in most models)
 DOWN = mlp("mlp.down_proj")
-FUSED = Row("mlp.experts.down_proj", axis=1, groups=8)
+FUSED = Row("mlp.experts.down_proj", axis=1, num_matrices=8)
 SHARED = mlp("mlp.shared_experts.down_proj")
 GATED = mlp("mlp.shared_expert.down_proj", multiplier=None)
 PLAIN = (MODEL, [O, DOWN])
@@ -94,7 +94,7 @@ FIRST_DENSE = (MODEL, [O, *only("0", DOWN), *only("12", FUSED)])
 FIRST_DENSE_SHARED = (MODEL, [O, *only("0", DOWN), *only("12", FUSED, SHARED)])
 ALL_EXPERTS = (MODEL, [O, FUSED])
 LINEAR_FIRST = [*only("01", attention("linear_attn.out_proj")), *only("2", O)]
-GRANITE_EXPERTS = Row("block_sparse_moe.experts.down_proj", axis=1, groups=8)
+GRANITE_EXPERTS = Row("block_sparse_moe.experts.down_proj", axis=1, num_matrices=8)
 GRANITE_SHARED = mlp("shared_mlp.output_linear")
 MAMBA = attention("mamba.out_proj")
 FFN = mlp("feed_forward.down_proj")
@@ -186,7 +186,7 @@ EXPECTED: Mapping[str, tuple[str, Sequence[Row]]] = {  # name in the zoo: (decod
             Row(
                 "experts.down_proj",
                 axis=1,
-                groups=8,
+                num_matrices=8,
                 norms=(("post_feedforward_layernorm_2", 0.0), ("post_feedforward_layernorm", 0.0)),
             ),
         ),
@@ -227,7 +227,7 @@ EXPECTED: Mapping[str, tuple[str, Sequence[Row]]] = {  # name in the zoo: (decod
         [
             *only("0123", O),
             *only("02", FFN),
-            *only("13", Row("feed_forward.experts.down_proj", axis=2, groups=8, module="feed_forward")),
+            *only("13", Row("feed_forward.experts.down_proj", axis=2, num_matrices=8, module="feed_forward")),
             *only("13", mlp("feed_forward.shared_expert.down_proj", module="feed_forward")),
         ],
     ),
@@ -235,7 +235,7 @@ EXPECTED: Mapping[str, tuple[str, Sequence[Row]]] = {  # name in the zoo: (decod
         "transformer.blocks",
         [
             attention("norm_attn_norm.attn.out_proj"),
-            Row("ffn.experts.mlp.w2", axis=1, groups=8, module="ffn.experts"),
+            Row("ffn.experts.mlp.w2", axis=1, num_matrices=8, module="ffn.experts"),
         ],
     ),
     "granitemoe": (MODEL, times(0.22, O, GRANITE_EXPERTS)),
@@ -246,11 +246,11 @@ EXPECTED: Mapping[str, tuple[str, Sequence[Row]]] = {  # name in the zoo: (decod
             attention(
                 "self_attention.experts.output_linear",
                 axis=1,
-                groups=8,
+                num_matrices=8,
                 bias="self_attention.experts.bias",
                 module="self_attention",
             ),
-            mlp("mlp.output_linear", axis=1, groups=8, bias="mlp.bias", module="mlp"),
+            mlp("mlp.output_linear", axis=1, num_matrices=8, bias="mlp.bias", module="mlp"),
         ],
     ),
     # Other mixers than softmax attention.
@@ -265,10 +265,10 @@ EXPECTED: Mapping[str, tuple[str, Sequence[Row]]] = {  # name in the zoo: (decod
         [
             *LFM,
             *only("0", mlp("feed_forward.w2")),
-            *only("12", Row("feed_forward.experts.down_proj", axis=1, groups=8)),
+            *only("12", Row("feed_forward.experts.down_proj", axis=1, num_matrices=8)),
         ],
     ),
-    "nemotron_h": (MODEL, [*NEMOTRON, Row("mixer.experts.down_proj", axis=1, groups=8, layers="1")]),
+    "nemotron_h": (MODEL, [*NEMOTRON, Row("mixer.experts.down_proj", axis=1, num_matrices=8, layers="1")]),
     "nemotron_h_latent": (MODEL, [*NEMOTRON, mlp("mixer.fc2_latent_proj", layers="1")]),
     "falcon_h1": (MODEL, [*times(0.3, MAMBA), *times(0.7, O), *times(0.4, FFN)]),
     "jamba": (
@@ -277,7 +277,7 @@ EXPECTED: Mapping[str, tuple[str, Sequence[Row]]] = {  # name in the zoo: (decod
             *only("023", MAMBA),
             *only("1", O),
             *only("02", FFN),
-            *only("13", Row("feed_forward.experts.down_proj", axis=1, groups=8)),
+            *only("13", Row("feed_forward.experts.down_proj", axis=1, num_matrices=8)),
         ],
     ),
     "bamba": (MODEL, [*only("02", MAMBA), *only("1", O), FFN]),
@@ -321,7 +321,7 @@ def test_the_writers_are_exactly_these(name: str) -> None:
     assert len(discovery.writers) == len(expected)
     assert [writer.layer for writer in discovery.writers] == sorted(writer.layer for writer in expected)
     assert discovery.incomplete == []
-    assert discovery.completeness < 1e-5
+    assert discovery.unexplained < 1e-5
     config = zoo_config(name)
     text = config.get_text_config()
     assert (discovery.layers, discovery.hidden_size) == (text.num_hidden_layers, text.hidden_size)
@@ -621,15 +621,15 @@ FOUND: Mapping[str, tuple[Callable[[], Artificial], list[FoundWriter]]] = {
     ),
     "experts side by side": (
         lambda: layers_of(SideBySide),
-        written("mlp.down", axis=0, groups=EXPERTS, module="mlp"),
+        written("mlp.down", axis=0, num_matrices=EXPERTS, module="mlp"),
     ),
     "flat experts, SiLU": (
         lambda: layers_of(lambda: Flat(nn.functional.silu)),
-        written("mlp.down", axis=1, groups=EXPERTS, module="mlp"),
+        written("mlp.down", axis=1, num_matrices=EXPERTS, module="mlp"),
     ),
     "flat experts, ReLU": (  # zeros within an expert are no edges between two
         lambda: layers_of(lambda: Flat(torch.relu)),
-        written("mlp.down", axis=1, groups=EXPERTS, module="mlp"),
+        written("mlp.down", axis=1, num_matrices=EXPERTS, module="mlp"),
     ),
     "experts, some reached by no token": (
         lambda: layers_of(lambda: Listed(reached=4)),
@@ -813,10 +813,10 @@ def test_a_parameter_that_layers_share_is_one_writer(monkeypatch: pytest.MonkeyP
     one, other = Mlp(), Mlp()
     other.down.weight = one.down.weight
     (tied,) = examined(Artificial(Layer(one), Layer(other)), monkeypatch).writers
-    assert (tied.parameter, tied.layer, tied.also) == ("layers.0.mlp.down.weight", 0, (1,))
+    assert (tied.parameter, tied.layer, tied.shared_layers) == ("layers.0.mlp.down.weight", 0, (1,))
     layer = Layer(one)
     (same,) = examined(Artificial(layer, layer), monkeypatch).writers
-    assert (same.parameter, same.layer, same.also) == ("layers.0.mlp.down.weight", 0, (1,))
+    assert (same.parameter, same.layer, same.shared_layers) == ("layers.0.mlp.down.weight", 0, (1,))
 
 
 def test_a_parameter_shared_with_what_is_no_writer_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

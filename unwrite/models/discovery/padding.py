@@ -22,7 +22,7 @@ _RESPONSE = [5, 6, 7]
 _FAILURES = (RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError, AssertionError, ArithmeticError)
 
 
-def padding_sensitive(model: PreTrainedModel) -> bool:
+def is_padding_sensitive(model: PreTrainedModel) -> bool:
     """Whether what comes after a prompt changes when it is padded at the left, in a batch with longer ones.
 
     Attention masks padding out; recurrences and convolutions may take it into their state, or into what they cache of
@@ -58,5 +58,5 @@ def _attention_of_loaded(model: PreTrainedModel) -> Iterator[None]:
 
 def _logits(model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> Tensor:
     """What predicts the first tokens after each prompt, [n, 2 × tokens, V]: in one pass, and from a cache."""
-    forced, _ = response_logits(model, prompts, [_RESPONSE] * len(prompts), len(_RESPONSE))
-    return torch.cat([forced, greedy_logits(model, prompts, len(_RESPONSE))], dim=1)
+    teacher_forced, _ = response_logits(model, prompts, [_RESPONSE] * len(prompts), len(_RESPONSE))
+    return torch.cat([teacher_forced, greedy_logits(model, prompts, len(_RESPONSE))], dim=1)

@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from unwrite.errors import UnwriteError
 from unwrite.models.discovery.float64 import float64_throughout
 from unwrite.models.discovery.miniature import VOCABULARY, filled, filled_while_run, miniatures
-from unwrite.models.discovery.padding import padding_sensitive
+from unwrite.models.discovery.padding import is_padding_sensitive
 from unwrite.models.layers import CalledLayer, CapturedLayers, capture_layers, stream_argument
-from unwrite.schema.params import Component
+from unwrite.terms import Component
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -48,22 +48,22 @@ class FoundNorm(NamedTuple):
 class FoundWriter(NamedTuple):
     """A parameter that writes the stream, by its names in the model.
 
-    `module` puts out what it writes; `axis` is the hidden axis, `groups` how many matrices [d, k] the parameter holds
-    (experts); `multiplier` is None where it is learned, or a gate makes it differ from token to token. `also`: other
-    layers that use it.
+    `module` puts out what it writes; `axis` is the hidden axis, `num_matrices` how many matrices [d, k] the parameter
+    holds (experts); `multiplier` is None where it is learned, or a gate makes it differ from token to token.
+    `shared_layers`: other layers that use it.
     """
 
     module: str
     parameter: str
     axis: int
-    groups: int
+    num_matrices: int
     bias: str | None
     bias_axis: int
     layer: int
     component: Component
     multiplier: float | None
     norms: tuple[FoundNorm, ...]
-    also: tuple[int, ...] = ()
+    shared_layers: tuple[int, ...] = ()
 
 
 class Discovery(NamedTuple):
@@ -74,9 +74,9 @@ class Discovery(NamedTuple):
     hidden_size: int
     vocabulary: int
     writers: list[FoundWriter]
-    completeness: float
+    unexplained: float
     incomplete: list[str]
-    equal_lengths: bool
+    padding_sensitive: bool
 
 
 class _Weight(NamedTuple):
@@ -84,7 +84,7 @@ class _Weight(NamedTuple):
 
     parameter: str
     axis: int
-    groups: int
+    num_matrices: int
     bias: str | None
     bias_axis: int
 
@@ -126,7 +126,7 @@ def find_writers(config: PreTrainedConfig) -> Discovery:
             no decoder stack.
     """
     with float64_throughout():
-        model, captured, other, equal_lengths = _run_miniature(config)
+        model, captured, other, padding_sensitive = _run_miniature(config)
         incomplete = _writes_outside(captured)
         writers: list[FoundWriter] = []
         known: dict[Any, tuple[_Branch, ...]] = {}
@@ -153,9 +153,9 @@ def find_writers(config: PreTrainedConfig) -> Discovery:
         hidden_size=text.hidden_size,
         vocabulary=text.vocab_size,
         writers=writers,
-        completeness=worst,
+        unexplained=worst,
         incomplete=incomplete + shared,
-        equal_lengths=equal_lengths,
+        padding_sensitive=padding_sensitive,
     )
 
 
@@ -175,7 +175,7 @@ def _run_miniature(config: PreTrainedConfig) -> tuple[PreTrainedModel, CapturedL
                 tokens, others = torch.randint(1, highest, (2, 2, 7), generator=_generator(1))
                 others[:, -1] = tokens[:, -1]
                 captured, elsewhere = (capture_layers(model, {"input_ids": ids}) for ids in (tokens, others))
-                return model, captured, elsewhere, padding_sensitive(model)
+                return model, captured, elsewhere, is_padding_sensitive(model)
             except UnwriteError as error:
                 failure = error  # the next one is wider
     assert failure is not None
@@ -309,8 +309,8 @@ def _weights(layer: CalledLayer, name: str, call: _Call, v: Tensor) -> tuple[_We
         for key, axis in axes.items():
             edits.enter_context(_projected(parameters[key], axis, v))
         left = float((_output(module, call) @ v).abs().max() / call.output.norm(dim=-1).max())
-    groups = {key: _groups(module, call, parameters[key], axis, v) for key, axis in axes.items()}
-    matrices, biases = _matrices_and_biases({key: parameters[key] for key in axes}, axes, groups)
+    num_matrices = {key: _groups(module, call, parameters[key], axis, v) for key, axis in axes.items()}
+    matrices, biases = _matrices_and_biases({key: parameters[key] for key in axes}, axes, num_matrices)
     if left <= _EXACT and matrices and biases:
         raise _UnprovableError(
             f"{name} ({type(module).__name__}) adds {', '.join(biases)} besides one bias for each of its weights, "
@@ -326,7 +326,7 @@ def _weights(layer: CalledLayer, name: str, call: _Call, v: Tensor) -> tuple[_We
         _Weight(
             f"{name}.{key}",
             axes[key],
-            groups[key],
+            num_matrices[key],
             None if bias is None else f"{name}.{bias}",
             0 if bias is None else axes[bias],
         )
@@ -335,7 +335,7 @@ def _weights(layer: CalledLayer, name: str, call: _Call, v: Tensor) -> tuple[_We
 
 
 def _matrices_and_biases(
-    parameters: Mapping[str, nn.Parameter], axes: Mapping[str, int], groups: Mapping[str, int]
+    parameters: Mapping[str, nn.Parameter], axes: Mapping[str, int], num_matrices: Mapping[str, int]
 ) -> tuple[dict[str, str | None], list[str]]:
     """Each matrix with the bias beside it, and the biases that are beside none.
 
@@ -344,7 +344,7 @@ def _matrices_and_biases(
 
     def is_bias(key: str) -> bool:
         shape = parameters[key].shape
-        experts = {groups[other] for other in parameters if other != key and groups[other] > 1}
+        experts = {num_matrices[other] for other in parameters if other != key and num_matrices[other] > 1}
         return len(shape) == 1 or (len(shape) == 2 and axes[key] == 1 and shape[0] in experts)
 
     matrices: dict[str, str | None] = {key: None for key in parameters if not is_bias(key)}
@@ -380,12 +380,12 @@ def _groups(module: nn.Module, call: _Call, parameter: nn.Parameter, axis: int, 
     finally:
         parameter.requires_grad_(False)
 
-    def bits(groups: int) -> float:
-        blocks = felt.reshape(len(felt), groups, -1)
+    def bits(num_matrices: int) -> float:
+        blocks = felt.reshape(len(felt), num_matrices, -1)
         chosen = blocks.any(-1)
         return _bits(chosen) + _bits(blocks[chosen])
 
-    best = min((groups for groups in range(1, others[0] + 1) if others[0] % groups == 0), key=bits)
+    best = min((num_matrices for num_matrices in range(1, others[0] + 1) if others[0] % num_matrices == 0), key=bits)
     return best if bits(best) < 0.95 * bits(1) else 1  # a little less is chance
 
 
@@ -484,7 +484,7 @@ def _found_writers(
                 module=f"{layer.name}.{leaf.module}",
                 parameter=f"{layer.name}.{weight.parameter}",
                 axis=weight.axis,
-                groups=weight.groups,
+                num_matrices=weight.num_matrices,
                 bias=None if weight.bias is None else f"{layer.name}.{weight.bias}",
                 bias_axis=weight.bias_axis,
                 layer=index,
@@ -571,7 +571,7 @@ def _without_aliases(model: nn.Module, writers: Sequence[FoundWriter]) -> tuple[
             which = " and ".join((strays or tensors)[0])
             reasons.append(f"layer {first.layer}: {which} are one parameter: editing one would edit the other")
         else:
-            kept.append(first._replace(also=tuple(use.layer for use in uses[1:])))
+            kept.append(first._replace(shared_layers=tuple(use.layer for use in uses[1:])))
     return kept, reasons
 
 

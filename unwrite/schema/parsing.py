@@ -1,0 +1,64 @@
+"""Parse a record from JSON; refuse one of another format by name, and a damaged one with its first error."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Final, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from unwrite.errors import UnwriteError
+
+M = TypeVar("M", bound=BaseModel)
+
+FORMAT: Final = 2
+"""The version of every record that is written. It changes when a field changes its name or meaning."""
+
+_READERS = {1: "0.1"}  # the version of unwrite that reads each earlier format
+
+
+def parse_record(model: type[M], data: bytes, name: str) -> M:
+    """Parse JSON into a record.
+
+    Args:
+        model: type of the record.
+        data: the JSON text.
+        name: file name shown in errors.
+
+    Raises:
+        UnwriteError: the record has another format, or is damaged.
+    """
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as error:
+        refuse_other_format(_format_of(data), name)
+        kind = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", model.__name__).lower()
+        raise UnwriteError(f"{name} is not a valid {kind} ({first_error(error)})") from None
+
+
+def first_error(error: ValidationError) -> str:
+    """Return the first of pydantic's errors in one line: where it is, and what is wrong."""
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"])) or "the file"
+    return f"{where}: {first['msg']}"
+
+
+def refuse_other_format(found: int | None, name: str) -> None:
+    """Refuse a record of another format, naming the version of unwrite that reads it.
+
+    Raises:
+        UnwriteError: `found` is a format, and not the one that this version reads.
+    """
+    if found is None or found == FORMAT:
+        return
+    reader = f"unwrite {_READERS[found]}" if found in _READERS else "a newer unwrite"
+    raise UnwriteError(f"{name} has format {found}, which {reader} reads; this version reads format {FORMAT}")
+
+
+def _format_of(data: bytes) -> int | None:
+    try:
+        found = json.loads(data)["format"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return found if type(found) is int else None

@@ -1,0 +1,28 @@
+"""The field's closed vocabularies: every word that a parameter, a record or the command line accepts."""
+
+from typing import Literal, get_args
+
+Component = Literal["attention", "mlp"]
+COMPONENTS: tuple[Component, ...] = get_args(Component)
+
+NormPreservation = Literal["none", "pre", "rows", "columns"]
+PostNorm = Literal["compensate", "ignore"]
+CenterMethod = Literal["mean", "geometric_median"]
+Orthogonalize = Literal["none", "projected", "biprojected"]
+Scope = Literal["global", "per_layer", "spans"]
+LayerSpan = tuple[int, int, int]
+"""(source layer, first layer, last layer): what was measured at the source is applied from first to last, inclusive."""
+
+Quantization = Literal["none", "nf4", "int8"]
+Sampler = Literal["gp", "tpe_constrained", "tpe"]
+BackendName = Literal["weights", "activations"]
+"""How a trial is measured: on exchanged weights, or on edited activations."""
+
+SetName = Literal["target", "baseline"]
+SETS: tuple[SetName, ...] = get_args(SetName)
+SplitName = Literal["train", "validation", "test"]
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+
+Override = Literal["dirty", "stale", "altered", "paths", "unverified"]
+"""A problem that `unwrite publish --allow` lets pass."""
+OVERRIDES: tuple[Override, ...] = get_args(Override)
