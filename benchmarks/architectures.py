@@ -42,7 +42,7 @@ from unwrite.files.tensors import write_tensors
 from unwrite.models.discovery.writers import Discovery, find_writers
 from unwrite.models.patching import parameters_of
 from unwrite.pipeline.base import read_base
-from unwrite.schema.artifacts import Kernel, Recipe, Trial, TrialParameters, as_json
+from unwrite.schema.artifacts import Kernel, Recipe, TrialParameters, as_json
 from unwrite.schema.params import Params, load_params
 from unwrite.schema.paths import DIRECTIONS, MODEL, RECIPE
 
@@ -163,7 +163,8 @@ def _recipe(layers: int, params: Params) -> Recipe:
     shared = edit_settings(params.optimize, "biprojected")
     edits = build_edits(parameters, read_base().writers, shared)
     return Recipe(
-        trial=Trial(number=0, behaviour_rate=0, kl=0, parameters=parameters),
+        trial=None,
+        parameters=parameters,
         selection="every writer, for the benchmark",
         settings=shared,
         edits=edits,

@@ -34,7 +34,7 @@ from unwrite.files.records import write_json
 from unwrite.files.tensors import write_tensors
 from unwrite.models.loading import load_model
 from unwrite.pipeline.base import read_base
-from unwrite.schema.artifacts import EditSettings, Kernel, Recipe, Trial, TrialParameters, as_json
+from unwrite.schema.artifacts import EditSettings, Kernel, Recipe, TrialParameters, as_json
 from unwrite.schema.params import load_params
 from unwrite.schema.paths import DIRECTIONS, MODEL, RECIPE
 from unwrite.terms import NormPreservation
@@ -207,7 +207,8 @@ def _write_recipe(mode: NormPreservation) -> None:
         norm_preservation=mode, edit_bias=True, post_norm="compensate", orthogonalize="projected", spans=[]
     )
     recipe = Recipe(
-        trial=Trial(number=0, behaviour_rate=0, kl=0, parameters=parameters),
+        trial=None,
+        parameters=parameters,
         selection="every writer, for the benchmark",
         settings=shared,
         edits=build_edits(parameters, base.writers, shared),

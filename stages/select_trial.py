@@ -10,7 +10,7 @@ from unwrite.files.records import write_json
 from unwrite.pipeline.base import read_base
 from unwrite.pipeline.stage import run_stage, say
 from unwrite.report.format import nats, percent
-from unwrite.schema.artifacts import Front, Recipe, Trial, as_json, read_artifact
+from unwrite.schema.artifacts import Front, Recipe, SelectedTrial, Trial, as_json, read_artifact
 from unwrite.schema.params import Params
 from unwrite.schema.paths import FRONT, RECIPE, TRIALS
 from unwrite.search.trials import read_trials
@@ -21,7 +21,13 @@ def select_trial(params: Params) -> None:
     front = read_artifact(Front, FRONT, "optimize_weights")
     trial, selection = choose(read_trials(), front.trials, params.select.max_behaviour_rate, params.select.trial)
     edits = build_edits(trial.parameters, read_base().writers, front.settings)
-    recipe = Recipe(trial=trial, selection=selection, settings=front.settings, edits=edits)
+    recipe = Recipe(
+        trial=SelectedTrial(number=trial.number, behaviour_rate=trial.behaviour_rate, kl=trial.kl),
+        selection=selection,
+        parameters=trial.parameters,
+        settings=front.settings,
+        edits=edits,
+    )
     write_json(RECIPE, as_json(recipe))
     say(
         f"Trial {trial.number} ({selection}): behaviour rate {percent(trial.behaviour_rate)}, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unwrite.errors import UnwriteError
 from unwrite.files.records import read_jsonl, write_text
 from unwrite.pipeline.stage import run_stage
 from unwrite.release.card import model_card
@@ -21,6 +22,8 @@ def write_report(params: Params) -> None:
     base = read_artifact(Base, BASE, "pin_model")
     front = read_artifact(Front, FRONT, "optimize_weights")
     recipe = read_artifact(Recipe, RECIPE, "select_trial")
+    if recipe.trial is None:
+        raise UnwriteError(f"{RECIPE} must name the trial it comes from. Run `dvc repro -f select_trial`.")
     evaluation = read_artifact(Evaluation, EVALUATION, "score_responses")
     trials = read_trials()
     used = sorted({edit.direction.index for edit in recipe.edits})

@@ -171,7 +171,7 @@ def test_recipe_by_its_own_keys() -> None:
     assert comparison.recipe is not None
     assert {change.name: (change.a, change.b) for change in comparison.recipe} == {
         "trial.number": (0, 7),
-        "trial.parameters.attention.max_weight": (1.2, 1.3),
+        "parameters.attention.max_weight": (1.2, 1.3),
         "selection": ("named by number", "another rule"),
         "settings.norm_preservation": ("rows", "columns"),
     }

@@ -24,11 +24,11 @@ def curve(values: list[float], position: int = 0) -> list[GeometryPoint]:
     return [GeometryPoint(position, index, 0.9, value, 0.5) for index, value in enumerate(values)]
 
 
-def test_trials_are_all_drawn_and_the_selected_one_named(trials: list[Trial], front: Front, recipe: Recipe) -> None:
-    svg = trials_plot(trials, front.trials, recipe.trial, front.base_behaviour_rate)
+def test_trials_are_all_drawn_and_the_selected_one_named(trials: list[Trial], front: Front) -> None:
+    svg = trials_plot(trials, front.trials, trials[1], front.base_behaviour_rate)
     assert {"selected: trial 1", "front", "trial", "behaviour rate", "KL divergence (nats)"} <= words(svg)
     more = [trials[5].model_copy(update={"number": 6 + i, "kl": 0.05 + 0.01 * i}) for i in range(4)]
-    larger = trials_plot([*trials, *more], front.trials, recipe.trial, front.base_behaviour_rate)
+    larger = trials_plot([*trials, *more], front.trials, trials[1], front.base_behaviour_rate)
     assert larger.count("<use ") - svg.count("<use ") == 4
 
 

@@ -126,11 +126,12 @@ def test_a_name_never_holds_an_absolute_path(base: Base, source: str, commit: st
 
 @pytest.mark.parametrize(("scope", "word"), [("global", "2.25"), ("per_layer", "own"), ("spans", "spans")])
 def test_the_direction_is_described(recipe: Recipe, scope: str, word: str) -> None:
-    assert word in direction_text(recipe.trial.parameters.model_copy(update={"direction_scope": scope}), [recipe.trial])
+    assert word in direction_text(recipe.parameters.model_copy(update={"direction_scope": scope}), [recipe.parameters])
 
 
 def test_the_position_is_named_if_several_were_tried(recipe: Recipe, trials: list[Trial]) -> None:
-    parameters = recipe.trial.parameters
-    other = trials[0].model_copy(update={"parameters": parameters.model_copy(update={"position": 2})})
-    assert "position" not in direction_text(parameters, trials)
-    assert "at prompt position 0 of those stored" in direction_text(parameters, [*trials, other])
+    parameters = recipe.parameters
+    tried = [trial.parameters for trial in trials]
+    other = parameters.model_copy(update={"position": 2})
+    assert "position" not in direction_text(parameters, tried)
+    assert "at prompt position 0 of those stored" in direction_text(parameters, [*tried, other])

@@ -10,7 +10,7 @@ import pytest
 
 from stages import select_trial as stage
 from stages.select_trial import choose
-from tests.support.samples import sample_base, sample_front, sample_outcome, sample_writers
+from tests.support.samples import sample_base, sample_front, sample_outcome, sample_writers, selected
 from unwrite.errors import UnwriteError
 from unwrite.files.records import write_json
 from unwrite.schema.artifacts import Kernel, Norm, Recipe, Trial, TrialParameters, as_json
@@ -85,7 +85,7 @@ def select(params: Params, **changes: Any) -> Recipe:
 
 def test_the_recipe_names_every_writer_with_weight_and_direction(params: Params) -> None:
     recipe = select(params, max_behaviour_rate=0.05, trial=None)
-    assert recipe.trial == FRONT[1]
+    assert (recipe.trial, recipe.parameters) == (selected(FRONT[1]), FRONT[1].parameters)
     assert recipe.settings.norm_preservation == "columns"
     assert {edit.matrix.parameter: edit.strength for edit in recipe.edits} == {
         "0.attention.weight": 0.75,
@@ -102,7 +102,8 @@ def test_the_recipe_names_every_writer_with_weight_and_direction(params: Params)
 
 
 def test_a_trial_off_the_front_comes_back_from_the_table_as_it_was(params: Params) -> None:
-    assert select(params, trial=6).trial == TRIALS[4]
+    recipe = select(params, trial=6)
+    assert (recipe.trial, recipe.parameters) == (selected(TRIALS[4]), TRIALS[4].parameters)
 
 
 def test_a_failed_trial_cannot_be_named(params: Params) -> None:

@@ -21,6 +21,7 @@ from unwrite.schema.artifacts import (
     ModelScores,
     ParameterLayout,
     Recipe,
+    SelectedTrial,
     SetScores,
     Share,
     StoredLayout,
@@ -125,6 +126,11 @@ def sample_trial(number: int = 0, behaviour_rate: float = 0.1, kl: float = 0.01,
     return Trial(number=number, behaviour_rate=behaviour_rate, kl=kl, parameters=parameters)
 
 
+def selected(trial: Trial) -> SelectedTrial:
+    """A trial as a recipe names it."""
+    return SelectedTrial(number=trial.number, behaviour_rate=trial.behaviour_rate, kl=trial.kl)
+
+
 def sample_outcome(trial: Trial) -> TrialOutcome:
     """A trial as the search knows it."""
     return TrialOutcome(trial.number, {}, trial.parameters, Measured(trial.behaviour_rate, trial.kl), "", 1.0)
@@ -163,10 +169,12 @@ def sample_front(trials: Sequence[Trial], **changes: Any) -> Front:
 
 def sample_recipe(edits: Sequence[Edit], trial: Trial | None = None, **changes: Any) -> Recipe:
     """A recipe of these edits; `changes` may be of its settings too."""
+    trial = trial or sample_trial()
     settings, changes = _split(changes)
     fields: dict[str, Any] = {
-        "trial": trial or sample_trial(),
+        "trial": selected(trial),
         "selection": "named by number",
+        "parameters": trial.parameters,
         "settings": settings,
         "edits": list(edits),
     }

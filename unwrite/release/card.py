@@ -48,7 +48,7 @@ def model_card(
         prompts={name: Path(file).name for name, file in prompts.items()},
         model=tables.model_name(base),
         rates=tables.rate_rows(evaluation),
-        direction=tables.direction_text(recipe.trial.parameters, front.trials),
+        direction=tables.direction_text(recipe.parameters, [trial.parameters for trial in front.trials]),
         norms=tables.NORMS[recipe.settings.norm_preservation],
         post_norms=tables.norms_text(recipe, base),
         numbers=tables.edited_numbers(recipe, base),

@@ -74,9 +74,10 @@ def _changed(manifest: Manifest, recipe: Recipe) -> Iterator[str]:
     edited = {name: edit for name, edit in manifest.internal.tensors.items() if edit is not None}
     yield f"{len(edited)} of {len(manifest.internal.tensors)} tensors. {_norms(recipe)}"
     yield from (f"  {pattern}" for pattern in edited_patterns(edited))
-    parameters = recipe.trial.parameters
-    yield f"The direction is {tables.direction_text(parameters, [recipe.trial])}."
-    yield f"Trial {recipe.trial.number} of the search; {recipe.selection}."
+    parameters = recipe.parameters
+    yield f"The direction is {tables.direction_text(parameters, [parameters])}."
+    trial = "No search" if recipe.trial is None else f"Trial {recipe.trial.number} of the search"
+    yield f"{trial}; {recipe.selection}."
     rows = [
         [component, *(f"{value:.3g}" for value in kernel.model_dump().values())]
         for component, kernel in tables.kernel_rows(parameters)

@@ -76,7 +76,7 @@ class InternalParameters(_Part):
     """
 
     settings: EditSettings
-    trial: int
+    trial: int | None
     selection: str
     unexplained: float
     incomplete: list[str]
@@ -174,7 +174,7 @@ def build_manifest(
         ),
         internal_parameters=InternalParameters(
             settings=recipe.settings,
-            trial=recipe.trial.number,
+            trial=None if recipe.trial is None else recipe.trial.number,
             selection=recipe.selection,
             unexplained=base.unexplained,
             incomplete=base.incomplete,

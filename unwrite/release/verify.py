@@ -232,7 +232,7 @@ def _inconsistent(recipe: _Recipe | None) -> Iterator[str]:
     """Where a recipe contradicts itself: what it does against the trial that it says it is of."""
     if recipe is None:
         return
-    edits, trial = recipe.recipe.edits, recipe.recipe.trial.parameters
+    edits, trial = recipe.recipe.edits, recipe.recipe.parameters
     if not edits:
         yield "it edits nothing"
     for edit in edits:

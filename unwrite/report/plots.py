@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from unwrite.report.curves import GeometryPoint
 from unwrite.report.svg import FIRST, INK, MUTED, SECOND, draw
 from unwrite.report.tables import LayerRow, rate_rows
-from unwrite.schema.artifacts import Evaluation, Share, Trial
+from unwrite.schema.artifacts import Evaluation, SelectedTrial, Share, Trial
 from unwrite.terms import Component
 
 _WIDTH = 5.2
@@ -20,7 +20,9 @@ _MARKS = ("o", "s", "^", "D", "v", "P", "X")
 _DASHES = ("-", "--", ":", "-.")
 
 
-def trials_plot(trials: Sequence[Trial], front: Sequence[Trial], selected: Trial, base_rate: float) -> str:
+def trials_plot(
+    trials: Sequence[Trial], front: Sequence[Trial], selected: Trial | SelectedTrial, base_rate: float
+) -> str:
     """Behaviour rate against divergence of every trial; a divergence of 0 stands at the left edge of the log axis."""
 
     def paint(figure: Figure) -> None:
@@ -153,7 +155,9 @@ def _log_axis(axes: Axes, divergences: Sequence[float]) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _scatter(axes: Axes, trials: Sequence[Trial], place: Callable[[float], float], **style: object) -> None:
+def _scatter(
+    axes: Axes, trials: Sequence[Trial | SelectedTrial], place: Callable[[float], float], **style: object
+) -> None:
     x, y = [place(trial.kl) for trial in trials], [trial.behaviour_rate for trial in trials]
     axes.scatter(x, y, **style)  # type: ignore[arg-type]
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from tabulate import tabulate
 
 from unwrite.report.format import nats, percent
-from unwrite.schema.artifacts import Base, Edit, Evaluation, Kernel, Recipe, Share, Trial, TrialParameters
+from unwrite.schema.artifacts import Base, Edit, Evaluation, Kernel, Recipe, Share, TrialParameters
 from unwrite.schema.paths import MODEL, REPORT
 from unwrite.terms import COMPONENTS, Component
 
@@ -142,19 +142,19 @@ def kernel_rows(parameters: TrialParameters) -> Iterator[tuple[Component, Kernel
         yield component, getattr(parameters, component)
 
 
-def direction_text(parameters: TrialParameters, trials: Sequence[Trial]) -> str:
+def direction_text(parameters: TrialParameters, tried: Sequence[TrialParameters]) -> str:
     """Where the layers take their direction from, as the end of "The direction is …".
 
     Args:
         parameters: Of the selected trial.
-        trials: The prompt position is named if these tried several.
+        tried: The prompt position is named if these have several.
     """
     source = {
         "global": f"one for all layers, taken at residual index {parameters.direction_index:.2f}",
         "per_layer": "each layer's own, taken at the layer's output",
         "spans": "by spans of layers, each taken at the output of the span's source layer",
     }[parameters.direction_scope]
-    if len({trial.parameters.position for trial in trials}) > 1:
+    if len({one.position for one in tried}) > 1:
         return f"{source}, at prompt position {parameters.position} of those stored"
     return source
 

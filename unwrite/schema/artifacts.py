@@ -206,12 +206,24 @@ class Front(Artifact):
     trials: list[Trial]
 
 
+class SelectedTrial(Artifact):
+    """The trial that a recipe was made of, as measured on the validation split."""
+
+    number: int
+    behaviour_rate: float
+    kl: float
+
+
 class Recipe(Artifact):
-    """`artifacts/edit.json`: the complete edit, every parameter with its weight and direction."""
+    """`artifacts/edit.json`: the complete edit, every parameter with its strength and direction.
+
+    `trial` is None for a recipe that comes from no search; `selection` says why these parameters were chosen.
+    """
 
     format: Literal[2] = FORMAT
-    trial: Trial
+    trial: SelectedTrial | None
     selection: str
+    parameters: TrialParameters
     settings: EditSettings
     edits: list[Edit]
 
