@@ -35,7 +35,8 @@ from tests.support.probe import TOKENS, edited, written_along
 from tests.support.samples import record_upstream
 from tests.support.tiny import random_direction
 from tests.support.zoo import ZOO, zoo_config, zoo_model
-from unwrite.editing.recipe import build_edits, edit_settings, edited_parameters, parameter_names
+from unwrite.editing.exact import edited_parameters, parameter_names
+from unwrite.editing.recipe import build_edits, edit_settings
 from unwrite.errors import UnwriteError
 from unwrite.files.records import write_json
 from unwrite.files.tensors import write_tensors

@@ -16,7 +16,8 @@ from benchmarks.comparison import alternated, peak_memory, ratio, spread, table
 from benchmarks.projects import deeper_demo, fewer_prompts
 from unwrite.core.kl import kl_from_log_probs, log_probabilities
 from unwrite.core.markers import shows_behaviour
-from unwrite.editing.recipe import applied_direction, build_edits, edit_settings, edited_parameters, parameter_names
+from unwrite.editing.exact import applied_direction, edited_parameters, parameter_names
+from unwrite.editing.recipe import build_edits, edit_settings
 from unwrite.errors import UnwriteError
 from unwrite.evaluation.measure import contains_for_good, decode, measuring_limits, teacher_forced_batches
 from unwrite.files.prompts import read_markers

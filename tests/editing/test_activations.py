@@ -21,7 +21,7 @@ from tests.support.zoo import zoo_model
 from unwrite.core.layout import as_matrices
 from unwrite.editing.activations import edited_activations, why_weights_needed
 from unwrite.editing.edit_cache import EditCache, blocks_in_memory
-from unwrite.editing.recipe import edited_parameters, parameter_names, resolve_direction
+from unwrite.editing.exact import edited_parameters, parameter_names, resolve_direction
 from unwrite.errors import UnwriteError
 from unwrite.models.discovery.float64 import float64_throughout
 from unwrite.models.patching import parameters_of, patched_parameters

@@ -26,7 +26,7 @@ from unwrite.editing.checkpoint import (
     read_norms,
     refuse_misfits,
 )
-from unwrite.editing.recipe import applied_direction, resolve_direction
+from unwrite.editing.exact import applied_direction, resolve_direction
 from unwrite.errors import UnwriteError
 from unwrite.files import checkpoints
 from unwrite.files.checkpoints import StoredTensor, read_rows, stored_tensors

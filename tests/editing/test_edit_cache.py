@@ -27,7 +27,8 @@ from unwrite.editing.edit_cache import (
     prepare_products,
     vectors_of_search,
 )
-from unwrite.editing.recipe import applied_direction, build_edits
+from unwrite.editing.exact import applied_direction
+from unwrite.editing.recipe import build_edits
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import stored_tensors
 from unwrite.schema.artifacts import DirectionRef, Edit, Norm, ParameterLayout, TrialParameters, Writer

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from tests.support.samples import sample_base, sample_edit, sample_layout, sample_recipe, sample_writer
 from unwrite.core.layout import as_matrices, as_vectors
+from unwrite.editing.exact import edited_parameters
 from unwrite.editing.lora import AdaptedParameter, adapter_values, error_line, planned_changes
-from unwrite.editing.recipe import edited_parameters
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import stored_tensors
 from unwrite.models.peft import Plan, Slot, Target

@@ -20,7 +20,7 @@ from tests.editing.test_edit_cache import (
     edits_of,
 )
 from unwrite.editing.edit_cache import blocks_in_memory
-from unwrite.editing.recipe import edited_parameters
+from unwrite.editing.exact import edited_parameters
 from unwrite.editing.weights import edited_weights
 from unwrite.errors import UnwriteError
 from unwrite.schema.artifacts import Writer

@@ -17,7 +17,7 @@ from tests.support.tiny import VOCABULARY, random_direction
 from tests.support.zoo import zoo_model
 from unwrite.core.markers import shows_behaviour
 from unwrite.editing.edit_cache import EditCache, blocks_in_memory
-from unwrite.editing.recipe import edited_parameters, parameter_names
+from unwrite.editing.exact import edited_parameters, parameter_names
 from unwrite.errors import UnwriteError
 from unwrite.evaluation.measure import behaviour_verdicts, decode, measure_kl, teacher_force, teacher_forced_batches
 from unwrite.models.batches import Budget

@@ -28,8 +28,8 @@ from tests.support.tiny import tiny_tokenizer
 from tests.support.zoo import zoo_model
 from unwrite.core.edit import edit_weight
 from unwrite.core.layout import as_matrices
+from unwrite.editing.exact import edited_parameters, parameter_names, resolve_direction
 from unwrite.editing.lora import AdapterManifest
-from unwrite.editing.recipe import edited_parameters, parameter_names, resolve_direction
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import model_files
 from unwrite.files.hashing import digest_of

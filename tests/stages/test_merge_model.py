@@ -26,7 +26,7 @@ from tests.support.zoo import zoo_model
 from unwrite.core.layout import as_matrices, as_vectors
 from unwrite.editing import checkpoint as merging
 from unwrite.editing.checkpoint import TensorChange, changed_blocks
-from unwrite.editing.recipe import edited_parameters, parameter_names
+from unwrite.editing.exact import edited_parameters, parameter_names
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import StoredTensor, model_files, row_blocks, shard_files, stored_tensors
 from unwrite.files.hashing import digest_of

@@ -19,7 +19,7 @@ from tests.support.tiny import tiny_tokenizer
 from tests.support.zoo import zoo_model
 from unwrite.core.edit import edit_weight
 from unwrite.core.rounding import round_to
-from unwrite.editing.recipe import resolve_direction
+from unwrite.editing.exact import resolve_direction
 from unwrite.files.checkpoints import StoredTensor, model_files, read_rows, stored_tensors
 from unwrite.files.hashing import digest_of
 from unwrite.files.records import write_json

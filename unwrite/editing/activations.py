@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from unwrite.core.edit import edit_bias, edit_output
 from unwrite.editing.edit_cache import EditCache, factors_of_trials
-from unwrite.editing.recipe import applied_direction
+from unwrite.editing.exact import applied_direction
 from unwrite.editing.weights import edited_weights
 from unwrite.errors import UnwriteError
 from unwrite.models.patching import ModulePatch, is_matrix_product, patched_modules, patched_parameters

@@ -16,7 +16,7 @@ from torch import Tensor
 from unwrite.core.edit import edited_blocks
 from unwrite.core.layout import as_matrices, as_vectors
 from unwrite.core.reproducible import GROUP_ROWS
-from unwrite.editing.recipe import applied_direction, edit_matrices, edit_vectors
+from unwrite.editing.exact import applied_direction, edit_matrices, edit_vectors
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import (
     ByteRange,

@@ -21,7 +21,7 @@ from unwrite.core.directions import residual_index, span_source, through_norms
 from unwrite.core.edit import Factors
 from unwrite.core.layout import as_matrices
 from unwrite.core.products import Products, combined_factors, products, with_more
-from unwrite.editing.recipe import blocks_of_matrix, resolve_direction
+from unwrite.editing.exact import blocks_of_matrix, resolve_direction
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import StoredTensor, read_rows, row_blocks, stored_tensors
 from unwrite.schema.artifacts import DirectionRef, Edit, Norm, ParameterLayout, Writer

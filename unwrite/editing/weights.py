@@ -1,6 +1,6 @@
 """A recipe on weights in memory, for a trial: from products, in the dtype that the model computes in or float32.
 
-What a release is made of comes from `recipe.edited_parameters`, the same bits on any machine. This is many times faster
+What a release is made of comes from `exact.edited_parameters`, the same bits on any machine. This is many times faster
 and equal to float32 rounding, which in bfloat16 moves one number in a hundred thousand to its neighbour.
 """
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unwrite.core.layout import as_matrices, as_vectors
 from unwrite.editing.edit_cache import EditCache, factors_of_trials
-from unwrite.editing.recipe import applied_direction, edit_vectors, edited_parameters
+from unwrite.editing.exact import applied_direction, edit_vectors, edited_parameters
 from unwrite.errors import UnwriteError
 from unwrite.schema.artifacts import Edit
 from unwrite.terms import NormPreservation

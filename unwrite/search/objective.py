@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from unwrite.core.markers import markers_in_all, shows_behaviour
 from unwrite.editing.edit_cache import EditCache, blocks_of_model, prepare_products, vectors_of_search
-from unwrite.editing.recipe import applied_norms, build_edits, parameter_names
+from unwrite.editing.exact import parameter_names
+from unwrite.editing.recipe import applied_norms, build_edits
 from unwrite.errors import UnwriteError
 from unwrite.evaluation.measure import decode, measuring_limits, teacher_force, teacher_forced_batches
 from unwrite.files.prompts import read_markers

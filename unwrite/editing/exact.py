@@ -1,0 +1,142 @@
+"""A recipe applied to weights exactly: in float64, rounded once, the same bits in memory and on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+
+from torch import Tensor
+
+from unwrite.core.directions import interpolate, orthogonalize, through_norms
+from unwrite.core.edit import edit_bias, edited_blocks
+from unwrite.core.layout import as_matrices, as_vectors
+from unwrite.core.rounding import round_to
+from unwrite.files.checkpoints import row_blocks
+from unwrite.schema.artifacts import DirectionRef, Edit, Writer
+from unwrite.terms import NormPreservation
+
+
+def resolve_direction(reference: DirectionRef, directions: Tensor, baseline_means: Tensor) -> Tensor:
+    """Compute the direction that a reference names.
+
+    Args:
+        reference: the position, the residual index, and the mean to orthogonalize against, if any.
+        directions: the stored directions, [P, L+1, d].
+        baseline_means: the means of the baseline residuals, [P, L+1, d].
+
+    Returns:
+        [d], float64: a unit vector, or zero where there is no direction.
+
+    Raises:
+        UnwriteError: the index is outside [0, L].
+    """
+    direction = interpolate(directions[reference.position], reference.index)
+    if reference.orthogonalize_to is None:
+        return direction
+    return orthogonalize(direction, baseline_means[reference.position, reference.orthogonalize_to])
+
+
+def applied_direction(
+    edit: Edit, directions: Tensor, baseline_means: Tensor, parameters: Mapping[str, Tensor]
+) -> Tensor:
+    """Compute the direction that an edit projects out: v, or normalize(γ∘v) where norms follow the writer.
+
+    Args:
+        edit: one edit of a recipe.
+        directions: the stored directions, [P, L+1, d].
+        baseline_means: the means of the baseline residuals, [P, L+1, d].
+        parameters: the weight [d] of each norm that the edit names, by its name in the model; others are ignored.
+
+    Returns:
+        [d], float64: a unit vector, or zero where there is no direction.
+
+    Raises:
+        UnwriteError: the index is outside [0, L], or the weight of a norm has another length than d.
+    """
+    direction = resolve_direction(edit.direction, directions, baseline_means)
+    scales = [
+        norm.offset + parameters[norm.parameter].to(direction) for norm in edit.norms if norm.parameter is not None
+    ]
+    return through_norms(direction, scales)
+
+
+def parameter_names(edits: Iterable[Edit | Writer]) -> list[str]:
+    """List every parameter of the model that edits need, once: weights, biases, and the norms that follow."""
+    names: dict[str, None] = {}
+    for edit in edits:
+        names |= dict.fromkeys(layout.parameter for layout in (edit.matrix, edit.bias) if layout is not None)
+        names |= dict.fromkeys(norm.parameter for norm in edit.norms if norm.parameter is not None)
+    return list(names)
+
+
+def edited_parameters(
+    edits: Sequence[Edit],
+    originals: Mapping[str, Tensor],
+    norm_preservation: NormPreservation,
+    directions: Tensor,
+    baseline_means: Tensor,
+) -> dict[str, Tensor]:
+    """Compute the edited value of every weight and bias that a recipe names: the bits that a merged checkpoint stores.
+
+    Args:
+        edits: the edits of the recipe.
+        originals: the value of each parameter of `parameter_names`, by name, on any device.
+        norm_preservation: which norms of each matrix are kept.
+        directions: the stored directions, [P, L+1, d].
+        baseline_means: the means of the baseline residuals, [P, L+1, d].
+
+    Returns:
+        The edited values by name, in the shape and dtype and on the device of the originals.
+
+    Raises:
+        UnwriteError: a parameter does not have the layout that the recipe states.
+    """
+    values: dict[str, Tensor] = {}
+    for edit in edits:
+        direction = applied_direction(edit, directions, baseline_means, originals)
+        weight = values[edit.matrix.parameter] = originals[edit.matrix.parameter].clone()
+        matrices = as_matrices(weight, edit.matrix.axis, edit.matrix.num_matrices)
+        edit_matrices(matrices, direction, edit.strength, norm_preservation)
+        if edit.bias is not None:
+            bias = values[edit.bias.parameter] = originals[edit.bias.parameter].clone()
+            edit_vectors(as_vectors(bias, edit.bias.axis), direction, edit.strength)
+    return values
+
+
+def edit_matrices(matrices: Tensor, direction: Tensor, strength: float, norm_preservation: NormPreservation) -> None:
+    """Overwrite each of some matrices with its edit, a few rows at a time in float64, rounded once to their dtype.
+
+    Args:
+        matrices: [G, d, k], each edited independently.
+        direction: [d], a unit vector or zero.
+        strength: λ.
+        norm_preservation: which norms of each matrix are kept.
+
+    Raises:
+        UnwriteError: as `edited_blocks`.
+    """
+    for matrix in matrices:
+        read_blocks = partial(blocks_of_matrix, matrix)
+        for rows, block in edited_blocks(read_blocks, direction.to(matrix.device), strength, norm_preservation):
+            matrix[rows] = block
+
+
+def edit_vectors(vectors: Tensor, direction: Tensor, strength: float) -> None:
+    """Overwrite each of some biases with its edit, rounded once to their dtype.
+
+    Args:
+        vectors: [G, d], each edited independently.
+        direction: [d], a unit vector or zero.
+        strength: λ.
+
+    Raises:
+        UnwriteError: as `edit_bias`.
+    """
+    for vector in vectors:
+        vector.copy_(round_to(edit_bias(vector, direction, strength), vector.dtype))
+
+
+def blocks_of_matrix(matrix: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Yield a matrix [d, k] a few rows at a time as (rows, block [rows, k]), so that float64 copies stay small."""
+    for rows in row_blocks(matrix.shape):
+        yield rows, matrix[rows]
