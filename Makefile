@@ -18,6 +18,7 @@ test: $(INSTALLED)
 check: $(INSTALLED)
 	ruff check .
 	ruff format --check .
+	codespell .
 	mypy
 
 audit: $(INSTALLED)
