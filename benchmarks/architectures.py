@@ -42,8 +42,7 @@ from unwrite.files.records import write_json
 from unwrite.files.tensors import write_tensors
 from unwrite.models.discovery.writers import Discovery, find_writers
 from unwrite.models.patching import parameters_of
-from unwrite.pipeline.base import read_base
-from unwrite.schema.artifacts import Kernel, Recipe, TrialParameters, as_json
+from unwrite.schema.artifacts import Kernel, Recipe, TrialParameters, as_json, read_base
 from unwrite.schema.params import Params, load_params
 from unwrite.schema.paths import DIRECTIONS, MODEL, RECIPE
 

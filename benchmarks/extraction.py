@@ -15,8 +15,9 @@ from unwrite.models.batches import ONE_PASS, by_token_budget, left_padded
 from unwrite.models.generation import do_nothing
 from unwrite.models.loading import load_model
 from unwrite.models.residuals import extract_residuals
-from unwrite.pipeline.base import pinned_folder, read_base
+from unwrite.pipeline.base import pinned_folder
 from unwrite.pipeline.tokens import read_tokens
+from unwrite.schema.artifacts import read_base
 from unwrite.terms import SETS
 
 if TYPE_CHECKING:

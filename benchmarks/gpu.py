@@ -21,9 +21,8 @@ from unwrite.files.tensors import write_tensors
 from unwrite.models.batches import by_token_budget
 from unwrite.models.generation import do_nothing, generate_greedily
 from unwrite.models.loading import load_model, pick_device
-from unwrite.pipeline.base import read_base
 from unwrite.pipeline.tokens import TokenizedPrompt, write_tokens
-from unwrite.schema.artifacts import Kernel, TrialParameters
+from unwrite.schema.artifacts import Kernel, TrialParameters, read_base
 from unwrite.schema.params import Params, load_params
 from unwrite.schema.paths import DIRECTIONS, TOKENS
 from unwrite.search.objective import prepare_objective

@@ -33,8 +33,7 @@ from unwrite.editing.recipe import build_edits
 from unwrite.files.records import write_json
 from unwrite.files.tensors import write_tensors
 from unwrite.models.loading import load_model
-from unwrite.pipeline.base import read_base
-from unwrite.schema.artifacts import EditSettings, Kernel, Recipe, TrialParameters, as_json
+from unwrite.schema.artifacts import EditSettings, Kernel, Recipe, TrialParameters, as_json, read_base
 from unwrite.schema.params import load_params
 from unwrite.schema.paths import DIRECTIONS, MODEL, RECIPE
 from unwrite.terms import NormPreservation

@@ -26,8 +26,7 @@ from unwrite.errors import UnwriteError
 from unwrite.files.hashing import sha256_of
 from unwrite.files.records import write_text
 from unwrite.files.tensors import read_metadata
-from unwrite.pipeline.base import read_base
-from unwrite.schema.artifacts import TrialParameters
+from unwrite.schema.artifacts import TrialParameters, read_base
 from unwrite.schema.params import Params, load_params
 from unwrite.schema.paths import BASE, DIRECTIONS, TOKENS
 from unwrite.search.objective import Objective, prepare_objective

@@ -27,9 +27,9 @@ from unwrite.models.generation import generate_decided
 from unwrite.models.loading import load_model, load_tokenizer, pick_device
 from unwrite.models.memory import Limits
 from unwrite.models.patching import parameters_of, patched_parameters
-from unwrite.pipeline.base import pinned_folder, read_base
+from unwrite.pipeline.base import pinned_folder
 from unwrite.pipeline.tokens import read_tokens
-from unwrite.schema.artifacts import Base, Edit, EditSettings, TrialParameters
+from unwrite.schema.artifacts import Base, Edit, EditSettings, TrialParameters, read_base
 from unwrite.schema.params import Params, load_params
 from unwrite.schema.paths import DIRECTIONS
 from unwrite.search.objective import Objective, prepare_objective

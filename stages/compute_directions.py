@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 
 import torch
@@ -12,9 +13,11 @@ from unwrite.core.geometry import geometry
 from unwrite.core.winsorize import winsorize
 from unwrite.files.records import write_csv, write_json
 from unwrite.files.tensors import read_tensors, write_tensors
-from unwrite.pipeline.stage import run_stage, say
+from unwrite.pipeline.stage import run_stage
 from unwrite.schema.params import Params
 from unwrite.schema.paths import CURVES, DIRECTIONS, GEOMETRY, RESIDUALS
+
+logger = logging.getLogger("unwrite.stage")
 
 
 def compute_directions(params: Params) -> None:
@@ -60,7 +63,7 @@ def _write_geometry(figures: dict[str, Tensor]) -> None:
         value = float(figures[name][position, index])
         best[name] = value if math.isfinite(value) else None
     write_json(GEOMETRY, {"best_separated": best})
-    say(f"Best separated at residual index {index}: AUC {float(figures['auc'][position, index]):.3f}.")
+    logger.info("Best separated at residual index %d: AUC %.3f.", index, figures["auc"][position, index].item())
 
 
 if __name__ == "__main__":

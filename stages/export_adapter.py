@@ -10,11 +10,11 @@ from unwrite.files.records import write_json, write_text
 from unwrite.files.tensors import read_tensors, write_tensors
 from unwrite.models.loading import load_config
 from unwrite.models.peft import plan_adapter
-from unwrite.pipeline.base import pinned_folder, read_base
+from unwrite.pipeline.base import pinned_folder
 from unwrite.pipeline.progress import progress
 from unwrite.pipeline.stage import run_stage, say
 from unwrite.report.tables import model_name
-from unwrite.schema.artifacts import Recipe, as_json, read_artifact
+from unwrite.schema.artifacts import Recipe, as_json, read_artifact, read_base
 from unwrite.schema.params import Params
 from unwrite.schema.paths import ADAPTER, DIRECTIONS, RECIPE
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from unwrite.errors import UnwriteError
 from unwrite.files.tensors import write_tensors
 from unwrite.models.batches import Budget, by_token_budget
@@ -9,13 +11,16 @@ from unwrite.models.loading import load_model, pick_device
 from unwrite.models.memory import pass_limits
 from unwrite.models.quantized import describe_quantization
 from unwrite.models.residuals import extract_residuals, residuals_of_batch
-from unwrite.pipeline.base import pinned_folder, read_base
+from unwrite.pipeline.base import pinned_folder
 from unwrite.pipeline.progress import progress
-from unwrite.pipeline.stage import run_stage, say
+from unwrite.pipeline.stage import run_stage
 from unwrite.pipeline.tokens import read_tokens
+from unwrite.schema.artifacts import read_base
 from unwrite.schema.params import Params
 from unwrite.schema.paths import RESIDUALS
 from unwrite.terms import SETS
+
+logger = logging.getLogger("unwrite.stage")
 
 
 def extract(params: Params) -> None:
@@ -24,7 +29,7 @@ def extract(params: Params) -> None:
     prompts = {name: [row.tokens for row in read_tokens(name, "train")] for name in SETS}
     model = load_model(pinned_folder(base), base.compute_dtype, pick_device(params.runtime.device), base.quantization)
     if base.quantization != "none":
-        say(f"{base.quantization}: {describe_quantization(model)}")
+        logger.info("%s: %s", base.quantization, describe_quantization(model))
     positions = params.residuals.positions
     limits = pass_limits(
         model.device,

@@ -11,10 +11,11 @@ from unwrite.files.records import write_jsonl
 from unwrite.models.batches import Budget, by_token_budget
 from unwrite.models.generation import generate_greedily
 from unwrite.models.loading import load_model, load_tokenizer, pick_device
-from unwrite.pipeline.base import pinned_folder, read_base
+from unwrite.pipeline.base import pinned_folder
 from unwrite.pipeline.progress import progress
 from unwrite.pipeline.stage import run_stage
 from unwrite.pipeline.tokens import TokenizedPrompt, read_tokens
+from unwrite.schema.artifacts import read_base
 from unwrite.schema.params import Params
 from unwrite.schema.paths import MODEL, RESPONSES
 from unwrite.terms import SETS, SetName

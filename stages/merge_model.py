@@ -19,12 +19,12 @@ from unwrite.files.hashing import digest_of, refuse_another, verify_files
 from unwrite.files.records import write_json
 from unwrite.files.tensors import read_tensors
 from unwrite.files.threads import in_threads, processors
-from unwrite.pipeline.base import pinned_folder, read_base
+from unwrite.pipeline.base import pinned_folder
 from unwrite.pipeline.progress import progress
 from unwrite.pipeline.runs import read_runs
 from unwrite.pipeline.stage import run_stage, say
 from unwrite.release.manifest import build_manifest, manifest_json
-from unwrite.schema.artifacts import Base, FileDigest, Recipe, read_artifact
+from unwrite.schema.artifacts import Base, FileDigest, Recipe, read_artifact, read_base
 from unwrite.schema.params import Params
 from unwrite.schema.paths import BASE, DIRECTIONS, MANIFEST, MODEL, RECIPE
 

@@ -12,11 +12,10 @@ from unwrite.errors import UnwriteError
 from unwrite.files.hashing import sha256_of
 from unwrite.files.records import write_json
 from unwrite.files.tensors import read_metadata
-from unwrite.pipeline.base import read_base
 from unwrite.pipeline.progress import progress
 from unwrite.pipeline.stage import run_stage, say
 from unwrite.report.format import nats, percent
-from unwrite.schema.artifacts import Front, Trial, as_json
+from unwrite.schema.artifacts import Front, Trial, as_json, read_base
 from unwrite.schema.params import Params
 from unwrite.schema.paths import BASE, DIRECTIONS, FRONT, TOKENS
 from unwrite.search.journal import open_journal

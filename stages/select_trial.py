@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from unwrite.editing.recipe import build_edits
 from unwrite.errors import UnwriteError
 from unwrite.files.records import write_json
-from unwrite.pipeline.base import read_base
 from unwrite.pipeline.stage import run_stage, say
 from unwrite.report.format import nats, percent
-from unwrite.schema.artifacts import Front, Recipe, SelectedTrial, Trial, as_json, read_artifact
+from unwrite.schema.artifacts import Front, Recipe, SelectedTrial, Trial, as_json, read_artifact, read_base
 from unwrite.schema.params import Params
 from unwrite.schema.paths import FRONT, RECIPE, TRIALS
 from unwrite.search.trials import read_trials

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from unwrite.files.atomic import atomic_folder
 from unwrite.files.prompts import cut_splits, read_prompts, refuse_shared_prompts
 from unwrite.models.chat import render_prompt
 from unwrite.models.loading import load_tokenizer
-from unwrite.pipeline.base import pinned_folder, read_base
-from unwrite.pipeline.stage import run_stage, say
+from unwrite.pipeline.base import pinned_folder
+from unwrite.pipeline.stage import run_stage
 from unwrite.pipeline.tokens import TokenizedPrompt, write_tokens
+from unwrite.schema.artifacts import read_base
 from unwrite.schema.params import Params
 from unwrite.schema.paths import TOKENS
 from unwrite.terms import SETS, SPLITS, SetName, SplitName
+
+logger = logging.getLogger("unwrite.stage")
 
 
 def tokenize_prompts(params: Params) -> None:
@@ -25,7 +29,7 @@ def tokenize_prompts(params: Params) -> None:
     for name in SETS:
         prompts = read_prompts(paths[name])
         sets[name] = cut_splits(paths[name], prompts, sizes)
-        say(f"{name}: {sum(sizes.values())} of the {len(prompts)} prompts in {paths[name]}.")
+        logger.info("%s: %d of the %d prompts in %s.", name, sum(sizes.values()), len(prompts), paths[name])
     refuse_shared_prompts(sets)
     tokenizer = load_tokenizer(pinned_folder(read_base(), weights=False))
     with atomic_folder(TOKENS) as folder:

@@ -22,7 +22,6 @@ from unwrite.pipeline.runs import StageRun
 from unwrite.release.manifest import (
     Manifest,
     build_manifest,
-    git_state,
     manifest_json,
     public_path,
     read_manifest,
@@ -249,17 +248,9 @@ def test_the_commit_and_a_clean_tree_are_recorded(repository: Path) -> None:
     assert found.internal.clean is True
 
 
-def test_what_the_pipeline_writes_leaves_the_tree_clean(repository: Path) -> None:
-    for name in ("dvc.lock", "artifacts/base.json"):
-        (repository / name).parent.mkdir(exist_ok=True)
-        (repository / name).write_text("")
-    git("add", "--all")
-    assert git_state() == (git("rev-parse", "HEAD"), True)
-
-
 def test_a_changed_file_makes_it_unclean(repository: Path) -> None:
     (repository / "file").write_text("two")
-    assert git_state() == (git("rev-parse", "HEAD"), False)
+    assert manifest().internal.clean is False
 
 
 @pytest.mark.usefixtures("tmp_path")
@@ -269,11 +260,6 @@ def test_outside_a_repository_there_is_no_commit(tmp_path: Path, monkeypatch: py
     found = manifest()
     assert found.dependencies("project") == []
     assert found.internal.clean is None
-
-
-def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "")
-    assert git_state() == (None, None)
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.support.samples import sample_base, sample_writer
 from unwrite.errors import UnwriteError
 from unwrite.files.records import write_json
-from unwrite.schema.artifacts import Base, FileDigest, Share, as_json, read_artifact
+from unwrite.schema.artifacts import Base, FileDigest, Share, as_json, read_artifact, read_base
 
 BASE = sample_base(
     [sample_writer(1, shape=(8, 4), bias=True, multiplier=0.1 + 0.2)],
@@ -97,3 +97,11 @@ def test_json_holds_plain_values_only() -> None:
     plain: dict[str, Any] = as_json(BASE)
     assert json.loads(json.dumps(plain)) == plain
     assert plain["writers"][0]["shape"] == [8, 4]
+
+
+def test_the_base_is_read_from_where_pinning_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnwriteError, match=r"^artifacts/base.json is missing: run `dvc repro pin_model` first"):
+        read_base()
+    write_json(tmp_path / "artifacts/base.json", as_json(BASE))
+    assert read_base() == BASE

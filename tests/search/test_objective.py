@@ -20,8 +20,7 @@ from tests.support.accelerator import Accelerator
 from tests.support.samples import sample_trial
 from unwrite.editing.recipe import edit_settings
 from unwrite.errors import UnwriteError
-from unwrite.pipeline.base import read_base
-from unwrite.schema.artifacts import Base, Edit, Kernel, TrialParameters
+from unwrite.schema.artifacts import Base, Edit, Kernel, TrialParameters, read_base
 from unwrite.schema.params import Params
 from unwrite.search.backends import EvaluationContext, Result, on_activations, on_weights
 from unwrite.search.objective import Objective, prepare_objective

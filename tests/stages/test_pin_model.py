@@ -360,7 +360,8 @@ def test_compute_dtype_can_be_chosen(project: Path, params: Params) -> None:
 
 
 def test_a_changed_model_is_refused_downstream(project: Path, params: Params) -> None:
-    from unwrite.pipeline.base import pinned_folder, read_base
+    from unwrite.pipeline.base import pinned_folder
+    from unwrite.schema.artifacts import read_base
 
     pin_model(params)
     data = bytearray(WEIGHTS.read_bytes())

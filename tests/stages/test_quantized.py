@@ -14,7 +14,7 @@ from torch import Tensor
 from tests.stages.conftest import run_stage
 from unwrite.editing.recipe import edit_settings
 from unwrite.models.quantized import load_quantized
-from unwrite.pipeline.base import read_base
+from unwrite.schema.artifacts import read_base
 from unwrite.schema.params import Params
 from unwrite.search.objective import prepare_objective
 from unwrite.search.space import one_shot_settings, parameters_of

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import errno
-import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 from unwrite.errors import UnwriteError, is_out_of_memory, reason_of
+from unwrite.pipeline.lock import exclusive_run
+from unwrite.pipeline.logs import log_to_stderr
 from unwrite.pipeline.runs import recorded
 from unwrite.schema.params import Params, load_params
 
-LOCKS = Path(".unwrite/locks")
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -24,11 +23,12 @@ def run_stage(work: Callable[[Params], None]) -> None:
     DVC does not stop its child when it is killed; the lock keeps the next run from writing beside the old one. An
     expected error ends the process with one or two lines on stderr and exit code 1.
     """
+    name = Path(sys.argv[0]).stem
     try:
         params = load_params()
-        with exclusive_run(Path(sys.argv[0]).stem):
+        with log_to_stderr(), exclusive_run(name):
             _use_threads(params.runtime.threads)
-            with recorded(Path(sys.argv[0]).stem, params):
+            with recorded(name, params):
                 work(params)
     except UnwriteError as error:
         fail(error)
@@ -55,47 +55,6 @@ def fail(error: UnwriteError) -> NoReturn:
 def say(line: str) -> None:
     """One line of a stage's log."""
     sys.stderr.write(f"{line}\n")
-
-
-@contextmanager
-def exclusive(message: str, lock: Path, owner: Path, name: str) -> Iterator[None]:
-    """While open, no other process gets in here.
-
-    Args:
-        message: What a process is told that comes second.
-        lock: The file that is locked.
-        owner: The file that says who holds the lock.
-        name: What this process writes there.
-
-    Raises:
-        UnwriteError: Another process holds the lock (says which).
-    """
-    from filelock import FileLock, Timeout
-
-    held = FileLock(lock)
-    try:
-        held.acquire(timeout=0)
-    except Timeout:
-        process = owner.read_text() if owner.exists() else "just started"
-        raise UnwriteError(f"{message} (process {process}): wait for it to end, or stop it.") from None
-    try:
-        owner.write_text(name)
-        yield
-    finally:
-        held.release()
-
-
-@contextmanager
-def exclusive_run(name: str) -> Iterator[None]:
-    """While open, nothing else of this name runs in this folder.
-
-    Raises:
-        UnwriteError: Something does (says which process).
-    """
-    LOCKS.mkdir(parents=True, exist_ok=True)
-    message = f"{name} is already running in this folder"
-    with exclusive(message, LOCKS / f"{name}.lock", LOCKS / f"{name}.pid", str(os.getpid())):
-        yield
 
 
 def _use_threads(threads: int) -> None:

@@ -10,7 +10,6 @@ Specifications: https://github.com/in-toto/attestation/tree/main/spec/v1, https:
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Final, Literal
@@ -18,6 +17,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from unwrite.errors import UnwriteError
+from unwrite.pipeline.git import git_state
 from unwrite.pipeline.runs import Environment, StageRun, environment
 from unwrite.schema.artifacts import Base, DirectionRef, Edit, EditSettings, FileDigest, Norm, Recipe, StoredLayout
 from unwrite.schema.parsing import FORMAT, parse_record, refuse_other_format
@@ -257,15 +257,6 @@ def public_source(base: Base) -> str:
     return base.source if base.commit is not None else Path(base.source).resolve().name
 
 
-def git_state() -> tuple[str | None, bool | None]:
-    """The commit of the project, and whether its tree was clean; both None outside a repository."""
-    # The pipeline itself writes these two while it runs.
-    made = [":(exclude)dvc.lock", ":(exclude)artifacts"]
-    commit = _git("rev-parse", "HEAD")
-    status = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *made)
-    return commit, None if status is None else status == ""
-
-
 def _tensor_edit(edit: Edit, place: StoredLayout) -> TensorEdit:
     return TensorEdit(
         layer=edit.layer,
@@ -331,11 +322,3 @@ def public_path(path: str) -> str:
     pure = PureWindowsPath(path) if PureWindowsPath(path).drive else PurePosixPath(path)
     leads_out = pure.is_absolute() or ".." in pure.parts or path.startswith("~")
     return pure.name if leads_out else path
-
-
-def _git(*arguments: str) -> str | None:
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None

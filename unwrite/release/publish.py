@@ -7,7 +7,6 @@ says so.
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -16,14 +15,15 @@ from unwrite.files.atomic import atomic_folder, refuse_full_disk
 from unwrite.files.checkpoints import copy_file, stored_tensors
 from unwrite.files.hashing import digest_of
 from unwrite.files.records import write_json, write_text
-from unwrite.pipeline.base import pinned_folder, read_base
+from unwrite.pipeline.base import pinned_folder
+from unwrite.pipeline.git import uncommitted_changes
+from unwrite.pipeline.lock import exclusive_run
 from unwrite.pipeline.runs import LOCK, StageRun, read_run, stage_names
-from unwrite.pipeline.stage import exclusive_run
 from unwrite.release.audit import audit_project
 from unwrite.release.manifest import build_manifest, manifest_json, public_path, read_manifest
 from unwrite.release.signing import SIGNATURE, sign_release
 from unwrite.release.verify import verification_text, verify_release
-from unwrite.schema.artifacts import FileDigest, Recipe, read_artifact
+from unwrite.schema.artifacts import FileDigest, Recipe, read_artifact, read_base
 from unwrite.schema.params import PARAMS_FILE
 from unwrite.schema.paths import CARD, EVALUATION, MANIFEST, MODEL, RECIPE
 from unwrite.terms import OVERRIDES, Override
@@ -163,15 +163,11 @@ def _problems(kind: Override) -> list[str]:
 
 def _uncommitted() -> Iterator[str]:
     try:
-        done = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=False
-        )
-    except FileNotFoundError:
-        yield "git is not installed, so that nobody can tell the commit"
+        changed = uncommitted_changes()
+    except UnwriteError as error:
+        yield str(error)
         return
-    if done.returncode:
-        yield "this is no git repository, so that nobody can tell the commit"
-    elif changed := [line[3:] for line in done.stdout.splitlines()]:
+    if changed:
         yield f"uncommitted changes in {', '.join(changed[:_NAMED])}{' and others' if len(changed) > _NAMED else ''}"
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from unwrite.errors import UnwriteError
 from unwrite.schema.parsing import FORMAT, parse_record
+from unwrite.schema.paths import BASE
 from unwrite.terms import Component, LayerSpan, NormPreservation, Orthogonalize, PostNorm, Quantization, Scope
 
 A = TypeVar("A", bound="Artifact")
@@ -279,6 +280,15 @@ def read_artifact(model: type[A], path: Path, stage: str) -> A:
         raise UnwriteError(f"{path} is missing: run `dvc repro {stage}` first.") from None
     except UnwriteError as error:
         raise UnwriteError(f"{error}. Run `dvc repro -f {stage}`.") from None
+
+
+def read_base() -> Base:
+    """Read `artifacts/base.json`.
+
+    Raises:
+        UnwriteError: the file is missing or damaged.
+    """
+    return read_artifact(Base, BASE, "pin_model")
 
 
 def as_json(artifact: Artifact) -> dict[str, Any]:

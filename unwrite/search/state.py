@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from unwrite.errors import UnwriteError
 from unwrite.files.hashing import sha256_of
-from unwrite.pipeline.stage import exclusive
+from unwrite.pipeline.lock import exclusive
 from unwrite.search.space import parameters_of
 from unwrite.search.trials import Measured, TrialOutcome
 

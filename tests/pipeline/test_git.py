@@ -1,0 +1,71 @@
+"""The commit, a clean tree and changed files are read from real repositories."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from unwrite.errors import UnwriteError
+from unwrite.pipeline.git import git_state, uncommitted_changes
+
+
+def git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    git("init", "--quiet")
+    for name in ("file", "dvc.lock", "artifacts/base.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("one")
+    git("add", "--all")
+    git("-c", "user.name=n", "-c", "user.email=e@example.org", "commit", "--quiet", "--no-gpg-sign", "-m", "one")
+    return tmp_path
+
+
+@pytest.fixture
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that is in no repository."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+
+
+@pytest.mark.usefixtures("repository")
+def test_an_unchanged_tree_is_clean() -> None:
+    assert git_state() == (git("rev-parse", "HEAD"), True)
+    assert uncommitted_changes() == []
+
+
+def test_an_untracked_file_leaves_the_tree_clean(repository: Path) -> None:
+    (repository / "untracked").write_text("")
+    assert git_state().clean is True
+    assert uncommitted_changes() == []
+
+
+def test_what_the_pipeline_writes_leaves_the_tree_clean_but_is_uncommitted(repository: Path) -> None:
+    for name in ("dvc.lock", "artifacts/base.json"):
+        (repository / name).write_text("two")
+    assert git_state() == (git("rev-parse", "HEAD"), True)
+    assert uncommitted_changes() == ["artifacts/base.json", "dvc.lock"]
+
+
+def test_a_changed_file_makes_the_tree_unclean(repository: Path) -> None:
+    (repository / "file").write_text("two")
+    assert git_state() == (git("rev-parse", "HEAD"), False)
+    assert uncommitted_changes() == ["file"]
+
+
+@pytest.mark.usefixtures("outside")
+def test_outside_a_repository_there_is_no_commit() -> None:
+    assert git_state() == (None, None)
+    with pytest.raises(UnwriteError, match="this is not a git repository, so there is no commit to record"):
+        uncommitted_changes()
+
+
+def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert git_state() == (None, None)
+    with pytest.raises(UnwriteError, match="git is not installed, so the commit cannot be recorded"):
+        uncommitted_changes()

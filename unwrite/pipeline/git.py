@@ -1,0 +1,52 @@
+"""The state of the project's git repository: its commit, and what was changed since."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import NamedTuple
+
+from unwrite.errors import UnwriteError
+
+_WRITTEN_BY_THE_PIPELINE = (":(exclude)dvc.lock", ":(exclude)artifacts")
+
+
+class GitState(NamedTuple):
+    """The commit of the project, and whether its tree was clean; both None outside a repository."""
+
+    commit: str | None
+    clean: bool | None
+
+
+def git_state() -> GitState:
+    """Return the state of the project's tree, apart from what the pipeline itself writes while it runs."""
+    commit = _output("rev-parse", "HEAD")
+    status = _output("status", "--porcelain", "--untracked-files=no", "--", ".", *_WRITTEN_BY_THE_PIPELINE)
+    return GitState(commit, None if status is None else status == "")
+
+
+def uncommitted_changes() -> list[str]:
+    """Return the tracked files that differ from the last commit.
+
+    Raises:
+        UnwriteError: git is not installed, or this is not a repository.
+    """
+    try:
+        done = _run("status", "--porcelain", "--untracked-files=no")
+    except FileNotFoundError:
+        raise UnwriteError("git is not installed, so the commit cannot be recorded") from None
+    if done.returncode:
+        raise UnwriteError("this is not a git repository, so there is no commit to record")
+    return [line[3:] for line in done.stdout.splitlines()]
+
+
+def _output(*arguments: str) -> str | None:
+    """Return what git prints; None where it fails or is not installed."""
+    try:
+        done = _run(*arguments)
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
