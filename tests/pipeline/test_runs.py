@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from unwrite.errors import UnwriteError
-from unwrite.pipeline.runs import environment, files_of, read_run, read_runs, recorded, run_file
+from unwrite.pipeline.runs import files_of, read_run, read_runs, recorded, run_file
 from unwrite.schema.artifacts import FileDigest
 from unwrite.schema.params import Params, load_params
 from unwrite.schema.paths import RUNS
@@ -148,11 +148,3 @@ def test_a_folder_without_a_manifest_is_all_its_files() -> None:
     assert files_of(Path("artifacts/responses")) == [Path("artifacts/responses/a"), Path("artifacts/responses/b")]
     assert files_of(Path("artifacts/model")) == [Path("artifacts/model/provenance.json")]
     assert files_of(Path("dvc.yaml")) == [Path("dvc.yaml")]
-
-
-def test_the_environment_is_stated_and_no_accelerator_made_up() -> None:
-    here = environment()
-    assert set(here.packages) >= {"unwrite", "torch", "safetensors"}
-    assert here.python.startswith("3.")
-    assert here.processor
-    assert here.accelerator is None

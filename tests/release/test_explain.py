@@ -27,7 +27,9 @@ def test_it_says_what_was_changed_and_in_how_much(folder: Path) -> None:
     assert "taken at residual index 1.50" in page
     assert re.search(r"^attention +0\.8 +0 +0\.8 +1$", page, re.MULTILINE)
     assert "directions: center mean" in page
-    assert re.search(r"^compute_directions: Python 3\.11\.9, torch 2\.6\.0; Linux, x$", page, re.MULTILINE)
+    assert re.search(
+        r"^compute_directions: Python 3\.11\.9, torch 2\.6\.0; Linux, x \(AVX2, threads: 4\)$", page, re.MULTILINE
+    )
     assert all(len(line) <= 100 for line in page.splitlines())
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from stages.merge_model import BEFORE
 from unwrite.files.hashing import digest_of
 from unwrite.files.records import write_json
-from unwrite.pipeline.runs import Environment, StageRun, run_file
+from unwrite.pipeline.environment import Environment
+from unwrite.pipeline.runs import StageRun, run_file
 from unwrite.schema.artifacts import (
     Base,
     BaseCard,
@@ -184,7 +185,13 @@ def sample_recipe(edits: Sequence[Edit], trial: Trial | None = None, **changes: 
 def sample_run(stage: str, parameters: dict[str, Any] | None = None, **changes: Any) -> StageRun:
     """A stage's record of its run."""
     environment = Environment(
-        python="3.11.9", packages={"torch": "2.6.0"}, system="Linux", processor="x", accelerator=None
+        python="3.11.9",
+        packages={"torch": "2.6.0"},
+        system="Linux",
+        processor="x",
+        vector_instructions="AVX2",
+        threads=4,
+        accelerator=None,
     )
     fields: dict[str, Any] = {"parameters": parameters or {}, "reads": [], "writes": [], "environment": environment}
     return StageRun(stage=stage, **fields | changes)

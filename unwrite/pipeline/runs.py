@@ -7,10 +7,7 @@ release lists what it was made from by them. No commit and no time is in them: t
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 import re
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import reduce
@@ -21,6 +18,7 @@ from typing import Any, Literal
 from unwrite.errors import UnwriteError
 from unwrite.files.hashing import digest_of, sha256_of
 from unwrite.files.records import write_json
+from unwrite.pipeline.environment import Environment, current_environment
 from unwrite.schema.artifacts import Artifact, FileDigest, as_json, read_artifact
 from unwrite.schema.params import Params
 from unwrite.schema.parsing import FORMAT
@@ -28,21 +26,7 @@ from unwrite.schema.paths import MANIFEST, RUNS
 
 PIPELINE = Path("dvc.yaml")
 LOCK = Path("dvc.lock")
-PACKAGES = ("unwrite", "torch", "transformers", "tokenizers", "safetensors", "numpy", "optuna", "peft", "bitsandbytes")
 _SOURCES = (".py", ".jinja", ".css")  # the project's own, which its commit tells
-
-
-class Environment(Artifact):
-    """What a stage ran on, so far as it can change rounding; nothing that tells whose machine it was.
-
-    `accelerator` is the GPU that was computed on, if any.
-    """
-
-    python: str
-    packages: dict[str, str]
-    system: str
-    processor: str
-    accelerator: str | None
 
 
 class StageRun(Artifact):
@@ -128,20 +112,9 @@ def recorded(stage: str, params: Params) -> Iterator[None]:
         parameters=params.model_dump(mode="json", include=set(entry.get("params", []))),
         reads=before,
         writes=_digests(path for path in _outs(entry) if Path(path) != run_file(stage)),
-        environment=environment(),
+        environment=current_environment(),
     )
     write_json(run_file(stage), as_json(run))
-
-
-def environment() -> Environment:
-    """What this process runs on."""
-    return Environment(
-        python=platform.python_version(),
-        packages={name: version for name in PACKAGES if (version := _version(name)) is not None},
-        system=platform.system(),
-        processor=f"{platform.machine()} {_processor()}".strip(),
-        accelerator=_accelerator(),
-    )
 
 
 def files_of(path: Path) -> list[Path]:
@@ -173,27 +146,3 @@ def _resolved(path: str, params: Mapping[str, Any]) -> str:
 def _digests(paths: Iterable[str]) -> list[FileDigest]:
     files = [file for path in paths for file in files_of(Path(path)) if file.is_file()]
     return [digest_of(file).model_copy(update={"name": file.as_posix()}) for file in files]
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _processor() -> str:
-    # platform.processor() is empty on most Linux systems, and only there is there this file.
-    cpuinfo = Path("/proc/cpuinfo")
-    if not cpuinfo.is_file():
-        return platform.processor()
-    found = re.search(r"^model name\s*: (.*)$", cpuinfo.read_text(encoding="utf-8"), re.MULTILINE)
-    return found[1].strip() if found else ""
-
-
-def _accelerator() -> str | None:
-    # A stage that never imported torch computed on nothing.
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_initialized():
-        return None
-    return str(torch.cuda.get_device_name())

@@ -10,7 +10,7 @@ from typing import Any
 from tabulate import tabulate
 
 from unwrite.errors import UnwriteError
-from unwrite.pipeline.runs import Environment
+from unwrite.pipeline.environment import Environment
 from unwrite.release.manifest import Manifest, edited_patterns, read_manifest
 from unwrite.release.untrusted import is_plain_file, printable
 from unwrite.report import tables
@@ -130,5 +130,4 @@ def _made_with(manifest: Manifest) -> Iterator[str]:
 
 def _environment(environment: Environment) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in environment.packages.items())
-    hardware = environment.accelerator or environment.processor
-    return f"Python {environment.python}, {packages}; {environment.system}, {hardware}"
+    return f"Python {environment.python}, {packages}; {environment.system}, {environment.hardware}"

@@ -17,8 +17,9 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from unwrite.errors import UnwriteError
+from unwrite.pipeline.environment import Environment, current_environment
 from unwrite.pipeline.git import git_state
-from unwrite.pipeline.runs import Environment, StageRun, environment
+from unwrite.pipeline.runs import StageRun
 from unwrite.schema.artifacts import Base, DirectionRef, Edit, EditSettings, FileDigest, Norm, Recipe, StoredLayout
 from unwrite.schema.parsing import FORMAT, parse_record, refuse_other_format
 from unwrite.schema.paths import MANIFEST, RUNS
@@ -162,7 +163,7 @@ def build_manifest(
         UnwriteError: A stage read something else than the stage before it wrote.
     """
     commit, clean = git_state()
-    here = environment()
+    here = current_environment()
     stages = {run.stage: run.environment for run in runs}
     stages.setdefault("merge_model", here)
     edited = tensor_edits(recipe)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from unwrite.pipeline.environment import package_versions
 from unwrite.report import tables
 from unwrite.report.rendering import template_environment
 from unwrite.schema.artifacts import Base, Evaluation, Front, Recipe, Trial
@@ -88,16 +88,5 @@ def report_page(
         post_norms=tables.norms_text(recipe, base),
         numbers=tables.edited_numbers(recipe, base),
         shortened=SHORTENED,
-        versions=_versions(),
+        versions={"Python": platform.python_version()} | package_versions(_PACKAGES),
     )
-
-
-def _versions() -> dict[str, str]:
-    return {"Python": platform.python_version()} | {name: _version(name) for name in _PACKAGES}
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:  # a checkout that runs without being installed
-        return "not installed"

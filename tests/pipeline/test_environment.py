@@ -1,0 +1,58 @@
+"""The record of what a stage ran on holds what can change rounding, and makes nothing up."""
+
+import subprocess
+import sys
+
+import torch
+
+from unwrite.pipeline.environment import Environment, current_environment, package_versions
+
+HERE = Environment(
+    python="3.11.9",
+    packages={"torch": "2.6.0"},
+    system="Linux",
+    processor="x86_64 Kettle",
+    vector_instructions="AVX2",
+    threads=4,
+    accelerator=None,
+)
+
+
+def test_packages_interpreter_and_processor_are_recorded() -> None:
+    here = current_environment()
+    assert set(here.packages) >= {"unwrite", "torch", "safetensors"}
+    assert here.python.startswith("3.")
+    assert here.processor
+    assert here.accelerator is None
+
+
+def test_vector_instructions_and_threads_are_those_of_torch() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        here = current_environment()
+    finally:
+        torch.set_num_threads(before)
+    assert here.vector_instructions == torch.backends.cpu.get_cpu_capability()
+    assert here.threads == 2
+
+
+def test_a_process_that_never_imported_torch_states_neither_and_does_not_import_it() -> None:
+    script = """
+import sys
+from unwrite.pipeline.environment import current_environment
+here = current_environment()
+print(here.vector_instructions, here.threads, here.accelerator, "torch" in here.packages, "torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["None", "None", "None", "True", "False"]
+
+
+def test_a_package_that_is_not_installed_is_left_out() -> None:
+    assert set(package_versions(["torch", "a-package-that-does-not-exist"])) == {"torch"}
+
+
+def test_hardware_is_the_gpu_or_else_the_processor_with_what_changes_its_rounding() -> None:
+    assert HERE.hardware == "x86_64 Kettle (AVX2, threads: 4)"
+    assert HERE.model_copy(update={"vector_instructions": None, "threads": None}).hardware == "x86_64 Kettle"
+    assert HERE.model_copy(update={"accelerator": "A GPU"}).hardware == "A GPU"

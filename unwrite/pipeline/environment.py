@@ -1,0 +1,79 @@
+"""What a stage runs on, so far as it can change rounding; nothing that reveals whose machine it is."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+
+from unwrite.schema.artifacts import Artifact
+
+PACKAGES = ("unwrite", "torch", "transformers", "tokenizers", "safetensors", "numpy", "optuna", "peft", "bitsandbytes")
+
+
+class Environment(Artifact):
+    """Interpreter, packages, system and processor of one run.
+
+    `vector_instructions` is the widest set that torch's CPU kernels use (AVX2, AVX512 …) and `threads` how many threads
+    they run on: both change the order of sums. They are None where the stage never imported torch. `accelerator` is the
+    GPU that was computed on, if any.
+    """
+
+    python: str
+    packages: dict[str, str]
+    system: str
+    processor: str
+    vector_instructions: str | None
+    threads: int | None
+    accelerator: str | None
+
+    @property
+    def hardware(self) -> str:
+        """The GPU, or else the processor with its vector instructions and threads."""
+        if self.accelerator is not None:
+            return self.accelerator
+        if self.vector_instructions is None or self.threads is None:
+            return self.processor
+        return f"{self.processor} ({self.vector_instructions}, threads: {self.threads})"
+
+
+def current_environment() -> Environment:
+    """Return what this process runs on."""
+    torch = sys.modules.get("torch")  # a stage that never imported it computed nothing with it
+    return Environment(
+        python=platform.python_version(),
+        packages=package_versions(PACKAGES),
+        system=platform.system(),
+        processor=f"{platform.machine()} {_processor()}".strip(),
+        vector_instructions=None if torch is None else torch.backends.cpu.get_cpu_capability(),
+        threads=None if torch is None else torch.get_num_threads(),
+        accelerator=None if torch is None else _accelerator(torch),
+    )
+
+
+def package_versions(packages: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those packages that are installed; a checkout can run without being installed itself."""
+    versions = {}
+    for package in packages:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _processor() -> str:
+    # platform.processor() is empty on most Linux systems, and only Linux has this file.
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.is_file():
+        return platform.processor()
+    found = re.search(r"^model name\s*: (.*)$", cpuinfo.read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1].strip() if found else ""
+
+
+def _accelerator(torch: ModuleType) -> str | None:
+    return str(torch.cuda.get_device_name()) if torch.cuda.is_initialized() else None
