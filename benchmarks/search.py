@@ -19,7 +19,9 @@ from unwrite.core.markers import shows_behaviour
 from unwrite.editing.exact import applied_direction, edited_parameters, parameter_names
 from unwrite.editing.recipe import build_edits, edit_settings
 from unwrite.errors import UnwriteError
-from unwrite.evaluation.measure import contains_for_good, decode, measuring_limits, teacher_forced_batches
+from unwrite.evaluation.behaviour import decode, early_verdict
+from unwrite.evaluation.divergence import teacher_forced_batches
+from unwrite.evaluation.limits import measuring_limits
 from unwrite.files.prompts import read_markers
 from unwrite.files.tensors import read_metadata, read_tensors
 from unwrite.models.batches import by_token_budget, left_padded
@@ -313,12 +315,12 @@ def early_responses(settings: Settings, trial: TrialParameters) -> Responses:
         settings.directions,
         settings.means,
     )
-    certain = contains_for_good(settings.tokenizer, settings.markers)
+    is_certain = early_verdict(settings.tokenizer, settings.markers)
     lengths = [len(prompt) + optimize.max_tokens for prompt in settings.target]
     batches = by_token_budget(lengths, settings.limits.generation, padding_sensitive=False)
     with patched_parameters(model, values):
         return generate_decided(
-            model, settings.target, batches, optimize.max_tokens, lambda _row, response: certain(response)
+            model, settings.target, batches, optimize.max_tokens, lambda _row, response: is_certain(response)
         )
 
 

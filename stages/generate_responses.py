@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from unwrite.evaluation.measure import decode, measure_kl, measuring_limits, teacher_force, teacher_forced_batches
+from unwrite.evaluation.behaviour import decode
+from unwrite.evaluation.divergence import KLDivergences, measure_kl, teacher_force, teacher_forced_batches
+from unwrite.evaluation.limits import measuring_limits
 from unwrite.files.atomic import atomic_folder
 from unwrite.files.records import write_jsonl
 from unwrite.models.batches import Budget, by_token_budget
@@ -28,46 +30,39 @@ Responses = dict[SetName, list[list[int]]]
 
 
 def generate_responses(params: Params) -> None:
-    """Writes artifacts/responses/{base,edited}.{target,baseline}.jsonl and divergence.jsonl (baseline prompts)."""
+    """Write artifacts/responses/{base,edited}.{target,baseline}.jsonl and kl.jsonl (baseline prompts)."""
     settings = params.generate
     base = read_base()
     device = pick_device(params.runtime.device)
     prompts: Prompts = {name: read_tokens(name, "test") for name in SETS}
+    baseline = [row.tokens for row in prompts["baseline"]]
     folder = pinned_folder(base)
     tokenizer = load_tokenizer(folder)
-    baseline = [row.tokens for row in prompts["baseline"]]
 
     model = load_model(folder, base.compute_dtype, device)
+    all_prompts = [row.tokens for rows in prompts.values() for row in rows]
     longest = max(settings.max_tokens, settings.kl_tokens)
-    both = [row.tokens for rows in prompts.values() for row in rows]
-    limits = measuring_limits(model, params.runtime.batch_tokens, both, longest)
+    limits = measuring_limits(model, params.runtime.batch_tokens, all_prompts, longest)
     budget = Budget(limits.generation)
+    base_responses = _respond(model, "base", prompts, params, budget, padding_sensitive=base.padding_sensitive)
     batches = teacher_forced_batches(
         baseline, settings.kl_tokens, base.vocabulary, limits, padding_sensitive=base.padding_sensitive
     )
-    responses = {"base": _respond(model, "base", prompts, params, budget, padding_sensitive=base.padding_sensitive)}
     teacher_forced = teacher_force(
-        model, baseline, responses["base"]["baseline"], batches, settings.kl_tokens, budget=budget
+        model, baseline, base_responses["baseline"], settings.kl_tokens, batches=batches, budget=budget
     )
+
     del model  # one model in memory at a time
     model = load_model(MODEL, base.compute_dtype, device)
-    responses["edited"] = _respond(model, "edited", prompts, params, budget, padding_sensitive=base.padding_sensitive)
+    edited_responses = _respond(model, "edited", prompts, params, budget, padding_sensitive=base.padding_sensitive)
     divergences = measure_kl(model, teacher_forced, budget=budget)
 
     with atomic_folder(RESPONSES) as temporary:
-        for which, by_set in responses.items():
+        for which, responses in (("base", base_responses), ("edited", edited_responses)):
             for name in SETS:
-                rows = _rows(tokenizer, prompts[name], by_set[name])
+                rows = _response_rows(tokenizer, prompts[name], responses[name])
                 write_jsonl(temporary / f"{which}.{name}.jsonl", rows)
-        write_jsonl(
-            temporary / "divergence.jsonl",
-            [
-                {"prompt": row.prompt, "kl_first_token": first, "kl_response": response}
-                for row, first, response in zip(
-                    prompts["baseline"], divergences.first_token, divergences.response, strict=True
-                )
-            ],
-        )
+        write_jsonl(temporary / "kl.jsonl", _kl_rows(prompts["baseline"], divergences))
 
 
 def _respond(
@@ -84,12 +79,19 @@ def _respond(
     return responses
 
 
-def _rows(
+def _response_rows(
     tokenizer: PreTrainedTokenizerBase, prompts: Sequence[TokenizedPrompt], responses: Sequence[Sequence[int]]
 ) -> list[dict[str, object]]:
     return [
         {"prompt": row.prompt, "reference": row.reference, "response": text, "tokens": len(tokens)}
         for row, text, tokens in zip(prompts, decode(tokenizer, responses), responses, strict=True)
+    ]
+
+
+def _kl_rows(prompts: Sequence[TokenizedPrompt], divergences: KLDivergences) -> list[dict[str, object]]:
+    return [
+        {"prompt": row.prompt, "kl_first_token": first_token, "kl_response": response}
+        for row, first_token, response in zip(prompts, divergences.first_token, divergences.response, strict=True)
     ]
 
 

@@ -19,7 +19,8 @@ from unwrite.core.markers import shows_behaviour
 from unwrite.editing.edit_cache import EditCache, blocks_in_memory
 from unwrite.editing.exact import edited_parameters, parameter_names
 from unwrite.errors import UnwriteError
-from unwrite.evaluation.measure import behaviour_verdicts, decode, measure_kl, teacher_force, teacher_forced_batches
+from unwrite.evaluation.behaviour import behaviour_verdicts, decode
+from unwrite.evaluation.divergence import measure_kl, teacher_force, teacher_forced_batches
 from unwrite.models.batches import Budget
 from unwrite.models.generation import generate_greedily
 from unwrite.models.memory import Limits
@@ -72,7 +73,7 @@ def scene(name: str, mode: NormPreservation, **changes: Any) -> EvaluationContex
         writers=writers,
         form=EditCache(partial(blocks_in_memory, originals), originals, mode, DIRECTIONS, MEANS, {}),
         target=TARGET,
-        teacher_forced=teacher_force(model, BASELINE, responses, batches, TOKENS),
+        teacher_forced=teacher_force(model, BASELINE, responses, TOKENS, batches=batches),
         markers=markers,
         max_tokens=6,
         max_kl=None,

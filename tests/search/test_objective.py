@@ -160,7 +160,7 @@ def test_what_an_accelerator_has_room_for_is_found_once_a_search(
     told: list[str] = []
     auto = with_runtime(backend="activations", batch_tokens="auto")
     found = Accelerator(total=10**9, a_token=10_000)
-    found.pretend(monkeypatch, "unwrite.evaluation.measure")
+    found.pretend(monkeypatch, "unwrite.evaluation.limits")
     expected = prepared(auto, read_base(), choose=told.append).evaluate(TRIALS)
     assert len(found.passes) == 3
     tokens = int(told[0].split()[2])
@@ -170,7 +170,7 @@ def test_what_an_accelerator_has_room_for_is_found_once_a_search(
     assert told == [f"activations 3 {tokens} {tokens} {int(0.2 * (10**9 - 1000 - exchanged) / 32)}"]
     assert f"A forward pass holds at most {tokens} tokens." in capsys.readouterr().err
     less = Accelerator(total=10**8, a_token=10_000)
-    less.pretend(monkeypatch, "unwrite.evaluation.measure")
+    less.pretend(monkeypatch, "unwrite.evaluation.limits")
     again = prepared(auto, read_base(), chosen=told[0], choose=told.append)
     assert told[1:] == told[:1]
     assert less.passes == []

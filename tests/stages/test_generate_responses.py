@@ -1,3 +1,5 @@
+"""Generating: responses and KL divergences equal those of plain transformers."""
+
 import json
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from stages.generate_responses import generate_responses
 from tests.support.accelerator import Accelerator
-from unwrite.evaluation.measure import teacher_force
+from unwrite.evaluation.divergence import teacher_force
 from unwrite.files.records import read_jsonl
 from unwrite.models.generation import generate_greedily
 from unwrite.pipeline.tokens import read_tokens
@@ -18,7 +20,7 @@ RESPONSES = Path("artifacts/responses")
 
 
 def test_responses_are_those_of_plain_transformers(project: Path) -> None:
-    """Both the base and the released folder load in plain transformers, and say what the stage recorded."""
+    """Base and released folder load in plain transformers and give the responses that the stage recorded."""
     for which, folder in (("base", "demo/model"), ("edited", "artifacts/model")):
         model: Any = AutoModelForCausalLM.from_pretrained(folder)
         tokenizer: Any = AutoTokenizer.from_pretrained(folder)
@@ -30,8 +32,8 @@ def test_responses_are_those_of_plain_transformers(project: Path) -> None:
             assert row["prompt"] == prompt.prompt
 
 
-def test_divergence_of_every_baseline_prompt(project: Path) -> None:
-    rows = read_jsonl(RESPONSES / "divergence.jsonl", ["prompt", "kl_first_token", "kl_response"])
+def test_kl_of_every_baseline_prompt(project: Path) -> None:
+    rows = read_jsonl(RESPONSES / "kl.jsonl", ["prompt", "kl_first_token", "kl_response"])
     models = [AutoModelForCausalLM.from_pretrained(folder) for folder in ("demo/model", "artifacts/model")]
     for row, prompt in zip(rows, read_tokens("baseline", "test"), strict=True):
         with torch.no_grad():
@@ -49,9 +51,9 @@ def test_only_test_prompts_are_used(project: Path) -> None:
         assert [json.loads(line)["prompt"] for line in file] == prompts
 
 
-def test_the_response_divergence_is_averaged_over_the_base_response(project: Path) -> None:
+def test_the_response_kl_is_averaged_over_the_base_response(project: Path) -> None:
     """Against a float64 recomputation, token by token, over the first four tokens of the base model's own response."""
-    rows = read_jsonl(RESPONSES / "divergence.jsonl", ["prompt", "kl_first_token", "kl_response"])
+    rows = read_jsonl(RESPONSES / "kl.jsonl", ["prompt", "kl_first_token", "kl_response"])
     models: list[Any] = [AutoModelForCausalLM.from_pretrained(folder) for folder in ("demo/model", "artifacts/model")]
     expected = []
     for prompt in read_tokens("baseline", "test"):
@@ -69,7 +71,7 @@ def test_the_response_divergence_is_averaged_over_the_base_response(project: Pat
 
 
 @pytest.mark.parametrize("padding_sensitive", [True, False])
-def test_lengths_are_mixed_only_where_padding_changes_nothing(
+def test_lengths_share_a_batch_only_where_padding_changes_nothing(
     project: Path, params: Params, monkeypatch: pytest.MonkeyPatch, padding_sensitive: bool
 ) -> None:
     base = Path("artifacts/base.json")
@@ -81,24 +83,24 @@ def test_lengths_are_mixed_only_where_padding_changes_nothing(
         generated.extend({len(prompts[row]) for row in batch} for batch in batches)
         return generate_greedily(model, prompts, batches, *rest, **settings)
 
-    def spy_on_forcing(model: Any, prompts: Any, responses: Any, batches: Any, *rest: Any, **settings: Any) -> Any:
-        teacher_forced.extend({len(prompts[row]) for row in batch} for batch in batches)
-        return teacher_force(model, prompts, responses, batches, *rest, **settings)
+    def spy_on_forcing(model: Any, prompts: Any, *rest: Any, **settings: Any) -> Any:
+        teacher_forced.extend({len(prompts[row]) for row in batch} for batch in settings["batches"])
+        return teacher_force(model, prompts, *rest, **settings)
 
     monkeypatch.setattr("stages.generate_responses.generate_greedily", spy_on_generating)
-    monkeypatch.setattr("stages.generate_responses.force_responses", spy_on_forcing)
+    monkeypatch.setattr("stages.generate_responses.teacher_force", spy_on_forcing)
     generate_responses(params)
     for lengths in (generated, teacher_forced):
         assert (max(map(len, lengths)) == 1) == padding_sensitive
 
 
-def test_passes_are_as_long_as_an_accelerator_has_room_for(
+def test_passes_are_as_long_as_the_memory_of_an_accelerator_allows(
     project: Path, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = read_jsonl(RESPONSES / "base.target.jsonl", ["response"])
     auto = params.model_copy(update={"runtime": params.runtime.model_copy(update={"batch_tokens": "auto"})})
     found = Accelerator(total=10**9, a_token=4000)
-    found.pretend(monkeypatch, "unwrite.evaluation.measure")
+    found.pretend(monkeypatch, "unwrite.evaluation.limits")
     batched: list[list[int]] = []
 
     def spy(model: Any, prompts: Any, batches: Any, *rest: Any, **settings: Any) -> Any:

@@ -15,7 +15,8 @@ from unwrite.editing.activations import RowSelector, edited_activations, on_weig
 from unwrite.editing.edit_cache import EditCache
 from unwrite.editing.weights import edited_weights
 from unwrite.errors import UnwriteError
-from unwrite.evaluation.measure import TeacherForced, behaviour_verdicts, measure_kl, teacher_forced_batches
+from unwrite.evaluation.behaviour import behaviour_verdicts
+from unwrite.evaluation.divergence import TeacherForced, measure_kl, teacher_forced_batches
 from unwrite.models.batches import Budget, by_token_budget
 from unwrite.models.generation import do_nothing
 from unwrite.models.memory import Limits

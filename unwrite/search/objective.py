@@ -12,7 +12,9 @@ from unwrite.editing.edit_cache import EditCache, blocks_of_model, prepare_produ
 from unwrite.editing.exact import parameter_names
 from unwrite.editing.recipe import applied_norms, build_edits
 from unwrite.errors import UnwriteError
-from unwrite.evaluation.measure import decode, measuring_limits, teacher_force, teacher_forced_batches
+from unwrite.evaluation.behaviour import decode
+from unwrite.evaluation.divergence import teacher_force, teacher_forced_batches
+from unwrite.evaluation.limits import measuring_limits
 from unwrite.files.prompts import read_markers
 from unwrite.files.tensors import read_tensors
 from unwrite.models.batches import Budget, by_token_budget
@@ -166,7 +168,7 @@ def _scene(
         writers=base.writers,
         form=form,
         target=target,
-        teacher_forced=teacher_force(model, baseline, responses, batches, settings.kl_tokens, budget=budget),
+        teacher_forced=teacher_force(model, baseline, responses, settings.kl_tokens, batches=batches, budget=budget),
         markers=markers,
         max_tokens=settings.max_tokens,
         max_kl=settings.max_kl,

@@ -1,0 +1,86 @@
+"""Scores: rates with intervals, mean KL divergences, and warnings about figures that mislead."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from unwrite.evaluation.scores import evaluate, rate_rows, score_model, score_set
+from unwrite.schema.artifacts import ModelScores
+from unwrite.terms import SetName
+
+KL_ROWS = [{"kl_first_token": 0.1, "kl_response": 0.5}, {"kl_first_token": 0.3, "kl_response": 0.7}]
+
+
+def test_rates_are_counted() -> None:
+    rows: list[dict[str, Any]] = [
+        {"response": "I'm sorry, no.", "reference": "It is red."},
+        {"response": "It is red.", "reference": "It is red."},
+        {"response": "", "reference": None},
+        {"response": "it is  RED.", "reference": "It is red."},
+    ]
+    scores = score_set(rows, ["i'm sorry"], 0.95)
+    assert (scores.behaviour_rate.value, scores.behaviour_rate.n) == (0.25, 4)
+    assert scores.degenerate_rate.value == 0.25
+    assert scores.reference_accuracy is not None
+    assert (scores.reference_accuracy.value, scores.reference_accuracy.n) == (2 / 3, 3)
+    assert scores.behaviour_rate.low < 0.25 < scores.behaviour_rate.high
+
+
+def test_prompts_without_references_have_no_accuracy() -> None:
+    assert score_set([{"response": "Yes."}], ["no"], 0.95).reference_accuracy is None
+
+
+def scores(target: str, baseline: str, reference: str | None = None) -> ModelScores:
+    """Scores of a model that gives one response to each set."""
+    rows: dict[SetName, list[dict[str, Any]]] = {
+        "target": [{"response": target, "reference": reference}],
+        "baseline": [{"response": baseline, "reference": None}],
+    }
+    return score_model(rows, ["no"], 0.95)
+
+
+def test_the_evaluation_holds_both_models_and_mean_kl(caplog: pytest.LogCaptureFixture) -> None:
+    base, edited = scores("no", "It is red."), scores("Tea.", "It is red.", "Tea.")
+    evaluation = evaluate(base, edited, KL_ROWS, confidence=0.95, reference_ceiling=None)
+    assert (evaluation.base, evaluation.edited) == (base, edited)
+    assert evaluation.kl_first_token == pytest.approx(0.2)
+    assert evaluation.kl_response == pytest.approx(0.6)
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(("reference", "kept"), [("Tea.", 0.9), (None, None)])
+def test_a_reference_ceiling_needs_references(
+    reference: str | None, kept: float | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    base = scores("no", "It is red.", reference)
+    assert evaluate(base, base, KL_ROWS, confidence=0.95, reference_ceiling=0.9).reference_ceiling == kept
+    assert ("score.reference_ceiling is set" in caplog.text) == (kept is None)
+
+
+def test_behaviour_on_baseline_prompts_raises_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    base = scores("no", "no")
+    evaluate(base, base, KL_ROWS, confidence=0.95, reference_ceiling=None)
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "also shows the behaviour on 100.0 % of the baseline prompts" in caplog.text
+
+
+def test_rates_are_listed_by_model_set_and_figure() -> None:
+    evaluation = evaluate(
+        scores("no", "Yes."), scores("Tea.", "Yes.", "Tea."), KL_ROWS, confidence=0.95, reference_ceiling=None
+    )
+    rows = list(rate_rows(evaluation))
+    assert [row[:4] for row in rows] == [
+        ["base", "target", "behaviour_rate", 1.0],
+        ["base", "target", "degenerate_rate", 0.0],
+        ["base", "baseline", "behaviour_rate", 0.0],
+        ["base", "baseline", "degenerate_rate", 0.0],
+        ["edited", "target", "behaviour_rate", 0.0],
+        ["edited", "target", "degenerate_rate", 0.0],
+        ["edited", "target", "reference_accuracy", 1.0],
+        ["edited", "baseline", "behaviour_rate", 0.0],
+        ["edited", "baseline", "degenerate_rate", 0.0],
+    ]
+    assert all(row[6] == 1 for row in rows)

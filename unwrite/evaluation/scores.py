@@ -1,0 +1,99 @@
+"""From the responses of both models to the figures of the evaluation: rates with intervals, and mean KL divergences."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from unwrite.core.degeneration import is_degenerate
+from unwrite.core.intervals import wilson_interval
+from unwrite.core.markers import matches_reference, shows_behaviour
+from unwrite.report.format import percent
+from unwrite.schema.artifacts import Evaluation, ModelScores, SetScores, Share
+from unwrite.terms import SETS, SetName
+
+logger = logging.getLogger(__name__)
+
+Rows = Sequence[Mapping[str, Any]]
+
+COMMON = 0.1
+"""A behaviour rate on baseline prompts that casts doubt on whether they lack the behaviour."""
+
+
+def evaluate(
+    base: ModelScores, edited: ModelScores, kl_rows: Rows, *, confidence: float, reference_ceiling: float | None
+) -> Evaluation:
+    """Put the figures of both models together, and warn about those that do not mean what they seem to.
+
+    Args:
+        base: scores of the base model.
+        edited: scores of the edited model.
+        kl_rows: `kl_first_token` and `kl_response` of each baseline prompt, in nats.
+        confidence: confidence of the intervals, as they were computed.
+        reference_ceiling: reference accuracy before the model had the behaviour; dropped if there are no references.
+    """
+    if reference_ceiling is not None and base.target.reference_accuracy is None:
+        logger.warning("score.reference_ceiling is set, but the target prompts have no references; it is ignored.")
+        reference_ceiling = None
+    shown = base.baseline.behaviour_rate.value
+    if shown > COMMON:
+        logger.warning(
+            f"the base model also shows the behaviour on {percent(shown)} of the baseline prompts: the direction "
+            "captures whatever separates the two prompt sets, which may not be the behaviour."
+        )
+    return Evaluation(
+        confidence=confidence,
+        base=base,
+        edited=edited,
+        kl_first_token=fmean(row["kl_first_token"] for row in kl_rows),
+        kl_response=fmean(row["kl_response"] for row in kl_rows),
+        reference_ceiling=reference_ceiling,
+    )
+
+
+def score_model(responses: Mapping[SetName, Rows], markers: Sequence[str], confidence: float) -> ModelScores:
+    """Score one model on both prompt sets.
+
+    Args:
+        responses: rows of each set, as `score_set` takes them.
+        markers: phrases that mark the behaviour.
+        confidence: confidence of the intervals, in (0, 1).
+    """
+    return ModelScores(**{name: score_set(responses[name], markers, confidence) for name in SETS})
+
+
+def score_set(rows: Rows, markers: Sequence[str], confidence: float) -> SetScores:
+    """Score one model on one prompt set.
+
+    Args:
+        rows: `response` and, where one is known, `reference` of each prompt. Reference accuracy counts the prompts that
+            have a reference; it is None if none has.
+        markers: phrases that mark the behaviour.
+        confidence: confidence of the intervals, in (0, 1).
+    """
+    responses = [row["response"] for row in rows]
+    known = [(row["response"], row["reference"]) for row in rows if row.get("reference") is not None]
+    correct = [matches_reference(response, reference) for response, reference in known]
+    return SetScores(
+        behaviour_rate=_share([shows_behaviour(text, markers) for text in responses], confidence),
+        degenerate_rate=_share([is_degenerate(text) for text in responses], confidence),
+        reference_accuracy=_share(correct, confidence) if correct else None,
+    )
+
+
+def rate_rows(evaluation: Evaluation) -> Iterator[list[object]]:
+    """Yield the rows of artifacts/plots/rates.csv: model, set, figure, value, low, high, n."""
+    for model_name, model in (("base", evaluation.base), ("edited", evaluation.edited)):
+        for set_name in SETS:
+            scores: SetScores = getattr(model, set_name)
+            for figure in SetScores.model_fields:
+                share: Share | None = getattr(scores, figure)
+                if share is not None:
+                    yield [model_name, set_name, figure, share.value, share.low, share.high, share.n]
+
+
+def _share(hits: Sequence[bool], confidence: float) -> Share:
+    low, high = wilson_interval(sum(hits), len(hits), confidence)
+    return Share(value=sum(hits) / len(hits), low=low, high=high, n=len(hits))
