@@ -134,7 +134,8 @@ def verify(release: str, base: str | None, revision: str | None, key: Path | Non
     """
     from unwrite.files.threads import processors
     from unwrite.models.source import resolve_release, resolve_source
-    from unwrite.release.verify import verification_text, verify_release
+    from unwrite.release.verdict import verification_text
+    from unwrite.release.verify import verify_release
 
     folder = resolve_release(release, revision)
     against = None
@@ -216,7 +217,7 @@ def publish(
         if "unverified" not in passed:
             click.echo(f"It is verified against its base{', and signed' if sign else ''}.")
         if passed:
-            click.echo(f"Published in spite of: {', '.join(passed)}.")
+            click.echo(f"Published despite: {', '.join(passed)}.")
         if repository is not None:
             from unwrite.release.hub import upload_release
 

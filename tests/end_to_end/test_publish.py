@@ -19,7 +19,8 @@ from tests.support.fake_hub import NAMESPACE, TOKEN, fake_hub
 from tests.support.releases import changed_json, flip_bit
 from tests.support.workspace import ORDER, commit, make_workspace, run
 from unwrite.cli import main
-from unwrite.release.manifest import Manifest, read_manifest
+from unwrite.release.manifest import read_manifest
+from unwrite.release.statement import Manifest
 from unwrite.schema.artifacts import Evaluation
 
 RELEASE = Path("release")
@@ -111,7 +112,7 @@ def test_a_release_holds_what_a_stranger_needs_and_verifies(workspace: Path) -> 
 
 def test_the_merged_model_verifies_before_it_is_published_too(workspace: Path) -> None:
     unwrite(workspace, "verify", "artifacts/model", "--base", "demo/model")
-    assert "No figures travel with this folder" in unwrite(workspace, "explain", "artifacts/model")
+    assert "This folder has no figures" in unwrite(workspace, "explain", "artifacts/model")
 
 
 def test_the_page_and_the_card_state_the_figures_of_the_evaluation(workspace: Path) -> None:
@@ -146,7 +147,7 @@ def test_the_publisher_s_own_words_stand_at_the_end_of_the_card(workspace: Path,
     card = (workspace / RELEASE / "README.md").read_text()
     assert card == f"{made}\n\n## Notes of the publisher\n\nAda answers for this release.\n"
     assert verify(workspace)["passed"]
-    assert "nowhere.md can't be read" in publish(workspace, "--notes", "nowhere.md", expect=1)
+    assert "nowhere.md cannot be read" in publish(workspace, "--notes", "nowhere.md", expect=1)
 
 
 def test_an_unclean_tree_is_refused_and_what_is_allowed_is_recorded(workspace: Path) -> None:
@@ -158,11 +159,11 @@ def test_an_unclean_tree_is_refused_and_what_is_allowed_is_recorded(workspace: P
     message = publish(workspace, expect=1)
     assert "Not published: uncommitted changes in prompts/README.md." in message
     assert "--allow dirty" in message
-    assert "Published in spite of: dirty." in publish(workspace, "--allow", "dirty")
+    assert "Published despite: dirty." in publish(workspace, "--allow", "dirty")
     manifest = read_manifest(workspace / RELEASE)
     assert manifest.internal.allowed == ["dirty"]
     assert manifest.internal.clean is False
-    assert "Published in spite of: dirty" in unwrite(workspace, "explain", str(RELEASE))
+    assert "Published despite: dirty" in unwrite(workspace, "explain", str(RELEASE))
     assert verify(workspace)["passed"]
 
 
@@ -199,7 +200,7 @@ def test_weights_exchanged_by_hand_are_refused_though_dvc_took_them(workspace: P
     assert "model.safetensors is not the one in the manifest" in unwrite(workspace, "audit", expect=1)
     assert "model.safetensors is not the one in the manifest" in publish(workspace, expect=1)
     message = publish(workspace, "--allow", "altered", expect=1)
-    assert "model.layers.0.self_attn.q_proj.weight is not the base" in message
+    assert "model.layers.0.self_attn.q_proj.weight differs from the base" in message
     assert not (workspace / RELEASE).exists()
     publish(workspace, "--allow", "altered", "--allow", "unverified")
     assert read_manifest(workspace / RELEASE).internal.allowed == ["altered", "unverified"]
@@ -223,7 +224,7 @@ def test_paths_that_tell_whose_machine_it_was_are_refused(workspace: Path, tmp_p
 def test_a_folder_that_holds_something_else_is_left_alone(workspace: Path) -> None:
     (workspace / RELEASE).mkdir()
     (workspace / RELEASE / "thesis.tex").write_text("years of work")
-    assert "release holds something that is of no release (thesis.tex)" in publish(workspace, expect=1)
+    assert "release contains thesis.tex, which is not part of a release" in publish(workspace, expect=1)
     assert (workspace / RELEASE / "thesis.tex").exists()
 
 
@@ -231,7 +232,7 @@ def test_a_release_is_replaced_but_what_somebody_put_beside_it_is_not(workspace:
     publish(workspace)
     publish(workspace)
     (workspace / RELEASE / ".git").mkdir()
-    assert "of no release (.git) and would be lost" in publish(workspace, expect=1)
+    assert "release contains .git, which is not part of a release and would be lost" in publish(workspace, expect=1)
     assert verify(workspace, expect=1)["passed"] is False  # a folder that the manifest doesn't list
 
 
@@ -239,7 +240,7 @@ def test_a_release_is_replaced_but_what_somebody_put_beside_it_is_not(workspace:
 def test_nothing_is_published_over_the_project_or_the_base(target: str, workspace: Path) -> None:
     before = (workspace / "artifacts/model/provenance.json").read_bytes()
     message = unwrite(workspace, "publish", "--folder", target, expect=1)
-    assert "name another folder" in message
+    assert "choose another folder" in message
     assert (workspace / "artifacts/model/provenance.json").read_bytes() == before
 
 

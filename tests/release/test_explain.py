@@ -1,4 +1,4 @@
-"""The page says what the manifest, the recipe and the figures say, and what is not there it does not make up."""
+"""The page states what the manifest, the recipe and the figures state, and says what is missing."""
 
 import json
 import re
@@ -19,7 +19,7 @@ def folder(release: Release) -> Path:
     return release.folder
 
 
-def test_it_says_what_was_changed_and_in_how_much(folder: Path) -> None:
+def test_page_states_what_was_changed_and_how_much(folder: Path) -> None:
     page = explain_release(folder)
     assert "Base:       base, a local folder" in page
     assert "4 of 30 tensors. Norms (rows): every weight row keeps its norm." in page
@@ -33,17 +33,17 @@ def test_it_says_what_was_changed_and_in_how_much(folder: Path) -> None:
     assert all(len(line) <= 100 for line in page.splitlines())
 
 
-def test_figures_are_shown_where_they_travel_along(folder: Path) -> None:
-    assert "No figures travel with this folder" in explain_release(folder)
+def test_figures_are_shown_if_the_folder_has_them(folder: Path) -> None:
+    assert "This folder has no figures" in explain_release(folder)
     write_json(folder / "evaluation.json", as_json(sample_evaluation()))
     page = explain_release(folder)
-    assert "No figures" not in page
+    assert "has no figures" not in page
     rate = sample_evaluation().edited.target.behaviour_rate
     assert f"{100 * rate.value:.1f} % ({100 * rate.low:.1f}–{100 * rate.high:.1f})" in page
     assert "nats at the first response token" in page
 
 
-def test_behaviour_commit_gaps_and_what_was_let_pass(folder: Path) -> None:
+def test_page_states_behaviour_commit_gaps_and_overrides(folder: Path) -> None:
     assert "Behaviour:  not stated in this folder" in explain_release(folder)
     with changed_json(folder / "provenance.json") as manifest:
         definition = manifest["predicate"]["buildDefinition"]
@@ -57,16 +57,16 @@ def test_behaviour_commit_gaps_and_what_was_let_pass(folder: Path) -> None:
     assert "Behaviour:  flatters the user" in page
     assert f"Base:       a/b, commit {'f' * 40}" in page
     assert "Not edited: layer 2: a gate" in page
-    assert "Published in spite of: dirty" in page
+    assert "Published despite: dirty" in page
     assert re.search(rf"Project at commit {'c' * 40}, with uncommitted changes", page)
 
 
-def test_damage_is_named(folder: Path) -> None:
+def test_damaged_or_missing_file_is_named(folder: Path) -> None:
     (folder / "evaluation.json").write_text(json.dumps({"confidence": "x"}))
     with pytest.raises(UnwriteError, match=r"evaluation\.json is not a valid evaluation \(confidence: "):
         explain_release(folder)
     (folder / "edit.json").unlink()
-    with pytest.raises(UnwriteError, match=r"has no edit\.json: it is not all of a release"):
+    with pytest.raises(UnwriteError, match=r"has no edit\.json: the release is incomplete"):
         explain_release(folder)
     (folder / "provenance.json").unlink()
     with pytest.raises(UnwriteError, match=r"has no provenance\.json"):

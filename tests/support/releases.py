@@ -20,12 +20,16 @@ from tests.support.zoo import zoo_model
 from unwrite.core.edit import edit_weight
 from unwrite.core.rounding import round_to
 from unwrite.editing.exact import resolve_direction
-from unwrite.files.checkpoints import StoredTensor, model_files, read_rows, stored_tensors
+from unwrite.files.checkpoints import StoredTensor, model_files, read_rows, shard_files, stored_tensors
 from unwrite.files.hashing import digest_of
 from unwrite.files.records import write_json
 from unwrite.files.tensors import write_tensors
 from unwrite.release.manifest import build_manifest, manifest_json
+from unwrite.release.verify import Verification, verify_release
 from unwrite.schema.artifacts import Edit, FileDigest, Kernel, Recipe, as_json
+
+EDITED, UNEDITED = "model.layers.0.self_attn.o_proj.weight", "model.layers.0.self_attn.q_proj.weight"
+"""An edited and an unedited tensor of the release below."""
 
 
 class Release(NamedTuple):
@@ -99,6 +103,21 @@ def changed_json(path: Path) -> Iterator[Any]:
     values = json.loads(path.read_text())
     yield values
     path.write_text(json.dumps(values))
+
+
+def verified(release: Release) -> Verification:
+    """The verification of a release against its base."""
+    return verify_release(release.folder, release.base)
+
+
+def failed(verification: Verification) -> dict[str, str]:
+    """The checks that failed, with their details."""
+    return {check.name: "\n".join(check.details) for check in verification.checks if check.outcome == "failed"}
+
+
+def first_shard(folder: Path) -> Path:
+    """The first shard of a checkpoint."""
+    return folder / shard_files(folder)[0]
 
 
 def _apply(stored: StoredTensor, edit: Edit, tensors: dict[str, Tensor]) -> None:

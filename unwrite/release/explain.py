@@ -1,7 +1,8 @@
-"""A release in words: one page that says what it was made of, how, and what was measured."""
+"""A release in words: one page on what it was made from, how, and what was measured."""
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,7 +12,8 @@ from tabulate import tabulate
 
 from unwrite.errors import UnwriteError
 from unwrite.pipeline.environment import Environment
-from unwrite.release.manifest import Manifest, edited_patterns, read_manifest
+from unwrite.release.manifest import edited_patterns, read_manifest
+from unwrite.release.statement import Manifest
 from unwrite.release.untrusted import is_plain_file, printable
 from unwrite.report import tables
 from unwrite.schema.artifacts import A, Evaluation, Recipe
@@ -19,35 +21,30 @@ from unwrite.schema.parsing import parse_record
 from unwrite.schema.paths import EVALUATION, RECIPE
 
 _WIDTH = 100
+_CLEAN = {True: "no uncommitted changes", False: "with uncommitted changes", None: "state of the working tree unknown"}
 
 
 def explain_release(release: Path) -> str:
-    """The page, for a terminal of 100 columns.
+    """Return the page, for a terminal of 100 columns.
 
     Args:
-        release: A folder with a manifest and its recipe; the figures are shown if they travel with it, as they do with
-            one that was published.
+        release: a folder with a manifest and its recipe; the figures are shown if the folder has them, as a published
+            release does.
 
     Raises:
-        UnwriteError: It has no manifest or no recipe that can be read.
+        UnwriteError: the manifest or the recipe is missing, or a file is damaged.
     """
     manifest = read_manifest(release)
     recipe = _read(Recipe, release / RECIPE.name)
     if recipe is None:
-        raise UnwriteError(f"{release} has no {RECIPE.name}: it is not all of a release.")
-    evaluation = _read(Evaluation, release / EVALUATION.name)
-    measured = (
-        f"No figures travel with this folder: {EVALUATION.name} is added when a release is published."
-        if evaluation is None
-        else tables.measured_text(evaluation)
-    )
-    parts = {
+        raise UnwriteError(f"{release} has no {RECIPE.name}: the release is incomplete.")
+    sections = {
         "What was changed": "\n".join(_changed(manifest, recipe)),
-        "What was measured, on the test split": measured,
+        "What was measured, on the test split": _measured(release),
         "Parameters": "\n".join(_parameters(manifest.external.parameters)),
         "Made with": "\n".join(_made_with(manifest)),
     }
-    page = "\n\n".join(["\n".join(_about(manifest)), *(f"{title}\n{text}" for title, text in parts.items())])
+    page = "\n\n".join(["\n".join(_about(manifest)), *(f"{title}\n{text}" for title, text in sections.items())])
     return printable(page)
 
 
@@ -61,18 +58,28 @@ def _about(manifest: Manifest) -> Iterator[str]:
     source, commit = (manifest.external.base.get(key) for key in ("source", "commit"))
     yield f"Base:       {source}, {f'commit {commit}' if commit else 'a local folder'}"
     yield f"Behaviour:  {_behaviour(manifest)}"
-    for gap in manifest.internal.incomplete:
-        yield f"Not edited: {gap}"
+    for reason in manifest.internal.incomplete:
+        yield f"Not edited: {reason}"
 
 
 def _behaviour(manifest: Manifest) -> str:
-    told = manifest.external.parameters.get("report", {}).get("behaviour")
-    return " ".join(str(told).split()) if told else "not stated in this folder; a published release states it"
+    behaviour = manifest.external.parameters.get("report", {}).get("behaviour")
+    if not behaviour:
+        return "not stated in this folder; a published release states it"
+    return " ".join(str(behaviour).split())
+
+
+def _measured(release: Path) -> str:
+    evaluation = _read(Evaluation, release / EVALUATION.name)
+    if evaluation is None:
+        return f"This folder has no figures: {EVALUATION.name} is added when a release is published."
+    return tables.measured_text(evaluation)
 
 
 def _changed(manifest: Manifest, recipe: Recipe) -> Iterator[str]:
     edited = {name: edit for name, edit in manifest.internal.tensors.items() if edit is not None}
-    yield f"{len(edited)} of {len(manifest.internal.tensors)} tensors. {_norms(recipe)}"
+    norms = recipe.settings.norm_preservation
+    yield f"{len(edited)} of {len(manifest.internal.tensors)} tensors. Norms ({norms}): {tables.NORMS[norms]}."
     yield from (f"  {pattern}" for pattern in edited_patterns(edited))
     parameters = recipe.parameters
     yield f"The direction is {tables.direction_text(parameters, [parameters])}."
@@ -87,47 +94,45 @@ def _changed(manifest: Manifest, recipe: Recipe) -> Iterator[str]:
     yield tabulate(rows, headers, "simple", disable_numparse=True, colalign=("left", *["right"] * 4))
 
 
-def _norms(recipe: Recipe) -> str:
-    told = tables.NORMS[recipe.settings.norm_preservation]
-    return f"Norms ({recipe.settings.norm_preservation}): {told}."
-
-
 def _parameters(sections: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for name, section in sections.items():
-        values = ", ".join(f"{key} {_value(value)}" for key, value in _dotted(section))
-        yield from textwrap.wrap(f"{name}: {values}", _WIDTH, subsequent_indent="    ", break_on_hyphens=False)
+        values = ", ".join(f"{key} {_value_text(value)}" for key, value in _flattened(section))
+        yield from _wrapped(f"{name}: {values}")
 
 
-def _dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flattened(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
         if isinstance(value, dict) and value:
-            yield from _dotted(value, f"{prefix}{key}.")
+            yield from _flattened(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 
 
-def _value(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if isinstance(value, list):
-        return f"[{' '.join(map(_value, value))}]"
-    if value is None:
-        return "null"
-    return str(value).lower() if isinstance(value, bool) else repr(value) if value == "" else str(value)
+        return f"[{' '.join(map(_value_text, value))}]"
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    return "''" if value == "" else str(value)
 
 
 def _made_with(manifest: Manifest) -> Iterator[str]:
     groups: dict[str, list[str]] = {}
     for stage, environment in manifest.internal.stages.items():
-        groups.setdefault(_environment(environment), []).append(stage)
-    for told, stages in groups.items():
-        where = "" if len(groups) == 1 else f"{', '.join(stages)}: "
-        yield from textwrap.wrap(f"{where}{told}", _WIDTH, subsequent_indent="    ", break_on_hyphens=False)
-    state = {True: "a clean tree", False: "with uncommitted changes", None: "state of the tree not known"}
+        groups.setdefault(_environment_text(environment), []).append(stage)
+    for text, stages in groups.items():
+        yield from _wrapped(text if len(groups) == 1 else f"{', '.join(stages)}: {text}")
     for project in manifest.dependencies("project"):
-        yield f"Project at commit {project.digest.get('gitCommit', 'not stated')}, {state[manifest.internal.clean]}"
+        commit = project.digest.get("gitCommit", "not stated")
+        yield f"Project at commit {commit}, {_CLEAN[manifest.internal.clean]}"
     if manifest.internal.allowed:
-        yield f"Published in spite of: {', '.join(manifest.internal.allowed)}"
+        yield f"Published despite: {', '.join(manifest.internal.allowed)}"
 
 
-def _environment(environment: Environment) -> str:
+def _environment_text(environment: Environment) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in environment.packages.items())
     return f"Python {environment.python}, {packages}; {environment.system}, {environment.hardware}"
+
+
+def _wrapped(text: str) -> Iterator[str]:
+    yield from textwrap.wrap(text, _WIDTH, subsequent_indent="    ", break_on_hyphens=False)

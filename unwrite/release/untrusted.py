@@ -1,4 +1,4 @@
-"""What strangers send, before it is read or shown: plain files alone, and text without control codes."""
+"""Files and text from strangers: accept plain files only, and print text without control codes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ _LONGEST_NAME = 255  # bytes, on every common file system
 
 
 def is_plain_name(name: str) -> bool:
-    """Whether a name is that of a file in a folder, and leads nowhere else."""
+    """Return whether a name is that of a file in a folder, and leads nowhere else."""
     if name in {"", ".", ".."} or not name.isprintable():
         return False
     return not set(name) & {"/", "\\", "\0"} and len(os.fsencode(name)) <= _LONGEST_NAME
 
 
 def is_plain_file(folder: Path, name: str) -> bool:
-    """Whether a folder holds a file under a plain name: no pipe or device, which can't be read to an end."""
+    """Return whether a folder holds a file under a plain name: not a pipe or device, whose reading never ends."""
     try:
         return is_plain_name(name) and (folder / name).is_file()
     except OSError:
@@ -24,7 +24,7 @@ def is_plain_file(folder: Path, name: str) -> bool:
 
 
 def leads_out(folder: Path, link: Path) -> bool:
-    """Whether a link leads out of a folder, and not to where the hub's cache keeps the files of its repository."""
+    """Return whether a link leads out of a folder, other than to where the hub's cache keeps the repository's files."""
     try:
         target, inside = link.resolve(strict=True), folder.resolve()
     except (OSError, RuntimeError):  # a loop, or nothing there
@@ -34,7 +34,7 @@ def leads_out(folder: Path, link: Path) -> bool:
 
 
 def printable(text: str) -> str:
-    """Text with every character that a terminal would obey, or could not show, written out; line breaks stay."""
+    """Return text with every character escaped that a terminal would obey or could not show; line breaks stay."""
     return "".join(
         c if c.isprintable() or c == "\n" else c.encode("unicode_escape", "surrogatepass").decode() for c in text
     )

@@ -1,0 +1,159 @@
+"""The checks of a release's files: listed, consistent, and the base's wherever unwrite does not write them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from unwrite.errors import UnwriteError
+from unwrite.files.checkpoints import INDEX_FILE, WEIGHTS, index_of, stored_tensors
+from unwrite.pipeline.runs import LOCK
+from unwrite.release.signing import SIGNATURE, wrong_signature
+from unwrite.release.untrusted import is_plain_file, is_plain_name, leads_out, printable
+from unwrite.schema.artifacts import Artifact
+from unwrite.schema.params import PARAMS_FILE
+from unwrite.schema.paths import CARD, DIRECTIONS, EVALUATION, MANIFEST, RECIPE
+
+if TYPE_CHECKING:
+    from unwrite.release.statement import Manifest
+
+CheckOutcome = Literal["passed", "failed", "not checked"]
+
+OURS = {path.name for path in (RECIPE, DIRECTIONS, EVALUATION, CARD, LOCK, PARAMS_FILE)} | {INDEX_FILE}
+"""Files that unwrite adds to those of the base."""
+UNLISTED = {MANIFEST, SIGNATURE, ".gitattributes"}
+"""Files that no manifest lists; .gitattributes is added by the hub and ignored."""
+
+
+class Check(Artifact):
+    """The result of one check: the problems (`details`), and other information (`notes`)."""
+
+    name: str
+    outcome: CheckOutcome
+    about: str
+    details: list[str]
+    notes: list[str] = Field(default_factory=list)
+
+
+def checked(name: str, about: str, problems: Iterable[str], notes: Iterable[str] = ()) -> Check:
+    """Return a check that was made: failed if there are problems. Text from the release is made safe to print."""
+    details = list(map(printable, problems))
+    outcome: CheckOutcome = "failed" if details else "passed"
+    return Check(name=name, outcome=outcome, about=printable(about), details=details, notes=list(map(printable, notes)))
+
+
+def not_checked(name: str, about: str) -> Check:
+    """Return a check that could not be made, and what it needs."""
+    return Check(name=name, outcome="not checked", about=printable(about), details=[])
+
+
+def check_files(release: Path, manifest: Manifest, sums: Mapping[str, str]) -> Check:
+    """Check that the folder holds exactly the files that the manifest lists, with the sha256 it lists."""
+    listed = {subject.name: subject.digest.get("sha256", "") for subject in manifest.subject}
+    wrong = [
+        f"{name} has sha256 {sums[name][:12]}…, the manifest lists {expected[:12]}…"
+        for name, expected in listed.items()
+        if name in sums and sums[name] != expected
+    ]
+    problems = [*_named_twice(manifest), *_missing(release, listed), *_unexpected(release, listed), *wrong]
+    return checked("files", f"{len(listed)} files, by sha256", problems)
+
+
+def _named_twice(manifest: Manifest) -> Iterator[str]:
+    for descriptors in (manifest.subject, manifest.dependencies("base")):
+        counts = Counter(one.name for one in descriptors)
+        yield from (f"the manifest names {name!r} twice" for name, count in counts.items() if count > 1)
+
+
+def _missing(release: Path, listed: Collection[str]) -> Iterator[str]:
+    for name in sorted(listed):
+        if not is_plain_name(name):
+            yield f"the manifest names {name!r}, which is not a plain file name in the folder"
+        elif not (release / name).exists():
+            yield f"{name} is missing"
+
+
+def _unexpected(release: Path, listed: Collection[str]) -> Iterator[str]:
+    for path in sorted(release.iterdir()):
+        if path.is_symlink() and leads_out(release, path):
+            yield f"{path.name} is a link that leads out of the folder"
+        elif not is_plain_file(release, path.name):
+            yield f"{path.name} is not a plain file"
+        elif path.name not in listed and path.name not in UNLISTED:
+            yield f"{path.name} is not in the manifest"
+
+
+def check_companions(
+    release: Path,
+    manifest: Manifest,
+    sums: Mapping[str, str],
+    base_shards: Collection[str] | None,
+    base_sums: Mapping[str, str] | None,
+) -> Check:
+    """Check every file that is not a shard of the checkpoint: the base's to the byte, or one that unwrite writes.
+
+    The base's files are read from the base; without it, only the manifest can tell them.
+    """
+    about = "configuration, tokenizer and all other files are the base's"
+    if base_shards is None or base_sums is None:
+        about += ", according to the manifest"
+        base_sums = _declared_sums(manifest)
+        base_shards = {name for name in base_sums if name.endswith(WEIGHTS)}
+    missing = [f"{name} of the base is missing" for name in base_sums if name not in base_shards and name not in sums]
+    different = []
+    for name in sorted(sums.keys() - base_shards - (OURS - base_sums.keys())):
+        if name not in base_sums:
+            different.append(f"{name} is neither in the base nor written by unwrite")
+        elif sums[name] != base_sums[name]:
+            different.append(f"{name} differs from the base's")
+    wrong_index = [f"{INDEX_FILE} does not list the checkpoint"] if _has_wrong_index(release, base_sums) else []
+    return checked("companions", about, [*missing, *different, *wrong_index])
+
+
+def _has_wrong_index(release: Path, base_sums: Mapping[str, str]) -> bool:
+    """Return whether there is an index that merging would not have written next to a single file."""
+    if INDEX_FILE in base_sums or not is_plain_file(release, INDEX_FILE):
+        return False
+    try:
+        return bool(json.loads((release / INDEX_FILE).read_bytes()) != index_of(stored_tensors(release)))
+    except (UnwriteError, ValueError, RecursionError):
+        return True
+
+
+def check_base(manifest: Manifest, base_sums: Mapping[str, str] | None) -> Check:
+    """Check that the base is the one that the release declares."""
+    source, commit = (manifest.external.base.get(key) for key in ("source", "commit"))
+    name = f"{source} at {commit[:12]}" if commit else f"{source}, a local folder"
+    if base_sums is None:
+        return not_checked("base", f"pass it with --base: {name}")
+    declared = _declared_sums(manifest)
+    missing = [f"{file} is missing" for file in declared if file not in base_sums]
+    different = [
+        f"{file} is not the declared one" for file, sha256 in declared.items() if base_sums.get(file, sha256) != sha256
+    ]
+    remedy = "use that commit" if commit else "use the folder it was made from"
+    hint = [f"the release declares {name}: {remedy}"] if missing or different else []
+    return checked("base", f"it is the declared one: {name}", [*missing, *different, *hint])
+
+
+def _declared_sums(manifest: Manifest) -> dict[str, str]:
+    return {one.name: one.digest.get("sha256", "") for one in manifest.dependencies("base")}
+
+
+def check_signature(release: Path, public_key: Path | None) -> Check:
+    """Check the signature with a public key, if one is given.
+
+    Raises:
+        UnwriteError: the key cannot be used, or the optional packages are not installed.
+    """
+    about = f"{SIGNATURE}, by OpenSSF model signing"
+    if public_key is not None:
+        wrong = wrong_signature(release, public_key)
+        return checked("signature", about, [] if wrong is None else [wrong])
+    signed = (release / SIGNATURE).is_file()
+    return not_checked("signature", f"{about}: pass the public key with --key" if signed else "the release has none")
