@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from unwrite.editing.recipe import build_edits
+from unwrite.editing.recipe import make_recipe
 from unwrite.errors import UnwriteError
 from unwrite.files.records import write_json
 from unwrite.pipeline.stage import run_stage, say
 from unwrite.report.format import nats, percent
-from unwrite.schema.artifacts import Front, Recipe, SelectedTrial, Trial, as_json, read_artifact, read_base
+from unwrite.schema.artifacts import Front, SelectedTrial, Trial, as_json, read_artifact, read_base
 from unwrite.schema.params import Params
 from unwrite.schema.paths import FRONT, RECIPE, TRIALS
 from unwrite.search.trials import read_trials
@@ -19,18 +19,17 @@ def select_trial(params: Params) -> None:
     """Writes artifacts/edit.json."""
     front = read_artifact(Front, FRONT, "optimize_weights")
     trial, selection = choose(read_trials(), front.trials, params.select.max_behaviour_rate, params.select.trial)
-    edits = build_edits(trial.parameters, read_base().writers, front.settings)
-    recipe = Recipe(
-        trial=SelectedTrial(number=trial.number, behaviour_rate=trial.behaviour_rate, kl=trial.kl),
+    recipe = make_recipe(
+        trial.parameters,
+        read_base().writers,
+        front.settings,
         selection=selection,
-        parameters=trial.parameters,
-        settings=front.settings,
-        edits=edits,
+        trial=SelectedTrial(number=trial.number, behaviour_rate=trial.behaviour_rate, kl=trial.kl),
     )
     write_json(RECIPE, as_json(recipe))
     say(
         f"Trial {trial.number} ({selection}): behaviour rate {percent(trial.behaviour_rate)}, "
-        f"divergence {nats(trial.kl)}, {len(edits)} writers to edit."
+        f"divergence {nats(trial.kl)}, {len(recipe.edits)} writers to edit."
     )
 
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from tests.support.recipes import LAYERS, NORM, OFF, build, trial, writers
 from tests.support.samples import sample_settings
-from unwrite.editing.recipe import build_edits, source_index
-from unwrite.schema.artifacts import DirectionRef, Kernel
+from unwrite.editing.recipe import build_edits, make_recipe, source_index
+from unwrite.schema.artifacts import DirectionRef, Kernel, Recipe, SelectedTrial, as_json
 
 
 def kernels() -> st.SearchStrategy[Kernel]:
@@ -99,3 +99,19 @@ def test_biprojected_orthogonalizes_only_what_comes_from_elsewhere() -> None:
         for edit in build(trial("spans"), ((4, 3, 4),), orthogonalize="biprojected")
     }
     assert own == {3: 4, 4: None}
+
+
+def test_a_recipe_made_by_hand_has_no_trial_and_survives_json() -> None:
+    settings = sample_settings(spans=[(4, 1, 2)])
+    recipe = make_recipe(trial("spans"), writers(bias=True), settings)
+    assert recipe.trial is None
+    assert recipe.selection == "chosen by hand"
+    assert recipe.edits == build_edits(trial("spans"), writers(bias=True), settings) != []
+    assert (recipe.parameters, recipe.settings) == (trial("spans"), settings)
+    assert Recipe.model_validate(as_json(recipe)) == recipe
+
+
+def test_a_recipe_of_a_trial_names_the_trial() -> None:
+    selected = SelectedTrial(number=3, behaviour_rate=0.1, kl=0.01)
+    recipe = make_recipe(trial(), writers(), sample_settings(), selection="named by number", trial=selected)
+    assert (recipe.trial, recipe.selection) == (selected, "named by number")

@@ -16,7 +16,8 @@ from tests.support.samples import sample_direction, sample_edit
 from tests.support.tiny import VOCABULARY, random_direction
 from tests.support.zoo import zoo_model
 from unwrite.core.markers import shows_behaviour
-from unwrite.editing.edit_cache import EditCache, blocks_in_memory
+from unwrite.editing.blocks import blocks_in_memory
+from unwrite.editing.edit_cache import EditCache
 from unwrite.editing.exact import edited_parameters, parameter_names
 from unwrite.errors import UnwriteError
 from unwrite.evaluation.behaviour import behaviour_verdicts, decode
@@ -71,7 +72,7 @@ def scene(name: str, mode: NormPreservation, **changes: Any) -> EvaluationContex
         model=model,
         tokenizer=tokenizer,
         writers=writers,
-        form=EditCache(partial(blocks_in_memory, originals), originals, mode, DIRECTIONS, MEANS, {}),
+        form=EditCache(partial(blocks_in_memory, originals), originals, mode, DIRECTIONS, MEANS),
         target=TARGET,
         teacher_forced=teacher_force(model, BASELINE, responses, TOKENS, batches=batches),
         markers=markers,

@@ -1,262 +1,197 @@
-"""Products of every one-matrix writer with the stored directions, once a run; from them a trial's edits in closed form.
+"""The closed form of a trial's edits without reading a weight again: its products with stored vectors are kept.
 
-What an edit projects out is γ∘v, v a mix of two stored directions, less its part along a baseline mean (`biprojected`):
-linear, up to its length, in γ∘v_i, γ∘v_{i+1} and γ∘mean. These are the vectors that a writer's weight is multiplied
-with (`core.products`). What the bounds of a search can ask for is computed beforehand, in one pass; anything else when
-it is first asked for.
+The direction of an edit is a mix of stored vectors (`basis`), and the products of a weight with a mix are the mix of
+its products (`core.products`). The products that a search can need are computed in advance, in one pass over each
+weight; any others when an edit first needs them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from unwrite.core.directions import residual_index, span_source, through_norms
+from unwrite.core.directions import through_norms
 from unwrite.core.edit import Factors
-from unwrite.core.layout import as_matrices
 from unwrite.core.products import Products, combined_factors, products, with_more
-from unwrite.editing.exact import blocks_of_matrix, resolve_direction
+from unwrite.editing.basis import BasisVector, Mix, basis_vector, combine, mix_of
+from unwrite.editing.blocks import Blocks
+from unwrite.editing.exact import resolve_direction
 from unwrite.errors import UnwriteError
-from unwrite.files.checkpoints import StoredTensor, read_rows, row_blocks, stored_tensors
-from unwrite.schema.artifacts import DirectionRef, Edit, Norm, ParameterLayout, Writer
-from unwrite.schema.params import Space
+from unwrite.schema.artifacts import Edit, Norm, ParameterLayout, Writer
 from unwrite.terms import NormPreservation
-
-Blocks = Callable[[], Iterable[tuple[slice, Tensor]]]
-
-
-class BasisVector(NamedTuple):
-    """A vector of directions.safetensors: the direction at a position and residual index, or the baseline mean."""
-
-    position: int
-    residual: int
-    mean: bool
 
 
 class WriterProducts(NamedTuple):
-    """A writer's products, on the CPU, and which vectors they are with."""
+    """The products of one weight, on the CPU, and the vectors they are with, in the same order."""
 
     vectors: tuple[BasisVector, ...]
     products: Products
 
 
-class EditCache(NamedTuple):
-    """What closed forms are made of. `known` grows: by parameter, the products computed so far."""
+class EditCache:
+    """A cache that grows: for each weight, the products with every vector that an edit of it has needed so far.
 
-    blocks: Callable[[ParameterLayout], Blocks]
-    parameters: Mapping[str, Tensor]
-    norm_preservation: NormPreservation
-    directions: Tensor
-    baseline_means: Tensor
-    known: dict[str, WriterProducts]
+    Attributes:
+        blocks: finds the blocks of a weight with one matrix.
+        parameters: the value of each parameter that edits and writers name, by name.
+        norm_preservation: which norms of each matrix edits keep.
+        directions: the stored directions, [P, L+1, d].
+        baseline_means: the means of the baseline residuals, [P, L+1, d].
+    """
+
+    def __init__(
+        self,
+        blocks: Callable[[ParameterLayout], Blocks],
+        parameters: Mapping[str, Tensor],
+        norm_preservation: NormPreservation,
+        directions: Tensor,
+        baseline_means: Tensor,
+    ) -> None:
+        self.blocks = blocks
+        self.parameters = parameters
+        self.norm_preservation = norm_preservation
+        self.directions = directions
+        self.baseline_means = baseline_means
+        self._known: dict[str, WriterProducts] = {}
+
+    def products(
+        self, layout: ParameterLayout, norms: Sequence[Norm], vectors: Iterable[BasisVector]
+    ) -> WriterProducts:
+        """Return the products of a weight with these vectors and with all earlier ones.
+
+        Products that are missing are computed, in one pass over the weight, and kept.
+
+        Args:
+            layout: the weight.
+            norms: the norms that its edits compensate for, the same on every call.
+            vectors: the vectors that are needed; duplicates count once.
+
+        Raises:
+            UnwriteError: the weight holds several matrices that differ in their products, is not finite, or cannot be
+                read.
+        """
+        known = self._known.get(layout.parameter)
+        missing = [vector for vector in dict.fromkeys(vectors) if known is None or vector not in known.vectors]
+        if known is None:
+            known = self._compute(layout, norms, missing)
+        elif missing:
+            known = _joined(known, self._compute(layout, norms, missing))
+        self._known[layout.parameter] = known
+        return known
+
+    def norm_scales(self, norms: Sequence[Norm]) -> list[Tensor]:
+        """Return γ of each norm that has a weight, [d] float64 on the CPU."""
+        return [
+            norm.offset + self.parameters[norm.parameter].cpu().to(torch.float64)
+            for norm in norms
+            if norm.parameter is not None
+        ]
+
+    def _compute(
+        self, layout: ParameterLayout, norms: Sequence[Norm], vectors: Sequence[BasisVector]
+    ) -> WriterProducts:
+        scales = self.norm_scales(norms)
+        stacked = torch.stack([basis_vector(one, self.directions, self.baseline_means, scales) for one in vectors])
+        device = self.parameters[layout.parameter].device
+        found = products(self._blocks_for_products(layout), stacked.to(device), self.norm_preservation)
+        return WriterProducts(tuple(vectors), Products(*(tensor.cpu() for tensor in found)))
+
+    def _blocks_for_products(self, layout: ParameterLayout) -> Blocks:
+        if layout.num_matrices == 1:
+            return self.blocks(layout)
+        if self.norm_preservation != "none":
+            raise UnwriteError(
+                f"{layout.parameter} holds {layout.num_matrices} matrices, each with its own closed form"
+            )
+        # What `none` does to an output is the same for every matrix, so one without columns stands for all.
+        d = self.directions.shape[-1]
+        return lambda: [(slice(0, d), self.directions.new_empty(d, 0))]
 
 
 def prepare_products(
-    form: EditCache, writers: Sequence[Writer], wanted: Callable[[Writer], Iterable[BasisVector]]
+    cache: EditCache, writers: Sequence[Writer], vectors_for: Callable[[Writer], Iterable[BasisVector]]
 ) -> None:
-    """Computes the products of every writer with one matrix, each in one pass over its weight.
+    """Compute the products of every writer with one matrix, each in one pass over its weight.
 
     Args:
-        form: What they are kept in; `norms` of a writer count where its edits have them.
-        writers: Those that may be edited, with the norms that their edits will have.
-        wanted: The vectors for a writer.
+        cache: where the products are kept.
+        writers: the writers that may be edited, with only those norms that their edits will compensate for.
+        vectors_for: returns the vectors for a writer.
 
     Raises:
-        UnwriteError: A weight isn't finite, or can't be read.
+        UnwriteError: a weight is not finite, or cannot be read.
     """
     for writer in writers:
-        vectors = tuple(wanted(writer))
+        vectors = list(vectors_for(writer))
         if writer.matrix.num_matrices == 1 and vectors:
-            _extend(form, writer.matrix, writer.norms, vectors)
+            cache.products(writer.matrix, writer.norms, vectors)
 
 
-def vectors_of_search(
-    writer: Writer, space: Space, *, layers: int, positions: int, biprojected: bool
-) -> Iterator[BasisVector]:
-    """Every stored vector that an edit of a writer can be made of, between the bounds of a search.
+def factors_of_trials(cache: EditCache, edits: Sequence[Edit | None]) -> Factors:
+    """Compute the closed form of one writer's edits in K trials, in O(d + k) each.
 
     Args:
-        writer: Whose.
-        space: The bounds; fractions are of L − 1.
-        layers: L.
-        positions: P.
-        biprojected: Whether directions are orthogonalized to the mean where they are applied.
-    """
-    own = residual_index(writer.layer)
-    indices: set[int] = set()
-    if "global" in space.direction_scope:
-        low, high = (bound * (layers - 1) for bound in space.direction_index)
-        indices.update(range(math.floor(low), math.ceil(high) + 1))
-    if "per_layer" in space.direction_scope:
-        indices.add(own)
-    if "spans" in space.direction_scope:
-        source = span_source(space.spans, writer.layer)
-        indices.update(() if source is None else (residual_index(source),))
-    for position in range(positions):
-        yield from (BasisVector(position, index, mean=False) for index in sorted(indices))
-        if biprojected and indices:
-            yield BasisVector(position, own, mean=True)
-
-
-def factors_of_trials(form: EditCache, edits: Sequence[Edit | None]) -> Factors:
-    """The closed form of one writer's edits in K trials, in O(d + k) each.
-
-    Args:
-        form: What it is made of; products that are missing are computed and kept.
-        edits: Of one parameter with one matrix, one a trial; None where a trial doesn't edit it (not all of them).
+        cache: the products; missing ones are computed and kept.
+        edits: one edit of the same parameter per trial; None for a trial that does not edit it (not for all of them).
 
     Returns:
         The factors with a leading axis K, float64, on the CPU.
 
     Raises:
-        UnwriteError: As `core.edit.factors`.
+        UnwriteError: a strength is not finite, or as `EditCache.products`.
     """
-    first = next(edit for edit in edits if edit is not None)
-    combinations = [{} if edit is None else _combination(form, edit.direction) for edit in edits]
-    found = _extend(form, first.matrix, first.norms, (vector for mix in combinations for vector in mix))
-    scales = _scales(form, first.norms)
-    coefficients = torch.zeros(len(edits), len(found.vectors), dtype=torch.float64)
-    directions = torch.zeros(len(edits), form.directions.shape[-1], dtype=torch.float64)
-    for trial, (edit, mix) in enumerate(zip(edits, combinations, strict=True)):
-        if edit is None or edit.strength == 0:
-            continue
-        directions[trial] = through_norms(
-            resolve_direction(edit.direction, form.directions, form.baseline_means), scales
-        )
-        length = _length(form, mix, scales)
-        for vector, share in mix.items() if directions[trial].any() else ():
-            coefficients[trial, found.vectors.index(vector)] = share / length
-    strengths = torch.tensor([0.0 if edit is None else edit.strength for edit in edits], dtype=torch.float64)
-    if not bool(strengths.isfinite().all()):
-        raise UnwriteError(f"a strength that isn't finite came for {first.matrix.parameter}")
-    return combined_factors(found.products, coefficients, directions, strengths, form.norm_preservation)
-
-
-def blocks_in_memory(parameters: Mapping[str, Tensor], layout: ParameterLayout) -> Blocks:
-    """A parameter of one matrix by blocks of rows, [rows, k] each."""
-    matrix = as_matrices(parameters[layout.parameter], layout.axis, layout.num_matrices)[0]
-    return partial(blocks_of_matrix, matrix)
-
-
-def blocks_on_disk(tensors: Mapping[str, StoredTensor], layout: ParameterLayout) -> Blocks:
-    """The same from the checkpoint: a few rows at a time where its hidden axis comes first, as a whole where not.
-
-    Raises:
-        UnwriteError: The checkpoint doesn't have it.
-    """
-    (place,) = layout.stored
-    if place.tensor not in tensors:
-        raise UnwriteError(f"The checkpoint has no {place.tensor}: run `dvc repro -f pin_model` and what follows.")
-    tensor = tensors[place.tensor]
-    if place.axis == 0 and len(tensor.shape) == 2:
-        return partial(_rows_on_disk, tensor)
-    return lambda: blocks_of_matrix(
-        as_matrices(read_rows(tensor, slice(0, tensor.shape[0])), place.axis, place.num_matrices)[0]
+    edited = next(edit for edit in edits if edit is not None)
+    strengths = _strengths(edits)
+    mixes = [_mix(cache, edit) for edit in edits]
+    known = cache.products(edited.matrix, edited.norms, [vector for mix in mixes for vector in mix])
+    scales = cache.norm_scales(edited.norms)
+    directions = [_direction(cache, edit, scales) for edit in edits]
+    coefficients = [
+        _coefficients(cache, known.vectors, mix, direction, scales)
+        for mix, direction in zip(mixes, directions, strict=True)
+    ]
+    return combined_factors(
+        known.products, torch.stack(coefficients), torch.stack(directions), strengths, cache.norm_preservation
     )
 
 
-def blocks_of_model(parameters: Mapping[str, Tensor], folder: Path) -> Callable[[ParameterLayout], Blocks]:
-    """Where each weight is read: from memory, or from the checkpoint if memory holds it quantized.
-
-    Args:
-        parameters: The model's, by name.
-        folder: Of the checkpoint.
-    """
-    tensors: dict[str, StoredTensor] = {}
-
-    def blocks(layout: ParameterLayout) -> Blocks:
-        if parameters[layout.parameter].is_floating_point():
-            return blocks_in_memory(parameters, layout)
-        if not tensors:
-            tensors.update(stored_tensors(folder))
-        return blocks_on_disk(tensors, layout)
-
-    return blocks
+def _strengths(edits: Sequence[Edit | None]) -> Tensor:
+    """Return λ of each trial, [K] float64; 0 for a trial without an edit."""
+    strengths = [0.0 if edit is None else edit.strength for edit in edits]
+    for strength in strengths:
+        if not math.isfinite(strength):
+            raise UnwriteError(f"the strength of an edit must be a finite number, got {strength}")
+    return torch.tensor(strengths, dtype=torch.float64)
 
 
-def _extend(
-    form: EditCache, layout: ParameterLayout, norms: Sequence[Norm], vectors: Iterable[BasisVector]
-) -> WriterProducts:
-    """A writer's products with these vectors and all that were asked for before."""
-    known = form.known.get(layout.parameter)
-    asked = dict.fromkeys(vectors)
-    missing = [vector for vector in asked if known is None or vector not in known.vectors]
-    if known is not None and not missing:
-        return known
-    scales = _scales(form, norms)
-    stacked = torch.stack([_vector(form, vector, scales) for vector in missing])
-    more = products(_blocks(form, layout), stacked.to(_device(form, layout)), form.norm_preservation)
-    more = Products(*(tensor.cpu() for tensor in more))
-    merged = more if known is None else with_more(known.products, more)
-    found = WriterProducts((*(() if known is None else known.vectors), *missing), merged)
-    form.known[layout.parameter] = found
-    return found
+def _mix(cache: EditCache, edit: Edit | None) -> Mix:
+    if edit is None:
+        return {}
+    return mix_of(edit.direction, cache.directions, cache.baseline_means)
 
 
-def _blocks(form: EditCache, layout: ParameterLayout) -> Blocks:
-    if layout.num_matrices == 1:
-        return form.blocks(layout)
-    if form.norm_preservation != "none":
-        raise UnwriteError(
-            f"{layout.parameter} holds {layout.num_matrices} matrices, each with a closed form of its own"
-        )
-    # What `none` does to an output is the same for every matrix; one without columns stands for all.
-    return lambda: [(slice(0, form.directions.shape[-1]), form.directions.new_empty(form.directions.shape[-1], 0))]
+def _direction(cache: EditCache, edit: Edit | None, scales: Sequence[Tensor]) -> Tensor:
+    """Compute the unit vector [d] that an edit projects out; zero for no edit."""
+    if edit is None or edit.strength == 0:
+        return torch.zeros(cache.directions.shape[-1], dtype=torch.float64)
+    return through_norms(resolve_direction(edit.direction, cache.directions, cache.baseline_means), scales)
 
 
-def _device(form: EditCache, layout: ParameterLayout) -> torch.device:
-    return form.parameters[layout.parameter].device
+def _coefficients(
+    cache: EditCache, vectors: Sequence[BasisVector], mix: Mix, direction: Tensor, scales: Sequence[Tensor]
+) -> Tensor:
+    """Compute the coefficients [n] of a unit vector over `vectors`; zeros if it is zero."""
+    coefficients = torch.zeros(len(vectors), dtype=torch.float64)
+    if direction.any():
+        length = torch.linalg.vector_norm(combine(mix, cache.directions, cache.baseline_means, scales))
+        for vector, share in mix.items():
+            coefficients[vectors.index(vector)] = share / float(length)
+    return coefficients
 
 
-def _combination(form: EditCache, reference: DirectionRef) -> dict[BasisVector, float]:
-    """The shares of stored vectors whose sum is along the direction that a reference means."""
-    below = math.floor(reference.index)
-    f = reference.index - below
-    mix = {BasisVector(reference.position, below, mean=False): 1 - f}
-    if f > 0:
-        mix[BasisVector(reference.position, below + 1, mean=False)] = f
-    if reference.orthogonalize_to is not None:
-        mean = BasisVector(reference.position, reference.orthogonalize_to, mean=True)
-        mix[mean] = -float(_sum(form, mix, ()) @ _vector(form, mean, ()))
-    return mix
-
-
-def _vector(form: EditCache, vector: BasisVector, scales: Sequence[Tensor]) -> Tensor:
-    """γ∘v, or γ∘g for the unit vector g along a baseline mean; float64."""
-    if vector.mean:
-        mean = form.baseline_means[vector.position, vector.residual].to(torch.float64)
-        length = torch.linalg.vector_norm(mean)
-        found = mean / length if length > 0 else mean
-    else:
-        found = form.directions[vector.position, vector.residual].to(torch.float64)
-    for scale in scales:
-        found = found * scale
-    return found
-
-
-def _sum(form: EditCache, mix: Mapping[BasisVector, float], scales: Sequence[Tensor]) -> Tensor:
-    return torch.stack([share * _vector(form, vector, scales) for vector, share in mix.items()]).sum(0)
-
-
-def _length(form: EditCache, mix: Mapping[BasisVector, float], scales: Sequence[Tensor]) -> float:
-    return float(torch.linalg.vector_norm(_sum(form, mix, scales)))
-
-
-def _scales(form: EditCache, norms: Sequence[Norm]) -> list[Tensor]:
-    """γ of each norm, [d] float64 on the CPU."""
-    return [
-        norm.offset + form.parameters[norm.parameter].cpu().to(torch.float64)
-        for norm in norms
-        if norm.parameter is not None
-    ]
-
-
-def _rows_on_disk(tensor: StoredTensor) -> Iterator[tuple[slice, Tensor]]:
-    for rows in row_blocks(tensor.shape):
-        yield rows, read_rows(tensor, rows)
+def _joined(known: WriterProducts, more: WriterProducts) -> WriterProducts:
+    return WriterProducts((*known.vectors, *more.vectors), with_more(known.products, more.products))

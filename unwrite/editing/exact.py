@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 from torch import Tensor
@@ -11,7 +11,7 @@ from unwrite.core.directions import interpolate, orthogonalize, through_norms
 from unwrite.core.edit import edit_bias, edited_blocks
 from unwrite.core.layout import as_matrices, as_vectors
 from unwrite.core.rounding import round_to
-from unwrite.files.checkpoints import row_blocks
+from unwrite.editing.blocks import blocks_of_matrix
 from unwrite.schema.artifacts import DirectionRef, Edit, Writer
 from unwrite.terms import NormPreservation
 
@@ -134,9 +134,3 @@ def edit_vectors(vectors: Tensor, direction: Tensor, strength: float) -> None:
     """
     for vector in vectors:
         vector.copy_(round_to(edit_bias(vector, direction, strength), vector.dtype))
-
-
-def blocks_of_matrix(matrix: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Yield a matrix [d, k] a few rows at a time as (rows, block [rows, k]), so that float64 copies stay small."""
-    for rows in row_blocks(matrix.shape):
-        yield rows, matrix[rows]

@@ -13,8 +13,9 @@ from torch import Tensor
 from unwrite.core.edit import edit_bias
 from unwrite.core.layout import as_matrices, as_vectors
 from unwrite.core.low_rank import LowRank, change_rank, low_rank_change, relative_error
+from unwrite.editing.blocks import blocks_of_matrix
 from unwrite.editing.checkpoint import matrix_parts
-from unwrite.editing.exact import applied_direction, blocks_of_matrix
+from unwrite.editing.exact import applied_direction
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import StoredTensor, read_rows
 from unwrite.models.peft import Plan, Target, slot_tensors

@@ -6,7 +6,17 @@ from collections.abc import Sequence
 
 from unwrite.core.directions import residual_index, span_source
 from unwrite.core.kernel import kernel_weight
-from unwrite.schema.artifacts import DirectionRef, Edit, EditSettings, Kernel, Norm, TrialParameters, Writer
+from unwrite.schema.artifacts import (
+    DirectionRef,
+    Edit,
+    EditSettings,
+    Kernel,
+    Norm,
+    Recipe,
+    SelectedTrial,
+    TrialParameters,
+    Writer,
+)
 from unwrite.schema.params import Optimize
 from unwrite.terms import LayerSpan, Orthogonalize, Scope
 
@@ -26,6 +36,32 @@ def edit_settings(optimize: Optimize, orthogonalize: Orthogonalize) -> EditSetti
         post_norm=optimize.post_norm,
         orthogonalize=orthogonalize,
         spans=list(optimize.space.spans),
+    )
+
+
+def make_recipe(
+    parameters: TrialParameters,
+    writers: Sequence[Writer],
+    settings: EditSettings,
+    *,
+    selection: str = "chosen by hand",
+    trial: SelectedTrial | None = None,
+) -> Recipe:
+    """Return the complete recipe of a trial, or of parameters that come from no search.
+
+    Args:
+        parameters: what a trial samples: scope, index and position of the direction, and a kernel per component.
+        writers: every writer of the model, as artifacts/base.json lists them.
+        settings: what all trials share.
+        selection: why these parameters were chosen, for the release to state.
+        trial: the measurements of the trial, if there was one.
+    """
+    return Recipe(
+        trial=trial,
+        selection=selection,
+        parameters=parameters,
+        settings=settings,
+        edits=build_edits(parameters, writers, settings),
     )
 
 

@@ -1,63 +1,102 @@
-"""A recipe on weights in memory, for a trial: from products, in the dtype that the model computes in or float32.
+"""A recipe on the weights of a model in memory: exactly, as a release holds them, or fast, for a trial.
 
-What a release is made of comes from `exact.edited_parameters`, the same bits on any machine. This is many times faster
-and equal to float32 rounding, which in bfloat16 moves one number in a hundred thousand to its neighbour.
+The fast path computes from products, in the model's dtype or float32. It equals the exact one up to float32 rounding,
+which in bfloat16 moves about one number in a hundred thousand to its neighbour.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unwrite.core.layout import as_matrices, as_vectors
 from unwrite.editing.edit_cache import EditCache, factors_of_trials
-from unwrite.editing.exact import applied_direction, edit_vectors, edited_parameters
+from unwrite.editing.exact import applied_direction, edit_vectors, edited_parameters, parameter_names
 from unwrite.errors import UnwriteError
-from unwrite.schema.artifacts import Edit
-from unwrite.terms import NormPreservation
+from unwrite.models.patching import parameters_of, patched_parameters
+from unwrite.schema.artifacts import Edit, Recipe
 
 
-def edited_weights(edits: Sequence[Edit], form: EditCache) -> dict[str, Tensor]:
-    """The edited value of every weight and bias a recipe names; experts, which have no products, to the bit.
+@contextmanager
+def edited(model: nn.Module, recipe: Recipe, directions: Mapping[str, Tensor]) -> Iterator[None]:
+    """Edit a model's parameters exactly; when the context closes, they are the original tensors again.
+
+    In the dtype of the checkpoint, the values are those that the merged checkpoint stores, bit for bit.
 
     Args:
-        edits: The recipe's.
-        form: What closed forms are made of, with the value of each parameter of `parameter_names`.
-
-    Returns:
-        By name, in the shape, dtype and device of the original.
+        model: the model that the recipe is for; its weights must not be quantized.
+        recipe: from a search, or from `recipe.make_recipe`.
+        directions: the tensors of directions.safetensors, `directions` and `baseline_mean`, each [P, L+1, d].
 
     Raises:
-        UnwriteError: A weight is quantized, or as `edited_parameters`.
+        UnwriteError: a weight is quantized, or a parameter does not have the layout that the recipe states.
+
+    Example:
+        with edited(model, recipe, directions):
+            model.generate(**inputs)
+    """
+    originals = parameters_of(model, parameter_names(recipe.edits))
+    for edit in recipe.edits:
+        _refuse_quantized(edit.matrix.parameter, originals)
+    values = edited_parameters(
+        recipe.edits,
+        originals,
+        recipe.settings.norm_preservation,
+        directions["directions"],
+        directions["baseline_mean"],
+    )
+    with patched_parameters(model, values):
+        yield
+
+
+def edited_weights(edits: Sequence[Edit], cache: EditCache) -> dict[str, Tensor]:
+    """Compute the edited value of every weight and bias that a recipe names, from products; experts exactly.
+
+    Args:
+        edits: the edits of the recipe.
+        cache: products with stored vectors, and the value of each parameter of `parameter_names`.
+
+    Returns:
+        The edited values by name, in the shape and dtype and on the device of the originals.
+
+    Raises:
+        UnwriteError: a weight is quantized, or as `edited_parameters`.
     """
     values: dict[str, Tensor] = {}
     for edit in edits:
-        layout, weight = edit.matrix, form.parameters[edit.matrix.parameter]
-        if not weight.is_floating_point():
-            raise UnwriteError(f"{layout.parameter} is quantized in memory, so it can't be edited there.")
-        if layout.num_matrices > 1:
+        _refuse_quantized(edit.matrix.parameter, cache.parameters)
+        if edit.matrix.num_matrices > 1:  # there are no products of experts
             values |= edited_parameters(
-                [edit], form.parameters, form.norm_preservation, form.directions, form.baseline_means
+                [edit], cache.parameters, cache.norm_preservation, cache.directions, cache.baseline_means
             )
             continue
-        values[layout.parameter] = torch.empty_like(weight)
-        matrix, edited = (
-            as_matrices(tensor, layout.axis, layout.num_matrices)[0] for tensor in (weight, values[layout.parameter])
-        )
-        edited.copy_(_edited(matrix, edit, form))
+        values[edit.matrix.parameter] = _edited_weight(edit, cache)
         if edit.bias is not None:
-            bias = values[edit.bias.parameter] = form.parameters[edit.bias.parameter].clone()
-            direction = applied_direction(edit, form.directions, form.baseline_means, form.parameters)
+            bias = values[edit.bias.parameter] = cache.parameters[edit.bias.parameter].clone()
+            direction = applied_direction(edit, cache.directions, cache.baseline_means, cache.parameters)
             edit_vectors(as_vectors(bias, edit.bias.axis), direction, edit.strength)
     return values
 
 
-def _edited(matrix: Tensor, edit: Edit, form: EditCache) -> Tensor:
-    """diag(r) (W − a s) diag(c), [d, k], in the matrix's dtype or float32."""
+def _edited_weight(edit: Edit, cache: EditCache) -> Tensor:
+    """Compute diag(r) (W − a s) diag(c) in the weight's dtype or float32, and round it to the weight's dtype."""
+    weight = cache.parameters[edit.matrix.parameter]
+    edited_weight = torch.empty_like(weight)
+    matrix, target = (as_matrices(tensor, edit.matrix.axis, 1)[0] for tensor in (weight, edited_weight))
     wide = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
-    r, a, _, c, s = (values[0].to(wide) for values in factors_of_trials(form, [edit]))
+    r, a, _, c, s = (values[0].to(wide) for values in factors_of_trials(cache, [edit]))
     found = torch.addr(wide, a, s, alpha=-1)
-    scaled: dict[NormPreservation, Tensor] = {"rows": r.unsqueeze(1), "columns": c}
-    return found.mul_(scaled[form.norm_preservation]) if form.norm_preservation in scaled else found
+    if cache.norm_preservation == "rows":
+        found *= r.unsqueeze(1)
+    elif cache.norm_preservation == "columns":
+        found *= c
+    target.copy_(found)
+    return edited_weight
+
+
+def _refuse_quantized(parameter: str, parameters: Mapping[str, Tensor]) -> None:
+    if not parameters[parameter].is_floating_point():
+        raise UnwriteError(f"{parameter} is quantized in memory, so it cannot be edited there.")

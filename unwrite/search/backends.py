@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
-from unwrite.editing.activations import RowSelector, edited_activations, on_weights_only
+from unwrite.editing.activations import RowSelector, edited_activations
 from unwrite.editing.edit_cache import EditCache
 from unwrite.editing.weights import edited_weights
+from unwrite.editing.weights_needed import why_recipe_needs_weights
 from unwrite.errors import UnwriteError
 from unwrite.evaluation.behaviour import behaviour_verdicts
 from unwrite.evaluation.divergence import TeacherForced, measure_kl, teacher_forced_batches
@@ -73,7 +74,7 @@ def on_activations(scene: EvaluationContext, trials: Sequence[Edits], at_once: i
     results: dict[int, Result] = {}
     together = []
     for number, edits in enumerate(trials):
-        if on_weights_only(scene.model, edits, scene.writers, scene.form.norm_preservation) is None:
+        if why_recipe_needs_weights(scene.model, edits, scene.writers, scene.form.norm_preservation) is None:
             together.append(number)
         else:
             results[number] = _or_error(_alone, scene, edits)
@@ -91,7 +92,9 @@ def choose_backend(
     Returns:
         Which way to go on with, a line that says why, and the results that it gave.
     """
-    reasons = (on_weights_only(scene.model, edits, scene.writers, scene.form.norm_preservation) for edits in trials)
+    reasons = (
+        why_recipe_needs_weights(scene.model, edits, scene.writers, scene.form.norm_preservation) for edits in trials
+    )
     if reason := next((reason for reason in reasons if reason is not None), None):
         return "weights", f"weights: {reason}", on_weights(scene, trials)
     on_weights(scene, trials[:1])  # the first pass of all is slower, whatever it is of

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from unwrite.core.markers import markers_in_all, shows_behaviour
-from unwrite.editing.edit_cache import EditCache, blocks_of_model, prepare_products, vectors_of_search
+from unwrite.editing.basis import vectors_of_search
+from unwrite.editing.blocks import blocks_of_model
+from unwrite.editing.edit_cache import EditCache, prepare_products
 from unwrite.editing.exact import parameter_names
 from unwrite.editing.recipe import applied_norms, build_edits
 from unwrite.errors import UnwriteError
@@ -198,7 +200,6 @@ def _closed_form(
         norm_preservation=edit_settings.norm_preservation,
         directions=tensors["directions"],
         baseline_means=tensors["baseline_mean"],
-        known={},
     )
     positions = len(form.directions)
     writers = [writer.model_copy(update={"norms": applied_norms(writer, edit_settings)}) for writer in base.writers]
