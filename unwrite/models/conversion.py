@@ -11,10 +11,9 @@ import difflib
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torch import nn
-
 from unwrite.errors import UnwriteError
 from unwrite.models.discovery.miniature import build_on_meta
+from unwrite.models.tied import names_of_parameters
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -65,7 +64,7 @@ def locate_parameters(
     """
     model = build_on_meta(config)
     routes, unused = _routes(model, stored)
-    names = _names(model)
+    names = names_of_parameters(model)
     sources = {name: [alias for alias in names[name] if alias in routes] for name in parameters}
     if missing := [name for name, found in sources.items() if not found]:
         raise UnwriteError(_missing(missing, unused))
@@ -112,14 +111,6 @@ def _routes(model: PreTrainedModel, stored: Collection[str]) -> tuple[dict[str, 
             for target in (name, *(name.replace(first, other) for other in others)):
                 routes.setdefault(target, _Route([], by_pattern[pattern].operations)).tensors.append(tensor)
     return routes, unused
-
-
-def _names(model: nn.Module) -> dict[str, list[str]]:
-    """Every name that the parameter of a name has: several if it is tied."""
-    owners: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        owners.setdefault(id(parameter), []).append(name)
-    return {name: group for group in owners.values() for name in group}
 
 
 def _missing(names: Sequence[str], unused: Mapping[str, str]) -> str:

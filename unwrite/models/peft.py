@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from unwrite.errors import UnwriteError, reason_of
 from unwrite.models.discovery.miniature import build_on_meta
 from unwrite.models.patching import is_matrix_product
+from unwrite.models.tied import names_of_parameters
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -76,7 +77,7 @@ def plan_adapter(config: PreTrainedConfig, targets: Sequence[Target], source: st
         UnwriteError: PEFT can't adapt a parameter, or not together with the others; it is named.
     """
     skeleton = build_on_meta(config)
-    names = _names(skeleton)
+    names = names_of_parameters(skeleton)
     wanted = {name: target for target in targets for name in names[target.parameter]}
     modules = {name for name in wanted if _is_weight(skeleton, name)}
     for name in set(wanted) - modules:
@@ -121,14 +122,6 @@ def slot_tensors(slot: Slot, factors: Sequence[tuple[Tensor, Tensor]], bias: Ten
     if slot.bias:
         found[f"{slot.name}.lora_B.bias"] = torch.zeros(slot.bias) if bias is None else bias.clone()
     return found
-
-
-def _names(model: nn.Module) -> dict[str, list[str]]:
-    """Every name of each parameter: several if modules share it."""
-    names: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        names.setdefault(id(parameter), []).append(name)
-    return {name: group for group in names.values() for name in group}
 
 
 def _is_weight(model: nn.Module, name: str) -> bool:

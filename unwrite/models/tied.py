@@ -1,0 +1,16 @@
+"""Tied parameters: one tensor under several names."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+def names_of_parameters(model: nn.Module) -> dict[str, list[str]]:
+    """List, under each name of a parameter, every name that it has: several if modules share it.
+
+    The first name is that of the module that comes first in the model.
+    """
+    by_identity: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        by_identity.setdefault(id(parameter), []).append(name)
+    return {name: names for names in by_identity.values() for name in names}
