@@ -12,8 +12,9 @@ from unwrite.files.checkpoints import DTYPES, StoredTensor, model_files, stored_
 from unwrite.files.hashing import digest_of
 from unwrite.files.records import write_json
 from unwrite.models.conversion import StoredPart, locate_parameters
+from unwrite.models.discovery.findings import Discovery, FoundWriter
 from unwrite.models.discovery.miniature import build_on_meta
-from unwrite.models.discovery.writers import Discovery, FoundWriter, find_writers
+from unwrite.models.discovery.writers import find_writers
 from unwrite.models.loading import load_config, trust_remote_code
 from unwrite.models.source import resolve_source
 from unwrite.pipeline.stage import run_stage, say

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.support.architectures import ARCHITECTURES
+from tests.support.architectures import ARCHITECTURES, layer_of
 from tests.support.edited import edit_on_disk
 from tests.support.samples import sample_direction, sample_edit, sample_layout, sample_recipe, sample_writer
 from tests.support.subjects import (
@@ -105,7 +105,6 @@ def test_they_agree_if_only_some_writers_are_edited(name: str, mode: NormPreserv
 def written_along(of: Subject, edits: Sequence[Edit]) -> float:
     """The largest share that a layer adds to its input along the direction of its writers."""
     layers = sorted({edit.layer for edit in edits})
-    prefix = ARCHITECTURES[of.folder.name][0]
     shares: list[float] = []
     hooks = []
     for layer in layers:
@@ -117,7 +116,7 @@ def written_along(of: Subject, edits: Sequence[Edit]) -> float:
             added = (output if isinstance(output, Tensor) else output[0]) - before
             shares.append(float((added @ v).abs().max() / added.norm(dim=-1).max()))
 
-        module = of.model.get_submodule(prefix.format(layer).rstrip("."))
+        module = of.model.get_submodule(layer_of(of.folder.name, layer))
         hooks.append(module.register_forward_hook(note, with_kwargs=True))
     of.logits()
     for hook in hooks:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unwrite.models.discovery.writers import Discovery, FoundNorm, FoundWriter
+from unwrite.models.discovery.findings import Discovery, FoundNorm, FoundWriter
 from unwrite.report.writer_table import ranges, writers_table
 
 

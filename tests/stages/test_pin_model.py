@@ -17,7 +17,8 @@ from tests.stages.conftest import ROOT
 from tests.support.zoo import zoo_config, zoo_model
 from unwrite.errors import UnwriteError
 from unwrite.files.cards import NO_CARD
-from unwrite.models.discovery.writers import Discovery, find_writers
+from unwrite.models.discovery.findings import Discovery
+from unwrite.models.discovery.writers import find_writers
 from unwrite.schema.artifacts import Base, BaseCard, Norm, StoredLayout, Writer
 from unwrite.schema.params import Params
 

@@ -1,126 +1,64 @@
-"""Who writes the stream in some architectures of the zoo, written out by hand: names, layouts, norms, checkpoint."""
+"""The writers of some models in the zoo as records: what pinning would write, derived from `expected_writers`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
-
 from torch import nn
 
+from tests.support.expected_writers import EXPECTED, expected_writers
 from tests.support.samples import sample_layout
+from unwrite.models.discovery.findings import FoundWriter
 from unwrite.schema.artifacts import Norm, ParameterLayout, StoredLayout, Writer
-from unwrite.terms import Component
 
-LAYERS = 3
-
-
-class Written(NamedTuple):
-    """One writer of the layers that have it; names within the layer. `stored`: a checkpoint's name of expert {}."""
-
-    component: Component
-    module: str
-    parameter: str = "weight"
-    axis: int = 0
-    num_matrices: int = 1
-    bias: str | None = None
-    bias_axis: int = 0
-    norm: str | None = None
-    stored: str | None = None
+LAYERS = 3  # as many as sample directions have
+ARCHITECTURES = (
+    "llama",
+    "llama_bias",
+    "starcoder2",
+    "gpt2",
+    "gpt_neox",
+    "gemma2",
+    "mixtral",
+    "gpt_oss",
+    "dbrx",
+    "llama4_text",
+)
+STORED_EXPERTS = {"mixtral": ("mlp.experts.down_proj", "block_sparse_moe.experts.{}.w2.weight")}  # other names on disk
 
 
-ARCHITECTURES: Mapping[str, tuple[str, Sequence[Written]]] = {  # name in the zoo: (layer, its writers)
-    "llama": ("model.layers.{}.", [Written("attention", "self_attn.o_proj"), Written("mlp", "mlp.down_proj")]),
-    "llama_bias": (
-        "model.layers.{}.",
-        [Written("attention", "self_attn.o_proj", bias="bias"), Written("mlp", "mlp.down_proj", bias="bias")],
-    ),
-    "starcoder2": (
-        "model.layers.{}.",
-        [Written("attention", "self_attn.o_proj", bias="bias"), Written("mlp", "mlp.c_proj", bias="bias")],
-    ),
-    "gpt2": (
-        "transformer.h.{}.",
-        [
-            Written("attention", "attn.c_proj", axis=1, bias="bias"),
-            Written("mlp", "mlp.c_proj", axis=1, bias="bias"),
-        ],
-    ),
-    "gpt_neox": (
-        "gpt_neox.layers.{}.",
-        [Written("attention", "attention.dense", bias="bias"), Written("mlp", "mlp.dense_4h_to_h", bias="bias")],
-    ),
-    "gemma2": (
-        "model.layers.{}.",
-        [
-            Written("attention", "self_attn.o_proj", norm="post_attention_layernorm"),
-            Written("mlp", "mlp.down_proj", norm="post_feedforward_layernorm"),
-        ],
-    ),
-    "mixtral": (
-        "model.layers.{}.",
-        [
-            Written("attention", "self_attn.o_proj"),
-            Written("mlp", "mlp.experts", "down_proj", 1, 8, stored="block_sparse_moe.experts.{}.w2.weight"),
-        ],
-    ),
-    "gpt_oss": (
-        "model.layers.{}.",
-        [
-            Written("attention", "self_attn.o_proj", bias="bias"),
-            Written("mlp", "mlp.experts", "down_proj", 2, 8, bias="down_proj_bias", bias_axis=1),
-        ],
-    ),
-    "dbrx": (
-        "transformer.blocks.{}.",
-        [
-            Written("attention", "norm_attn_norm.attn.out_proj"),
-            Written("mlp", "ffn.experts", "mlp.w2", 1, 8),
-        ],
-    ),
-    "llama4_text": (
-        "model.layers.{}.",
-        [
-            Written("attention", "self_attn.o_proj"),
-            Written("mlp", "feed_forward.down_proj"),
-            Written("mlp", "feed_forward", "experts.down_proj", 2, 8),
-            Written("mlp", "feed_forward.shared_expert.down_proj"),
-        ],
-    ),
-}
+def layer_of(name: str, layer: int) -> str:
+    """The name of a decoder layer in a model of the zoo."""
+    return f"{EXPECTED[name][0]}.{layer}"
 
 
 def written_by(name: str, model: nn.Module) -> list[Writer]:
-    """The writers of a model of the zoo; norms are gemma's, with 1 + their weight."""
-    layer_name, table = ARCHITECTURES[name]
-    there = {name for name, _ in model.named_parameters()}
-    return [
-        _writer(model, layer_name.format(layer), layer, row)
-        for layer in range(LAYERS)
-        for row in table
-        if f"{layer_name.format(layer)}{row.module}.{row.parameter}" in there
-    ]
+    """The writers in a model's first layers, layer by layer; it stores every parameter as float64."""
+    writers = sorted((one for one in expected_writers(name) if one.layer < LAYERS), key=lambda one: one.layer)
+    return [_as_record(name, model, writer) for writer in writers]
 
 
-def _writer(model: nn.Module, prefix: str, layer: int, row: Written) -> Writer:
-    module = f"{prefix}{row.module}"
-    parameter = f"{module}.{row.parameter}"
-    matrix = sample_layout(parameter, row.axis, row.num_matrices)
-    if row.stored is not None:
-        experts = [
-            StoredLayout(tensor=prefix + row.stored.format(n), axis=0, num_matrices=1) for n in range(row.num_matrices)
-        ]
-        matrix = ParameterLayout(parameter=parameter, axis=row.axis, num_matrices=row.num_matrices, stored=experts)
-    norm = None if row.norm is None else f"{prefix}{row.norm}.weight"
-    values = model.get_parameter(parameter)
+def _as_record(name: str, model: nn.Module, found: FoundWriter) -> Writer:
+    bias = None if found.bias is None else sample_layout(found.bias, found.bias_axis, found.num_matrices)
     return Writer(
-        module=module,
-        layer=layer,
-        component=row.component,
-        matrix=matrix,
-        bias=None if row.bias is None else sample_layout(f"{module}.{row.bias}", row.bias_axis, row.num_matrices),
-        norms=[] if norm is None else [Norm(parameter=norm, tensor=norm, offset=1.0)],
-        multiplier=1.0,
-        shape=list(values.shape),
+        module=found.module,
+        layer=found.layer,
+        component=found.component,
+        matrix=_matrix(name, found),
+        bias=bias,
+        norms=[Norm(parameter=norm.parameter, tensor=norm.parameter, offset=norm.offset) for norm in found.norms],
+        multiplier=found.multiplier,
+        shape=list(model.get_parameter(found.parameter).shape),
         dtype="F64",
         shared_layers=[],
     )
+
+
+def _matrix(name: str, found: FoundWriter) -> ParameterLayout:
+    in_memory, on_disk = STORED_EXPERTS.get(name, (None, ""))
+    if in_memory is None or not found.parameter.endswith(in_memory):
+        return sample_layout(found.parameter, found.axis, found.num_matrices)
+    prefix = found.parameter.removesuffix(in_memory)
+    stored = [
+        StoredLayout(tensor=prefix + on_disk.format(expert), axis=0, num_matrices=1)
+        for expert in range(found.num_matrices)
+    ]
+    return ParameterLayout(parameter=found.parameter, axis=found.axis, num_matrices=found.num_matrices, stored=stored)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tabulate import tabulate
 
 if TYPE_CHECKING:
-    from unwrite.models.discovery.writers import Discovery, FoundWriter
+    from unwrite.models.discovery.findings import Discovery, FoundWriter
 
 HEADERS = ("layers", "component", "parameter", "shape", "hidden axis", "matrices", "bias", "multiplier", "norms after")
 

@@ -1,0 +1,109 @@
+"""The parameters of one module: axes, biases, norms, and modules that no edit of weights can clear."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.support.synthetic_layers import EXPERTS, D, Layer, Listed, Mlp, recorded_layer
+from unwrite.models.discovery.findings import FoundNorm
+from unwrite.models.discovery.parameters import Weight, find_norm, find_weights
+from unwrite.models.discovery.probes import UnprovableError
+
+
+@pytest.fixture(autouse=True)
+def no_grad() -> Iterator[None]:
+    with torch.no_grad():
+        yield
+
+
+def test_a_linear_layer_writes_along_its_first_axis_with_its_bias() -> None:
+    recorded = recorded_layer(Layer(nn.Sequential(nn.ReLU(), nn.Linear(D, D))))
+    assert find_weights(recorded, "mlp.1") == (Weight("mlp.1.weight", 0, 1, "mlp.1.bias", 0),)
+
+
+def test_only_the_last_matrix_of_a_module_writes() -> None:
+    recorded = recorded_layer(Layer(Mlp(D)))
+    assert find_weights(recorded, "mlp") == (Weight("mlp.down.weight", 0, 1, None, 0),)
+
+
+def test_an_expert_that_no_token_reaches_writes_like_the_others() -> None:
+    recorded = recorded_layer(Layer(Listed(reached=3)))
+    assert {weight.parameter for weight in find_weights(recorded, "mlp")} == {
+        f"mlp.experts.{expert}.down.weight" for expert in range(EXPERTS)
+    }
+
+
+class Biased(nn.Module):
+    """Two matrices and two biases: one bias is in a module with its matrix, the other is not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.empty(D))
+        self.first, self.second = nn.Linear(D, D, bias=False), nn.Linear(D, D)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.first(x.relu()) + self.second(x.sigmoid()) + self.bias
+        return y
+
+
+def test_a_bias_belongs_first_to_the_matrix_of_its_own_module() -> None:
+    weights = find_weights(recorded_layer(Layer(Biased())), "mlp")
+    assert {weight.parameter: weight.bias for weight in weights} == {
+        "mlp.first.weight": "mlp.bias",
+        "mlp.second.weight": "mlp.second.bias",
+    }
+
+
+class OnlyABias(nn.Module):
+    """What it writes is the same for every token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.empty(D))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bias + torch.zeros_like(x)
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [
+        (nn.LayerNorm(D), r"mlp \(LayerNorm\) cannot be edited exactly: \d+\.\d% of its output stays .* bias edited"),
+        (nn.RMSNorm(D), r"mlp \(RMSNorm\) .*: none of its parameters writes along one axis"),
+        (OnlyABias(), r"mlp \(OnlyABias\) .*: only biases write \(bias\)"),
+    ],
+)
+def test_a_module_without_an_exact_edit_is_refused_with_the_reason(module: nn.Module, reason: str) -> None:
+    with pytest.raises(UnprovableError, match=reason):
+        find_weights(recorded_layer(Layer(module)), "mlp")
+
+
+class OffsetNorm(nn.Module):
+    """As in Gemma: the scale is 1 + weight."""
+
+    def __init__(self, learned: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(D)) if learned else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        unit = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6)
+        return unit if self.weight is None else unit * (1 + self.weight)
+
+
+@pytest.mark.parametrize(
+    ("module", "expected"),
+    [
+        (nn.RMSNorm(D), FoundNorm("mlp", "mlp.weight", 0.0)),
+        (OffsetNorm(), FoundNorm("mlp", "mlp.weight", 1.0)),
+        (OffsetNorm(learned=False), FoundNorm("mlp", None, 1.0)),
+        (nn.LayerNorm(D), None),  # it subtracts the mean
+        (Mlp(), None),
+        (nn.Identity(), None),
+    ],
+)
+def test_a_root_mean_square_norm_is_known_by_what_it_computes(module: nn.Module, expected: FoundNorm | None) -> None:
+    assert find_norm(recorded_layer(Layer(module)), "mlp") == expected

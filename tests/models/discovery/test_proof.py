@@ -1,0 +1,80 @@
+"""The proof of branches: it holds for the right ones and fails when one is missing, wrong or incomplete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.support.synthetic_layers import D, Layer, Mlp, recorded_layer
+from unwrite.models.discovery.branches import Branch
+from unwrite.models.discovery.parameters import Weight
+from unwrite.models.discovery.probes import UnprovableError
+from unwrite.models.discovery.proof import examine_layer, prove_branches
+
+
+@pytest.fixture(autouse=True)
+def no_grad() -> Iterator[None]:
+    with torch.no_grad():
+        yield
+
+
+class Two(nn.Module):
+    """Two linear layers that add."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(D, D), nn.Linear(D, D)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.a(x.relu()) + self.b(x.sigmoid())
+        return y
+
+
+def linear(name: str, bias: bool = True, axis: int = 0) -> Branch:
+    return Branch(name, weights=(Weight(f"{name}.weight", axis, 1, f"{name}.bias" if bias else None, 0),))
+
+
+def test_the_right_branches_are_proven() -> None:
+    recorded = recorded_layer(Layer(Two()))
+    assert prove_branches(recorded, [linear("mlp.a"), linear("mlp.b")]) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("branches", "reason"),
+    [
+        ([linear("mlp.a")], r"% of the output is not explained by mlp\.a"),
+        ([], "is not explained by any module"),
+        ([linear("mlp.a"), linear("mlp.b", bias=False)], "is still written along the direction"),
+        ([linear("mlp.a"), linear("mlp.b", axis=1)], "is still written along the direction"),
+        ([linear("mlp.a"), linear("mlp.c")], r"mlp\.c does not run exactly once"),
+        ([linear("mlp.a"), linear("norm", bias=False)], "norm does not add to the stream"),
+    ],
+)
+def test_the_control_wrong_branches_are_not_proven(branches: list[Branch], reason: str) -> None:
+    with pytest.raises(UnprovableError, match=reason):
+        prove_branches(recorded_layer(Layer(Two())), branches)
+
+
+def test_branches_of_a_similar_layer_are_used_only_if_they_are_proven() -> None:
+    right, wrong = (linear("mlp.a"), linear("mlp.b")), (linear("mlp.a"), linear("mlp.b", axis=1))
+    for like in (None, right, wrong):
+        found = examine_layer(recorded_layer(Layer(Two())), like)
+        assert found.branches == right
+        assert found.reasons == []
+        assert found.unexplained < 1e-5
+
+
+def test_a_reason_takes_the_place_of_branches_that_are_found_but_not_proven() -> None:
+    class Hidden(Mlp):
+        """Writes a little that is below what the sum shows."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) + 1e-7
+
+    found = examine_layer(recorded_layer(Layer(Hidden())), None)
+    assert found.branches == ()
+    assert len(found.reasons) == 1
+    assert "is still written along the direction" in found.reasons[0]

@@ -1,0 +1,160 @@
+"""Small layers h → h + branch(norm(h)), each with something that an architecture might have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from unwrite.models.discovery import writers as writers_module
+from unwrite.models.discovery.findings import Discovery
+from unwrite.models.discovery.narrowing import VOCABULARY
+from unwrite.models.discovery.probes import RecordedLayer, record_layer
+from unwrite.models.discovery.writers import find_writers
+from unwrite.models.layers import CalledLayer
+
+D, INNER, EXPERTS = 16, 24, 6
+Add = Callable[[Tensor, Tensor], Tensor]
+
+
+class Mlp(nn.Module):
+    """up, ReLU, down."""
+
+    def __init__(self, inner: int = INNER) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(D, inner), nn.Linear(inner, D, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.down(torch.relu(self.up(x)))
+        return y
+
+
+class Then(Mlp):
+    """What is written goes through a function of itself, the branch's input and a parameter [d]."""
+
+    def __init__(self, function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.vector, self.function = nn.Parameter(torch.empty(D)), function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(super().forward(x), x, self.vector)
+
+
+class Routed(nn.Module):
+    """Experts chosen by the token, two of those named."""
+
+    def __init__(self, reached: int = EXPERTS) -> None:
+        super().__init__()
+        self.router, self.reached = nn.Linear(D, EXPERTS, bias=False), reached
+
+    def shares(self, x: Tensor) -> Tensor:
+        """[..., E], zero but for two."""
+        scores = self.router(x)
+        scores[..., self.reached :] = -torch.inf
+        top = scores.topk(2)
+        return torch.zeros_like(scores).scatter(-1, top.indices, top.values.softmax(-1))
+
+
+class SideBySide(Routed):
+    """Down projections fused [d, E, k]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = nn.Parameter(torch.empty(EXPERTS, 8, D))
+        self.down = nn.Parameter(torch.empty(D, EXPERTS, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = torch.relu(torch.einsum("ekd,...d->...ek", self.up, x))
+        return torch.einsum("dek,...ek,...e->...d", self.down, inner, self.shares(x))
+
+
+class Flat(Routed):
+    """Down projections one after the other, [E·k, d]."""
+
+    def __init__(self, activation: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.up, self.activation = nn.Parameter(torch.empty(EXPERTS, 8, D)), activation
+        self.down = nn.Parameter(torch.empty(EXPERTS * 8, D))
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = self.activation(torch.einsum("ekd,...d->...ek", self.up, x)) * self.shares(x)[..., None]
+        return inner.flatten(-2) @ self.down
+
+
+class Listed(Routed):
+    """Experts as modules of their own, each called with its tokens alone; some are reached by none."""
+
+    def __init__(self, reached: int) -> None:
+        super().__init__(reached)
+        self.experts = nn.ModuleList(Mlp() for _ in range(EXPERTS))
+
+    def forward(self, x: Tensor) -> Tensor:
+        shares, y = self.shares(x), torch.zeros_like(x)
+        for number, expert in enumerate(self.experts):
+            chosen = shares[..., number] > 0
+            if chosen.any():
+                y[chosen] += shares[chosen][:, number, None] * expert(x[chosen])
+        return y
+
+
+class CalledTwice(Mlp):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + super().forward(-x)
+
+
+class Layer(nn.Module):
+    """h → add(h, branch(norm(h)))."""
+
+    def __init__(self, mlp: nn.Module, add: Add = torch.add) -> None:
+        super().__init__()
+        self.norm, self.mlp, self.add = nn.RMSNorm(D), mlp, add
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        return self.add(hidden_states, self.mlp(self.norm(hidden_states)))
+
+
+class Artificial(nn.Module):
+    """A model of two layers."""
+
+    def __init__(self, first: nn.Module, second: nn.Module, between: float = 0.0) -> None:
+        super().__init__()
+        self.embed, self.between = nn.Embedding(VOCABULARY, D), between
+        self.layers = nn.ModuleList([first, second])
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embed
+
+    def forward(self, input_ids: Tensor, **_: Any) -> Tensor:
+        first, second = self.layers
+        stream: Tensor = second(first(self.embed(input_ids)) + self.between)
+        return stream
+
+
+def layers_of(branch: Callable[[], nn.Module], add: Add = torch.add) -> Artificial:
+    """A model of two layers with such a branch."""
+    return Artificial(Layer(branch(), add), Layer(branch(), add))
+
+
+def recorded_layer(layer: nn.Module) -> RecordedLayer:
+    """A layer with random values in float64, and a recorded call of it on two prompts of seven tokens."""
+    generator = torch.Generator().manual_seed(0)
+    for parameter in layer.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+    layer.eval().requires_grad_(False)
+    stream = torch.randn(2, 7, D, generator=generator, dtype=torch.float64)
+    return record_layer(CalledLayer("layers.0", layer, (stream,), {}))
+
+
+def examined(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> Discovery:
+    """The discovery of a model that stands in for its own miniature."""
+    for parameter in model.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel()))
+    model.double().eval().requires_grad_(False)
+    monkeypatch.setattr(writers_module, "miniatures", lambda _config: iter([model]))
+    text = SimpleNamespace(hidden_size=D, vocab_size=VOCABULARY)
+    config: Any = SimpleNamespace(get_text_config=lambda: text)
+    return find_writers(config)

@@ -1,0 +1,199 @@
+"""The branches of a layer, which add into the residual stream: found by saturation.
+
+The test of saturation: add K·v, with K huge, to a module's output. Every path through a norm is bounded, so if the
+layer's output moves by m·K·v, the module adds straight into the stream with multiplier m. Where such a module is itself
+a norm, the search goes on at its input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from unwrite.models.discovery.findings import FoundNorm
+from unwrite.models.discovery.parameters import Weight, find_norm, find_weights
+from unwrite.models.discovery.probes import (
+    SHIFT,
+    RecordedLayer,
+    UnprovableError,
+    held,
+    multipliers_into,
+    record_calls,
+    run_to,
+    shift_multipliers,
+)
+
+COMPLETE = 1e-5  # the share of a sum that may be left unexplained
+
+
+class Branch(NamedTuple):
+    """What adds into the stream: a module with its weights, or a norm with the branches that add into its input."""
+
+    module: str
+    weights: tuple[Weight, ...] = ()
+    norm: FoundNorm | None = None
+    inner: tuple[Branch, ...] = ()
+
+
+class Leaf(NamedTuple):
+    """A branch with weights, and the norms between it and the stream, in the order in which its output passes them."""
+
+    branch: Branch
+    norms: tuple[FoundNorm, ...]
+
+
+class Examination(NamedTuple):
+    """What adds into a sink: the branches, why others cannot be edited exactly, and the share left unexplained."""
+
+    branches: tuple[Branch, ...]
+    reasons: list[str]
+    unexplained: float
+
+
+class _Chosen(NamedTuple):
+    """Modules whose outputs, times their multipliers, add up to what reaches a sink, but for a share."""
+
+    names: list[str]
+    unexplained: float
+
+
+def leaves(branches: Sequence[Branch], norms: tuple[FoundNorm, ...] = ()) -> Iterator[Leaf]:
+    """Yield each branch that has weights, with the norms after it."""
+    for branch in branches:
+        if branch.norm is None:
+            yield Leaf(branch, norms)
+        else:
+            yield from leaves(branch.inner, (branch.norm, *norms))
+
+
+def search_branches(recorded: RecordedLayer, sink: str | None = None) -> Examination:
+    """Find what adds into a sink.
+
+    Raises:
+        UnprovableError: the stream itself reaches the sink, which is a norm.
+    """
+    base = run_to(recorded.layer, sink)
+    multipliers = _adding_modules(recorded, sink, base)
+    chosen = _choose(recorded, sink, base, multipliers)
+    parts = [_examine_module(recorded, name) for name in chosen.names]
+    reasons = [reason for part in parts for reason in part.reasons]
+    if chosen.unexplained > COMPLETE:
+        scaled = [name for name in _scaled_modules(recorded, sink, base) if name not in multipliers]
+        reasons = [_gap(recorded, chosen, scaled), *reasons]
+    if reasons and sink is None and not bool(passed_on(recorded, None, chosen.names).any()):
+        reasons[0] += "; the layer's input does not reach its output unchanged (a norm after the sum, or a scale)"
+    branches = tuple(branch for part in parts for branch in part.branches)
+    return Examination(branches, reasons, chosen.unexplained)
+
+
+def _examine_module(recorded: RecordedLayer, name: str) -> Examination:
+    """Examine one module that adds into a sink: find its weights, or search at its input if it is a norm."""
+    norm = find_norm(recorded, name)
+    try:
+        if norm is None:
+            branch = Branch(name, weights=find_weights(recorded, name))
+            return Examination((branch,), [], 0.0)
+        inner = search_branches(recorded, name)
+    except UnprovableError as error:
+        return Examination((), [str(error)], 0.0)
+    return inner._replace(branches=(Branch(name, norm=norm, inner=inner.branches),))
+
+
+def _adding_modules(recorded: RecordedLayer, sink: str | None, base: Tensor) -> dict[str, Tensor]:
+    """Find the modules that add straight into a sink, with their multipliers [tokens]."""
+    # A norm's output cannot add into its own input; the stream is not added to what holds it.
+    skipped = {sink} | _modules_with_stream(recorded)
+    found = {
+        name: multipliers_into(recorded.layer, name, sink, base, recorded.direction)
+        for name in recorded.calls
+        if name not in skipped
+    }
+    return {name: m for name, m in found.items() if m is not None}
+
+
+def _modules_with_stream(recorded: RecordedLayer) -> set[str]:
+    """Find the modules whose output holds the layer's input itself."""
+    layer, v = recorded.layer, recorded.direction
+    moved = record_calls(layer.on(layer.stream() + SHIFT * v))
+    return {
+        name
+        for name, call in recorded.calls.items()
+        if name in moved and call.output.shape == moved[name].output.shape
+        if shift_multipliers(moved[name].output - call.output, v) is not None
+    }
+
+
+def _scaled_modules(recorded: RecordedLayer, sink: str | None, base: Tensor) -> list[str]:
+    """Find the deepest modules that pass single components of the stream on, but no direction as it is."""
+    one_hot = torch.zeros_like(recorded.direction)
+    one_hot[0] = 1
+    names = [
+        name
+        for name in recorded.calls
+        if name != sink and recorded.has_parameters(name)
+        if multipliers_into(recorded.layer, name, sink, base, one_hot) is not None
+    ]
+    return _deepest(names)
+
+
+def _choose(recorded: RecordedLayer, sink: str | None, base: Tensor, multipliers: Mapping[str, Tensor]) -> _Chosen:
+    """Choose the deepest modules that add up to what reaches a sink.
+
+    Modules that do not add up to the output of the module around them make way for that module.
+    """
+    hits = {name: m for name, m in multipliers.items() if recorded.has_parameters(name) or find_norm(recorded, name)}
+    names = _deepest(list(hits))
+    containers = sorted(set(hits) - set(names), key=lambda name: (-name.count("."), name))
+    while True:
+        left = share_left(recorded, base - passed_on(recorded, sink, names), names, hits)
+        if left <= COMPLETE or not containers:
+            return _Chosen(names, left)
+        container = containers.pop(0)
+        inside = [name for name in names if name.startswith(f"{container}.")]
+        output = hits[container][:, None] * recorded.calls[container].output
+        if share_left(recorded, output, inside, hits) > COMPLETE:
+            names = [name for name in names if name not in inside] + [container]
+
+
+def _deepest(names: Sequence[str]) -> list[str]:
+    """Keep the modules that hold none of the others."""
+    return [name for name in names if not any(other.startswith(f"{name}.") for other in names)]
+
+
+def share_left(
+    recorded: RecordedLayer, whole: Tensor, names: Sequence[str], multipliers: Mapping[str, Tensor]
+) -> float:
+    """Measure the share of a whole [tokens, d] that is not the sum of the modules' outputs times their multipliers."""
+    rest = whole
+    for name in names:
+        rest = rest - multipliers[name][:, None] * recorded.calls[name].output
+    return float(rest.norm() / whole.norm())
+
+
+def passed_on(recorded: RecordedLayer, sink: str | None, names: Sequence[str]) -> Tensor:
+    """Measure the part of what reaches a sink that is the layer's input itself, s·h_in, [tokens, d].
+
+    The named modules are held at their recorded outputs, so that the input has no other way.
+
+    Raises:
+        UnprovableError: the input reaches the sink, which is a norm.
+    """
+    layer, v = recorded.layer, recorded.direction
+    stream = layer.stream()
+    with held(recorded, names):
+        base = run_to(layer, sink)
+        scale = shift_multipliers(run_to(layer.on(stream + SHIFT * v), sink) - base, v)
+    if scale is None:
+        return torch.zeros_like(base)
+    if sink is not None:
+        raise UnprovableError(f"{recorded.label(sink)} normalizes the stream itself")
+    return scale[:, None] * stream.reshape(base.shape)
+
+
+def _gap(recorded: RecordedLayer, chosen: _Chosen, scaled: Sequence[str]) -> str:
+    what = ", ".join(map(recorded.label, chosen.names)) or "any module"
+    why = f"; each component is scaled separately after {', '.join(scaled)}" if scaled else ""
+    return f"{chosen.unexplained:.1%} of the output is not explained by {what}{why}"

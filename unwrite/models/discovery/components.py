@@ -1,0 +1,55 @@
+"""Attention or MLP: whether what a writer writes depends on earlier positions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from unwrite.models.discovery.branches import Leaf
+from unwrite.models.discovery.probes import TOLERANCE, RecordedLayer, first_tensor, held
+from unwrite.models.layers import CalledLayer
+from unwrite.terms import Component
+
+
+def find_components(
+    recorded: RecordedLayer, elsewhere: CalledLayer, found: Sequence[Leaf], *, complete: bool
+) -> list[Component]:
+    """Tell attention from MLP for each leaf, with everything else that writes held at its output."""
+    # Where something else writes too, it is in one of the parts that the layer is made of.
+    parts = [] if complete else [name for name in recorded.calls if "." not in name and _has_matrices(recorded, name)]
+    components = []
+    for leaf in found:
+        module = leaf.branch.module
+        others = [other.branch.module for other in found if other.branch != leaf.branch]
+        others += [part for part in parts if not f"{module}.".startswith(f"{part}.")]
+        components.append(_component(recorded, module, others, elsewhere))
+    return components
+
+
+def _component(recorded: RecordedLayer, name: str, others: Sequence[str], elsewhere: CalledLayer) -> Component:
+    """Return `attention` if a module's output at the last position depends on earlier positions, else `mlp`.
+
+    Args:
+        recorded: the layer.
+        name: the module.
+        others: every other module that writes, held so that the only way from an earlier position is the module's own.
+        elsewhere: the layer in a run with other earlier tokens.
+    """
+    stream = elsewhere.stream().clone()
+    stream[:, -1] = recorded.layer.stream()[:, -1]
+    seen: list[Tensor] = []
+
+    def record(_module: nn.Module, _args: Any, output: Any) -> None:
+        seen.append(first_tensor(output).clone())
+
+    with held(recorded, others), recorded.module(name).register_forward_hook(record):
+        elsewhere.on(stream).run()
+    output = recorded.calls[name].output.reshape(stream.shape)[:, -1]
+    change = (seen[0].reshape(stream.shape)[:, -1] - output).norm() / output.norm()
+    return "attention" if change > TOLERANCE else "mlp"
+
+
+def _has_matrices(recorded: RecordedLayer, name: str) -> bool:
+    return any(parameter.dim() > 1 for parameter in recorded.module(name).parameters())

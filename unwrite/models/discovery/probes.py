@@ -1,0 +1,205 @@
+"""Probes of one decoder layer: record what its modules do, shift or hold their outputs, project their parameters.
+
+Notation: d is the width of the stream; v [d] is the unit vector that probes add or remove; a *sink* is the place that
+is watched: the stream after the layer (None), or the input of a module in the layer (its name).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from unwrite.models.layers import CalledLayer, stream_argument
+
+SHIFT = 1e10  # K: too large to be mistaken for a bounded path, and small enough to leave six digits
+TOLERANCE = 1e-5
+EXACT = 1e-9  # relative: what an exact edit may leave of the direction
+
+
+class UnprovableError(Exception):
+    """Why something in a layer cannot be edited exactly."""
+
+
+class Call(NamedTuple):
+    """One call of a module, with its output as [tokens, d]."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    output: Tensor
+
+
+class RecordedLayer(NamedTuple):
+    """A layer, the calls of its modules by name, and the direction v [d] to probe it with."""
+
+    layer: CalledLayer
+    calls: dict[str, Call]
+    direction: Tensor
+
+    def module(self, name: str) -> nn.Module:
+        """The module of that name in the layer."""
+        return self.layer.module.get_submodule(name)
+
+    def label(self, name: str) -> str:
+        """The module's name and type, for messages."""
+        return f"{name} ({type(self.module(name)).__name__})"
+
+    def has_parameters(self, name: str) -> bool:
+        """Whether the module, or one inside it, has parameters."""
+        return any(True for _ in self.module(name).parameters())
+
+
+def record_layer(layer: CalledLayer) -> RecordedLayer:
+    """Run a layer and record its modules as `record_calls` does."""
+    return RecordedLayer(layer, record_calls(layer), probe_direction(layer))
+
+
+def record_calls(layer: CalledLayer) -> dict[str, Call]:
+    """Record the call of each module that runs once and whose output has the width and the size of the stream."""
+    seen: dict[str, list[Call]] = {}
+    stream = layer.stream()
+
+    def recorder(name: str) -> Callable[..., None]:
+        def record(_module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            tensor = first_tensor(output)
+            if tensor.shape[-1:] == stream.shape[-1:] and tensor.numel() == stream.numel():
+                call = Call(_cloned(args), _cloned(kwargs), tensor.clone().reshape(-1, tensor.shape[-1]))
+                seen.setdefault(name, []).append(call)
+
+        return record
+
+    with ExitStack() as hooks:
+        for name, module in layer.module.named_modules():
+            if name:
+                hooks.enter_context(module.register_forward_hook(recorder(name), with_kwargs=True))
+        layer.run()
+    return {name: calls[0] for name, calls in seen.items() if len(calls) == 1}
+
+
+def rerun(module: nn.Module, call: Call) -> Tensor:
+    """Run a module with the arguments of a recorded call, and return its output as [tokens, d]."""
+    return run_again(module, call).reshape(call.output.shape).clone()
+
+
+def run_again(module: nn.Module, call: Call) -> Tensor:
+    """Run a module with the arguments of a recorded call, and return the tensor it returns (or returns first)."""
+    return first_tensor(module(*_cloned(call.args), **_cloned(call.kwargs)))
+
+
+def run_to(layer: CalledLayer, sink: str | None) -> Tensor:
+    """Run a layer and return what reaches the sink, [tokens, d]."""
+    if sink is None:
+        output = layer.run()
+        return output.reshape(-1, output.shape[-1])
+    seen: list[Tensor] = []
+
+    def record(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        seen.append(stream_argument(args, kwargs).clone())
+
+    with layer.module.get_submodule(sink).register_forward_pre_hook(record, with_kwargs=True):
+        layer.run()
+    return seen[0].reshape(-1, seen[0].shape[-1])
+
+
+def multipliers_into(layer: CalledLayer, name: str, sink: str | None, base: Tensor, v: Tensor) -> Tensor | None:
+    """Measure by what factor a module's output reaches the sink, by shifting that output by K·v.
+
+    Args:
+        layer: the layer that the module is in.
+        name: the module.
+        sink: where its output may arrive.
+        base: what reaches the sink without the shift, [tokens, d].
+        v: the direction of the shift, [d].
+
+    Returns:
+        The multipliers m [tokens], or None where the module does not add straight into the sink.
+    """
+    with shifted(layer, name, v):
+        moved = run_to(layer, sink)
+    return shift_multipliers(moved - base, v)
+
+
+def shift_multipliers(moved: Tensor, v: Tensor) -> Tensor | None:
+    """Return the multipliers m [tokens] if a shift by K·v moved the sink by m·K·v, else None.
+
+    Args:
+        moved: the difference that the shift made, [tokens, d].
+        v: the direction of the shift, [d].
+    """
+    m = moved @ v / SHIFT
+    off_direction = float((moved / SHIFT - m[:, None] * v).norm(dim=-1).max())
+    largest = float(m.abs().max())
+    return m if largest > TOLERANCE and off_direction < TOLERANCE * max(1.0, largest) else None
+
+
+@contextmanager
+def shifted(layer: CalledLayer, name: str, v: Tensor) -> Iterator[None]:
+    """Add K·v to a module's output while open."""
+
+    def shift(_module: nn.Module, _args: Any, output: Any) -> Any:
+        return _with_first(output, first_tensor(output) + SHIFT * v)
+
+    with layer.module.get_submodule(name).register_forward_hook(shift):
+        yield
+
+
+@contextmanager
+def held(recorded: RecordedLayer, names: Sequence[str]) -> Iterator[None]:
+    """Make the named modules return their recorded outputs while open."""
+    with ExitStack() as hooks:
+        for name in names:
+            hooks.enter_context(recorded.module(name).register_forward_hook(_holding(recorded.calls[name].output)))
+        yield
+
+
+def _holding(recorded: Tensor) -> Callable[..., Any]:
+    def hold(_module: nn.Module, _args: Any, output: Any) -> Any:
+        return _with_first(output, recorded.clone().reshape(first_tensor(output).shape))
+
+    return hold
+
+
+@contextmanager
+def projected(parameter: nn.Parameter, axis: int, v: Tensor) -> Iterator[None]:
+    """Project v out of a parameter along one of its axes while open."""
+    original = parameter.data
+    along = torch.tensordot(v, original, dims=([0], [axis]))
+    parameter.data = original - (v.reshape(-1, *[1] * along.dim()) * along).movedim(0, axis)
+    try:
+        yield
+    finally:
+        parameter.data = original
+
+
+def probe_direction(layer: CalledLayer) -> Tensor:
+    """Return a random unit vector of the stream's width, the same for every layer of that width."""
+    width = layer.stream().shape[-1]
+    return nn.functional.normalize(torch.randn(width, generator=seeded(2), dtype=torch.float64), dim=0)
+
+
+def seeded(seed: int) -> torch.Generator:
+    """Return a generator of random numbers with that seed."""
+    return torch.Generator().manual_seed(seed)
+
+
+def first_tensor(output: Any) -> Tensor:
+    """Return a module's output, or the first item of a tuple or list; an empty tensor if that is not a tensor."""
+    if isinstance(output, (tuple, list)) and output:
+        output = output[0]
+    return output if isinstance(output, Tensor) else torch.empty(0)
+
+
+def _with_first(output: Any, tensor: Tensor) -> Any:
+    return tensor if isinstance(output, Tensor) else type(output)([tensor, *output[1:]])
+
+
+def _cloned(value: Any) -> Any:
+    """Copy the tensors in an argument, since some modules write into their arguments."""
+    if isinstance(value, Tensor):
+        return value.clone()
+    if type(value) in (tuple, list):
+        return type(value)(map(_cloned, value))
+    return {key: _cloned(entry) for key, entry in value.items()} if type(value) is dict else value

@@ -1,0 +1,89 @@
+"""The proof of a layer's branches: the stream is their sum, and nothing is written along v once they are edited."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from torch import Tensor, nn
+
+from unwrite.models.discovery.branches import COMPLETE, Branch, Examination, passed_on, search_branches, share_left
+from unwrite.models.discovery.probes import EXACT, RecordedLayer, UnprovableError, multipliers_into, projected, run_to
+from unwrite.models.layers import CalledLayer
+
+
+def examine_layer(recorded: RecordedLayer, like: tuple[Branch, ...] | None) -> Examination:
+    """Find and prove the branches of a layer.
+
+    Args:
+        recorded: the layer.
+        like: the branches of a layer of the same kind, if there was one: tried first, since proving is quick.
+    """
+    if like is not None:
+        try:
+            return Examination(like, [], prove_branches(recorded, like))
+        except UnprovableError:
+            pass  # not of the same kind after all
+    found = search_branches(recorded)
+    if found.reasons:
+        return found
+    try:
+        return found._replace(unexplained=prove_branches(recorded, found.branches))
+    except UnprovableError as error:
+        return found._replace(branches=(), reasons=[str(error)])
+
+
+def prove_branches(recorded: RecordedLayer, branches: Sequence[Branch]) -> float:
+    """Prove a layer's branches, and return the share of its output that they leave unexplained.
+
+    Raises:
+        UnprovableError: that share is too large, or once all are edited something is still written along v.
+    """
+    layer, v = recorded.layer, recorded.direction
+    unexplained = _unexplained(recorded, branches, None)
+    stream = layer.stream()
+    clear = layer.on(stream - (stream @ v)[..., None] * v)
+    with ExitStack() as edits:
+        for branch in branches:
+            _edit(layer, branch, v, edits)
+        after = run_to(clear, None)
+    left = float((after @ v).abs().max() / after.norm(dim=-1).max())
+    if left > EXACT:
+        raise UnprovableError(f"{left:.1e} is still written along the direction once every writer is edited")
+    return unexplained
+
+
+def _unexplained(recorded: RecordedLayer, branches: Sequence[Branch], sink: str | None) -> float:
+    """Measure the largest share, at a sink and the norms before it, that the branches leave unexplained.
+
+    Raises:
+        UnprovableError: that share is too large, or a branch does not add into the sink.
+    """
+    base = run_to(recorded.layer, sink)
+    multipliers = {}
+    for branch in branches:
+        if branch.module not in recorded.calls:
+            raise UnprovableError(f"{branch.module} does not run exactly once")
+        m = multipliers_into(recorded.layer, branch.module, sink, base, recorded.direction)
+        if m is None:
+            raise UnprovableError(f"{branch.module} does not add to the stream")
+        multipliers[branch.module] = m
+    names = list(multipliers)
+    left = share_left(recorded, base - passed_on(recorded, sink, names), names, multipliers)
+    if left > COMPLETE:
+        raise UnprovableError(f"{left:.1%} of the output is not explained by {', '.join(names) or 'any module'}")
+    inner = [_unexplained(recorded, branch.inner, branch.module) for branch in branches if branch.norm is not None]
+    return max([left, *inner])
+
+
+def _edit(layer: CalledLayer, branch: Branch, v: Tensor, edits: ExitStack) -> None:
+    """Edit every weight of a branch with λ = 1, compensating for the norms after it, until `edits` closes."""
+    parameter = layer.module.get_parameter
+    if branch.norm is not None:
+        scale = branch.norm.offset + (0.0 if branch.norm.parameter is None else parameter(branch.norm.parameter))
+        for inner in branch.inner:
+            _edit(layer, inner, nn.functional.normalize(scale * v, dim=0), edits)
+    for weight in branch.weights:
+        edits.enter_context(projected(parameter(weight.parameter), weight.axis, v))
+        if weight.bias is not None:
+            edits.enter_context(projected(parameter(weight.bias), weight.bias_axis, v))
