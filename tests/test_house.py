@@ -1,12 +1,16 @@
 """The rules of the house: who may import whom, and what an import costs."""
 
 import ast
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import grimp
 import pytest
+
+from tests.support.releases import Release, make_release
+from unwrite.errors import _OPTIONAL
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "unwrite").rglob("*.py")) + sorted((ROOT / "stages").glob("*.py"))
@@ -96,6 +100,59 @@ def test_the_command_line_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
+
+
+# These come along with torch, transformers and huggingface-hub, which can't be imported without them.
+BROUGHT_ALONG = {"filelock", "jinja2", "tqdm"}
+WITHOUT_EXTRAS = """
+import sys
+from unwrite.cli import main
+from unwrite.errors import _OPTIONAL
+for module in set(_OPTIONAL) - {brought_along}:
+    sys.modules[module] = None
+main({arguments})
+"""
+
+
+def without_extras(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command where no extra is installed."""
+    script = WITHOUT_EXTRAS.format(brought_along=BROUGHT_ALONG, arguments=list(arguments))
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=ROOT)
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Release:
+    return make_release(tmp_path_factory.mktemp("release"))
+
+
+@pytest.mark.parametrize("command", ["verify", "explain", "writers", "diff", "check"])
+def test_what_an_auditor_runs_needs_no_extra(command: str, release: Release, tmp_path: Path) -> None:
+    shutil.copy(release.folder / "directions.safetensors", tmp_path)
+    shutil.copy(release.folder / "edit.json", tmp_path)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    arguments = {
+        "verify": [str(release.folder), "--base", str(release.base)],
+        "explain": [str(release.folder)],
+        "writers": [str(release.base)],
+        "diff": [str(tmp_path), str(release.folder)],
+        "check": [],
+    }
+    done = without_extras(command, *arguments[command])
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("command", "package"), [("diff", "DVC"), ("audit", "DVC")])
+def test_a_command_without_its_extra_names_it_in_one_line(command: str, package: str) -> None:
+    done = without_extras(command)
+    expected = f"error: unwrite {command} needs {package}: pip install 'unwrite[pipeline]'.\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", expected)
+
+
+def test_stages_import_what_an_extra_brings_only_when_they_run() -> None:
+    stages = ", ".join(f"stages.{path.stem}" for path in (ROOT / "stages").glob("*.py"))
+    script = f"import sys, {stages}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert not set(_OPTIONAL) - BROUGHT_ALONG & set(done.stdout.split())
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, NoReturn, ParamSpec
 
 import click
 
-from unwrite.errors import UnwriteError
+from unwrite.errors import UnwriteError, missing_package
+from unwrite.pipeline.logs import log_to_stderr
 from unwrite.terms import OVERRIDES
 
 P = ParamSpec("P")
@@ -27,12 +28,22 @@ def _expected_errors(command: Callable[P, None]) -> Callable[P, None]:
     @wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            command(*args, **kwargs)
+            with log_to_stderr():
+                command(*args, **kwargs)
         except UnwriteError as error:
-            click.echo(f"error: {error}", err=True)
-            sys.exit(1)
+            _fail(error)
+        except ModuleNotFoundError as error:
+            missing = missing_package(f"unwrite {click.get_current_context().info_name}", error)
+            if not isinstance(missing, UnwriteError):
+                raise
+            _fail(missing)
 
     return wrapped
+
+
+def _fail(error: UnwriteError) -> NoReturn:
+    click.echo(f"error: {error}", err=True)
+    sys.exit(1)
 
 
 @click.group()

@@ -1,23 +1,48 @@
-"""The one exception that means "the person can mend this": shown as one or two lines, exit code 1, no traceback."""
+"""The one exception that a person can fix: shown as one or two lines, exit code 1, no traceback."""
 
 import textwrap
+
+_OPTIONAL = {  # top-level module: the package's name, and the extra of unwrite that installs it
+    "bitsandbytes": ("bitsandbytes", "quantized"),
+    "accelerate": ("accelerate", "quantized"),
+    "model_signing": ("model-signing", "signing"),
+    "OpenSSL": ("pyOpenSSL", "signing"),
+    "dvc": ("DVC", "pipeline"),
+    "dvc_data": ("DVC", "pipeline"),
+    "filelock": ("filelock", "pipeline"),
+    "jinja2": ("Jinja", "pipeline"),
+    "matplotlib": ("Matplotlib", "pipeline"),
+    "optuna": ("Optuna", "pipeline"),
+    "peft": ("PEFT", "pipeline"),
+    "scipy": ("SciPy", "pipeline"),
+    "tqdm": ("tqdm", "pipeline"),
+}
 
 
 class UnwriteError(Exception):
     """An expected error.
 
-    Its message says what came, what was expected and what to do. Anything else that is raised is a bug and keeps
-    its traceback.
+    Its message says what is wrong, what was expected and what to do. Any other exception is a bug and keeps its
+    traceback.
     """
 
 
+def missing_package(needed_by: str, error: ModuleNotFoundError) -> Exception:
+    """Return an error that names the extra which installs a missing package; for any other module, `error` itself."""
+    module = (error.name or "").partition(".")[0]
+    if module not in _OPTIONAL:
+        return error
+    package, extra = _OPTIONAL[module]
+    return UnwriteError(f"{needed_by} needs {package}: pip install 'unwrite[{extra}]'.")
+
+
 def reason_of(error: BaseException) -> str:
-    """What a library says went wrong, in one line of at most 300 characters; the error's name if it says nothing."""
+    """Return a library's message in one line of at most 300 characters; the error's type if the message is empty."""
     return textwrap.shorten(str(error), 300, placeholder=" …") or type(error).__name__
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out: torch has a type of its own for some devices only, of others the message tells."""
+    """Return whether memory ran out: torch has a type for it on some devices only, so the message decides on others."""
     signs = ("out of memory", "can't allocate memory", "DefaultCPUAllocator", "STATUS_ALLOC_FAILED")
     known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return known or any(sign in str(error) for sign in signs)

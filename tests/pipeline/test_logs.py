@@ -44,6 +44,12 @@ def test_nothing_is_shown_twice_or_afterwards(capsys: pytest.CaptureFixture[str]
     assert logging.getLogger("unwrite").handlers == []
 
 
+def test_a_stage_within_a_command_shows_a_message_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with log_to_stderr(), log_to_stderr():
+        LOGGER.info("once")
+    assert capsys.readouterr().err == "once\n"
+
+
 def test_the_handler_is_removed_after_an_error() -> None:
     with pytest.raises(ZeroDivisionError), log_to_stderr():
         raise ZeroDivisionError

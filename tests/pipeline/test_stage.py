@@ -94,6 +94,18 @@ def test_a_bug_keeps_its_traceback(project: Path) -> None:
     assert done.stderr.endswith("ZeroDivisionError: division by zero\n")
 
 
+def test_a_missing_package_is_one_line_with_its_extra(project: Path) -> None:
+    done = run(project, 'sys.modules["optuna"] = None; import optuna')
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: some_stage needs Optuna: pip install 'unwrite[pipeline]'.\n"
+
+
+def test_a_missing_module_of_ours_is_a_bug(project: Path) -> None:
+    done = run(project, "import unwrite.typo")
+    assert done.returncode == 1
+    assert done.stderr.endswith("ModuleNotFoundError: No module named 'unwrite.typo'\n")
+
+
 def test_an_interrupt_is_one_line(project: Path) -> None:
     # A shell that starts this in the background has made it deaf to Ctrl-C.
     listen = "signal.signal(signal.SIGINT, signal.default_int_handler)"

@@ -12,6 +12,9 @@ from contextlib import contextmanager
 def log_to_stderr() -> Iterator[None]:
     """Show what loggers under `unwrite` report, from level INFO up, while open."""
     logger = logging.getLogger("unwrite")
+    if any(isinstance(handler, _StderrHandler) for handler in logger.handlers):
+        yield
+        return
     handler, level = _StderrHandler(), logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

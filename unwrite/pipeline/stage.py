@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from unwrite.errors import UnwriteError, is_out_of_memory, reason_of
+from unwrite.errors import UnwriteError, is_out_of_memory, missing_package, reason_of
 from unwrite.pipeline.lock import exclusive_run
 from unwrite.pipeline.logs import log_to_stderr
 from unwrite.pipeline.runs import recorded
@@ -32,6 +32,11 @@ def run_stage(work: Callable[[Params], None]) -> None:
                 work(params)
     except UnwriteError as error:
         fail(error)
+    except ModuleNotFoundError as error:
+        missing = missing_package(name, error)
+        if not isinstance(missing, UnwriteError):
+            raise
+        fail(missing)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
-from unwrite.errors import UnwriteError, reason_of
+from unwrite.errors import UnwriteError, missing_package, reason_of
 
 SIGNATURE = "model.sig"
 _PAIR = (
@@ -68,6 +68,6 @@ def _unusable_key(path: Path, kind: str, error: Exception, remedy: str) -> Unwri
 def _library() -> tuple[ModuleType, ModuleType, ModuleType]:
     try:
         from model_signing import hashing, signing, verifying
-    except ImportError:
-        raise UnwriteError("Signatures need optional packages: run pip install 'unwrite[signing]'.") from None
+    except ModuleNotFoundError as error:
+        raise missing_package("A signature", error) from None
     return hashing, signing, verifying

@@ -1,0 +1,55 @@
+"""Expected errors say what to do; what is not expected stays as it is."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+from packaging.requirements import Requirement
+
+from unwrite.errors import _OPTIONAL, UnwriteError, is_out_of_memory, missing_package, reason_of
+
+PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+
+
+@pytest.mark.parametrize("module", ["dvc", "dvc.api"])
+def test_a_missing_package_is_named_with_the_extra_that_installs_it(module: str) -> None:
+    error = missing_package("unwrite diff", ModuleNotFoundError(f"No module named {module!r}", name=module))
+    assert isinstance(error, UnwriteError)
+    assert str(error) == "unwrite diff needs DVC: pip install 'unwrite[pipeline]'."
+
+
+@pytest.mark.parametrize("module", ["unwrite.typo", "dvcx", None])
+def test_any_other_missing_module_is_a_bug(module: str | None) -> None:
+    error = ModuleNotFoundError("No module named …", name=module)
+    assert missing_package("unwrite diff", error) is error
+
+
+def test_every_package_of_an_extra_is_known_and_no_other() -> None:
+    installs = {
+        extra: {Requirement(line).name.lower() for line in PROJECT["optional-dependencies"][extra]}
+        for extra in ("pipeline", "quantized", "signing")
+    }
+    named: dict[str, set[str]] = {extra: set() for extra in installs}
+    for package, extra in _OPTIONAL.values():
+        named[extra].add({"Jinja": "jinja2"}.get(package, package.lower()))
+    assert named == installs
+
+
+def test_a_reason_is_one_short_line() -> None:
+    assert reason_of(ValueError("two\n  lines")) == "two lines"
+    assert reason_of(ValueError()) == "ValueError"
+    assert len(reason_of(ValueError("word " * 100))) <= 300
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory."), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("shape mismatch"), False),
+    ],
+)
+def test_running_out_of_memory_is_recognized(error: Exception, expected: bool) -> None:
+    assert is_out_of_memory(error) is expected
