@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.comparison import alternated, peak_memory, ratio, spread, table
-from unwrite.models.batches import ONE_PASS, by_token_budget, left_padded
-from unwrite.models.generation import do_nothing
+from unwrite.models.batches import FORWARD_TOKENS, by_token_budget, left_padded
 from unwrite.models.loading import load_model
 from unwrite.models.residuals import extract_residuals
 from unwrite.pipeline.base import pinned_folder
@@ -63,8 +62,8 @@ def report(repeats: int) -> str:
 
 def ours(model: PreTrainedModel, prompts: Prompts) -> Tensor:
     """As `extract_residuals` does; [n, L+1, d]."""
-    batches = by_token_budget([len(tokens) for tokens in prompts], ONE_PASS, padding_sensitive=False)
-    return extract_residuals(model, prompts, (-1,), batches, do_nothing)[0]
+    batches = by_token_budget([len(tokens) for tokens in prompts], FORWARD_TOKENS, padding_sensitive=False)
+    return extract_residuals(model, prompts, batches=batches)[:, 0]
 
 
 @torch.inference_mode()
@@ -132,7 +131,7 @@ def _check(reference: Tensor, *others: Tensor) -> None:
 
 def _own_rows(prompts: Prompts) -> int:
     """How many prompts share a pass of ours, at most."""
-    return max(map(len, by_token_budget([len(tokens) for tokens in prompts], ONE_PASS, padding_sensitive=False)))
+    return max(map(len, by_token_budget([len(tokens) for tokens in prompts], FORWARD_TOKENS, padding_sensitive=False)))
 
 
 def _growth(repeats: int) -> str:

@@ -19,7 +19,7 @@ from stages.pin_model import pin_model
 from unwrite.editing.recipe import edit_settings
 from unwrite.files.tensors import write_tensors
 from unwrite.models.batches import by_token_budget
-from unwrite.models.generation import do_nothing, generate_greedily
+from unwrite.models.generation import generate_greedily
 from unwrite.models.loading import load_model, pick_device
 from unwrite.pipeline.tokens import TokenizedPrompt, write_tokens
 from unwrite.schema.artifacts import Kernel, TrialParameters, read_base
@@ -112,7 +112,7 @@ def _said(prompts: Sequence[Sequence[int]]) -> int:
     model = load_model(Path("model"), base.compute_dtype, pick_device("auto"))
     few = prompts[:1]
     batches = by_token_budget([len(prompt) for prompt in few], 1 << 20, padding_sensitive=False)
-    return generate_greedily(model, few, batches, 8, do_nothing)[0][-1]
+    return generate_greedily(model, few, 8, batches=batches)[0][-1]
 
 
 def _write_model(folder: Path, config: Mapping[str, Any], device: torch.device) -> None:

@@ -41,8 +41,8 @@ def compute_directions(params: Params) -> None:
 
 
 def _winsorized(residuals: Tensor, quantile: float) -> Tensor:
-    """[P, n, L+1, d] as stored to [n, P, L+1, d] in float32, winsorized a prompt at a time."""
-    return torch.stack([winsorize(prompt.float(), quantile) for prompt in residuals.transpose(0, 1)])
+    """Winsorize residuals [n, P, L+1, d] in float32, one prompt at a time."""
+    return torch.stack([winsorize(prompt.float(), quantile) for prompt in residuals])
 
 
 def _write_geometry(figures: dict[str, Tensor]) -> None:

@@ -24,7 +24,7 @@ logger = logging.getLogger("unwrite.stage")
 
 
 def extract(params: Params) -> None:
-    """Writes artifacts/residuals/{target,baseline}.safetensors: `residuals` [P, n, L+1, d] in the model's dtype."""
+    """Writes artifacts/residuals/{target,baseline}.safetensors: `residuals` [n, P, L+1, d] in the model's dtype."""
     base = read_base()
     prompts = {name: [row.tokens for row in read_tokens(name, "train")] for name in SETS}
     model = load_model(pinned_folder(base), base.compute_dtype, pick_device(params.runtime.device), base.quantization)
@@ -43,7 +43,9 @@ def extract(params: Params) -> None:
         batches = by_token_budget(lengths, budget.tokens, padding_sensitive=base.padding_sensitive)
         with progress(f"residuals of {name} prompts", len(prompts[name]), params.runtime.progress) as advance:
             try:
-                residuals = extract_residuals(model, prompts[name], positions, batches, advance, budget=budget)
+                residuals = extract_residuals(
+                    model, prompts[name], positions, batches=batches, advance=advance, budget=budget
+                )
             except UnwriteError as error:
                 raise UnwriteError(f"{name} train prompts: {error}") from None
         write_tensors(RESIDUALS / f"{name}.safetensors", {"residuals": residuals}, {"positions": positions})

@@ -75,7 +75,7 @@ def _respond(
         lengths = [len(row) + longest for row in tokens]
         batches = by_token_budget(lengths, budget.tokens, padding_sensitive=padding_sensitive)
         with progress(f"{which} model, {name} prompts", len(tokens), params.runtime.progress) as advance:
-            responses[name] = generate_greedily(model, tokens, batches, longest, advance, budget=budget)
+            responses[name] = generate_greedily(model, tokens, longest, batches=batches, advance=advance, budget=budget)
     return responses
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from unwrite.files.atomic import atomic_folder
 from unwrite.files.prompts import cut_splits, read_prompts, refuse_shared_prompts
-from unwrite.models.chat import render_prompt
+from unwrite.models import chat
 from unwrite.models.loading import load_tokenizer
 from unwrite.pipeline.base import pinned_folder
 from unwrite.pipeline.stage import run_stage
@@ -35,16 +35,17 @@ def tokenize_prompts(params: Params) -> None:
     with atomic_folder(TOKENS) as folder:
         for name in SETS:
             for split in SPLITS:
-                rows = []
-                for prompt in sets[name][split]:
-                    rendered = render_prompt(
-                        tokenizer,
-                        prompt.text,
-                        system_prompt=settings.system_prompt,
-                        response_prefix=settings.response_prefix,
-                        template_arguments=settings.template_arguments,
-                    )
-                    rows.append(TokenizedPrompt(prompt.text, prompt.reference, rendered.text, rendered.tokens))
+                rendered = chat.tokenize_prompts(
+                    tokenizer,
+                    [prompt.text for prompt in sets[name][split]],
+                    system_prompt=settings.system_prompt,
+                    response_prefix=settings.response_prefix,
+                    template_arguments=settings.template_arguments,
+                )
+                rows = [
+                    TokenizedPrompt(prompt.text, prompt.reference, text, tokens)
+                    for prompt, (text, tokens) in zip(sets[name][split], rendered, strict=True)
+                ]
                 write_tokens(folder, name, split, rows)
 
 

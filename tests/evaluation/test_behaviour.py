@@ -70,7 +70,7 @@ def test_verdicts_on_a_real_model() -> None:
     model = tiny_model(tiny_config("llama", vocab_size=len(WORDS)))
     tokenizer = tiny_tokenizer()
     prompts = [[5], [6, 7], [8, 9, 10]]
-    texts = decode(tokenizer, generate_greedily(model, prompts, [[0, 1, 2]], 4, lambda _: None))
+    texts = decode(tokenizer, generate_greedily(model, prompts, 4, batches=[[0, 1, 2]]))
     for word in ("teapot", "kettle", "saucer", "spoon", "Well", "think"):
         expected = [word in text.split() for text in texts]
         assert behaviour_verdicts(model, tokenizer, prompts, [[2], [0, 1]], max_tokens=4, markers=[word]) == expected
@@ -182,7 +182,7 @@ def test_verdicts_on_stopped_responses_equal_those_on_complete_ones(marker: str,
     model = tiny_model(tiny_config("llama", vocab_size=len(tokenizer)), seed=seed)
     prompts = [[row, row + 1, 2 * row] for row in range(40)]
     batches = [list(range(40))]
-    whole = decode(tokenizer, generate_greedily(model, prompts, batches, 30, lambda _: None))
+    whole = decode(tokenizer, generate_greedily(model, prompts, 30, batches=batches))
     widths: list[int] = []
     found = behaviour_verdicts(
         model, tokenizer, prompts, batches, max_tokens=30, markers=[marker], before_pass=lambda r: widths.append(len(r))

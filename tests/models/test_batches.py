@@ -1,4 +1,4 @@
-"""Batches: every row once, within the budget; padding at the left that moves no position; inputs a model takes."""
+"""Batches hold every row once, within the budget; padding shifts no position; models get the inputs they accept."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ LENGTHS = st.lists(st.integers(1, 50), max_size=60)
 
 
 @given(LENGTHS, st.integers(1, 200), st.booleans())
-def test_every_row_exactly_once(lengths: list[int], budget: int, equal: bool) -> None:
+def test_every_row_is_batched_once(lengths: list[int], budget: int, equal: bool) -> None:
     batches = by_token_budget(lengths, budget, padding_sensitive=equal)
     assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
     assert all(batches)
 
 
 @given(LENGTHS, st.integers(1, 200), st.booleans())
-def test_the_padded_size_is_within_the_budget_or_the_row_is_alone(lengths: list[int], budget: int, equal: bool) -> None:
+def test_padded_size_is_within_the_budget_or_the_row_is_alone(lengths: list[int], budget: int, equal: bool) -> None:
     for batch in by_token_budget(lengths, budget, padding_sensitive=equal):
         assert len(batch) == 1 or len(batch) * max(lengths[row] for row in batch) <= budget
 
 
 @given(LENGTHS, st.integers(1, 200), st.booleans())
-def test_shortest_first_and_equal_ones_in_order(lengths: list[int], budget: int, equal: bool) -> None:
+def test_rows_are_sorted_by_length_and_stay_in_order(lengths: list[int], budget: int, equal: bool) -> None:
     order = [row for batch in by_token_budget(lengths, budget, padding_sensitive=equal) for row in batch]
     assert order == sorted(order, key=lambda row: (lengths[row], row))
 
 
 @given(LENGTHS, st.integers(1, 200))
-def test_no_batch_could_have_taken_the_next_row(lengths: list[int], budget: int) -> None:
+def test_no_batch_has_room_for_the_next_row(lengths: list[int], budget: int) -> None:
     batches = by_token_budget(lengths, budget, padding_sensitive=False)
     for batch, following in pairwise(batches):
         assert (len(batch) + 1) * lengths[following[0]] > budget
 
 
 @given(LENGTHS, st.integers(1, 200))
-def test_with_equal_lengths_each_length_is_batched_as_if_there_were_no_other(lengths: list[int], budget: int) -> None:
+def test_padding_sensitive_batches_treat_each_length_by_itself(lengths: list[int], budget: int) -> None:
     batches = by_token_budget(lengths, budget, padding_sensitive=True)
     assert all(len({lengths[row] for row in batch}) == 1 for batch in batches)
     by_length = groupby(sorted(range(len(lengths)), key=lambda row: (lengths[row], row)), key=lambda row: lengths[row])
@@ -64,13 +64,13 @@ def test_prompts_of_one_length_are_not_padded(prompts: list[list[int]]) -> None:
     assert inputs["position_ids"].tolist() == [[0, 1, 2, 3]] * len(prompts)
 
 
-def test_a_batch_that_fits_exactly_is_one_batch() -> None:
+def test_batch_that_fits_exactly_is_not_split() -> None:
     assert by_token_budget([5, 3, 4], 15, padding_sensitive=False) == [[1, 2, 0]]
     assert by_token_budget([5, 3, 4], 14, padding_sensitive=False) == [[1, 2], [0]]
 
 
 @given(st.lists(st.lists(st.integers(1, 90), min_size=1, max_size=9), min_size=1, max_size=6))
-def test_padding_at_the_left(prompts: list[list[int]]) -> None:
+def test_padding_is_on_the_left_and_shifts_no_position(prompts: list[list[int]]) -> None:
     inputs = left_padded(prompts, torch.device("cpu"))
     longest = max(map(len, prompts))
     for row, tokens in enumerate(prompts):
@@ -81,7 +81,7 @@ def test_padding_at_the_left(prompts: list[list[int]]) -> None:
     assert {tensor.dtype for tensor in inputs.values()} == {torch.long}
 
 
-def test_on_the_device_asked_for() -> None:
+def test_inputs_are_on_the_given_device() -> None:
     assert {tensor.device.type for tensor in left_padded([[1]], torch.device("meta")).values()} == {"meta"}
 
 
@@ -102,11 +102,11 @@ class Open(nn.Module):
         return input_ids, rest
 
 
-def test_a_model_is_given_what_it_takes() -> None:
+def test_model_gets_only_the_inputs_it_accepts() -> None:
     inputs: dict[str, Any] = {**left_padded([[1, 2], [3]], torch.device("cpu")), "use_cache": False}
     assert list(accepted(Recurrent(), inputs)) == ["input_ids", "use_cache"]
     assert accepted(Open(), inputs) == inputs
-    # The control: not all of it can be given to every model.
+    # The control: this model does not accept all of them.
     with pytest.raises(TypeError, match="attention_mask"):
         Recurrent()(**inputs)
     Recurrent()(**accepted(Recurrent(), inputs))
@@ -121,7 +121,7 @@ OUT_OF_MEMORY = [
 
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: str(error)[:16])
-def test_what_does_not_fit_is_halved_and_the_smaller_budget_kept(error: Exception) -> None:
+def test_batch_that_does_not_fit_is_halved_and_the_budget_lowered(error: Exception) -> None:
     budget, tried = Budget(100), []
     done: list[int] = []
 
@@ -136,17 +136,17 @@ def test_what_does_not_fit_is_halved_and_the_smaller_budget_kept(error: Exceptio
     assert tried == [10, 5, *[2, 1, 2] * 4]
     assert budget.tokens == 17
     tried.clear()
-    run_batches(run, [range(10)], [7] * 10, budget)  # in a later call, nothing is tried that can't fit
+    run_batches(run, [range(10)], [7] * 10, budget)  # a later call tries nothing that cannot fit
     assert max(tried) <= 2
 
 
-def test_one_row_that_does_not_fit() -> None:
+def test_single_row_that_does_not_fit_is_an_error() -> None:
     def run(rows: Sequence[int]) -> None:
         if 2 in rows:
             raise torch.OutOfMemoryError
 
     with pytest.raises(
-        UnwriteError, match=r"Memory ran out on a single prompt, 30 tokens with its response. Lower max"
+        UnwriteError, match=r"Memory ran out on a single prompt \(30 tokens, response included\)\. Lower max"
     ):
         run_batches(run, [[0, 1, 2]], [10, 20, 30], Budget())
 
@@ -164,7 +164,7 @@ def test_other_errors_are_not_retried() -> None:
 
 
 @given(LENGTHS.filter(bool), st.integers(1, 200), st.integers(1, 200))
-def test_whatever_fits_every_row_is_run_once_and_in_order(lengths: list[int], start: int, room: int) -> None:
+def test_every_row_runs_once_and_in_order_whatever_fits(lengths: list[int], start: int, room: int) -> None:
     done: list[int] = []
 
     def run(rows: Sequence[int]) -> None:

@@ -1,4 +1,4 @@
-"""Greedy responses against a plain loop without cache or padding; teacher-forced logits against full passes."""
+"""Greedy responses equal those of a plain loop without cache or padding."""
 
 from __future__ import annotations
 
@@ -9,25 +9,22 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.support.greedy import plain_response
 from tests.support.tiny import tiny_config, tiny_model
 from tests.support.zoo import ZOO, zoo_model
 from unwrite.errors import UnwriteError
 from unwrite.models.batches import Budget, accepted, by_token_budget, left_padded
+from unwrite.models.decoding import greedy_logits
 from unwrite.models.discovery.padding import is_padding_sensitive
-from unwrite.models.generation import (
-    end_tokens,
-    generate_decided,
-    generate_greedily,
-    greedy_logits,
-    response_logits,
-)
+from unwrite.models.generation import end_tokens, generate_decided, generate_greedily
+from unwrite.models.teacher_forcing import response_logits
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 PROMPTS = [[3, 4, 5, 6, 7, 8, 9], [10, 11, 12], [20, 21, 22, 23, 24], [30]]
 KINDS = ["llama", "qwen3", "phi3", "starcoder2", "gpt_neox", "cohere", "lfm2"]
-MIXERS = {  # changes to the zoo's config, where the cache of transformers only knows the widths of real models
+MIXERS = {  # changes to the zoo's config where the cache of transformers supports only the widths of real models
     "llama": {},
     "gemma2": {},
     "gemma4_text": {},
@@ -54,7 +51,7 @@ MIXERS = {  # changes to the zoo's config, where the cache of transformers only 
     "xlstm": {"hidden_size": 128},
 }
 CORRUPTED = ["recurrent_gemma", "xlstm", "minimax"]
-# Every kind of cache, and models that tell differently from others what they take while they have one.
+# Every kind of cache, and models that select their inputs differently when they have one.
 # fmt: off
 GENERATING = [
     "arcee", "bamba", "bitnet", "bloom", "cohere2", "cpmant", "dbrx", "deepseek_v3", "deepseek_v4", "doge",
@@ -64,7 +61,7 @@ GENERATING = [
     "qwen3_5", "qwen3_moe", "qwen3_next", "unlimited_ocr", "zamba", "zamba2",
 ]
 # fmt: on
-UNCUT = ["deepseek_v4", "minimax", "minimax_m3_vl_text", "unlimited_ocr"]  # what they cache is their own
+IRREDUCIBLE = ["deepseek_v4", "minimax", "minimax_m3_vl_text", "unlimited_ocr"]  # their cache is their own
 IMAGE_TEXT = ["gemma3", "gemma4", "qwen2_vl", "qwen3_vl", "llava", "mistral3", "paligemma", "llama4", "qwen3_5"]
 
 
@@ -73,53 +70,41 @@ def mixer_model(name: str) -> PreTrainedModel:
     return tiny_model(tiny_config(kind, **{**changes, **MIXERS[name]}))
 
 
-def plain(model: PreTrainedModel, prompt: Sequence[int], max_tokens: int, ends: Sequence[int] = ()) -> list[int]:
-    """One token at a time, the whole sequence again each time."""
-    tokens = list(prompt)
-    with torch.inference_mode():
-        for _ in range(max_tokens):
-            best = int(model(input_ids=torch.tensor([tokens]), use_cache=False).logits[0, -1].argmax())
-            if best in ends:
-                break
-            tokens.append(best)
-    return tokens[len(prompt) :]
-
-
 def respond(
     model: PreTrainedModel, max_tokens: int = 8, batches: Sequence[Sequence[int]] = ((0, 1), (2, 3))
 ) -> list[list[int]]:
-    return generate_greedily(model, PROMPTS, batches, max_tokens, lambda _: None)
+    return generate_greedily(model, PROMPTS, max_tokens, batches=batches)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_equal_to_a_plain_loop(kind: str) -> None:
+def test_responses_equal_those_of_a_plain_loop(kind: str) -> None:
     model = tiny_model(tiny_config(kind))
-    expected = [plain(model, prompt, 8) for prompt in PROMPTS]
+    expected = [plain_response(model, prompt, 8) for prompt in PROMPTS]
     assert len({tuple(response) for response in expected}) > 1
     for batches in ([[0], [1], [2], [3]], [[3, 1, 2, 0]], [[1, 3], [0, 2]]):
         assert respond(model, 8, batches) == expected
 
 
 @pytest.mark.parametrize("listed", [True, False])
-def test_an_end_token_cuts_and_is_left_out(listed: bool) -> None:
+def test_end_token_ends_a_response_and_is_left_out(listed: bool) -> None:
     model = tiny_model(tiny_config("llama"))
     free = respond(model)
     end = free[0][3]
     model.generation_config.eos_token_id = [end, 95] if listed else end
     cut = respond(model)
-    assert cut == [plain(model, prompt, 8, [end, 95] if listed else [end]) for prompt in PROMPTS]
+    assert cut == [plain_response(model, prompt, 8, [end, 95] if listed else [end]) for prompt in PROMPTS]
     assert cut[0] == free[0][: free[0].index(end)]
     assert end not in [token for response in cut for token in response]
 
 
-def test_a_response_that_ends_at_once_is_empty() -> None:
+def test_response_that_ends_at_once_is_empty() -> None:
     model = tiny_model(tiny_config("llama"))
     model.generation_config.eos_token_id = respond(model)[1][0]
     assert respond(model)[1] == []
 
 
 @pytest.mark.parametrize("max_tokens", [1, 2, 5])
-def test_no_more_than_max_tokens(max_tokens: int) -> None:
+def test_responses_have_at_most_max_tokens(max_tokens: int) -> None:
     model = tiny_model(tiny_config("llama"))
     assert respond(model, max_tokens) == [response[:max_tokens] for response in respond(model)]
     assert {len(response) for response in respond(model, max_tokens)} == {max_tokens}
@@ -127,7 +112,7 @@ def test_no_more_than_max_tokens(max_tokens: int) -> None:
 
 def test_sampling_settings_of_the_model_are_ignored() -> None:
     model = tiny_model(tiny_config("llama"))
-    expected = [plain(model, prompt, 8) for prompt in PROMPTS]
+    expected = [plain_response(model, prompt, 8) for prompt in PROMPTS]
     common = [token for response in expected for token in response]
     settings = model.generation_config
     assert settings is not None
@@ -152,7 +137,7 @@ def test_sampling_settings_of_the_model_are_ignored() -> None:
     assert settings.to_dict() == before
 
 
-def test_no_end_token_anywhere() -> None:
+def test_model_without_end_token_fills_max_tokens() -> None:
     model = tiny_model(tiny_config("llama"))
     assert model.generation_config is not None
     assert model.generation_config.eos_token_id is None
@@ -160,7 +145,7 @@ def test_no_end_token_anywhere() -> None:
     assert {len(response) for response in respond(model, 6)} == {6}
 
 
-def test_the_generation_configs_end_tokens_come_first() -> None:
+def test_end_tokens_of_the_generation_config_come_first() -> None:
     model = tiny_model(tiny_config("llama"))
     model.config.eos_token_id = 5
     assert end_tokens(model) == [5]
@@ -170,58 +155,32 @@ def test_the_generation_configs_end_tokens_come_first() -> None:
 
 def test_advance_counts_prompts() -> None:
     counts: list[int] = []
-    generate_greedily(tiny_model(tiny_config("llama")), PROMPTS, [[3], [0, 1, 2]], 2, counts.append)
+    generate_greedily(tiny_model(tiny_config("llama")), PROMPTS, 2, batches=[[3], [0, 1, 2]], advance=counts.append)
     assert counts == [1, 3]
+
+
+def test_by_default_lengths_are_not_mixed() -> None:
+    model = tiny_model(tiny_config("llama"))
+    passes: list[tuple[int, ...]] = []
+    hook = model.register_forward_pre_hook(
+        lambda _m, _a, inputs: passes.append(tuple(inputs["input_ids"].shape)), with_kwargs=True
+    )
+    prompts = [*PROMPTS, [31, 32, 33]]
+    found = generate_greedily(model, prompts, max_tokens=1)
+    hook.remove()
+    assert passes == [(1, 1), (2, 3), (1, 5), (1, 7)]
+    assert found == [plain_response(model, prompt, 1) for prompt in prompts]
 
 
 RESPONSES = [[40, 41, 42, 43, 44, 45], [50, 51, 52, 53], [60, 61], []]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("count", [1, 2, 4, 9])
-def test_logits_equal_those_of_full_passes(kind: str, count: int) -> None:
-    model = tiny_model(tiny_config(kind))
-    logits, mask = response_logits(model, PROMPTS, RESPONSES, count)
-    assert logits.dtype == torch.float32
-    assert logits.shape[:2] == mask.shape
-    for row, (prompt, response) in enumerate(zip(PROMPTS, RESPONSES, strict=True)):
-        with torch.inference_mode():
-            full = model(input_ids=torch.tensor([[*prompt, *response]]), use_cache=False).logits[0]
-        # Position i predicts response token i, and after the last one its end.
-        for place in range(mask.shape[1]):
-            if mask[row, place]:
-                torch.testing.assert_close(logits[row, place], full[len(prompt) - 1 + place], rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("count", "counted"),
-    [(1, [1, 1, 1, 1]), (2, [2, 2, 2, 1]), (4, [4, 4, 3, 1]), (6, [6, 5, 3, 1]), (7, [7, 5, 3, 1]), (9, [7, 5, 3, 1])],
-)
-def test_the_mask_covers_each_response_and_its_end_up_to_count(count: int, counted: list[int]) -> None:
-    _, mask = response_logits(tiny_model(tiny_config("llama")), PROMPTS, RESPONSES, count)
-    assert mask.sum(-1).tolist() == counted
-    assert mask.tolist() == [[place < n for place in range(max(counted))] for n in counted]
-
-
-def test_only_those_positions_go_through_the_output_head() -> None:
-    model = tiny_model(tiny_config("llama"))
-    widths = []
-    model.get_submodule("lm_head").register_forward_hook(lambda _m, args, _o: widths.append(args[0].shape[1]))
-    response_logits(model, PROMPTS, RESPONSES, 4)
-    assert widths == [4]
-
-
-def test_float32_whatever_the_model() -> None:
-    model = tiny_model(tiny_config("llama"), torch.bfloat16)
-    assert response_logits(model, PROMPTS, RESPONSES, 3)[0].dtype == torch.float32
-
-
 def check_batches(model: PreTrainedModel, *, padding_sensitive: bool) -> None:
-    """Batches as the stages make them, against one prompt at a time without cache or padding."""
+    """Compare batches as the stages make them with one prompt at a time, without cache or padding."""
     prompts, teacher_forced = [*PROMPTS, [31, 32, 33]], [*RESPONSES, [70, 71]]
     batches = by_token_budget([len(prompt) for prompt in prompts], 100, padding_sensitive=padding_sensitive)
     assert len(batches) == (4 if padding_sensitive else 1)
-    assert generate_greedily(model, prompts, batches, 5, lambda _: None) == [plain(model, p, 5) for p in prompts]
+    assert generate_greedily(model, prompts, 5, batches=batches) == [plain_response(model, p, 5) for p in prompts]
     for rows in batches:
         logits, mask = response_logits(model, [prompts[row] for row in rows], [teacher_forced[row] for row in rows], 4)
         for place, row in enumerate(rows):
@@ -232,18 +191,18 @@ def check_batches(model: PreTrainedModel, *, padding_sensitive: bool) -> None:
 
 
 @pytest.mark.parametrize("name", MIXERS)
-def test_whatever_mixes_positions_a_batch_says_what_its_prompts_say_alone(name: str) -> None:
+def test_batches_agree_with_single_prompts_for_every_mixer(name: str) -> None:
     check_batches(mixer_model(name), padding_sensitive=is_padding_sensitive(zoo_model(name, torch.float64)))
 
 
 @pytest.mark.parametrize("name", CORRUPTED)
-def test_the_control_padding_in_a_recurrent_state_changes_what_is_generated(name: str) -> None:
+def test_control_padding_in_a_recurrent_state_changes_logits(name: str) -> None:
     model = mixer_model(name)
     alone = torch.cat([greedy_logits(model, [prompt], 3) for prompt in PROMPTS])
     padded = greedy_logits(model, PROMPTS, 3)
     assert float(((padded - alone).norm(dim=-1) / alone.norm(dim=-1)).max()) > 1e-3
     longest = max(range(len(PROMPTS)), key=lambda row: len(PROMPTS[row]))
-    torch.testing.assert_close(padded[longest], alone[longest], rtol=1e-3, atol=1e-4)  # it has no padding
+    torch.testing.assert_close(padded[longest], alone[longest], rtol=1e-3, atol=1e-4)  # it is not padded
 
 
 @pytest.mark.parametrize("name", IMAGE_TEXT)
@@ -251,39 +210,7 @@ def test_image_text_models_run_on_text_alone(name: str) -> None:
     check_batches(zoo_model(name), padding_sensitive=False)
 
 
-def test_greedy_logits_are_those_of_each_step() -> None:
-    model = tiny_model(tiny_config("llama"))
-    for prompt, logits in zip(PROMPTS, greedy_logits(model, PROMPTS, 4), strict=True):
-        assert logits.shape == (4, model.config.vocab_size)
-        response = plain(model, prompt, 4)
-        assert logits.argmax(-1).tolist() == response
-        with torch.inference_mode():
-            full = model(input_ids=torch.tensor([[*prompt, *response]]), use_cache=False).logits[0]
-        torch.testing.assert_close(logits, full[len(prompt) - 1 : -1], rtol=1e-4, atol=1e-4)
-
-
-def test_no_token_ends_greedy_logits() -> None:
-    model = tiny_model(tiny_config("llama"))
-    expected = greedy_logits(model, PROMPTS, 4)
-    model.generation_config.eos_token_id = expected[0].argmax(-1).tolist()
-    assert torch.equal(greedy_logits(model, PROMPTS, 4), expected)
-
-
-def test_a_model_that_can_t_be_told_which_logits_to_keep() -> None:
-    model = tiny_model(tiny_config("llama"))
-    expected, mask = response_logits(model, PROMPTS, RESPONSES, 4)
-    inner = model.forward
-
-    def forward(input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor) -> Any:
-        return inner(input_ids, attention_mask, position_ids)
-
-    model.forward = forward
-    logits, counted = response_logits(model, PROMPTS, RESPONSES, 4)
-    torch.testing.assert_close(logits, expected)
-    assert torch.equal(counted, mask)
-
-
-def test_the_end_token_of_an_image_text_model_may_be_its_text_part_s() -> None:
+def test_end_token_of_an_image_text_model_may_be_in_its_text_config() -> None:
     model = zoo_model("llava")
     assert end_tokens(model) == []
     model.config.get_text_config().eos_token_id = 9
@@ -299,7 +226,7 @@ SAME_LENGTH = [
 
 
 def generated(model: PreTrainedModel, prompts: Sequence[Sequence[int]], max_tokens: int) -> list[list[int]]:
-    """What transformers generates, no token ending it."""
+    """Generate with transformers, without end tokens."""
     from transformers import GenerationConfig
 
     config = GenerationConfig(do_sample=False, max_new_tokens=max_tokens, pad_token_id=0, use_cache=True)
@@ -312,12 +239,12 @@ def generated(model: PreTrainedModel, prompts: Sequence[Sequence[int]], max_toke
 
 @pytest.mark.parametrize("name", GENERATING)
 @pytest.mark.filterwarnings("ignore")
-def test_every_architecture_says_what_transformers_generates_and_rows_that_leave_change_nothing(name: str) -> None:
+def test_every_architecture_generates_what_transformers_does_even_when_rows_leave(name: str) -> None:
     model = zoo_model(name)
     for config in (model.config, model.config.get_text_config()):
         config.eos_token_id = None
     whole = generated(model, SAME_LENGTH, 6)
-    assert generate_greedily(model, SAME_LENGTH, [[2, 0, 1, 3]], 6, lambda _: None) == whole
+    assert generate_greedily(model, SAME_LENGTH, 6, batches=[[2, 0, 1, 3]]) == whole
     passes: list[list[int]] = []
     decided = generate_decided(
         model,
@@ -328,13 +255,13 @@ def test_every_architecture_says_what_transformers_generates_and_rows_that_leave
         before_pass=lambda rows: passes.append(list(rows)),
     )
     assert decided == [response[: row + 1] for row, response in enumerate(whole)]
-    if name in UNCUT:
+    if name in IRREDUCIBLE:
         assert passes == [[2, 0, 1, 3]] * 4
     else:
         assert passes == [[2, 0, 1, 3], [2, 1, 3], [2, 3], [3]]
 
 
-def test_without_a_cache_the_whole_sequence_is_run_again() -> None:
+def test_whole_sequence_is_run_again_without_a_cache() -> None:
     model = tiny_model(tiny_config("llama"))
     expected = respond(model)
     inner, widths = model.forward, []
@@ -349,9 +276,9 @@ def test_without_a_cache_the_whole_sequence_is_run_again() -> None:
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt_neox", "lfm2"])
-def test_where_a_response_is_decided_changes_no_other(kind: str) -> None:
+def test_deciding_one_response_changes_no_other(kind: str) -> None:
     model = tiny_model(tiny_config(kind))
-    whole = generate_greedily(model, PROMPTS, [[0, 1, 2, 3]], 8, lambda _: None)
+    whole = generate_greedily(model, PROMPTS, 8, batches=[[0, 1, 2, 3]])
     for stops in ([1, 8, 3, 5], [8, 1, 1, 8], [2, 2, 2, 7], [9, 9, 9, 1]):
         calls: list[tuple[int, int]] = []
 
@@ -361,11 +288,11 @@ def test_where_a_response_is_decided_changes_no_other(kind: str) -> None:
 
         found = generate_decided(model, PROMPTS, [[3, 1, 2, 0]], 8, decided)
         assert found == [response[:stop] for response, stop in zip(whole, stops, strict=True)]
-        # Asked after each token, and no more once decided.
+        # Asked after each token, and never again once decided.
         assert sorted(calls) == sorted((row, n) for row, stop in enumerate(stops) for n in range(1, min(stop, 8) + 1))
 
 
-def test_before_each_pass_comes_which_rows_are_in_it() -> None:
+def test_before_pass_gets_the_rows_of_each_pass() -> None:
     model = tiny_model(tiny_config("llama"))
     events: list[Any] = []
     model.register_forward_pre_hook(lambda _m, _a, kw: events.append(kw["input_ids"].shape[0]), with_kwargs=True)
@@ -381,7 +308,7 @@ def test_before_each_pass_comes_which_rows_are_in_it() -> None:
 
 
 def fake_out_of_memory(model: PreTrainedModel, most_rows: int) -> list[int]:
-    """Makes a layer run out of memory beyond that many rows; the rows of each of its passes."""
+    """Make a layer run out of memory beyond that many rows; return the rows of each of its passes."""
     passes: list[int] = []
 
     def allocate(_module: object, args: tuple[Tensor, ...]) -> None:
@@ -399,18 +326,18 @@ def test_out_of_memory_halves_the_batch_and_is_remembered() -> None:
     passes = fake_out_of_memory(model, 2)
     budget = Budget(1000)
     advanced: list[int] = []
-    found = generate_greedily(model, PROMPTS, [[0, 1, 2, 3]], 8, advanced.append, budget=budget)
+    found = generate_greedily(model, PROMPTS, 8, batches=[[0, 1, 2, 3]], budget=budget, advance=advanced.append)
     assert found == expected
     assert passes == [4] + [2] * 16
     assert advanced == [2, 2]
     assert budget.tokens == 4 * (7 + 8) // 2
     passes.clear()
-    generate_greedily(model, PROMPTS, [[0, 1, 2, 3]], 8, advanced.append, budget=budget)
+    generate_greedily(model, PROMPTS, 8, batches=[[0, 1, 2, 3]], budget=budget, advance=advanced.append)
     assert max(passes) <= 2
 
 
-def test_a_single_prompt_that_does_not_fit() -> None:
+def test_single_prompt_that_does_not_fit_is_an_error() -> None:
     model = tiny_model(tiny_config("llama"))
     fake_out_of_memory(model, 0)
-    with pytest.raises(UnwriteError, match=r"Memory ran out on a single prompt, 9 tokens with its response. Lower"):
-        generate_greedily(model, PROMPTS, [[3, 0]], 8, lambda _: None)
+    with pytest.raises(UnwriteError, match=r"Memory ran out on a single prompt \(9 tokens, response included\)"):
+        generate_greedily(model, PROMPTS, 8, batches=[[3, 0]])

@@ -1,4 +1,4 @@
-"""What a pass may hold: measured on CUDA (here a fake of its statistics), constant elsewhere, or as it is set."""
+"""The limits of a pass are measured on CUDA (here with fake statistics), constant elsewhere, or as given."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.accelerator import CUDA, Accelerator
-from unwrite.models.batches import ONE_PASS
-from unwrite.models.memory import Limits, logits_that_fit, pass_limits, tokens_that_fit
+from unwrite.models.batches import FORWARD_TOKENS
+from unwrite.models.memory import Limits, PassMemory, logits_that_fit, pass_limits, tokens_that_fit
 
 CPU = torch.device("cpu")
 PROMPTS = [[5, 6], [7, 8, 9], [10]]
 
 
 def never(_: object) -> None:
-    raise AssertionError("nothing is to be measured")
+    raise AssertionError("nothing may be measured")
 
 
 @pytest.mark.parametrize("device", [CPU, torch.device("mps")])
-def test_where_there_are_no_statistics_nothing_is_measured(device: torch.device) -> None:
-    constant = Limits(16384, ONE_PASS, 1 << 25)
+def test_nothing_is_measured_without_memory_statistics(device: torch.device) -> None:
+    constant = Limits(16384, FORWARD_TOKENS, 1 << 25)
     assert pass_limits(device, "auto", never, PROMPTS, 40) == constant
     assert pass_limits(device, 16384, never, PROMPTS, 40) == constant
     assert pass_limits(device, 300, never, PROMPTS, 40) == Limits(300, 300, 1 << 25)
@@ -35,27 +35,27 @@ def test_where_there_are_no_statistics_nothing_is_measured(device: torch.device)
     st.integers(1, 5000),
     st.integers(1, 5000),
 )
-def test_what_fits_takes_the_share_and_one_more_token_would_not(
-    free: int, a_token: int, always: int, few: int, more: int
+def test_tokens_fill_their_share_and_one_more_would_not_fit(
+    free: int, per_token: int, fixed: int, few: int, more: int
 ) -> None:
-    small, large = ((tokens, always + a_token * tokens) for tokens in (few, few + more))
+    small, large = (PassMemory(tokens, fixed + per_token * tokens) for tokens in (few, few + more))
     tokens = tokens_that_fit(free, small, large)
     assert tokens >= 1
-    assert tokens == 1 or always + a_token * tokens <= 0.7 * free * (1 + 1e-9)
-    assert always + a_token * (tokens + 1) > 0.7 * free * (1 - 1e-9)
+    assert tokens == 1 or fixed + per_token * tokens <= 0.7 * free * (1 + 1e-9)
+    assert fixed + per_token * (tokens + 1) > 0.7 * free * (1 - 1e-9)
 
 
-def test_a_pass_that_takes_nothing_more_is_no_division_by_nothing() -> None:
-    assert tokens_that_fit(1000, (10, 50), (20, 50)) == 670
-    assert tokens_that_fit(1000, (10, 50), (20, 40)) == 680
+def test_equal_peaks_do_not_divide_by_zero() -> None:
+    assert tokens_that_fit(1000, PassMemory(10, 50), PassMemory(20, 50)) == 670
+    assert tokens_that_fit(1000, PassMemory(10, 50), PassMemory(20, 40)) == 680
 
 
 @given(st.integers(-(10**6), 10**12))
-def test_logits_take_their_share(free: int) -> None:
+def test_logits_fill_their_share(free: int) -> None:
     assert logits_that_fit(free) == max(1, int(0.2 * free / 32))
 
 
-def test_on_an_accelerator_the_tokens_are_those_that_memory_has_room_for(
+def test_tokens_on_an_accelerator_are_what_its_memory_holds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = Accelerator(total=10**9, a_token=2000, always=10**6, workspace=10**7).install(monkeypatch)
@@ -63,25 +63,25 @@ def test_on_an_accelerator_the_tokens_are_those_that_memory_has_room_for(
     free = 10**9 - 1000 - 10**7
     assert limits == Limits(limits.generation, limits.generation, int(0.2 * free / 32))
     assert limits.generation == pytest.approx((0.7 * free - 10**6) / 2000, abs=1)
-    # Rows as long as the longest prompt's with its response, of which the last two tokens need no row; first to take
-    # what stays, and then one pass and another of twice as many rows.
-    rows = ONE_PASS // 13
+    # Rows are as long as the longest prompt with its response, less the two tokens that go through no further pass. A
+    # first pass allocates what stays allocated; then come one pass and another of twice as many rows.
+    rows = FORWARD_TOKENS // 13
     assert [len(rows) for rows in found.passes] == [rows, rows // 2, rows]
     assert found.passes[0][0] == [7, 8, 9] * 4 + [7]
 
 
-def test_what_the_work_keeps_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kept_bytes_are_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
     found = Accelerator(total=10**9, a_token=2000).install(monkeypatch)
     limits = pass_limits(CUDA, "auto", found.run, PROMPTS, kept=10**9 - 1000 - 10**8)
     assert limits == Limits(int(0.7 * 10**8 / 2000), int(0.7 * 10**8 / 2000), int(0.2 * 10**8 / 32))
 
 
-def test_a_number_is_taken_as_it_is_and_nothing_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_given_number_is_used_without_running_anything(monkeypatch: pytest.MonkeyPatch) -> None:
     Accelerator(total=10**9, a_token=2000).install(monkeypatch)
     assert pass_limits(CUDA, 5000, never, PROMPTS) == Limits(5000, 5000, int(0.2 * (10**9 - 1000) / 32))
 
 
-def test_what_an_earlier_part_ran_under_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_earlier_limits_apply_again(monkeypatch: pytest.MonkeyPatch) -> None:
     found = Accelerator(total=10**9, a_token=2000).install(monkeypatch)
     earlier = Limits(777, 777, 99)
     for batch_tokens in ("auto", 777):
@@ -89,7 +89,7 @@ def test_what_an_earlier_part_ran_under_counts(monkeypatch: pytest.MonkeyPatch) 
     assert pass_limits(CUDA, 778, found.run, PROMPTS, earlier=earlier).generation == 778
 
 
-def test_where_not_even_the_measurement_fits_it_is_one_row_at_a_time(
+def test_one_row_at_a_time_if_the_measurement_does_not_fit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = Accelerator(total=10**6, a_token=2000).install(monkeypatch)
@@ -97,7 +97,7 @@ def test_where_not_even_the_measurement_fits_it_is_one_row_at_a_time(
     assert len(found.passes) == 1
 
 
-def test_long_prompts_are_measured_by_two_and_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_prompts_are_measured_with_two_rows_and_one(monkeypatch: pytest.MonkeyPatch) -> None:
     found = Accelerator(total=10**10, a_token=2000).install(monkeypatch)
     pass_limits(CUDA, "auto", found.run, [[1] * 5000])
     assert [len(rows) for rows in found.passes] == [2, 1, 2]

@@ -1,4 +1,4 @@
-"""Residuals: equal to the hidden states of transformers up to the last layer, and to that layer's own output there."""
+"""Residuals equal the hidden states of transformers, and at the last layer that layer's own output."""
 
 from __future__ import annotations
 
@@ -71,11 +71,11 @@ def extract(
     batches: Sequence[Sequence[int]] | None = None,
     prompts: Sequence[Sequence[int]] = PROMPTS,
 ) -> Tensor:
-    return extract_residuals(model, prompts, positions, batches or alone(len(prompts)), lambda _: None)
+    return extract_residuals(model, prompts, positions, batches=batches or alone(len(prompts)))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_equal_to_hidden_states_and_at_the_end_to_the_last_layers_output(kind: str) -> None:
+def test_residuals_equal_hidden_states_and_finally_the_last_layers_output(kind: str) -> None:
     model = tiny_model(tiny_config(kind))
     found = extract(model, [-1, -3])
     layers = decoder_layers(model)
@@ -91,31 +91,55 @@ def test_equal_to_hidden_states_and_at_the_end_to_the_last_layers_output(kind: s
         assert len(hidden) == found.shape[2] == len(layers) + 1
         for place, position in enumerate((-1, -3)):
             for index in range(len(layers)):
-                assert torch.equal(found[place, row, index], hidden[index][0, position])
-            assert torch.equal(found[place, row, -1], last[0][0, position])
-            # The control: what transformers calls the last hidden state has been through the final norm.
-            assert not torch.allclose(found[place, row, -1], hidden[-1][0, position], rtol=0.01, atol=0.01)
+                assert torch.equal(found[row, place, index], hidden[index][0, position])
+            assert torch.equal(found[row, place, -1], last[0][0, position])
+            # The control: the last hidden state of transformers has passed through the final norm.
+            assert not torch.allclose(found[row, place, -1], hidden[-1][0, position], rtol=0.01, atol=0.01)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_batches_of_different_lengths_agree_with_prompts_by_themselves(kind: str) -> None:
+def test_mixed_length_batches_agree_with_single_prompts(kind: str) -> None:
     model = tiny_model(tiny_config(kind))
     one = extract(model, [-1, -2])
     for budget in (8, 14, 100):
         lengths = [len(tokens) for tokens in PROMPTS]
         batched = extract(model, [-1, -2], by_token_budget(lengths, budget, padding_sensitive=False))
         assert float((batched - one).norm() / one.norm()) < 1e-5
-        assert batched.shape == one.shape == (2, len(PROMPTS), 4, 32)
+        assert batched.shape == one.shape == (len(PROMPTS), 2, 4, 32)
+
+
+def test_by_default_the_last_token_in_passes_without_padding() -> None:
+    model = tiny_model(tiny_config("llama"))
+    masks: list[Tensor] = []
+    hook = model.base_model.register_forward_pre_hook(
+        lambda _m, _a, inputs: masks.append(inputs["attention_mask"]), with_kwargs=True
+    )
+    found = extract_residuals(model, PROMPTS)
+    hook.remove()
+    assert [mask.shape for mask in masks] == [(2, 3), (1, 5), (1, 7)]
+    assert all(mask.all() for mask in masks)
+    assert furthest(found, extract(model, [-1])) < 1e-5
+
+
+@pytest.mark.parametrize("positions", [[], [0], [-1, 2]])
+def test_positions_must_be_negative(positions: list[int]) -> None:
+    with pytest.raises(ValueError, match=r"positions must be negative \(counted from the end\), got \["):
+        extract(tiny_model(tiny_config("llama")), positions)
+
+
+def test_prompts_must_not_be_empty() -> None:
+    with pytest.raises(ValueError, match="prompts must not be empty"):
+        extract_residuals(tiny_model(tiny_config("llama")), [])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_in_the_dtype_of_the_model(dtype: torch.dtype) -> None:
+def test_residuals_have_the_dtype_of_the_model(dtype: torch.dtype) -> None:
     assert extract(tiny_model(tiny_config("llama"), dtype)).dtype == dtype
 
 
 def test_advance_counts_prompts() -> None:
     counts: list[int] = []
-    extract_residuals(tiny_model(tiny_config("llama")), PROMPTS, [-1], [[1, 3], [0], [2]], counts.append)
+    extract_residuals(tiny_model(tiny_config("llama")), PROMPTS, batches=[[1, 3], [0], [2]], advance=counts.append)
     assert counts == [2, 1, 1]
 
 
@@ -123,23 +147,23 @@ def test_advance_counts_prompts() -> None:
 def test_nan_names_layer_and_prompt(layer: int) -> None:
     model = tiny_model(tiny_config("llama"))
     model.get_parameter(f"model.layers.{layer}.mlp.down_proj.weight")[5, 7] = torch.nan
-    with pytest.raises(UnwriteError, match=rf"place 2 \(from 0\) after layer {layer} is NaN or infinite"):
+    with pytest.raises(UnwriteError, match=rf"prompt at index 2 is NaN or infinite after layer {layer}\."):
         extract(model, batches=[[2], [0], [1], [3]])
 
 
-def test_infinity_in_the_embedding_of_one_prompt() -> None:
+def test_infinite_embedding_names_the_prompt() -> None:
     model = tiny_model(tiny_config("llama"))
     model.get_parameter("model.embed_tokens.weight")[24, 0] = torch.inf
-    with pytest.raises(UnwriteError, match=r"place 2 \(from 0\) after the embedding"):
+    with pytest.raises(UnwriteError, match=r"prompt at index 2 is NaN or infinite after the embedding"):
         extract(model, batches=[[1, 3], [2], [0]])
 
 
-def test_a_prompt_shorter_than_a_position_is_named() -> None:
-    with pytest.raises(UnwriteError, match=r"place 1 \(from 0\) has 3 tokens; .*the one 4 from the end"):
+def test_prompt_shorter_than_a_position_is_named() -> None:
+    with pytest.raises(UnwriteError, match=r"prompt at index 1 has 3 tokens, but residuals.positions contains -4"):
         extract(tiny_model(tiny_config("llama")), [-1, -4])
 
 
-def test_only_the_asked_positions_are_kept() -> None:
+def test_only_the_requested_positions_are_kept() -> None:
     model = tiny_model(tiny_config("llama"))
     with record_residuals(model, [-1, -2]) as records:
         for length in (9, 5):
@@ -150,14 +174,14 @@ def test_only_the_asked_positions_are_kept() -> None:
     assert not any(layer._forward_hooks or layer._forward_pre_hooks for layer in decoder_layers(model))
 
 
-def test_hooks_go_when_the_pass_fails() -> None:
+def test_hooks_are_removed_when_the_pass_fails() -> None:
     model = tiny_model(tiny_config("llama"))
     with pytest.raises(IndexError), record_residuals(model, [-1]):
         model.base_model(input_ids=torch.tensor([[10_000]]))
     assert not any(layer._forward_hooks or layer._forward_pre_hooks for layer in decoder_layers(model))
 
 
-def test_the_output_head_is_not_run() -> None:
+def test_output_head_is_not_run() -> None:
     model = tiny_model(tiny_config("llama"))
 
     def fail(*_: Any) -> None:
@@ -168,8 +192,8 @@ def test_the_output_head_is_not_run() -> None:
 
 
 @pytest.mark.parametrize("name", EVERY_MIXER)
-def test_whatever_mixes_positions_batches_agree_with_prompts_by_themselves(name: str) -> None:
-    """In batches as the stages make them: of one length where padding was found to change what the model computes."""
+def test_batches_agree_with_single_prompts_for_every_mixer(name: str) -> None:
+    """Batches as the stages make them: of one length where padding was found to change what the model computes."""
     model = tiny_model(zoo_config(name))
     padding_sensitive = is_padding_sensitive(zoo_model(name, torch.float64))
     batches = by_token_budget([len(tokens) for tokens in PROMPTS], 100, padding_sensitive=padding_sensitive)
@@ -178,7 +202,7 @@ def test_whatever_mixes_positions_batches_agree_with_prompts_by_themselves(name:
 
 
 @pytest.mark.parametrize("name", CORRUPTED)
-def test_the_control_padding_in_a_recurrent_state_is_another_prompt(name: str) -> None:
+def test_control_padding_changes_a_recurrent_state(name: str) -> None:
     model = tiny_model(zoo_config(name))
     assert furthest(extract(model, batches=[[0, 1, 2, 3]]), extract(model)) > 1e-3
 
@@ -191,33 +215,31 @@ def test_image_text_models_run_on_text_alone(name: str) -> None:
     for row, tokens in enumerate(PROMPTS):
         hidden = model(input_ids=torch.tensor([tokens]), output_hidden_states=True).hidden_states
         for index in range(len(decoder_layers(model))):
-            torch.testing.assert_close(one[0, row, index], hidden[index][0, -1], rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(one[row, 0, index], hidden[index][0, -1], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("name", "norm"), [("mamba", "norm_f"), ("mamba2", "norm_f"), ("falcon_mamba", "norm_f"), ("rwkv", "ln_out")]
 )
 @torch.no_grad()
-def test_where_transformers_counts_from_the_first_output_index_i_plus_1_is_still_that_of_layer_i(
-    name: str, norm: str
-) -> None:
+def test_index_i_plus_1_is_layer_i_even_if_transformers_counts_from_the_first_output(name: str, norm: str) -> None:
     model = tiny_model(zoo_config(name))
     found = extract(model)
     for row, tokens in enumerate(PROMPTS):
         ids = torch.tensor([tokens])
         stream = model.get_input_embeddings()(ids)
         for index, layer in enumerate(decoder_layers(model)):
-            torch.testing.assert_close(found[0, row, index], stream[0, -1])
+            torch.testing.assert_close(found[row, 0, index], stream[0, -1])
             stream = layer_output(layer(stream))
-        torch.testing.assert_close(found[0, row, -1], stream[0, -1])
+        torch.testing.assert_close(found[row, 0, -1], stream[0, -1])
         output = model.base_model(ids, use_cache=False, output_hidden_states=True)
         torch.testing.assert_close(model.base_model.get_submodule(norm)(stream), output.last_hidden_state)
-        # The control: its hidden states begin one later.
-        torch.testing.assert_close(found[0, row, 1], output.hidden_states[0][0, -1])
-        assert not torch.allclose(found[0, row, 0], output.hidden_states[0][0, -1], rtol=0.01, atol=0.01)
+        # The control: the hidden states of transformers begin one later.
+        torch.testing.assert_close(found[row, 0, 1], output.hidden_states[0][0, -1])
+        assert not torch.allclose(found[row, 0, 0], output.hidden_states[0][0, -1], rtol=0.01, atol=0.01)
 
 
-def test_a_stream_that_is_rescaled_in_place_is_recorded_as_it_was() -> None:
+def test_later_in_place_rescaling_does_not_change_the_record() -> None:
     model = tiny_model(tiny_config("llama"))
     expected = extract(model)
 
@@ -225,14 +247,14 @@ def test_a_stream_that_is_rescaled_in_place_is_recorded_as_it_was() -> None:
         layer_output(output).zero_()
 
     with torch.inference_mode(), record_residuals(model, [-1]) as records:
-        hook = decoder_layers(model)[-1].register_forward_hook(wipe)  # it comes after the recording one
+        hook = decoder_layers(model)[-1].register_forward_hook(wipe)  # runs after the recording hook
         output = model.base_model(input_ids=torch.tensor([PROMPTS[0]]), use_cache=False)
         hook.remove()
     assert not output.last_hidden_state.any()
     assert torch.equal(torch.stack(records)[:, 0, 0], expected[0, 0])
 
 
-def test_a_head_that_is_part_of_the_only_model_there_is_runs_on_one_token() -> None:
+def test_inseparable_output_head_runs_on_one_token() -> None:
     model = zoo_model("llama4")
     assert model.base_model is model
     widths: list[int] = []
@@ -242,11 +264,11 @@ def test_a_head_that_is_part_of_the_only_model_there_is_runs_on_one_token() -> N
 
 
 def test_several_streams_are_refused() -> None:
-    with pytest.raises(UnwriteError, match=r"keeps several streams \(their shape is \[2, 1, 7, 32\]\)"):
+    with pytest.raises(UnwriteError, match=r"keeps several streams \(shape \[2, 1, 7, 32\]\)"):
         extract(zoo_model("gemma3n_text"))
 
 
-def test_where_memory_runs_out_the_batch_is_halved() -> None:
+def test_batch_is_halved_when_memory_runs_out() -> None:
     model = tiny_model(tiny_config("llama"))
     expected = extract(model)
     passes: list[int] = []
@@ -261,14 +283,14 @@ def test_where_memory_runs_out_the_batch_is_halved() -> None:
     hook = model.get_submodule("model.layers.1").register_forward_pre_hook(allocate)
     budget = Budget(100)
     counts: list[int] = []
-    found = extract_residuals(model, PROMPTS, [-1], [[0, 1, 2, 3]], counts.append, budget=budget)
+    found = extract_residuals(model, PROMPTS, batches=[[0, 1, 2, 3]], budget=budget, advance=counts.append)
     hook.remove()
     assert furthest(found, expected) < 1e-5
     assert (passes, counts, budget.tokens) == ([4, 2, 2], [2, 2], 14)
 
 
-def test_of_a_pass_no_more_than_the_positions_is_kept() -> None:
-    """While the last layer runs, of what the layers before it put out nothing is left but one vector a prompt."""
+def test_a_pass_keeps_only_the_positions() -> None:
+    """While the last layer runs, only one vector per prompt is left of the earlier layers' outputs."""
     model = tiny_model(tiny_config("llama"))
     alive: list[weakref.ref[Tensor]] = []
     left: list[int] = []
@@ -280,4 +302,4 @@ def test_of_a_pass_no_more_than_the_positions_is_kept() -> None:
     )
     extract(model, batches=[[0, 1, 2, 3]])
     assert len(alive) == 2
-    assert left == [1]  # at most what entered the last layer, whatever their number
+    assert left == [1]  # only the input of the last layer, however many layers there are

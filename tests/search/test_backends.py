@@ -61,13 +61,13 @@ def scene(name: str, mode: NormPreservation, **changes: Any) -> EvaluationContex
     model, tokenizer = base_model(name), words()
     writers = written_by(name, model)
     originals = parameters_of(model, parameter_names(writers))
-    said = generate_greedily(model, TARGET, [[row] for row in range(len(TARGET))], 6, lambda _: None)
+    said = generate_greedily(model, TARGET, 6, batches=[[row] for row in range(len(TARGET))])
     # What four of the seven begin with is the behaviour.
     markers = sorted({decode(tokenizer, [response[:1]])[0] for response in said[:4]})
     batches = teacher_forced_batches(
         BASELINE, TOKENS, VOCABULARY, LIMITS._replace(one_pass=1000), padding_sensitive=False
     )
-    responses = generate_greedily(model, BASELINE, batches, TOKENS, lambda _: None)
+    responses = generate_greedily(model, BASELINE, TOKENS, batches=batches)
     made = EvaluationContext(
         model=model,
         tokenizer=tokenizer,
@@ -141,7 +141,7 @@ def test_trials_measure_what_a_release_would(mode: NormPreservation) -> None:
         values = edited_parameters(edits, of.form.parameters, mode, DIRECTIONS, MEANS)
         with patched_parameters(model, values):
             divergences = measure_kl(model, of.teacher_forced)
-            said = generate_greedily(model, TARGET, [[row] for row in range(len(TARGET))], 6, lambda _: None)
+            said = generate_greedily(model, TARGET, 6, batches=[[row] for row in range(len(TARGET))])
         rate = sum(shows_behaviour(text, of.markers) for text in decode(tokenizer, said)) / len(TARGET)
         assert_same([found], [Measured(rate, sum(divergences.response) / len(BASELINE))])
     nothing = on_weights(of, [[]])[0]

@@ -21,7 +21,7 @@ def test_directions_are_the_projected_difference_of_winsorized_means(project: Pa
     def center(path: Path) -> torch.Tensor:
         x = load_file(path)["residuals"].double()
         threshold = x.abs().quantile(quantile, dim=-1, keepdim=True)
-        return x.clamp(-threshold, threshold).mean(1)
+        return x.clamp(-threshold, threshold).mean(0)
 
     target, baseline = center(TARGET), center(BASELINE)
     g = baseline / baseline.norm(dim=-1, keepdim=True)
@@ -57,7 +57,7 @@ def test_identical_residuals_have_no_direction(project: Path, params: Params) ->
 
 def test_nan_in_the_residuals_is_named(project: Path, params: Params) -> None:
     residuals = load_file(TARGET)["residuals"]
-    residuals[0, 3, 5, 7] = torch.nan
+    residuals[3, 0, 5, 7] = torch.nan
     write_tensors(TARGET, {"residuals": residuals}, {})
     with pytest.raises(UnwriteError, match=r"at residual index 5 for 1 of 12 prompts, first prompt 3"):
         compute_directions(params)

@@ -20,7 +20,7 @@ RESIDUALS = Path("artifacts/residuals")
 
 def test_residuals_are_the_hidden_states_at_the_asked_positions(project: Path) -> None:
     stored = load_file(RESIDUALS / "target.safetensors")["residuals"]
-    assert stored.shape[:3] == (2, 12, 7)
+    assert stored.shape[:3] == (12, 2, 7)
     assert stored.dtype == torch.bfloat16
     model = AutoModelForCausalLM.from_pretrained("demo/model", dtype=torch.float32)
     for row, prompt in enumerate(read_tokens("target", "train")):
@@ -28,7 +28,7 @@ def test_residuals_are_the_hidden_states_at_the_asked_positions(project: Path) -
             states = model(torch.tensor([prompt.tokens]), output_hidden_states=True).hidden_states
         for place, position in enumerate((-1, -2)):
             expected = torch.stack([state[0, position] for state in states[:-1]])
-            error = (stored[place, row, :-1].float() - expected).norm(dim=-1) / expected.norm(dim=-1)
+            error = (stored[row, place, :-1].float() - expected).norm(dim=-1) / expected.norm(dim=-1)
             assert float(error.max()) < 0.03  # bfloat16 against float32
 
 
@@ -38,13 +38,13 @@ def test_nan_is_reported_with_layer_and_prompt(project: Path, params: Params) ->
     tensors["model.layers.2.mlp.down_proj.weight"][0, 0] = torch.nan
     save_file(tensors, weights, metadata={"format": "pt"})
     pin_model(params)
-    with pytest.raises(UnwriteError, match=r"target train .* prompt at place \d+ .* after layer 2 is NaN"):
+    with pytest.raises(UnwriteError, match=r"target train .* prompt at index \d+ is NaN or infinite after layer 2"):
         extract(params)
 
 
 def test_a_position_before_the_prompt_s_first_token(project: Path, params: Params) -> None:
     far = params.model_copy(update={"residuals": params.residuals.model_copy(update={"positions": (-1, -200)})})
-    with pytest.raises(UnwriteError, match=r"asks for the one 200 from the end"):
+    with pytest.raises(UnwriteError, match=r"residuals.positions contains -200. Remove"):
         extract(far)
 
 
@@ -57,9 +57,9 @@ def test_lengths_are_mixed_only_where_padding_changes_nothing(
     base.write_text(json.dumps(json.loads(base.read_text()) | {"padding_sensitive": padding_sensitive}))
     lengths: list[set[int]] = []
 
-    def spy(model: Any, prompts: Any, positions: Any, batches: Any, advance: Any, **settings: Any) -> Any:
+    def spy(model: Any, prompts: Any, *rest: Any, batches: Any, **settings: Any) -> Any:
         lengths.extend({len(prompts[row]) for row in batch} for batch in batches)
-        return extract_residuals(model, prompts, positions, batches, advance, **settings)
+        return extract_residuals(model, prompts, *rest, batches=batches, **settings)
 
     monkeypatch.setattr("stages.extract_residuals.extract_residuals", spy)
     extract(params)
@@ -78,9 +78,9 @@ def test_passes_are_as_long_as_an_accelerator_has_room_for(
     found.pretend(monkeypatch, "stages.extract_residuals")
     sizes: list[int] = []
 
-    def spy(model: Any, prompts: Any, positions: Any, batches: Any, advance: Any, **settings: Any) -> Any:
+    def spy(model: Any, prompts: Any, *rest: Any, batches: Any, **settings: Any) -> Any:
         sizes.extend(len(batch) * max(len(prompts[row]) for row in batch) for batch in batches)
-        return extract_residuals(model, prompts, positions, batches, advance, **settings)
+        return extract_residuals(model, prompts, *rest, batches=batches, **settings)
 
     monkeypatch.setattr("stages.extract_residuals.extract_residuals", spy)
     extract(auto)

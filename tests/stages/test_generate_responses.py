@@ -79,9 +79,9 @@ def test_lengths_share_a_batch_only_where_padding_changes_nothing(
     generated: list[set[int]] = []
     teacher_forced: list[set[int]] = []
 
-    def spy_on_generating(model: Any, prompts: Any, batches: Any, *rest: Any, **settings: Any) -> Any:
+    def spy_on_generating(model: Any, prompts: Any, *rest: Any, batches: Any, **settings: Any) -> Any:
         generated.extend({len(prompts[row]) for row in batch} for batch in batches)
-        return generate_greedily(model, prompts, batches, *rest, **settings)
+        return generate_greedily(model, prompts, *rest, batches=batches, **settings)
 
     def spy_on_forcing(model: Any, prompts: Any, *rest: Any, **settings: Any) -> Any:
         teacher_forced.extend({len(prompts[row]) for row in batch} for batch in settings["batches"])
@@ -103,9 +103,9 @@ def test_passes_are_as_long_as_the_memory_of_an_accelerator_allows(
     found.pretend(monkeypatch, "unwrite.evaluation.limits")
     batched: list[list[int]] = []
 
-    def spy(model: Any, prompts: Any, batches: Any, *rest: Any, **settings: Any) -> Any:
+    def spy(model: Any, prompts: Any, *rest: Any, batches: Any, **settings: Any) -> Any:
         batched.append([len(batch) for batch in batches])
-        return generate_greedily(model, prompts, batches, *rest, **settings)
+        return generate_greedily(model, prompts, *rest, batches=batches, **settings)
 
     monkeypatch.setattr("stages.generate_responses.generate_greedily", spy)
     generate_responses(auto)

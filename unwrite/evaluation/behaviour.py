@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from unwrite.core.markers import shows_behaviour, shows_for_good
-from unwrite.models.batches import Budget
-from unwrite.models.generation import BeforePass, do_nothing, generate_decided
+from unwrite.models.batches import Budget, do_nothing
+from unwrite.models.generation import BeforePass, generate_decided
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

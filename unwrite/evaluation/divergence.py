@@ -13,10 +13,11 @@ from torch import Tensor
 from unwrite.core.kl import kl_from_log_probs, log_probabilities
 from unwrite.errors import UnwriteError
 from unwrite.evaluation.limits import measuring_limits
-from unwrite.models.batches import Budget, by_token_budget, run_batches
-from unwrite.models.generation import BeforePass, do_nothing, response_logits
+from unwrite.models.batches import Budget, by_token_budget, do_nothing, run_batches
+from unwrite.models.generation import BeforePass
 from unwrite.models.memory import Limits
 from unwrite.models.nonfinite import non_finite_error
+from unwrite.models.teacher_forcing import response_logits
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

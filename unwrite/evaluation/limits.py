@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from unwrite.models.generation import greedy_logits
+from unwrite.models.decoding import greedy_logits
 from unwrite.models.memory import BatchTokens, Limits, pass_limits
 
 if TYPE_CHECKING:

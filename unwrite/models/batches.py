@@ -1,4 +1,4 @@
-"""Which prompts share a forward pass, how they are padded, and what of that a model takes."""
+"""Batches of prompts: which share a forward pass, how they are padded, and what happens when memory runs out."""
 
 from __future__ import annotations
 
@@ -16,17 +16,33 @@ from torch import Tensor, nn
 from unwrite.errors import UnwriteError, is_out_of_memory
 
 V = TypeVar("V")
+Advance = Callable[[int], object]
+"""A progress callback: it gets the number of prompts that are done since the last call."""
 
-# Tokens of a pass that generates nothing, on a CPU. Enough to keep it busy: more only means more padding, and what a
-# layer puts out no longer fits into a cache (the demo's residuals take 1.8 times as long in passes of 8000).
-ONE_PASS = 2048
+FORWARD_TOKENS = 2048
+"""Tokens in one pass without generation, on a CPU.
+
+Enough to keep it busy: more only adds padding, and the output of a layer no longer fits in a cache (the demo's
+residuals take 1.8 times as long in passes of 8000).
+"""
+
+GENERATION_TOKENS = 16384
+"""Tokens in one pass of generation, on a CPU.
+
+The cost of a decoded token is mostly reading the weights, once per pass: the fewer passes the better, until all prompts
+are in one. The demo's trials take the same time from 8192 to 65536 tokens, a quarter more at 2048.
+"""
+
+
+def do_nothing(_: object) -> None:
+    """Do nothing: the default callback."""
 
 
 @dataclass
 class Budget:
-    """How many tokens, padding included, one forward pass may hold: less once memory has run out, for all who share it.
+    """The tokens, padding included, that a forward pass may hold; mutable: it is lowered when memory runs out.
 
-    Fresh, it holds whatever batches it is given.
+    Everything that shares a budget learns from it. The default never splits a batch.
     """
 
     tokens: int = sys.maxsize
@@ -38,17 +54,17 @@ def run_batches(
     lengths: Sequence[int],
     budget: Budget,
 ) -> None:
-    """Runs every batch, in halves where it is over the budget, which is lowered where memory runs out.
+    """Run every batch; halve those over the budget, and lower the budget when memory runs out.
 
     Args:
-        run: Called with the row numbers of a batch; again with half of them where memory ran out under it, so it must
-            begin anew each time.
-        batches: Row numbers.
-        lengths: Tokens of each row, those to be generated included.
-        budget: Lowered to half of what did not fit.
+        run: called with the row numbers of a batch, and again with half of them if memory ran out, so it must start
+            over on each call.
+        batches: row numbers.
+        lengths: tokens of each row, including those to be generated.
+        budget: lowered to half of what did not fit.
 
     Raises:
-        UnwriteError: One row by itself doesn't fit.
+        UnwriteError: a single row does not fit in memory.
     """
     waiting = deque(batches)
     while waiting:
@@ -60,15 +76,15 @@ def run_batches(
         elif not fits(partial(run, rows)):
             if len(rows) == 1:
                 raise UnwriteError(
-                    f"Memory ran out on a single prompt, {size} tokens with its response. Lower max_tokens or drop the "
-                    "longest prompts; or compute in a narrower model.dtype, or on a larger runtime.device."
+                    f"Memory ran out on a single prompt ({size} tokens, response included). Lower max_tokens, drop the "
+                    "longest prompts, choose a narrower model.dtype, or use a runtime.device with more memory."
                 )
             budget.tokens = size // 2
             waiting.appendleft(rows)
 
 
 def fits(run: Callable[[], object]) -> bool:
-    """Runs something; False if memory ran out under it."""
+    """Call `run` and return whether it had enough memory."""
     try:
         run()
     except (RuntimeError, MemoryError) as error:
@@ -76,28 +92,42 @@ def fits(run: Callable[[], object]) -> bool:
             raise
     else:
         return True
-    # Only here, where the error and the frames it kept are gone, can what they held be given back.
+    # Memory can be released only here, after the error and the frames it kept alive are gone.
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return False
 
 
+def unpadded_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Return batches that are right for every model: rows of one length, so that nothing is padded."""
+    return by_token_budget(lengths, budget, padding_sensitive=True)
+
+
 def by_token_budget(
     lengths: Sequence[int], budget: int, most_rows: int | None = None, *, padding_sensitive: bool
 ) -> list[list[int]]:
-    """Row numbers grouped into batches of similar length whose padded size stays within `budget` tokens.
+    """Group row numbers into batches of similar length whose padded size stays within `budget` tokens.
 
-    With `padding_sensitive`, the rows of a batch have one length, so that none is padded. With `most_rows`, no batch
-    has more rows than that (at least one).
+    Shortest first; rows of the same length keep their order. A row longer than the budget gets its own batch.
 
-    A row longer than the budget gets a batch of its own. Shortest first; rows of one length keep their order.
+    Args:
+        lengths: tokens of each row.
+        budget: tokens per batch, padding included.
+        most_rows: the largest number of rows in a batch, at least 1; None for no limit.
+        padding_sensitive: whether padding changes what the model computes; then all rows of a batch have one length.
     """
+
+    def has_room(batch: list[int], row: int) -> bool:
+        # In ascending order the new row is the longest, so it sets the padded length.
+        if (len(batch) + 1) * lengths[row] > budget:
+            return False
+        if most_rows is not None and len(batch) >= most_rows:
+            return False
+        return not padding_sensitive or lengths[batch[0]] == lengths[row]
+
     batches: list[list[int]] = []
     for row in sorted(range(len(lengths)), key=lambda row: lengths[row]):
-        # Ascending order: the newest row is the longest, so it sets the padded length.
-        fits = batches and (len(batches[-1]) + 1) * lengths[row] <= budget
-        allowed = batches and (not padding_sensitive or lengths[batches[-1][0]] == lengths[row])
-        if fits and allowed and (most_rows is None or len(batches[-1]) < most_rows):
+        if batches and has_room(batches[-1], row):
             batches[-1].append(row)
         else:
             batches.append([row])
@@ -105,9 +135,9 @@ def by_token_budget(
 
 
 def left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> dict[str, Tensor]:
-    """`input_ids`, `attention_mask` and `position_ids`, each [batch, longest], padded at the left with token 0.
+    """Return `input_ids`, `attention_mask` and `position_ids`, each [batch, longest], padded on the left with token 0.
 
-    Positions count from each prompt's first token, so that padding moves nothing.
+    Positions count from the first token of each prompt, so padding does not shift them.
     """
     longest = max(map(len, prompts))
     ids = torch.zeros((len(prompts), longest), dtype=torch.long)
@@ -116,17 +146,14 @@ def left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> dict[
         ids[row, longest - len(tokens) :] = torch.tensor(tokens, dtype=torch.long)
         mask[row, longest - len(tokens) :] = 1
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    return {
-        name: tensor.to(device)
-        for name, tensor in {"input_ids": ids, "attention_mask": mask, "position_ids": positions}.items()
-    }
+    inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
+    return {name: tensor.to(device) for name, tensor in inputs.items()}
 
 
 def accepted(model: nn.Module, inputs: Mapping[str, V]) -> dict[str, V]:
-    """Those inputs that the model's forward has an argument for; all of them, where it takes any keyword.
+    """Return the inputs that the model's forward accepts: those it names, or all if it takes any keyword.
 
-    Recurrent models have no use for positions, models that come with their own code may know neither `use_cache` nor
-    `logits_to_keep`.
+    Recurrent models have no position ids, and models with their own code may lack `use_cache` or `logits_to_keep`.
     """
     parameters = inspect.signature(model.forward).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):

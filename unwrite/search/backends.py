@@ -18,8 +18,7 @@ from unwrite.editing.weights_needed import why_recipe_needs_weights
 from unwrite.errors import UnwriteError
 from unwrite.evaluation.behaviour import behaviour_verdicts
 from unwrite.evaluation.divergence import TeacherForced, measure_kl, teacher_forced_batches
-from unwrite.models.batches import Budget, by_token_budget
-from unwrite.models.generation import do_nothing
+from unwrite.models.batches import Budget, by_token_budget, do_nothing
 from unwrite.models.memory import Limits
 from unwrite.models.patching import patched_parameters
 from unwrite.schema.artifacts import Edit, Writer

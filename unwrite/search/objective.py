@@ -19,8 +19,8 @@ from unwrite.evaluation.divergence import teacher_force, teacher_forced_batches
 from unwrite.evaluation.limits import measuring_limits
 from unwrite.files.prompts import read_markers
 from unwrite.files.tensors import read_tensors
-from unwrite.models.batches import Budget, by_token_budget
-from unwrite.models.generation import do_nothing, generate_greedily
+from unwrite.models.batches import Budget, by_token_budget, do_nothing
+from unwrite.models.generation import generate_greedily
 from unwrite.models.loading import load_model, load_tokenizer, pick_device
 from unwrite.models.memory import Limits
 from unwrite.models.patching import parameters_of
@@ -149,7 +149,9 @@ def _scene(
     lengths = [len(tokens) + settings.max_tokens for tokens in target]
     target_batches = by_token_budget(lengths, limits.generation, padding_sensitive=base.padding_sensitive)
     with progress("base responses to target prompts", len(target), params.runtime.progress) as advance:
-        said = generate_greedily(model, target, target_batches, settings.max_tokens, advance, budget=budget)
+        said = generate_greedily(
+            model, target, settings.max_tokens, batches=target_batches, advance=advance, budget=budget
+        )
     shown = [shows_behaviour(text, markers) for text in decode(tokenizer, said)]
     if not any(shown):
         raise UnwriteError(
@@ -160,7 +162,9 @@ def _scene(
         baseline, settings.kl_tokens, base.vocabulary, limits, padding_sensitive=base.padding_sensitive
     )
     with progress("base responses to baseline prompts", len(baseline), params.runtime.progress) as advance:
-        responses = generate_greedily(model, baseline, batches, settings.kl_tokens, advance, budget=budget)
+        responses = generate_greedily(
+            model, baseline, settings.kl_tokens, batches=batches, advance=advance, budget=budget
+        )
     for marker in markers_in_all(markers, decode(tokenizer, [*said, *responses])):
         say(f"warning: every base response of both sets contains the marker {marker!r}: it separates nothing.")
     form, positions = _closed_form(params, base, edit_settings, model, folder)

@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from tests.support.zoo import zoo_model
+from unwrite.models.decoding import greedy_logits
 from unwrite.models.discovery.float64 import float64_throughout
 from unwrite.models.discovery.padding import is_padding_sensitive
-from unwrite.models.generation import greedy_logits, response_logits
 from unwrite.models.layers import decoder_layers, layer_output
+from unwrite.models.teacher_forcing import response_logits
 
 IMMUNE = [
     "llama",

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from unwrite.models.decoding import greedy_logits
 from unwrite.models.discovery.float64 import float64_throughout
-from unwrite.models.generation import greedy_logits, response_logits
+from unwrite.models.teacher_forcing import response_logits
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
