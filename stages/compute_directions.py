@@ -5,44 +5,40 @@ from __future__ import annotations
 import logging
 import math
 
-import torch
 from torch import Tensor
 
-from unwrite.core.directions import center, difference_direction, orthogonalize
+from unwrite.core import direction_set
+from unwrite.core.direction_set import winsorize_prompts
 from unwrite.core.geometry import geometry
-from unwrite.core.winsorize import winsorize
+from unwrite.errors import UnwriteError
 from unwrite.files.records import write_csv, write_json
 from unwrite.files.tensors import read_tensors, write_tensors
 from unwrite.pipeline.stage import run_stage
 from unwrite.schema.params import Params
 from unwrite.schema.paths import CURVES, DIRECTIONS, GEOMETRY, RESIDUALS
+from unwrite.terms import SETS
 
 logger = logging.getLogger("unwrite.stage")
 
 
 def compute_directions(params: Params) -> None:
-    """Writes directions.safetensors: `directions`, `target_mean`, `baseline_mean`, each [P, L+1, d] in float32."""
+    """Write directions.safetensors: `directions`, `target_mean`, `baseline_mean`, each [P, L+1, d] in float32."""
     settings = params.directions
-    target, baseline = (
-        _winsorized(
-            read_tensors(RESIDUALS / f"{name}.safetensors", "extract_residuals")["residuals"],
-            settings.winsorize.quantile,
+    target, baseline = (_winsorized_residuals(name, settings.winsorize.quantile) for name in SETS)
+    try:
+        tensors = direction_set.compute_directions(
+            target, baseline, center_method=settings.center, orthogonalization=settings.orthogonalize
         )
-        for name in ("target", "baseline")
-    )
-    target_mean, baseline_mean = center(target, settings.center), center(baseline, settings.center)
-    directions = difference_direction(target_mean, baseline_mean)
-    if settings.orthogonalize != "none":
-        directions = orthogonalize(directions, baseline_mean)
-    tensors = {"directions": directions, "target_mean": target_mean, "baseline_mean": baseline_mean}
-    metadata = settings.model_dump(mode="json")
-    write_tensors(DIRECTIONS, {name: tensor.float() for name, tensor in tensors.items()}, metadata)
-    _write_geometry(geometry(target, baseline, directions))
+        figures = geometry(target, baseline, tensors["directions"])
+    except ValueError as error:
+        raise UnwriteError(f"{RESIDUALS}: {error}") from error
+    write_tensors(DIRECTIONS, tensors, settings.model_dump(mode="json"))
+    _write_geometry(figures)
 
 
-def _winsorized(residuals: Tensor, quantile: float) -> Tensor:
-    """Winsorize residuals [n, P, L+1, d] in float32, one prompt at a time."""
-    return torch.stack([winsorize(prompt.float(), quantile) for prompt in residuals])
+def _winsorized_residuals(name: str, quantile: float) -> Tensor:
+    residuals = read_tensors(RESIDUALS / f"{name}.safetensors", "extract_residuals")["residuals"]
+    return winsorize_prompts(residuals, quantile)
 
 
 def _write_geometry(figures: dict[str, Tensor]) -> None:

@@ -22,16 +22,16 @@ def planted() -> torch.Tensor:
 
 def test_a_planted_direction_is_found_at_every_position_and_index() -> None:
     found = compute_directions(residuals(0, planted()), residuals(1))
-    assert found.directions.shape == (P, INDICES, D)
-    assert float((found.directions * planted()).sum(-1).min()) > 0.97
+    assert found["directions"].shape == (P, INDICES, D)
+    assert float((found["directions"] * planted()).sum(-1).min()) > 0.97
     control = compute_directions(residuals(0), residuals(1))
-    assert float((control.directions * planted()).sum(-1).abs().max()) < 0.8
+    assert float((control["directions"] * planted()).sum(-1).abs().max()) < 0.8
 
 
-def test_the_directions_are_of_the_means_beside_them() -> None:
+def test_the_directions_are_of_the_means_returned_with_them() -> None:
     found = compute_directions(residuals(0, planted()), residuals(1))
-    difference = found.target_mean - found.baseline_mean
-    torch.testing.assert_close(found.directions, torch.nn.functional.normalize(difference, dim=-1))
+    difference = found["target_mean"] - found["baseline_mean"]
+    torch.testing.assert_close(found["directions"], torch.nn.functional.normalize(difference, dim=-1))
 
 
 @pytest.mark.parametrize("method", ["projected", "biprojected"])
@@ -39,19 +39,19 @@ def test_orthogonalized_directions_have_no_part_along_the_baseline_mean(method: 
     target, baseline = residuals(0, planted()), residuals(1)
     plain = compute_directions(target, baseline)
     found = compute_directions(target, baseline, orthogonalization=method)  # type: ignore[arg-type]
-    assert float((found.directions * found.baseline_mean).sum(-1).abs().max()) < 1e-6
-    assert float((plain.directions * plain.baseline_mean).sum(-1).abs().max()) > 1e-3
-    expected = orthogonalize(plain.directions, plain.baseline_mean)
-    torch.testing.assert_close(found.directions.double(), expected, rtol=0, atol=1e-6)
+    assert float((found["directions"] * found["baseline_mean"]).sum(-1).abs().max()) < 1e-6
+    assert float((plain["directions"] * plain["baseline_mean"]).sum(-1).abs().max()) > 1e-3
+    expected = orthogonalize(plain["directions"], plain["baseline_mean"])
+    torch.testing.assert_close(found["directions"].double(), expected, rtol=0, atol=1e-6)
 
 
 def test_winsorizing_comes_before_the_mean() -> None:
     target, baseline = residuals(0, planted()), residuals(1)
     target[0, :, :, 0] = 1e4
     clamped = compute_directions(target, baseline, quantile=0.9)
-    assert float((clamped.directions * planted()).sum(-1).min()) > 0.9
+    assert float((clamped["directions"] * planted()).sum(-1).min()) > 0.9
     unclamped = compute_directions(target, baseline)
-    assert float((unclamped.directions * planted()).sum(-1).max()) < 0.9
+    assert float((unclamped["directions"] * planted()).sum(-1).max()) < 0.9
 
 
 def test_prompts_are_winsorized_one_by_one() -> None:
@@ -60,4 +60,4 @@ def test_prompts_are_winsorized_one_by_one() -> None:
 
 def test_the_results_are_stored_in_float32_whatever_the_residuals_are() -> None:
     target, baseline = residuals(0, planted()).bfloat16(), residuals(1).bfloat16()
-    assert {tensor.dtype for tensor in compute_directions(target, baseline)} == {torch.float32}
+    assert {tensor.dtype for tensor in compute_directions(target, baseline).values()} == {torch.float32}
