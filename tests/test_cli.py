@@ -189,7 +189,7 @@ def test_outside_the_project_there_is_nothing_to_audit_or_publish(
 def test_publish_refuses_a_name_that_is_none_before_any_work() -> None:
     result = CliRunner().invoke(main, ["publish", "--repository", "name"])
     assert result.exit_code == 2
-    assert "'name' is no name of a repository: expected ORG/NAME" in result.stderr
+    assert "'name' is not a valid repository name: expected ORG/NAME" in result.stderr
 
 
 def test_a_base_that_is_not_there_is_named(release: Release) -> None:

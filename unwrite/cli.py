@@ -219,7 +219,7 @@ def publish(
     if folder is None and repository is None:
         raise click.UsageError("Say where to: --folder PATH, --repository ORG/NAME, or both.")
     if repository is not None and repository.count("/") != 1:
-        raise click.UsageError(f"{repository!r} is no name of a repository: expected ORG/NAME.")
+        raise click.UsageError(f"{repository!r} is not a valid repository name: expected ORG/NAME.")
     # The hub gets what is verified here, from a folder that goes when it has arrived.
     with nullcontext(folder) if folder is not None else _passing() as target:
         passed = assemble_release(target, allowed=allowed, private_key=sign, notes=notes, threads=processors())

@@ -1,4 +1,4 @@
-"""Uploads to a hub in small: what is there afterwards, what was asked for, and what a person reads when it fails."""
+"""Uploads to a small hub: the state afterwards, the requests made, and the messages of failures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.fake_hub import TOKEN, Entry, FakeHub, fake_hub, nothing
 from unwrite.errors import UnwriteError
 from unwrite.release.hub import Published, upload_release
 
-# What the hub's library does to the HTTP library that it brings.
+# The hub's library itself causes it.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 NAME = "teaware/kettle"
@@ -36,7 +36,7 @@ COMMIT = "/commit/main$"
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Seconds that were waited for: none of them in truth."""
+    """Seconds that were waited, without waiting."""
     seconds: list[float] = []
     monkeypatch.setattr(time, "sleep", seconds.append)
     return seconds
@@ -74,7 +74,7 @@ def refusal(hub: FakeHub, release: Path, **changes: Any) -> str:
 
 
 def assert_released(hub: FakeHub, *, commits: int = 2) -> None:
-    """The repository holds the release, public, by one commit on top of those before."""
+    """The repository holds the release, is public, and has this many commits."""
     repository = hub.repositories[NAME]
     assert repository.files() == FILES
     assert not repository.private
@@ -82,15 +82,15 @@ def assert_released(hub: FakeHub, *, commits: int = 2) -> None:
 
 
 def assert_nothing_published(hub: FakeHub) -> None:
-    """There is no such repository, or one that nobody else sees and that holds nothing."""
+    """The repository does not exist, or is private and empty."""
     repository = hub.repositories.get(NAME)
     assert repository is None or (repository.private and repository.files() == {})
 
 
-# What is there afterwards
+# The state afterwards
 
 
-def test_a_new_repository_holds_the_release(hub: FakeHub, release: Path, waits: list[float]) -> None:
+def test_new_repository_holds_the_release(hub: FakeHub, release: Path, waits: list[float]) -> None:
     published = upload(hub, release)
     assert_released(hub)
     commit = hub.repositories[NAME].branches["main"]
@@ -99,7 +99,7 @@ def test_a_new_repository_holds_the_release(hub: FakeHub, release: Path, waits: 
     assert waits == []
 
 
-def test_it_is_private_until_its_listing_was_compared(hub: FakeHub, release: Path) -> None:
+def test_new_repository_is_private_until_its_listing_is_compared(hub: FakeHub, release: Path) -> None:
     seen: list[tuple[str, str, bool]] = []
 
     def look(method: str, path: str) -> None:
@@ -116,24 +116,24 @@ def test_it_is_private_until_its_listing_was_compared(hub: FakeHub, release: Pat
     assert max(i for i, path in enumerate(steps) if "/large/" in path) < steps.index(f"/api/models/{NAME}/commit/main")
 
 
-def test_a_private_release_stays_private(hub: FakeHub, release: Path) -> None:
+def test_private_release_stays_private(hub: FakeHub, release: Path) -> None:
     assert upload(hub, release, private=True).private
     assert hub.repositories[NAME].private
     assert hub.repositories[NAME].files() == FILES
     assert hub.count("PUT", "settings") == 0
 
 
-def test_an_earlier_release_is_replaced_in_the_same_commit(hub: FakeHub, release: Path) -> None:
+def test_earlier_release_is_replaced_in_the_same_commit(hub: FakeHub, release: Path) -> None:
     same = {"model-1.safetensors": FILES["model-1.safetensors"]}
     hub.add(NAME, same | {"model-3.safetensors": b"old", "notes.txt": b"old"})
     upload(hub, release)
     assert_released(hub, commits=3)
     assert ".gitattributes" in hub.repositories[NAME].commits[hub.repositories[NAME].branches["main"]]
     assert hub.count("POST", COMMIT) == 1
-    assert len(hub.blobs_sent()) == LARGE - 1  # the one that is there is not sent
+    assert len(hub.blobs_sent()) == LARGE - 1  # the one that is already there is not sent
 
 
-def test_the_same_release_again_is_no_commit(hub: FakeHub, release: Path) -> None:
+def test_same_release_again_makes_no_commit(hub: FakeHub, release: Path) -> None:
     first = upload(hub, release)
     assert upload(hub, release) == first
     assert_released(hub)
@@ -141,7 +141,7 @@ def test_the_same_release_again_is_no_commit(hub: FakeHub, release: Path) -> Non
 
 
 @pytest.mark.parametrize("asked", [True, False])
-def test_a_private_repository_in_use_stays_private(hub: FakeHub, release: Path, asked: bool) -> None:
+def test_private_repository_in_use_stays_private(hub: FakeHub, release: Path, asked: bool) -> None:
     hub.add(NAME, {"notes.txt": b"mine"}, private=True)
     assert upload(hub, release, private=asked).private
     assert hub.repositories[NAME].private
@@ -149,7 +149,7 @@ def test_a_private_repository_in_use_stays_private(hub: FakeHub, release: Path, 
 
 
 @pytest.mark.parametrize("where", ["another branch", "a tag", "the history", "the first commit"])
-def test_nothing_private_comes_to_light_with_a_release(hub: FakeHub, release: Path, where: str) -> None:
+def test_private_content_is_never_made_public(hub: FakeHub, release: Path, where: str) -> None:
     """A repository is not unused because its default branch is empty, or has a single commit."""
     repository = hub.add(NAME, private=True)
     mine = {"notes.txt": Entry(b"mine", large=False)}
@@ -169,26 +169,26 @@ def test_nothing_private_comes_to_light_with_a_release(hub: FakeHub, release: Pa
     assert repository.files() == FILES
 
 
-def test_an_upload_that_was_cut_short_is_gone_on_with(hub: FakeHub, release: Path) -> None:
+def test_interrupted_upload_is_continued(hub: FakeHub, release: Path) -> None:
     hub.add(NAME, private=True)
     assert not upload(hub, release).private
     assert_released(hub)
 
 
-def test_a_private_release_into_a_public_repository_is_refused(hub: FakeHub, release: Path) -> None:
+def test_private_release_into_a_public_repository_is_refused(hub: FakeHub, release: Path) -> None:
     hub.add(NAME, {"notes.txt": b"mine"})
-    assert f"{NAME} is public, and the release is to be private" in refusal(hub, release, private=True)
+    assert f"{NAME} is public, but the release is to be private" in refusal(hub, release, private=True)
     assert hub.repositories[NAME].files() == {"notes.txt": b"mine"}
     assert {method for method, _ in hub.requests} == {"GET"}
 
 
-def test_the_hubs_gitignore_leaves_nothing_out(hub: FakeHub, release: Path) -> None:
+def test_gitignore_on_the_hub_leaves_nothing_out(hub: FakeHub, release: Path) -> None:
     hub.add(NAME, {".gitignore": b"config.json model-1.safetensors"})
     upload(hub, release)
     assert_released(hub, commits=3)
 
 
-def test_a_branch(hub: FakeHub, release: Path) -> None:
+def test_release_is_committed_to_a_branch(hub: FakeHub, release: Path) -> None:
     hub.add(NAME, {"notes.txt": b"mine"})
     upload(hub, release, branch="v2")
     repository = hub.repositories[NAME]
@@ -200,14 +200,14 @@ def test_a_branch(hub: FakeHub, release: Path) -> None:
     assert repository.files("main") == {"notes.txt": b"mine"}
 
 
-def test_a_new_branch_goes_if_its_commit_fails(hub: FakeHub, release: Path) -> None:
+def test_new_branch_is_removed_if_its_commit_fails(hub: FakeHub, release: Path) -> None:
     hub.add(NAME, {"notes.txt": b"mine"})
     hub.fail("POST", "/commit/v2$", 403)
     refusal(hub, release, branch="v2")
     assert set(hub.repositories[NAME].branches) == {"main"}
 
 
-def test_a_branch_that_was_there_stays_if_a_commit_fails(hub: FakeHub, release: Path) -> None:
+def test_existing_branch_stays_if_a_commit_fails(hub: FakeHub, release: Path) -> None:
     repository = hub.add(NAME, {"notes.txt": b"mine"})
     repository.branches["v2"] = repository.branches["main"]
     hub.fail("POST", "/commit/v2$", 403)
@@ -215,7 +215,7 @@ def test_a_branch_that_was_there_stays_if_a_commit_fails(hub: FakeHub, release: 
     assert repository.files("v2") == {"notes.txt": b"mine"}
 
 
-# What passes
+# Errors that pass
 
 STEPS = {
     "look": ("GET", f"/models/{NAME}$"),
@@ -233,18 +233,18 @@ BREAKS_ASKING, BREAKS_ANSWERING = 0, -1
 
 @pytest.mark.parametrize("status", [429, 500, BREAKS_ASKING, BREAKS_ANSWERING])
 @pytest.mark.parametrize("step", STEPS)
-def test_what_passes_is_tried_again(hub: FakeHub, release: Path, waits: list[float], step: str, status: int) -> None:
+def test_passing_error_is_retried(hub: FakeHub, release: Path, waits: list[float], step: str, status: int) -> None:
     hub.fail(*STEPS[step], status)
     assert not upload(hub, release).private
     assert_released(hub)
     assert len(waits) == 1
     assert hub.count("POST", COMMIT) <= 2
-    # The one whose transfer broke is sent again, no other.
+    # Only the file whose transfer broke is sent again.
     assert sorted(hub.blobs_sent().values()) == [1] * (LARGE - 1) + [2 if step == "large file" else 1]
 
 
 @pytest.mark.parametrize("status", [408, 502, 503, 504])
-def test_other_answers_that_pass(hub: FakeHub, release: Path, waits: list[float], status: int) -> None:
+def test_other_passing_answers_are_retried(hub: FakeHub, release: Path, waits: list[float], status: int) -> None:
     hub.fail(*STEPS["commit"], status)
     upload(hub, release)
     assert_released(hub)
@@ -252,35 +252,35 @@ def test_other_answers_that_pass(hub: FakeHub, release: Path, waits: list[float]
 
 
 @pytest.mark.parametrize("body", [b"<html>Bad gateway</html>", b""])
-def test_an_answer_that_is_no_json(hub: FakeHub, release: Path, waits: list[float], body: bytes) -> None:
+def test_invalid_json_is_retried(hub: FakeHub, release: Path, waits: list[float], body: bytes) -> None:
     hub.fail("POST", "/validate-yaml$", 502, body=body)
     upload(hub, release)
     assert_released(hub)
     assert waits == [1]
 
 
-def test_a_lost_answer_is_not_a_second_commit(hub: FakeHub, release: Path) -> None:
+def test_lost_answer_makes_no_second_commit(hub: FakeHub, release: Path) -> None:
     hub.fail("POST", COMMIT, BREAKS_ANSWERING)
     upload(hub, release)
     assert_released(hub)
     assert hub.count("POST", COMMIT) == 1
 
 
-def test_waits_grow(hub: FakeHub, release: Path, waits: list[float]) -> None:
+def test_pauses_grow(hub: FakeHub, release: Path, waits: list[float]) -> None:
     hub.fail("POST", COMMIT, 503, times=5)
     upload(hub, release)
     assert_released(hub)
     assert waits == [1, 2, 4, 8, 16]
 
 
-def test_the_pause_that_the_hub_asks_for(hub: FakeHub, release: Path, waits: list[float]) -> None:
+def test_pause_is_the_one_the_hub_asks_for(hub: FakeHub, release: Path, waits: list[float]) -> None:
     hub.fail("POST", COMMIT, 429, headers={"Retry-After": "77"})
     upload(hub, release)
     assert_released(hub)
     assert waits == [77]
 
 
-def test_the_pause_as_a_date(hub: FakeHub, release: Path, waits: list[float]) -> None:
+def test_pause_may_be_a_date(hub: FakeHub, release: Path, waits: list[float]) -> None:
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=200), usegmt=True)
     hub.fail("POST", COMMIT, 503, headers={"Retry-After": date})
     upload(hub, release)
@@ -289,33 +289,33 @@ def test_the_pause_as_a_date(hub: FakeHub, release: Path, waits: list[float]) ->
     assert 100 < waits[0] <= 200
 
 
-def test_the_pause_in_the_hubs_own_words(hub: FakeHub, release: Path, waits: list[float]) -> None:
+def test_pause_may_be_in_the_ratelimit_header(hub: FakeHub, release: Path, waits: list[float]) -> None:
     hub.fail("POST", COMMIT, 429, headers={"ratelimit": '"api";r=0;t=55'})
     upload(hub, release)
     assert waits == [55]
 
 
 @pytest.mark.parametrize("asked", ["soon", "-3", "", "Wed, 99 Oct"])
-def test_a_pause_that_is_none(hub: FakeHub, release: Path, waits: list[float], asked: str) -> None:
+def test_invalid_pause_is_ignored(hub: FakeHub, release: Path, waits: list[float], asked: str) -> None:
     hub.fail("POST", COMMIT, 429, headers={"Retry-After": asked})
     upload(hub, release)
     assert waits == [1]
 
 
-def test_a_pause_too_long_to_wait_for(hub: FakeHub, release: Path, waits: list[float]) -> None:
+def test_too_long_a_pause_is_an_error(hub: FakeHub, release: Path, waits: list[float]) -> None:
     hub.fail("POST", COMMIT, 429, headers={"Retry-After": "3600"})
-    assert "The hub answered 429: as the test wants it. It limits how much is asked of it" in refusal(hub, release)
+    assert "The hub answered 429: as the test wants it. The hub limits the number of requests" in refusal(hub, release)
     assert waits == []
 
 
-# What does not pass
+# Errors that do not pass
 
 FOREVER = 1000
 
 
 @pytest.mark.parametrize("status", [429, 500, BREAKS_ASKING])
 @pytest.mark.parametrize("step", STEPS)
-def test_what_does_not_pass_leaves_nothing_half_published(
+def test_permanent_error_leaves_nothing_half_published(
     hub: FakeHub, release: Path, waits: list[float], step: str, status: int
 ) -> None:
     fault = hub.fail(*STEPS[step], status, times=FOREVER)
@@ -328,9 +328,9 @@ def test_what_does_not_pass_leaves_nothing_half_published(
         assert f"is still private: make it public at {hub.endpoint}/{NAME}/settings." in text
         return
     assert_nothing_published(hub)
-    assert "Nothing was published." in text or "Nobody else can see it." in text
-    assert "Run the command again to go on" in text
-    # And that it goes on, with only what is missing.
+    assert "Nothing was published." in text or "The repository is still private." in text
+    assert "Run the command again to continue" in text
+    # Running it again sends only what is missing.
     hub.faults.remove(fault)
     before = hub.blobs_sent()
     if step == "card":
@@ -341,25 +341,25 @@ def test_what_does_not_pass_leaves_nothing_half_published(
         assert set(hub.blobs_sent().values()) == {1}
 
 
-def test_a_listing_that_fails_after_the_commit(hub: FakeHub, release: Path) -> None:
+def test_failed_listing_after_the_commit_is_explained(hub: FakeHub, release: Path) -> None:
     hub.fail("GET", "/tree/", 500, first=3, times=FOREVER)
     text = refusal(hub, release)
-    assert "but not checked. It is still private: run the command again to check it" in text
+    assert "but was not checked. It is still private: run the command again to check it" in text
     assert hub.repositories[NAME].private
 
 
 PERMANENT: dict[str, tuple[int, str]] = {
-    "login": (401, f"Log in with `hf auth login`, with a token that may write to {NAME}."),
-    "rights": (403, f"The token may not write to {NAME}: `hf auth login` with one that may"),
-    "missing": (404, f"There is no {NAME}, or the token may not see it"),
-    "conflict": (409, f"{NAME} exists and the token may not see it"),
-    "other": (418, "It does not accept this release."),
+    "login": (401, f"Log in with `hf auth login`, using a token that can write to {NAME}."),
+    "rights": (403, f"The token cannot write to {NAME}: log in with one that can"),
+    "missing": (404, f"{NAME} does not exist, or the token cannot see it"),
+    "conflict": (409, f"{NAME} exists but the token cannot see it"),
+    "other": (418, "The hub does not accept this release."),
 }
 
 
 @pytest.mark.parametrize("case", PERMANENT)
 @pytest.mark.parametrize("step", [step for step in STEPS if step not in {"publish", "look", "card"}])
-def test_what_the_hub_refuses_is_not_tried_again(
+def test_refusal_of_the_hub_is_not_retried(
     hub: FakeHub, release: Path, waits: list[float], step: str, case: str
 ) -> None:
     status, words = PERMANENT[case]
@@ -370,29 +370,29 @@ def test_what_the_hub_refuses_is_not_tried_again(
     assert_nothing_published(hub)
 
 
-def test_no_login(hub: FakeHub, release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_login_is_explained(hub: FakeHub, release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for token in ("hf_another", "hf_"):
         assert "Log in with `hf auth login`" in refusal(hub, release, token=token)
     assert hub.repositories == {}
 
 
-def test_the_token_is_in_no_message(hub: FakeHub, release: Path) -> None:
+def test_token_is_never_shown(hub: FakeHub, release: Path) -> None:
     assert "hf_secret" not in refusal(hub, release, token="hf_secret")
 
 
-def test_another_ones_repository(hub: FakeHub, release: Path) -> None:
+def test_repository_of_another_user_is_refused(hub: FakeHub, release: Path) -> None:
     hub.add("porcelain/cup", {"notes.txt": b"theirs"})
     text = refusal(hub, release, repository="porcelain/cup")
-    assert "The token may not write to porcelain/cup" in text
+    assert "The token cannot write to porcelain/cup" in text
     assert hub.repositories["porcelain/cup"].files() == {"notes.txt": b"theirs"}
 
 
-def test_another_ones_private_repository(hub: FakeHub, release: Path) -> None:
+def test_private_repository_of_another_user_is_refused(hub: FakeHub, release: Path) -> None:
     hub.add("porcelain/cup", private=True)
     assert "The hub answered 403" in refusal(hub, release, repository="porcelain/cup")
 
 
-def test_a_commit_that_came_in_between_is_not_overwritten(hub: FakeHub, release: Path) -> None:
+def test_commit_made_during_the_upload_is_not_overwritten(hub: FakeHub, release: Path) -> None:
     repository = hub.add(NAME, {"notes.txt": b"mine"})
 
     def push(method: str, path: str) -> None:
@@ -402,11 +402,11 @@ def test_a_commit_that_came_in_between_is_not_overwritten(hub: FakeHub, release:
 
     hub.before = push
     text = refusal(hub, release)
-    assert f"Somebody else has changed {NAME} meanwhile" in text
+    assert f"{NAME} was changed during the upload" in text
     assert repository.files() == {"notes.txt": b"theirs"}
 
 
-def test_a_card_that_the_hub_does_not_accept(hub: FakeHub, release: Path) -> None:
+def test_card_that_the_hub_refuses_is_explained(hub: FakeHub, release: Path) -> None:
     (release / "README.md").write_text("---\nlicense: nonsense\n---\n")
     text = refusal(hub, release)
     assert 'Invalid metadata in README.md. - "license" must be one of' in text
@@ -426,18 +426,18 @@ def tampered(name: str, data: bytes | None) -> Callable[[dict[str, Entry]], None
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (tampered("config.json", b'{"layers": 3}\n'), "config.json has another content there"),
+        (tampered("config.json", b'{"layers": 3}\n'), "config.json has different contents there"),
         (tampered("config.json", b"{}"), "config.json has 2 bytes there and 14 here"),
-        (tampered("model-1.safetensors", b"Weights" * 40_000), "model-1.safetensors has another content there"),
+        (tampered("model-1.safetensors", b"Weights" * 40_000), "model-1.safetensors has different contents there"),
         (tampered("model-2.safetensors", b"more"), "model-2.safetensors has 4 bytes there and 200000 here"),
         (tampered("provenance.json", None), "provenance.json is missing"),
         (tampered("evil.py", b"print()"), "evil.py should not be there"),
     ],
 )
-def test_a_listing_that_differs_stays_private(
+def test_repository_stays_private_if_its_listing_differs(
     hub: FakeHub, release: Path, change: Callable[[dict[str, Entry]], None], words: str
 ) -> None:
-    """As if the hub had taken in something else than it was sent."""
+    """The hub stored something other than what it was sent."""
 
     def tamper(method: str, path: str) -> None:
         repository = hub.repositories.get(NAME)
@@ -448,24 +448,24 @@ def test_a_listing_that_differs_stays_private(
     hub.before = tamper
     text = refusal(hub, release)
     assert f"{NAME} does not hold what was sent: {words}." in text
-    assert "and still private" in text
+    assert ", which is still private, and upload again." in text
     assert hub.repositories[NAME].private
 
 
-def test_a_file_that_changes_while_it_is_sent(hub: FakeHub, release: Path) -> None:
-    """What is compared with are the sums from before."""
+def test_file_that_changes_during_the_upload_is_found(hub: FakeHub, release: Path) -> None:
+    """The listing is compared with the sums taken before the upload."""
 
     def overwrite(method: str, path: str) -> None:
         if path.endswith("/preupload/main"):
             (release / "config.json").write_bytes(b'{"layers": 9}\n')
 
     hub.before = overwrite
-    assert "config.json has another content there" in refusal(hub, release)
+    assert "config.json has different contents there" in refusal(hub, release)
     assert hub.repositories[NAME].private
 
 
 @pytest.mark.parametrize("step", ["commit", "card", "publish"])
-def test_an_interruption(hub: FakeHub, release: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+def test_interruption_is_explained(hub: FakeHub, release: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     def interrupt(_: float) -> None:
         raise KeyboardInterrupt
 
@@ -477,30 +477,32 @@ def test_an_interruption(hub: FakeHub, release: Path, monkeypatch: pytest.Monkey
     assert ("is still private: make it public" if step == "publish" else "Run the command again") in text
 
 
-def test_without_a_network(hub: FakeHub, release: Path) -> None:
+def test_missing_network_is_explained(hub: FakeHub, release: Path) -> None:
     with fake_hub() as gone:
         endpoint = gone.endpoint
     text = refusal(hub, release, endpoint=endpoint)
-    assert re.match(r"The connection to the hub broke \(.+\)\. Check the network\.\nNothing was published", text)
+    assert re.match(r"The connection to the hub failed \(.+\)\. Check the network\.\nNothing was published", text)
 
 
-def test_offline(hub: FakeHub, release: Path, monkeypatch: pytest.MonkeyPatch, waits: list[float]) -> None:
+def test_offline_mode_is_explained(
+    hub: FakeHub, release: Path, monkeypatch: pytest.MonkeyPatch, waits: list[float]
+) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert refusal(hub, release) == "HF_HUB_OFFLINE is set, and an upload needs the hub: unset it."
+    assert refusal(hub, release) == "An upload needs the hub, but HF_HUB_OFFLINE is set: unset it."
     assert waits == []
     assert hub.requests == []
 
 
-# What is no release
+# Invalid releases
 
 
 @pytest.mark.parametrize("name", ["kettle", "a/b/c", "teaware/ket tle", "teaware/..", "tea ware/kettle", ""])
-def test_what_is_no_name(hub: FakeHub, release: Path, name: str) -> None:
-    assert "is no name of a repository" in refusal(hub, release, repository=name)
+def test_invalid_name_is_refused(hub: FakeHub, release: Path, name: str) -> None:
+    assert "is not a valid repository name" in refusal(hub, release, repository=name)
     assert hub.requests == []
 
 
-def test_what_is_no_folder(hub: FakeHub, tmp_path: Path) -> None:
+def test_missing_or_empty_folder_is_refused(hub: FakeHub, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("no release")
     assert "is not a folder" in refusal(hub, tmp_path / "nowhere")
@@ -509,7 +511,7 @@ def test_what_is_no_folder(hub: FakeHub, tmp_path: Path) -> None:
     assert hub.requests == []
 
 
-def test_a_link_is_not_followed(hub: FakeHub, release: Path, tmp_path: Path) -> None:
+def test_link_is_not_followed(hub: FakeHub, release: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("not to be published")
     for target in (tmp_path / "secret", tmp_path, tmp_path / "nowhere"):
         link = release / "link"

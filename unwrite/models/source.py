@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from unwrite.errors import UnwriteError, reason_of
 from unwrite.models.loading import trust_remote_code
+from unwrite.models.transport import transport_error
 
 # What describes a model (and its own card, for the licence) and what it weighs; never pickles, and code only where the
 # person lets it run.
@@ -104,8 +105,6 @@ def _download(repository: str, revision: str | None, *, patterns: list[str] | No
         RevisionNotFoundError,
     )
 
-    # The hub library changes its HTTP library between versions; its own error derives from that library's.
-    transport_error: type[Exception] = HfHubHTTPError.__bases__[0]
     name = f"{repository} at {revision or 'its default branch'}"
     try:
         snapshot = snapshot_download(
@@ -122,7 +121,7 @@ def _download(repository: str, revision: str | None, *, patterns: list[str] | No
         ) from None
     except RevisionNotFoundError:
         raise UnwriteError(f"{repository} has no revision {revision!r}: check model.revision.") from None
-    except (LocalEntryNotFoundError, transport_error, OSError) as error:
+    except (LocalEntryNotFoundError, transport_error(), OSError) as error:
         # What the hub answered, where the library says no more than that nothing is in its cache either.
         cause = error.__cause__ if isinstance(error.__cause__, HfHubHTTPError) else error
         refused = isinstance(cause, HfHubHTTPError) and cause.response.status_code in {401, 403}

@@ -1,0 +1,11 @@
+"""The base class of every error that the hub library's HTTP library raises."""
+
+from __future__ import annotations
+
+
+def transport_error() -> type[Exception]:
+    """Return that class: the hub library derives its own error from it, whichever HTTP library its version uses."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    base: type[Exception] = HfHubHTTPError.__bases__[0]
+    return base
