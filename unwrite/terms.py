@@ -13,6 +13,9 @@ Scope = Literal["global", "per_layer", "spans"]
 LayerSpan = tuple[int, int, int]
 """(source layer, first layer, last layer): what was measured at the source is applied from first to last, inclusive."""
 
+ComputeDtype = Literal["auto", "float32", "bfloat16", "float16"]
+"""What a model computes in; `auto` is the dtype of its checkpoint."""
+
 Quantization = Literal["none", "nf4", "int8"]
 Sampler = Literal["gp", "tpe_constrained", "tpe"]
 BackendName = Literal["weights", "activations"]

@@ -25,6 +25,7 @@ from unwrite.schema.params_errors import describe_errors, describe_value
 from unwrite.terms import (
     BackendName,
     CenterMethod,
+    ComputeDtype,
     NormPreservation,
     Orthogonalize,
     PostNorm,
@@ -111,7 +112,7 @@ class Model(Section):
 
     source: Annotated[str, Field(min_length=1)]
     revision: str | None
-    dtype: Literal["auto", "float32", "bfloat16", "float16"]
+    dtype: ComputeDtype
     quantization: Quantization
     allow_incomplete: bool
 

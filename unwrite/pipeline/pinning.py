@@ -1,0 +1,191 @@
+"""Pin a model: resolve it to a commit, digest its files, find its writers and where the checkpoint holds them."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from unwrite.errors import UnwriteError
+from unwrite.files.cards import NO_CARD, read_card
+from unwrite.files.checkpoints import DTYPES, StoredTensor, model_files, stored_tensors, torch_dtype
+from unwrite.files.hashing import digest_of
+from unwrite.models.conversion import StoredPart, locate_parameters
+from unwrite.models.discovery.findings import Discovery, FoundNorm, FoundWriter
+from unwrite.models.discovery.miniature import build_on_meta
+from unwrite.models.discovery.writers import find_writers
+from unwrite.models.loading import load_config, trust_remote_code
+from unwrite.models.source import resolve_source
+from unwrite.schema.artifacts import Base, BaseCard, Norm, ParameterLayout, StoredLayout, Writer
+from unwrite.terms import ComputeDtype, Quantization
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+_REASONS_SHOWN = 3  # in a message; there can be one for each layer
+logger = logging.getLogger(__name__)
+
+
+class _Located(NamedTuple):
+    """Where one parameter lies: hidden axis and number of matrices in memory, and its parts in the checkpoint."""
+
+    axis: int
+    num_matrices: int
+    parts: list[StoredPart]
+
+
+def pin_base(
+    source: str,
+    revision: str | None = None,
+    *,
+    dtype: ComputeDtype = "auto",
+    quantization: Quantization = "none",
+    allow_incomplete: bool = False,
+) -> Base:
+    """Pin a model as it is now, without loading its weights.
+
+    Example:
+        >>> base = pin_base("Qwen/Qwen3-0.6B")  # doctest: +SKIP
+        >>> [writer.matrix.parameter for writer in base.writers]  # doctest: +SKIP
+        ['model.layers.0.self_attn.o_proj.weight', 'model.layers.0.mlp.down_proj.weight', ...]
+
+    Args:
+        source: a local folder or a hub id.
+        revision: branch, tag or commit of a hub id.
+        dtype: the dtype to compute in; `auto` is the dtype of the checkpoint.
+        quantization: how extraction and search hold the weights of linear layers.
+        allow_incomplete: whether to pin a model of which only a part can be edited exactly.
+
+    Raises:
+        UnwriteError: the model cannot be found or read, its checkpoint is damaged, quantized or does not fit its
+            config.json, or something writes the residual stream that cannot be edited exactly.
+    """
+    resolved = resolve_source(source, revision)
+    folder = resolved.folder
+    names = model_files(folder, code=trust_remote_code())
+    tensors = stored_tensors(folder)
+    config = load_config(folder)
+    discovery = find_writers(config)
+    _check_complete(discovery, allowed=allow_incomplete)
+    writers = locate_writers(discovery.writers, config, tensors)
+    stored_dtype = str(DTYPES[writers[0].dtype]).removeprefix("torch.")  # of the file, whatever config.json claims
+    return Base(
+        source=source,
+        commit=resolved.commit,
+        architecture=discovery.architecture,
+        stored_dtype=stored_dtype,
+        compute_dtype=stored_dtype if dtype == "auto" else dtype,
+        quantization=quantization,
+        layers=discovery.layers,
+        hidden_size=discovery.hidden_size,
+        vocabulary=discovery.vocabulary,
+        unexplained=discovery.unexplained,
+        incomplete=discovery.incomplete,
+        padding_sensitive=discovery.padding_sensitive,
+        card=_card(folder),
+        files=[digest_of(folder / name) for name in names],
+        writers=writers,
+    )
+
+
+def locate_writers(
+    found: Sequence[FoundWriter], config: PreTrainedConfig, tensors: Mapping[str, StoredTensor]
+) -> list[Writer]:
+    """Locate the tensors of each writer in the checkpoint.
+
+    Args:
+        found: the writers of the model.
+        config: the configuration of the model.
+        tensors: every tensor of the checkpoint, by name.
+
+    Raises:
+        UnwriteError: a tensor is missing, has another shape than the configuration implies, or cannot be edited.
+    """
+    shapes = _shapes(config)
+    layouts = _layouts(found, shapes)
+    parts = locate_parameters(config, layouts, {name: tensor.shape for name, tensor in tensors.items()})
+    for part in (part for one in parts.values() for part in one):
+        _check_editable(part.tensor, tensors[part.tensor])
+    located = {name: _Located(axis, count, parts[name]) for name, (axis, count) in layouts.items()}
+    return [_as_record(writer, shapes[writer.parameter], located, tensors) for writer in found]
+
+
+def _shapes(config: PreTrainedConfig) -> dict[str, list[int]]:
+    model = build_on_meta(config)
+    return {name: list(parameter.shape) for name, parameter in model.named_parameters(remove_duplicate=False)}
+
+
+def _layouts(found: Sequence[FoundWriter], shapes: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, int]]:
+    """Return the hidden axis and the number of matrices (or vectors) of each weight, bias and norm of the writers."""
+    layouts: dict[str, tuple[int, int]] = {}
+    for writer in found:
+        layouts[writer.parameter] = (writer.axis, writer.num_matrices)
+        if writer.bias is not None:
+            vectors = [size for axis, size in enumerate(shapes[writer.bias]) if axis != writer.bias_axis]
+            layouts[writer.bias] = (writer.bias_axis, math.prod(vectors))
+        layouts.update({norm.parameter: (0, 1) for norm in writer.norms if norm.parameter is not None})
+    return layouts
+
+
+def _as_record(
+    found: FoundWriter, shape: list[int], located: Mapping[str, _Located], tensors: Mapping[str, StoredTensor]
+) -> Writer:
+    first_tensor = located[found.parameter].parts[0].tensor
+    return Writer(
+        module=found.module,
+        layer=found.layer,
+        component=found.component,
+        matrix=_layout_record(found.parameter, located),
+        bias=None if found.bias is None else _layout_record(found.bias, located),
+        norms=[_norm_record(norm, located) for norm in found.norms],
+        multiplier=found.multiplier,
+        shape=shape,
+        dtype=tensors[first_tensor].dtype,
+        shared_layers=list(found.shared_layers),
+    )
+
+
+def _layout_record(parameter: str, located: Mapping[str, _Located]) -> ParameterLayout:
+    axis, num_matrices, parts = located[parameter]
+    stored = [StoredLayout(tensor=part.tensor, axis=part.axis, num_matrices=part.num_matrices) for part in parts]
+    return ParameterLayout(parameter=parameter, axis=axis, num_matrices=num_matrices, stored=stored)
+
+
+def _norm_record(norm: FoundNorm, located: Mapping[str, _Located]) -> Norm:
+    tensor = None if norm.parameter is None else located[norm.parameter].parts[0].tensor
+    return Norm(parameter=norm.parameter, tensor=tensor, offset=norm.offset)
+
+
+def _check_complete(discovery: Discovery, *, allowed: bool) -> None:
+    """Refuse a model that can only be edited in part, unless that is allowed; warn if it is."""
+    if not discovery.writers:
+        reason = f" ({discovery.incomplete[0]})" if discovery.incomplete else ""
+        raise UnwriteError(f"{discovery.architecture} has no writer that can be edited exactly{reason}.")
+    if not discovery.incomplete:
+        return
+    more = len(discovery.incomplete) - _REASONS_SHOWN
+    reasons = "; ".join(discovery.incomplete[:_REASONS_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+    if not allowed:
+        raise UnwriteError(
+            f"{discovery.architecture} cannot be edited exactly: {reasons}.\n"
+            "To edit the rest, set model.allow_incomplete to true; manifest, report and card will state what is left."
+        )
+    logger.warning("%s is edited only in part: %s.", discovery.architecture, reasons)
+
+
+def _check_editable(name: str, tensor: StoredTensor) -> None:
+    try:
+        torch_dtype(tensor)
+    except UnwriteError as error:
+        raise UnwriteError(f"{name}: {error}") from None
+
+
+def _card(folder: Path) -> BaseCard:
+    # Only a release needs the licence. Whatever is wrong with the card, the model can be edited.
+    try:
+        return read_card(folder)
+    except UnwriteError as error:
+        logger.warning("%s The release will state no licence.", error)
+        return NO_CARD
