@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.comparison import alternated, peak_memory, ratio, spread, table
 from benchmarks.merging import MODES, checkpoint_project, clear, ours
-from unwrite.editing.checkpoint import changes_of
+from unwrite.editing.changes import changes_of
 from unwrite.files.checkpoints import spans, stored_tensors
 from unwrite.files.tensors import read_tensors
 from unwrite.files.threads import processors

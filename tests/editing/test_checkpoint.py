@@ -1,8 +1,8 @@
-"""What a recipe makes of stored tensors: the edit in memory to the bit, whatever their layout, in bounded memory."""
+"""Edited bytes of stored tensors: equal to the edit in memory to the bit, in every layout, in bounded memory."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -12,25 +12,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.support.edited import edit_on_disk, overwrite
-from tests.support.samples import sample_direction, sample_edit, sample_layout, sample_recipe, sample_writer
+from tests.support.samples import sample_direction, sample_edit, sample_recipe, sample_writer
 from unwrite.core import edit
 from unwrite.core.edit import edit_weight
 from unwrite.core.layout import as_matrices, as_vectors
 from unwrite.core.rounding import round_to
-from unwrite.editing import checkpoint as merging
-from unwrite.editing.checkpoint import (
-    TensorChange,
-    changed_blocks,
-    changes_of,
-    merged_spans,
-    read_norms,
-    refuse_misfits,
-)
-from unwrite.editing.exact import applied_direction, resolve_direction
+from unwrite.editing import checkpoint
+from unwrite.editing.changes import TensorChange
+from unwrite.editing.checkpoint import changed_blocks, edited_biases, matrix_parts, merged_spans
 from unwrite.errors import UnwriteError
 from unwrite.files import checkpoints
 from unwrite.files.checkpoints import StoredTensor, read_rows, stored_tensors
-from unwrite.schema.artifacts import Norm, StoredLayout
+from unwrite.schema.artifacts import StoredLayout
 from unwrite.terms import NormPreservation
 
 MODES: tuple[NormPreservation, ...] = get_args(NormPreservation)
@@ -56,6 +49,10 @@ def random(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Te
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
+def limited_row_blocks(numbers: int, shape: Sequence[int], *_: int) -> Iterator[slice]:
+    return checkpoints.row_blocks(shape, numbers)
+
+
 def change(
     shape: Sequence[int] = (8, 5),
     axis: int = 0,
@@ -69,60 +66,6 @@ def change(
     return TensorChange(StoredLayout(tensor="w", axis=axis, num_matrices=num_matrices), weight, direction, mode, bias)
 
 
-# Which tensors
-
-
-def test_every_place_of_a_recipe_has_its_change() -> None:
-    norm = Norm(parameter="n", tensor="stored.n", offset=0.5)
-    writers = [sample_writer(0, "mlp", bias=True, norms=[norm]), sample_writer(1, "attention")]
-    edits = [sample_edit(writer, 0.5 + writer.layer, sample_direction(1.25)) for writer in writers]
-    tensors = saved({"stored.n": random(8).abs()})
-    changes = changes_of(sample_recipe(edits, norm_preservation="columns"), tensors, DIRECTIONS)
-    assert list(changes) == ["0.mlp.weight", "0.mlp.bias", "1.attention.weight"]
-    assert [one.bias for one in changes.values()] == [False, True, False]
-    assert [one.strength for one in changes.values()] == [0.5, 0.5, 1.5]
-    assert {one.norm_preservation for one in changes.values()} == {"columns"}
-    v = resolve_direction(sample_direction(1.25), DIRECTIONS["directions"], DIRECTIONS["baseline_mean"])
-    assert torch.equal(changes["1.attention.weight"].direction, v)
-    through = torch.nn.functional.normalize(v * (0.5 + load_file("model.safetensors")["stored.n"]), dim=0)
-    torch.testing.assert_close(changes["0.mlp.weight"].direction, through)
-    assert torch.equal(changes["0.mlp.bias"].direction, changes["0.mlp.weight"].direction)
-
-
-def test_a_tensor_that_is_named_twice_is_refused() -> None:
-    edits = [sample_edit(sample_writer(0, "mlp")), sample_edit(sample_writer(0, "mlp"))]
-    with pytest.raises(UnwriteError, match=r"edits 0\.mlp\.weight twice"):
-        changes_of(sample_recipe(edits), {}, DIRECTIONS)
-
-
-def test_a_norms_weight_is_read_by_its_name_in_the_model() -> None:
-    norms = [Norm(parameter="n", tensor="stored.n", offset=1.0), Norm(parameter=None, tensor=None, offset=0.0)]
-    of = sample_edit(sample_writer(norms=norms))
-    found = read_norms(saved({"stored.n": torch.arange(8.0)}), of)
-    assert list(found) == ["n"]
-    assert torch.equal(found["n"], torch.arange(8.0))
-    ones = torch.nn.functional.normalize(torch.ones(8).double(), dim=0).expand(1, 3, 8)
-    u = applied_direction(of, ones, ones, found)
-    torch.testing.assert_close(u, torch.nn.functional.normalize((1 + torch.arange(8.0)).double(), dim=0))
-
-
-def test_norms_and_biases_that_do_not_fit_are_refused_too() -> None:
-    norm = Norm(parameter="n", tensor="n", offset=1.0)
-    of = sample_edit(
-        sample_writer(matrix=sample_layout("w"), bias=sample_layout("b"), norms=[norm]), 1.0, sample_direction()
-    )
-    fitting = {"w": torch.ones(8, 3), "b": torch.ones(8), "n": torch.ones(8)}
-    refuse_misfits(saved(fitting), sample_recipe([of]), 8)
-    for name, wrong in (("w", torch.ones(9, 3)), ("b", torch.ones(2, 8)), ("n", torch.ones(9))):
-        with pytest.raises(UnwriteError, match=f"^{name} has shape"):
-            refuse_misfits(saved(fitting | {name: wrong}), sample_recipe([of]), 8)
-    with pytest.raises(UnwriteError, match="stores a tensor as I64"):
-        refuse_misfits(saved(fitting | {"b": torch.ones(8, dtype=torch.long)}), sample_recipe([of]), 8)
-
-
-# What becomes of one tensor
-
-
 def test_an_edit_changes_its_weight_and_its_bias_and_nothing_else() -> None:
     before = {"0.mlp.weight": random(8, 5), "0.mlp.bias": random(8, seed=1), "other": random(8, 5, seed=2)}
     saved(before)
@@ -130,7 +73,7 @@ def test_an_edit_changes_its_weight_and_its_bias_and_nothing_else() -> None:
     edit_on_disk(Path(), sample_recipe([of], norm_preservation="columns"), DIRECTIONS)
     after = load_file("model.safetensors")
     assert {name for name in before if not torch.equal(before[name], after[name])} == {"0.mlp.weight", "0.mlp.bias"}
-    # The theorem of each: column norms stay; what the bias writes along v shrinks by 1 − λ.
+    # Column norms stay, and the part of the bias along v shrinks by 1 − λ.
     v = DIRECTIONS["directions"][0, 2]
     torch.testing.assert_close(after["0.mlp.weight"].norm(dim=0), before["0.mlp.weight"].norm(dim=0))
     torch.testing.assert_close(after["0.mlp.bias"] @ v, 0.3 * (before["0.mlp.bias"] @ v))
@@ -159,10 +102,29 @@ def test_every_layout_is_edited_on_disk_as_in_memory(
     assert torch.equal(found["z"], torch.ones(7))
 
 
+PART_SHAPES = [[(8, 5)], [(5, 8)], [(5, 8)] * 3, [(8, 5)] * 3, [(5, 8)] * 3, [(8, 3, 5)]]
+PART_SHAPES += [[(8, 5)], [(5, 8)], [(8, 1, 5)], [(8, 15)]]
+
+
+@pytest.mark.parametrize(("layout", "shapes"), list(zip(LAYOUTS, PART_SHAPES, strict=True)))
+def test_a_tensor_is_cut_into_its_matrices_unless_they_lie_side_by_side(
+    layout: tuple[tuple[int, ...], int, int], shapes: list[tuple[int, ...]]
+) -> None:
+    shape, axis, num_matrices = layout
+    weight = random(*shape)
+    parts = matrix_parts(saved({"w": weight})["w"], StoredLayout(tensor="w", axis=axis, num_matrices=num_matrices))
+    assert [part.tensor.shape for part in parts] == shapes
+    found = [as_matrices(read_rows(part.tensor, slice(0, part.tensor.shape[0])), *part[1:]) for part in parts]
+    assert torch.equal(torch.cat(found), as_matrices(weight, axis, num_matrices))
+
+
 @pytest.mark.parametrize(("shape", "axis"), [((8,), 0), ((3, 8), 1), ((8, 3), 0)])
 def test_every_bias_is_edited_on_disk_vector_by_vector(shape: tuple[int, ...], axis: int) -> None:
     bias = random(*shape)
-    overwrite(saved({"b": bias})["b"], change(shape, axis, max(1, bias.numel() // 8), weight=1.0, bias=True))
+    stored, full = saved({"b": bias})["b"], change(shape, axis, max(1, bias.numel() // 8), weight=1.0, bias=True)
+    values = edited_biases(stored, full)
+    overwrite(stored, full)
+    assert torch.equal(load_file("model.safetensors")["b"], values)
     found = as_vectors(load_file("model.safetensors")["b"], axis)
     assert float((found.double() @ V).abs().max()) < 1e-6 < float((as_vectors(bias, axis).double() @ V).abs().min())
     torch.testing.assert_close(found.double(), as_vectors(bias, axis).double() @ (torch.eye(8) - torch.outer(V, V)))
@@ -172,7 +134,7 @@ def test_every_bias_is_edited_on_disk_vector_by_vector(shape: tuple[int, ...], a
 def test_blocks_cover_a_tensor_from_its_first_byte_to_its_last(
     shape: tuple[int, ...], axis: int, num_matrices: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(merging, "row_blocks", lambda shape, *_: checkpoints.row_blocks(shape, 6))
+    monkeypatch.setattr(checkpoint, "row_blocks", lambda shape, *_: checkpoints.row_blocks(shape, 6))
     tensor = saved({"w": random(*shape, dtype=torch.float16)})["w"]
     end = 0
     for offset, values in changed_blocks(tensor, change(shape, axis, num_matrices, bias=len(shape) == 1)):
@@ -182,14 +144,14 @@ def test_blocks_cover_a_tensor_from_its_first_byte_to_its_last(
     assert end == 2 * torch.Size(shape).numel()
 
 
-def test_one_expert_is_in_memory_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_expert_is_read_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[tuple[int, ...]] = []
 
     def note(tensor: StoredTensor, rows: slice) -> Tensor:
         read.append((rows.stop - rows.start, *tensor.shape[1:]))
         return read_rows(tensor, rows)
 
-    monkeypatch.setattr(merging, "read_rows", note)
+    monkeypatch.setattr(checkpoint, "read_rows", note)
     ones = torch.nn.functional.normalize(torch.ones(8).double(), dim=0)
     places = saved({"w": torch.ones(3, 5, 8), "f": torch.ones(15, 8)})
     overwrite(places["w"], change((3, 5, 8), 2, 3, weight=1.0, direction=ones))
@@ -209,7 +171,9 @@ def test_the_bytes_depend_on_neither_threads_nor_blocks(
     for threads, cached, elements in ((1, edit.CACHED, 1 << 20), (2, 1 << 20, 1 << 20), (2, 999, 5000), (1, 1, 701)):
         torch.set_num_threads(threads)
         monkeypatch.setattr(edit, "CACHED", cached)
-        monkeypatch.setattr(merging, "row_blocks", lambda shape, *_, most=elements: checkpoints.row_blocks(shape, most))
+        monkeypatch.setattr(
+            checkpoint, "row_blocks", lambda shape, *_, most=elements: checkpoints.row_blocks(shape, most)
+        )
         blocks = [values for _, values in changed_blocks(tensor, change(mode=mode, direction=v))]
         found.append(torch.cat(blocks))
     torch.set_num_threads(before)
@@ -217,23 +181,20 @@ def test_the_bytes_depend_on_neither_threads_nor_blocks(
     assert not torch.equal(found[0], load_file("model.safetensors")["w"])
 
 
-# What becomes of one file
-
-
 @pytest.mark.parametrize("block", [7, 1 << 18])
-def test_a_file_is_its_base_and_the_changes(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_merged_file_is_the_base_with_the_changes(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoints, "BLOCK_BYTES", block)
     before = {"a": random(3), "w": random(8, 5, dtype=torch.bfloat16), "b": torch.arange(9), "e": torch.ones(0, 3)}
     tensors, changes = saved(before), {"w": change()}
     old, new, names = b"", b"", []
     for span, blocks in merged_spans(Path("model.safetensors"), tensors, changes):
         names.append(span.tensor)
-        came = list(blocks)
-        assert all(len(one) == len(other) for one, other in came)
-        assert all(one is other for one, other in came) == (span.tensor != "w")
+        pairs = list(blocks)
+        assert all(len(one) == len(other) for one, other in pairs)
+        assert all(one is other for one, other in pairs) == (span.tensor != "w")
         old, new = (
-            (sides + b"".join(one) for sides, one in zip((old, new), zip(*came, strict=True), strict=True))
-            if came
+            (sides + b"".join(one) for sides, one in zip((old, new), zip(*pairs, strict=True), strict=True))
+            if pairs
             else (old, new)
         )
     assert names == [None, *tensors]
@@ -243,7 +204,7 @@ def test_a_file_is_its_base_and_the_changes(block: int, monkeypatch: pytest.Monk
     assert new == Path("model.safetensors").read_bytes() != raw
 
 
-def test_a_file_without_tensors_is_what_it_is() -> None:
+def test_a_file_without_tensors_stays_as_it_is() -> None:
     Path("config.json").write_text("{}")
     (found,) = merged_spans(Path("config.json"), {}, {})
     assert list(found[1]) == [(b"{}", b"{}")]

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.support.edited import overwrite
-from unwrite.editing.checkpoint import TensorChange
+from unwrite.editing.changes import TensorChange
 from unwrite.errors import UnwriteError
 from unwrite.files import checkpoints
 from unwrite.files.checkpoints import INDEX_FILE, SINGLE_FILE, stored_tensors

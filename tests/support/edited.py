@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unwrite.editing.checkpoint import TensorChange, changed_blocks, changes_of
+from unwrite.editing.changes import TensorChange, changes_of
+from unwrite.editing.checkpoint import changed_blocks
 from unwrite.files.checkpoints import StoredTensor, stored_tensors, torch_dtype
 from unwrite.schema.artifacts import Recipe
 

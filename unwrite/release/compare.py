@@ -11,7 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from unwrite.editing.checkpoint import TensorChange, merged_spans
+from unwrite.editing.changes import TensorChange
+from unwrite.editing.checkpoint import merged_spans
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import (
     DTYPES,

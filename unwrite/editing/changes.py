@@ -1,0 +1,127 @@
+"""Which stored tensors a recipe changes, and whether the recipe fits a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from unwrite.core.layout import as_matrices, as_vectors
+from unwrite.editing.exact import applied_direction
+from unwrite.errors import UnwriteError
+from unwrite.files.checkpoints import StoredTensor, read_rows, torch_dtype
+from unwrite.schema.artifacts import Edit, Recipe, StoredLayout
+from unwrite.schema.paths import RECIPE
+from unwrite.terms import NormPreservation
+
+
+class TensorChange(NamedTuple):
+    """The change of one stored tensor.
+
+    Attributes:
+        layout: how its matrices, or the vectors of a bias, lie in it.
+        strength: λ.
+        direction: what is projected out, [d] float64: a unit vector, through the norms that follow the writer, or zero.
+        norm_preservation: which norms of each matrix are kept.
+        bias: whether the tensor holds biases [d] instead of matrices [d, k].
+    """
+
+    layout: StoredLayout
+    strength: float
+    direction: Tensor
+    norm_preservation: NormPreservation
+    bias: bool
+
+
+def changes_of(
+    recipe: Recipe, tensors: Mapping[str, StoredTensor], directions: Mapping[str, Tensor]
+) -> dict[str, TensorChange]:
+    """Return the change of each tensor that a recipe edits, by the tensor's name.
+
+    Args:
+        recipe: the recipe.
+        tensors: the base's tensors, by name; the weights of the norms that follow a writer are read from them.
+        directions: the tensors of directions.safetensors, `directions` and `baseline_mean`, each [P, L+1, d].
+
+    Raises:
+        UnwriteError: the recipe does not fit the base, edits a tensor twice, or names a direction that does not exist.
+    """
+    refuse_misfits(tensors, recipe, directions["directions"].shape[-1])
+    changes: dict[str, TensorChange] = {}
+    for edit in recipe.edits:
+        norms = read_norms(tensors, edit)
+        direction = applied_direction(edit, directions["directions"], directions["baseline_mean"], norms)
+        for layout, bias in _stored_layouts(edit):
+            if layout.tensor in changes:
+                raise UnwriteError(f"{RECIPE} edits {layout.tensor} twice.")
+            changes[layout.tensor] = TensorChange(
+                layout, edit.strength, direction, recipe.settings.norm_preservation, bias
+            )
+    return changes
+
+
+def read_norms(tensors: Mapping[str, StoredTensor], edit: Edit) -> dict[str, Tensor]:
+    """Read the weight of each norm that an edit names, by the norm's parameter in the model."""
+    return {
+        norm.parameter: _read(tensors[norm.tensor])
+        for norm in edit.norms
+        if norm.parameter is not None and norm.tensor is not None
+    }
+
+
+def refuse_misfits(tensors: Mapping[str, StoredTensor], recipe: Recipe, hidden_size: int) -> None:
+    """Check that a recipe fits a checkpoint, from the checkpoint's headers alone.
+
+    Args:
+        tensors: the checkpoint's tensors, by name.
+        recipe: the recipe.
+        hidden_size: d.
+
+    Raises:
+        UnwriteError: the checkpoint lacks a tensor of the recipe, or has it in another shape, or not as floating point.
+    """
+    for edit in recipe.edits:
+        for layout, bias in _stored_layouts(edit):
+            if bias:
+                view = partial(as_vectors, axis=layout.axis)
+            else:
+                view = partial(as_matrices, axis=layout.axis, num_matrices=layout.num_matrices)
+            _refuse_misfit(tensors, layout.tensor, view, (layout.num_matrices, hidden_size))
+        for norm in edit.norms:
+            if norm.tensor is not None:
+                _refuse_misfit(tensors, norm.tensor, partial(as_vectors, axis=0), (1, hidden_size))
+
+
+def _stored_layouts(edit: Edit) -> Iterator[tuple[StoredLayout, bool]]:
+    """Yield every tensor that holds a part of the edited weight or bias, and whether it holds the bias."""
+    yield from ((layout, False) for layout in edit.matrix.stored)
+    if edit.bias is not None:
+        yield from ((layout, True) for layout in edit.bias.stored)
+
+
+def _refuse_misfit(
+    tensors: Mapping[str, StoredTensor], name: str, view: Callable[[Tensor], Tensor], expected: tuple[int, int]
+) -> None:
+    """Check one tensor; `view` gives it as (number of matrices or vectors, hidden size, …)."""
+    if name not in tensors:
+        raise UnwriteError(f"{RECIPE} names {name}, which the checkpoint does not have. {_REMEDY}")
+    torch_dtype(tensors[name])
+    shape = tensors[name].shape
+    try:
+        actual = view(torch.empty(shape, device="meta")).shape[:2]
+    except (UnwriteError, ValueError) as error:
+        raise UnwriteError(f"{name}: {error}. {_REMEDY}") from None
+    if actual != expected:
+        raise UnwriteError(
+            f"{name} has shape {list(shape)}, but {RECIPE} needs {expected[0]} × hidden size {expected[1]}. {_REMEDY}"
+        )
+
+
+def _read(tensor: StoredTensor) -> Tensor:
+    return read_rows(tensor, slice(0, tensor.shape[0]))
+
+
+_REMEDY = "Use the base model that the recipe was made for."

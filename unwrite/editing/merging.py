@@ -1,0 +1,110 @@
+"""The files of an edited checkpoint, written from the base's in one pass: read, edited, hashed and written together."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import NamedTuple
+
+from unwrite.editing.changes import TensorChange
+from unwrite.editing.checkpoint import merged_spans
+from unwrite.errors import UnwriteError
+from unwrite.files.checkpoints import ByteRange, StoredTensor
+from unwrite.files.hashing import refuse_another, verify_files
+from unwrite.files.threads import in_threads
+from unwrite.schema.artifacts import FileDigest
+
+
+class _MergedFile(NamedTuple):
+    """The size of a file, its sha256 in the base and in the release."""
+
+    size: int
+    base_sum: str
+    merged_sum: str
+
+
+def merge_files(
+    base_folder: Path,
+    folder: Path,
+    files: Sequence[FileDigest],
+    tensors: Mapping[str, StoredTensor],
+    changes: Mapping[str, TensorChange],
+    *,
+    advance: Callable[[int], None],
+    threads: int,
+) -> list[FileDigest]:
+    """Write every file of the base into `folder`, its tensors changed, several files at once.
+
+    Args:
+        base_folder: the folder of the base.
+        folder: the folder to write to.
+        files: the base's files, as they were pinned.
+        tensors: the base's tensors, by name.
+        changes: the changes of tensors, by name.
+        advance: called with 1 after each changed tensor.
+        threads: number of files written at once; their bytes do not depend on it.
+
+    Returns:
+        The files that were written, the largest first.
+
+    Raises:
+        UnwriteError: a file is not the one that was pinned, or a change cannot be computed.
+    """
+    lock = Lock()
+
+    def count(tensor: str | None) -> None:
+        if tensor in changes:
+            with lock:
+                advance(1)
+
+    def merge(file: FileDigest, end_if_stopped: Callable[[], None]) -> FileDigest:
+        spans = merged_spans(base_folder / file.name, tensors, changes)
+        merged = _write(folder / file.name, spans, count, end_if_stopped)
+        refuse_another(base_folder / file.name, file, merged.size, merged.base_sum)
+        return FileDigest(name=file.name, size=merged.size, sha256=merged.merged_sum)
+
+    # The largest first, so that no thread is left alone with it at the end.
+    return in_threads(merge, sorted(files, key=lambda file: -file.size), threads)
+
+
+@contextmanager
+def base_errors_first(base_folder: Path, files: Sequence[FileDigest]) -> Iterator[None]:
+    """Report a base that is not the pinned one, instead of the errors that follow from that.
+
+    Args:
+        base_folder: the folder of the base.
+        files: the base's files, as they were pinned; they are hashed only after an error.
+
+    Raises:
+        UnwriteError: what the block raised, or, in its place, that a file is not the one that was pinned.
+    """
+    try:
+        yield
+    except UnwriteError:
+        verify_files(base_folder, files)
+        raise
+
+
+def _write(
+    path: Path,
+    spans: Iterator[tuple[ByteRange, Iterator[tuple[bytes, bytes]]]],
+    count: Callable[[str | None], None],
+    end_if_stopped: Callable[[], None],
+) -> _MergedFile:
+    base_sum, merged_sum = hashlib.sha256(), hashlib.sha256()
+    with path.open("wb") as stream:
+        for span, blocks in spans:
+            for base_bytes, merged_bytes in blocks:
+                end_if_stopped()
+                base_sum.update(base_bytes)
+                merged_sum.update(merged_bytes)
+                stream.write(merged_bytes)
+            count(span.tensor)
+        size = stream.tell()
+        stream.flush()
+        os.fsync(stream.fileno())  # now, so that the disk has work while the next file is computed
+    return _MergedFile(size, base_sum.hexdigest(), merged_sum.hexdigest())
