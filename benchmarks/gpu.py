@@ -109,7 +109,7 @@ def _project(config: Mapping[str, Any]) -> Iterator[Params]:
 def _said(prompts: Sequence[Sequence[int]]) -> int:
     """A token of a response: its word is the marker. Random weights say it now and then, whatever they are."""
     base = read_base()
-    model = load_model(Path("model"), base.compute_dtype, pick_device("auto"))
+    model = load_model(Path("model"), base.compute_dtype)
     few = prompts[:1]
     batches = by_token_budget([len(prompt) for prompt in few], 1 << 20, padding_sensitive=False)
     return generate_greedily(model, few, 8, batches=batches)[0][-1]

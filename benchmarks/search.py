@@ -26,7 +26,7 @@ from unwrite.files.prompts import read_markers
 from unwrite.files.tensors import read_metadata, read_tensors
 from unwrite.models.batches import by_token_budget, left_padded
 from unwrite.models.generation import generate_decided
-from unwrite.models.loading import load_model, load_tokenizer, pick_device
+from unwrite.models.loading import load_model, load_tokenizer
 from unwrite.models.memory import Limits
 from unwrite.models.patching import parameters_of, patched_parameters
 from unwrite.pipeline.base import pinned_folder
@@ -196,7 +196,7 @@ def settings_of(params: Params, dtype: str | None = None) -> Settings:
     folder = pinned_folder(base)
     target, baseline = ([row.tokens for row in read_tokens(name, "validation")] for name in SETS)
     tensors = read_tensors(DIRECTIONS, "compute_directions")
-    model = load_model(folder, base.compute_dtype, pick_device(params.runtime.device))
+    model = load_model(folder, base.compute_dtype, params.runtime.device)
     prompts, longest = [*target, *baseline], max(params.optimize.max_tokens, params.optimize.kl_tokens)
     return Settings(
         params=params,

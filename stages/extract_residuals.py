@@ -7,7 +7,7 @@ import logging
 from unwrite.errors import UnwriteError
 from unwrite.files.tensors import write_tensors
 from unwrite.models.batches import Budget, by_token_budget
-from unwrite.models.loading import load_model, pick_device
+from unwrite.models.loading import load_model
 from unwrite.models.memory import pass_limits
 from unwrite.models.quantized import describe_quantization
 from unwrite.models.residuals import extract_residuals, residuals_of_batch
@@ -27,7 +27,7 @@ def extract(params: Params) -> None:
     """Writes artifacts/residuals/{target,baseline}.safetensors: `residuals` [n, P, L+1, d] in the model's dtype."""
     base = read_base()
     prompts = {name: [row.tokens for row in read_tokens(name, "train")] for name in SETS}
-    model = load_model(pinned_folder(base), base.compute_dtype, pick_device(params.runtime.device), base.quantization)
+    model = load_model(pinned_folder(base), base.compute_dtype, params.runtime.device, base.quantization)
     if base.quantization != "none":
         logger.info("%s: %s", base.quantization, describe_quantization(model))
     positions = params.residuals.positions

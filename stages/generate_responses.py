@@ -12,7 +12,7 @@ from unwrite.files.atomic import atomic_folder
 from unwrite.files.records import write_jsonl
 from unwrite.models.batches import Budget, by_token_budget
 from unwrite.models.generation import generate_greedily
-from unwrite.models.loading import load_model, load_tokenizer, pick_device
+from unwrite.models.loading import load_model, load_tokenizer
 from unwrite.pipeline.base import pinned_folder
 from unwrite.pipeline.progress import progress
 from unwrite.pipeline.stage import run_stage
@@ -33,13 +33,12 @@ def generate_responses(params: Params) -> None:
     """Write artifacts/responses/{base,edited}.{target,baseline}.jsonl and kl.jsonl (baseline prompts)."""
     settings = params.generate
     base = read_base()
-    device = pick_device(params.runtime.device)
     prompts: Prompts = {name: read_tokens(name, "test") for name in SETS}
     baseline = [row.tokens for row in prompts["baseline"]]
     folder = pinned_folder(base)
     tokenizer = load_tokenizer(folder)
 
-    model = load_model(folder, base.compute_dtype, device)
+    model = load_model(folder, base.compute_dtype, params.runtime.device)
     all_prompts = [row.tokens for rows in prompts.values() for row in rows]
     longest = max(settings.max_tokens, settings.kl_tokens)
     limits = measuring_limits(model, params.runtime.batch_tokens, all_prompts, longest)
@@ -53,7 +52,7 @@ def generate_responses(params: Params) -> None:
     )
 
     del model  # one model in memory at a time
-    model = load_model(MODEL, base.compute_dtype, device)
+    model = load_model(MODEL, base.compute_dtype, params.runtime.device)
     edited_responses = _respond(model, "edited", prompts, params, budget, padding_sensitive=base.padding_sensitive)
     divergences = measure_kl(model, teacher_forced, budget=budget)
 

@@ -68,7 +68,7 @@ def test_an_edited_model_diverges_as_two_models_do_in_float64(tokens: int, batch
 
 def test_nan_logits_raise_an_error_that_names_the_layer() -> None:
     model = tiny_model(tiny_config("llama"))
-    with pytest.raises(UnwriteError, match=r"^Layer 1 puts out NaN or infinite numbers for the prompt at place 3 "):
+    with pytest.raises(UnwriteError, match=r"^Layer 1 puts out NaN or infinite numbers for the prompt at index 3\."):
         between(model, {EDITED: torch.full_like(model.get_parameter(EDITED), torch.nan)}, 3)
 
 

@@ -1,4 +1,4 @@
-"""Layers: the decoder's, in order; each run alone does again what it did in the model."""
+"""The decoder layers are found in order; run alone, each repeats what it did in the model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from unwrite.models.layers import (
 
 TOKENS = torch.tensor([[3, 4, 5, 6, 7], [8, 9, 10, 11, 12]])
 
-STACKS = {  # name in the zoo: where its layers are
+STACKS = {  # name in the zoo: path of its layers
     "llama": "model.layers",
     "gpt2": "transformer.h",
     "opt": "model.decoder.layers",
@@ -38,14 +38,14 @@ STACKS = {  # name in the zoo: where its layers are
 
 
 @pytest.mark.parametrize("name", STACKS)
-def test_the_stack_is_the_decoders(name: str) -> None:
+def test_stack_is_that_of_the_decoder(name: str) -> None:
     model = zoo_model(name)
     stack = model.get_submodule(STACKS[name])
     assert isinstance(stack, nn.ModuleList)
     assert decoder_layers(model) == list(stack)
 
 
-def test_a_vision_tower_may_be_larger_than_the_decoder() -> None:
+def test_larger_vision_tower_is_not_taken_for_the_decoder() -> None:
     config: Any = zoo_config("qwen2_5_vl")
     config.vision_config.intermediate_size = 4000
     model: Any = build_on_meta(config)
@@ -55,8 +55,8 @@ def test_a_vision_tower_may_be_larger_than_the_decoder() -> None:
     assert decoder_layers(model) == list(stacks[1])
 
 
-def test_no_decoder_stack_is_an_error() -> None:
-    with pytest.raises(UnwriteError, match=r"Linear has no decoder stack\. Expected a decoder-only model\."):
+def test_missing_decoder_stack_is_an_error() -> None:
+    with pytest.raises(UnwriteError, match=r"Linear has no decoder stack\. Use a decoder-only model\."):
         decoder_layers(nn.Linear(2, 2))
 
 
@@ -65,14 +65,14 @@ def test_no_decoder_stack_is_an_error() -> None:
     "name", ["llama", "gpt_neox", "bloom", "falcon", "gemma4_text", "gemma4_text_wide", "mamba2", "zamba", "gemma3"]
 )
 @torch.no_grad()
-def test_a_layer_run_alone_does_what_it_did(name: str) -> None:
+def test_layer_run_alone_repeats_its_output(name: str) -> None:
     model = zoo_model(name)
     captured = capture_layers(model, {"input_ids": TOKENS})
     assert [layer.module for layer in captured.layers] == decoder_layers(model)
     for layer, output in zip(captured.layers, captured.outputs, strict=True):
         before = layer.stream().clone()
         assert torch.equal(layer.run(), output)
-        assert torch.equal(layer.run(), output)  # it left alone what it was given
+        assert torch.equal(layer.run(), output)  # its arguments are unchanged
         assert torch.equal(layer.stream(), before)
         assert not torch.equal(output, before)
         assert model.get_submodule(layer.name) is layer.module
@@ -82,7 +82,7 @@ def test_a_layer_run_alone_does_what_it_did(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["llama", "bloom"])
 @torch.no_grad()
-def test_a_layer_on_another_stream(name: str) -> None:
+def test_layer_runs_on_another_stream(name: str) -> None:
     layer = capture_layers(zoo_model(name), {"input_ids": TOKENS}).layers[0]
     other = layer.on(layer.stream() + 1)
     assert torch.equal(other.stream(), layer.stream() + 1)
@@ -90,17 +90,17 @@ def test_a_layer_on_another_stream(name: str) -> None:
     assert torch.equal(other.on(layer.stream()).run(), layer.run())
 
 
-def test_a_stream_is_the_first_floating_point_tensor() -> None:
+def test_stream_is_the_first_floating_point_tensor() -> None:
     mask, stream, other = torch.ones(2, dtype=torch.bool), torch.randn(2), torch.randn(2)
     assert stream_argument((mask, None, stream, other), {}) is stream
     assert stream_argument((), {"mask": mask, "hidden_states": stream, "other": other}) is stream
     layer = CalledLayer("layer", nn.Identity(), (mask,), {"hidden_states": stream, "other": other}).on(other)
     assert layer.kwargs == {"hidden_states": other, "other": other}
-    with pytest.raises(UnwriteError, match="called without a tensor"):
+    with pytest.raises(UnwriteError, match="called without a floating-point tensor"):
         stream_argument((mask,), {"cache": None})
 
 
-def test_what_a_layer_returns_may_come_first_of_several() -> None:
+def test_stream_may_be_the_first_of_several_outputs() -> None:
     stream = torch.randn(2)
     assert layer_output(stream) is stream
     assert layer_output((stream, None)) is stream
@@ -111,13 +111,16 @@ def test_what_a_layer_returns_may_come_first_of_several() -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("hrm_text", "doesn't run each of its 2 layers once, in order: 4 ran"),
-        ("mllama", "doesn't run each of its 3 layers once, in order: 2 ran"),
-        ("xlnet", r"layer 0: its stream has shape \[5, 2, 32\] for \[2, 5\] tokens"),
-        ("gemma3n_text", r"layer 0: its stream has shape \[2, 2, 5, 32\] for \[2, 5\] tokens"),
+        ("hrm_text", "does not run each of its 2 layers once, in order: 4 ran"),
+        ("mllama", "does not run each of its 3 layers once, in order: 2 ran"),
+        ("xlnet", r"layer 0: the stream must be one vector per token, got shape \[5, 2, 32\] for \[2, 5\] tokens"),
+        (
+            "gemma3n_text",
+            r"layer 0: the stream must be one vector per token, got shape \[2, 2, 5, 32\] for \[2, 5\] tokens",
+        ),
     ],
 )
-def test_layers_whose_stream_can_not_be_followed_are_refused(name: str, reason: str) -> None:
+def test_model_whose_stream_cannot_be_followed_is_refused(name: str, reason: str) -> None:
     with pytest.raises(UnwriteError, match=reason):
         capture_layers(zoo_model(name), {"input_ids": TOKENS})
 
@@ -133,18 +136,18 @@ class OfImages(nn.Module):
         self.layers[0](image[input_ids])
 
 
-def test_a_model_that_needs_more_than_text_is_refused_and_the_hooks_go() -> None:
+def test_model_that_needs_an_image_is_refused_and_its_hooks_removed() -> None:
     model = OfImages()
-    with pytest.raises(UnwriteError, match=r"OfImages doesn't run on text alone \(give an image\)"):
+    with pytest.raises(UnwriteError, match=r"OfImages does not run on text alone \(give an image\)"):
         capture_layers(model, {"input_ids": TOKENS})
     assert not model.layers[0]._forward_hooks
     assert not model.layers[0]._forward_pre_hooks
     run_model(
         model, {"input_ids": TOKENS, "image": torch.ones(13, 4)}
-    )  # without use_cache, which it has no argument for
+    )  # run_model leaves out use_cache, which this model does not accept
 
 
-def test_hooks_go() -> None:
+def test_hooks_are_removed() -> None:
     model = tiny_model(tiny_config("llama"))
     capture_layers(model, {"input_ids": TOKENS})
     assert not any(layer._forward_hooks or layer._forward_pre_hooks for layer in decoder_layers(model))

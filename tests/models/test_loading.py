@@ -1,4 +1,4 @@
-"""Loading: what is damaged, foreign or not allowed is one line; nothing of a model's own code runs unasked."""
+"""Loading: damaged, unknown or forbidden files give one-line errors, and a model's own code runs only if allowed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def warnings_as_they_are() -> None:
-    """transformers at its usual verbosity, whatever an earlier test has loaded."""
+    """Reset the verbosity of transformers, which loading a model lowers."""
     from transformers.utils import logging
 
     logging.set_verbosity_warning()
@@ -66,7 +66,7 @@ def change_config(folder: Path, **changes: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-def test_a_model_comes_whole_still_and_in_the_dtype(
+def test_model_is_complete_frozen_and_in_the_dtype(
     folder: Path, dtype: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     capfd.readouterr()
@@ -81,20 +81,35 @@ def test_a_model_comes_whole_still_and_in_the_dtype(
     assert caplog.messages == []
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_by_default_the_stored_dtype_on_the_best_device(folder: Path, dtype: str) -> None:
+    load_model(folder, dtype).save_pretrained(folder)
+    model = load_model(str(folder))
+    assert {p.dtype for p in model.parameters()} == {getattr(torch, dtype)}
+    assert model.device.type == pick_device("auto").type
+    assert load_tokenizer(str(folder)).chat_template
+
+
+def test_unknown_dtype_is_an_error(folder: Path) -> None:
+    for name in ("float23", "nn"):
+        with pytest.raises(ValueError, match=f"dtype must be auto or the name of a torch dtype, got '{name}'"):
+            load_model(folder, name)
+
+
 @pytest.mark.parametrize("length", [0, 4, 100, 3000, -5])
-def test_a_truncated_checkpoint(folder: Path, length: int) -> None:
+def test_truncated_checkpoint_is_refused(folder: Path, length: int) -> None:
     data = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).write_bytes(data[:length])
     assert "header" in refusal(folder)
 
 
-def test_a_corrupted_checkpoint(folder: Path) -> None:
+def test_corrupted_checkpoint_is_refused(folder: Path) -> None:
     data = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).write_bytes(data[:8] + b"?" * 64 + data[72:])
     assert "header" in refusal(folder)
 
 
-def test_a_missing_tensor_is_named(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_missing_tensor_is_named(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     tensors = load_file(folder / WEIGHTS)
     del tensors["model.layers.1.mlp.down_proj.weight"]
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
@@ -102,7 +117,7 @@ def test_a_missing_tensor_is_named(folder: Path, caplog: pytest.LogCaptureFixtur
     assert caplog.messages == []
 
 
-def test_a_tensor_of_another_shape_is_named(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_tensor_of_another_shape_is_named(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     tensors = load_file(folder / WEIGHTS)
     tensors["model.norm.weight"] = torch.ones(7)
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
@@ -110,14 +125,14 @@ def test_a_tensor_of_another_shape_is_named(folder: Path, caplog: pytest.LogCapt
     assert caplog.messages == []
 
 
-def test_tied_embeddings_are_no_missing_tensor(tmp_path: Path) -> None:
+def test_tied_embeddings_are_not_missing(tmp_path: Path) -> None:
     tiny_model(tiny_config("llama", tie_word_embeddings=True)).save_pretrained(tmp_path)
     assert "lm_head.weight" not in load_file(tmp_path / WEIGHTS)
     load_model(tmp_path, "float32", CPU)
 
 
 @pytest.mark.parametrize("name", ["gemma3", "qwen2_vl", "qwen3_vl", "llava", "mistral3", "internvl"])
-def test_an_image_text_model_comes_whole(name: str, tmp_path: Path) -> None:
+def test_image_text_model_is_complete(name: str, tmp_path: Path) -> None:
     saved = zoo_model(name)
     saved.save_pretrained(tmp_path)
     model = load_model(tmp_path, "float32", CPU)
@@ -131,9 +146,7 @@ def test_an_image_text_model_comes_whole(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["qwen3_5", "llama4"])
-def test_of_a_checkpoint_with_more_than_text_the_text_model_is_loaded_where_there_is_one(
-    name: str, tmp_path: Path
-) -> None:
+def test_text_model_of_a_multimodal_checkpoint_is_loaded_if_there_is_one(name: str, tmp_path: Path) -> None:
     from transformers import AutoModelForImageTextToText
 
     whole = AutoModelForImageTextToText.from_config(zoo_config(name)).eval()
@@ -145,14 +158,14 @@ def test_of_a_checkpoint_with_more_than_text_the_text_model_is_loaded_where_ther
         torch.testing.assert_close(model(input_ids=ids).logits, whole(input_ids=ids).logits, rtol=1e-4, atol=1e-5)
 
 
-def test_the_class_that_builds_a_model() -> None:
+def test_model_class_is_the_one_with_an_output_head() -> None:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
     for name in ("llama", "gemma3", "llama4", "mamba"):
         assert model_class(zoo_config(name)) is AutoModelForCausalLM
     for name in ("llava", "qwen3_vl"):
         assert model_class(zoo_config(name)) is AutoModelForImageTextToText
-    # Code beside a type that is known is not asked for; of a type that isn't, it is all there is.
+    # For a known type the code in the folder is ignored; for an unknown one there is nothing else.
     known = zoo_config("llava")
     known.auto_map = {"AutoModelForCausalLM": "teapot.Teapot"}
     assert model_class(known) is AutoModelForImageTextToText
@@ -160,20 +173,20 @@ def test_the_class_that_builds_a_model() -> None:
     assert model_class(unknown) is AutoModelForCausalLM
 
 
-def test_no_class_builds_a_model_without_language() -> None:
+def test_model_without_language_has_no_class() -> None:
     from transformers import AutoConfig
 
-    with pytest.raises(UnwriteError, match=r"no language model for configs of type 'vit'\. Expected .*\.$"):
+    with pytest.raises(UnwriteError, match=r"no language model for configurations of type 'vit'\. Use .*\.$"):
         model_class(AutoConfig.for_model("vit"))
 
 
-def test_a_model_without_language_is_not_loaded(folder: Path) -> None:
+def test_model_without_language_is_not_loaded(folder: Path) -> None:
     change_config(folder, model_type="vit")
-    with pytest.raises(UnwriteError, match="no language model for configs of type 'vit'"):
+    with pytest.raises(UnwriteError, match="no language model for configurations of type 'vit'"):
         load_model(folder, "float32", CPU)
 
 
-def test_a_text_part_that_is_quantized_is_refused(tmp_path: Path) -> None:
+def test_quantized_text_part_is_refused(tmp_path: Path) -> None:
     zoo_config("llava").save_pretrained(tmp_path)
     load_config(tmp_path)
     path = tmp_path / "config.json"
@@ -185,7 +198,7 @@ def test_a_text_part_that_is_quantized_is_refused(tmp_path: Path) -> None:
 
 
 class Bomb:
-    """Leaves a file where it is unpickled."""
+    """Unpickling it creates a file."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -213,10 +226,10 @@ def test_pickled_weights_are_not_read(folder: Path, name: str) -> None:
         {"load_in_8bit": True},
     ],
 )
-def test_a_quantized_checkpoint_is_refused(folder: Path, quantization: dict[str, Any]) -> None:
+def test_quantized_checkpoint_is_refused(folder: Path, quantization: dict[str, Any]) -> None:
     change_config(folder, quantization_config=quantization)
     method = quantization.get("quant_method", "unknown method")
-    with pytest.raises(UnwriteError, match=rf"quantized checkpoint \({method}\); .*unquantized"):
+    with pytest.raises(UnwriteError, match=rf"quantized checkpoint \({method}\), .*unquantized"):
         load_config(folder)
 
 
@@ -235,25 +248,25 @@ def test_a_quantized_checkpoint_is_refused(folder: Path, quantization: dict[str,
         '{"model_type": "llama", "quantization_config": "yes"}',
     ],
 )
-def test_a_damaged_config_is_one_line(folder: Path, text: str) -> None:
+def test_damaged_config_gives_a_one_line_error(folder: Path, text: str) -> None:
     (folder / "config.json").write_text(text)
-    with pytest.raises(UnwriteError, match=r"^[^\n]*: can't read the model's configuration: [^\n]+$"):
+    with pytest.raises(UnwriteError, match=r"^[^\n]*: cannot read the model's configuration: [^\n]+$"):
         load_config(folder)
 
 
-def test_no_config_at_all(tmp_path: Path) -> None:
-    with pytest.raises(UnwriteError, match="can't read the model's configuration"):
+def test_missing_config_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UnwriteError, match="cannot read the model's configuration"):
         load_config(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "teapot"])
-def test_a_damaged_tokenizer_is_one_line(folder: Path, text: str) -> None:
+def test_damaged_tokenizer_gives_a_one_line_error(folder: Path, text: str) -> None:
     (folder / "tokenizer.json").write_text(text)
-    with pytest.raises(UnwriteError, match=r"^[^\n]*: can't load the tokenizer: [^\n]+$"):
+    with pytest.raises(UnwriteError, match=r"^[^\n]*: cannot load the tokenizer: [^\n]+$"):
         load_tokenizer(folder)
 
 
-def test_a_tokenizer_comes_with_its_template(folder: Path) -> None:
+def test_tokenizer_has_its_chat_template(folder: Path) -> None:
     assert load_tokenizer(folder).chat_template == tiny_tokenizer().chat_template
 
 
@@ -268,7 +281,7 @@ class Teapot({base}):
 
 @pytest.fixture
 def remote(folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder whose configuration, model and tokenizer come with code; the code leaves a mark where it runs."""
+    """A folder with code for its configuration, model and tokenizer; running the code creates a file."""
     import transformers.dynamic_module_utils as dynamic
 
     modules = tmp_path_factory.mktemp("modules")
@@ -289,7 +302,7 @@ def test_remote_code_is_refused_and_not_run(remote: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["0", "", "true", "yes"])
-def test_only_one_spelling_of_the_variable_allows_it(remote: Path, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_value_1_allows_remote_code(remote: Path, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(REMOTE_CODE_VARIABLE, value)
     assert not trust_remote_code()
     change_config(remote, model_type="teapot", auto_map={"AutoConfig": "teapot.Teapot"})
@@ -298,14 +311,14 @@ def test_only_one_spelling_of_the_variable_allows_it(remote: Path, value: str, m
     assert not (remote / "ran").exists()
 
 
-def test_the_control_with_the_variable_it_runs(remote: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_control_remote_code_runs_when_allowed(remote: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(REMOTE_CODE_VARIABLE, "1")
     change_config(remote, model_type="teapot", auto_map={"AutoConfig": "teapot.Teapot"})
     assert type(load_config(remote)).__name__ == "Teapot"
     assert (remote / "ran").exists()
 
 
-def test_remote_code_beside_a_known_type_is_not_run(remote: Path) -> None:
+def test_remote_code_of_a_known_type_is_not_run(remote: Path) -> None:
     names = {
         "AutoConfig": "teapot.Teapot",
         "AutoModelForCausalLM": "teapot.Teapot",
@@ -320,20 +333,21 @@ def test_remote_code_beside_a_known_type_is_not_run(remote: Path) -> None:
     assert not (remote / "ran").exists()
 
 
-def test_a_device_that_is_there() -> None:
-    assert pick_device("cpu") == CPU
+def test_existing_device_is_returned() -> None:
+    assert pick_device("cpu") == pick_device(CPU) == CPU
     assert pick_device("auto").type in {"cpu", "cuda", "mps"}
 
 
 @pytest.mark.parametrize("name", ["teapot", "", "cuda:99", "cpu:x"])
-def test_a_device_that_is_not_there(name: str) -> None:
+def test_missing_device_is_an_error(name: str) -> None:
     with pytest.raises(
-        UnwriteError, match=r"^runtime.device is '.*', which can't be used .*: set it to auto or cpu\.$"
+        UnwriteError,
+        match=r"^runtime.device must be a device of this machine, got '.*' \(.*\)\. Set it to auto or cpu\.$",
     ):
         pick_device(name)
 
 
-def test_a_model_too_large_for_the_device_is_said_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_too_large_for_the_device_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("no room")
 
@@ -346,7 +360,7 @@ def test_importing_the_module_does_not_import_transformers() -> None:
     assert subprocess.run([sys.executable, "-c", code], env=dict(os.environ), check=False).returncode == 0
 
 
-def test_a_quantized_checkpoint_has_a_configuration_all_the_same(tmp_path: Path) -> None:
+def test_config_of_a_quantized_checkpoint_loads_without_weights(tmp_path: Path) -> None:
     tiny_config("llama").save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"quantization_config": {"quant_method": "mxfp4"}}))
@@ -355,13 +369,13 @@ def test_a_quantized_checkpoint_has_a_configuration_all_the_same(tmp_path: Path)
     assert load_config(tmp_path, weights=False).model_type == "llama"
 
 
-def test_an_adapter_says_that_it_is_one(tmp_path: Path) -> None:
+def test_adapter_is_refused(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(UnwriteError, match="holds an adapter, not a model"):
         load_config(tmp_path)
 
 
-def test_a_classifier_is_no_language_model(tmp_path: Path) -> None:
+def test_classifier_is_refused(tmp_path: Path) -> None:
     tiny_config("llama", architectures=["LlamaForSequenceClassification"]).save_pretrained(tmp_path)
     with pytest.raises(UnwriteError, match="is a LlamaForSequenceClassification, which scores text"):
         load_config(tmp_path)

@@ -1,4 +1,4 @@
-"""The first layer that puts out what is not finite is named, wherever that shows."""
+"""The error names the first layer whose output is not finite."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ PLACES = {
 
 @pytest.mark.parametrize(("parameter", "place"), PLACES.items())
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_the_first_place_is_named(parameter: str, place: str, value: float) -> None:
+def test_first_non_finite_output_is_named(parameter: str, place: str, value: float) -> None:
     model = tiny_model(tiny_config("llama", tie_word_embeddings=False))
     model.get_parameter(parameter).data.fill_(value)
     message = str(non_finite_error(model, [3, 4, 5], 7))
-    assert message.startswith(f"{place} puts out NaN or infinite numbers for the prompt at place 7 (from 0). Lower the")
+    assert message.startswith(f"{place} puts out NaN or infinite numbers for the prompt at index 7. Lower the")
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
-def test_a_token_that_does_harm_ends_generation_where_it_is_read() -> None:
+def test_token_with_a_nan_embedding_stops_generation_when_it_is_read() -> None:
     model = tiny_model(tiny_config("llama", tie_word_embeddings=False))
     free = generate_decided(model, [[3, 4], [5, 6]], [[0, 1]], 4, lambda _row, _response: False)
     model.get_parameter("model.embed_tokens.weight").data[free[1][0]] = torch.nan
-    asked: list[list[int]] = []
-    with pytest.raises(UnwriteError, match=r"The embedding .* at place 1 "):
+    passes: list[list[int]] = []
+    with pytest.raises(UnwriteError, match=r"The embedding .* at index 1\."):
         generate_decided(
             model,
             [[3, 4], [5, 6]],
             [[0, 1]],
             4,
             lambda _row, _response: False,
-            before_pass=lambda rows: asked.append(list(rows)),
+            before_pass=lambda rows: passes.append(list(rows)),
         )
-    assert asked == [[0, 1], [0, 1], [1]]  # the last pass is the search
+    assert passes == [[0, 1], [0, 1], [1]]  # the last pass locates the layer
 
 
-def test_tokens_ruled_out_by_minus_infinity_are_no_error() -> None:
+def test_tokens_at_minus_infinity_are_allowed() -> None:
     model = tiny_model(tiny_config("llama"))
     never = torch.zeros(model.config.vocab_size)
     never[:48] = -torch.inf

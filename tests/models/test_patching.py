@@ -1,4 +1,4 @@
-"""Exchanged parameters and changed modules: in force while open, all as before afterwards, whatever happens."""
+"""Patches hold while the context is open; afterwards everything is as before, whatever happened."""
 
 from __future__ import annotations
 
@@ -9,12 +9,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.support.tiny import tiny_config, tiny_model
 from unwrite.errors import UnwriteError
-from unwrite.models.patching import ModulePatch, is_matrix_product, parameters_of, patched_modules, patched_parameters
+from unwrite.models.patching import (
+    ModulePatch,
+    added_to_stream,
+    is_matrix_product,
+    parameters_of,
+    patched_modules,
+    patched_parameters,
+)
+from unwrite.models.residuals import extract_residuals
 
 
 class BoomError(Exception):
-    """Raised by the tests alone."""
+    """An error that only the tests raise."""
 
 
 def model() -> nn.Module:
@@ -22,7 +31,7 @@ def model() -> nn.Module:
     return nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).to(torch.bfloat16).requires_grad_(False)
 
 
-def test_values_are_in_place_while_open_rounded_to_the_dtype() -> None:
+def test_values_are_in_place_while_open_and_rounded_to_the_dtype() -> None:
     edited = model()
     value = torch.randn(4, 3, dtype=torch.float64)
     other = edited.get_parameter("1.weight").clone()
@@ -36,7 +45,7 @@ def test_values_are_in_place_while_open_rounded_to_the_dtype() -> None:
 
 
 @pytest.mark.parametrize("error", [None, BoomError, KeyboardInterrupt])
-def test_the_very_same_tensors_come_back(error: type[BaseException] | None) -> None:
+def test_same_tensors_are_restored(error: type[BaseException] | None) -> None:
     edited = model()
     parameters = dict(edited.named_parameters())
     before = {name: (p.data_ptr(), p.clone()) for name, p in parameters.items()}
@@ -59,7 +68,7 @@ def test_the_very_same_tensors_come_back(error: type[BaseException] | None) -> N
         assert torch.equal(parameter, before[name][1])
 
 
-def test_an_unknown_name_changes_nothing() -> None:
+def test_unknown_parameter_changes_nothing() -> None:
     edited = model()
     before = edited.get_parameter("0.weight").clone()
     with (
@@ -70,7 +79,7 @@ def test_an_unknown_name_changes_nothing() -> None:
     assert torch.equal(edited.get_parameter("0.weight"), before)
 
 
-def test_parameters_of_are_no_copies() -> None:
+def test_parameters_are_not_copied() -> None:
     edited = model()
     found = parameters_of(edited, ["1.bias"])
     assert list(found) == ["1.bias"]
@@ -81,7 +90,7 @@ def negated(y: Tensor) -> Tensor:
     return -y
 
 
-def test_a_module_computes_with_its_change_while_open() -> None:
+def test_module_computes_with_its_patch_while_open() -> None:
     edited, x = model().float(), torch.randn(3, generator=torch.Generator().manual_seed(1))
     first, second = edited.get_submodule("0"), edited.get_submodule("1")
     plain, scale = edited(x), torch.tensor([1.0, 2.0, 0.0], dtype=torch.float64)
@@ -94,21 +103,21 @@ def test_a_module_computes_with_its_change_while_open() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
-def test_changes_are_computed_in_float32_or_wider_and_rounded_back(dtype: torch.dtype) -> None:
+def test_patches_are_computed_in_float32_or_wider_and_rounded_back(dtype: torch.dtype) -> None:
     edited = model().to(dtype)
-    came: list[torch.dtype] = []
+    seen: list[torch.dtype] = []
 
-    def note(y: Tensor) -> Tensor:
-        came.append(y.dtype)
+    def record(y: Tensor) -> Tensor:
+        seen.append(y.dtype)
         return y
 
-    with patched_modules(edited, {"0": ModulePatch(None, note)}):
+    with patched_modules(edited, {"0": ModulePatch(None, record)}):
         assert edited(torch.ones(2, 3, dtype=dtype)).dtype == dtype
-    assert came == [torch.promote_types(dtype, torch.float32)]
+    assert seen == [torch.promote_types(dtype, torch.float32)]
 
 
 class Wrapped(nn.Module):
-    """Puts its input out inside of something."""
+    """A module that returns its input inside a container."""
 
     def __init__(self, wrap: Callable[[Tensor], Any]) -> None:
         super().__init__()
@@ -118,7 +127,7 @@ class Wrapped(nn.Module):
         return self.wrap(x)
 
 
-def test_the_first_item_of_a_tuple_or_list_is_what_counts() -> None:
+def test_first_item_of_a_tuple_or_list_is_patched() -> None:
     x = torch.ones(3)
     wraps: list[Callable[[Tensor], Any]] = [lambda y: (y, y, "state"), lambda y: [y, y, "state"]]
     for wrap in wraps:
@@ -132,7 +141,7 @@ def test_the_first_item_of_a_tuple_or_list_is_what_counts() -> None:
 
 
 @pytest.mark.parametrize("error", [None, BoomError, KeyboardInterrupt])
-def test_no_hook_stays(error: type[BaseException] | None) -> None:
+def test_module_hooks_are_removed(error: type[BaseException] | None) -> None:
     edited = model()
 
     def work() -> None:
@@ -148,7 +157,7 @@ def test_no_hook_stays(error: type[BaseException] | None) -> None:
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in edited.modules())
 
 
-def test_an_unknown_module_leaves_no_hook() -> None:
+def test_unknown_module_leaves_no_hook() -> None:
     edited = model()
     with (
         pytest.raises(AttributeError),
@@ -158,7 +167,7 @@ def test_an_unknown_module_leaves_no_hook() -> None:
     assert not edited.get_submodule("0")._forward_hooks
 
 
-def test_a_module_that_is_passed_by_is_an_error_and_a_model_that_never_ran_is_none() -> None:
+def test_skipped_module_is_an_error_but_a_model_that_never_ran_is_not() -> None:
     edited = model()
     changes = {"0": ModulePatch(None, negated), "1": ModulePatch(None, negated)}
     with (
@@ -170,10 +179,99 @@ def test_a_module_that_is_passed_by_is_an_error_and_a_model_that_never_ran_is_no
         pass
 
 
-def test_what_is_a_matrix_product() -> None:
+def test_linear_layers_are_matrix_products() -> None:
     from transformers.pytorch_utils import Conv1D
 
     assert is_matrix_product(nn.Linear(2, 3))
     assert is_matrix_product(Conv1D(3, 2))
     assert not is_matrix_product(nn.Sequential(nn.Linear(2, 3)))
     assert not is_matrix_product(nn.Conv1d(2, 3, 1))
+
+
+class Toy(nn.Module):
+    """A linear model with six layers of identity, whose output is the stream itself."""
+
+    def __init__(self, wrap: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([Wrapped(wrap) for _ in range(6)])
+
+    def forward(self, stream: Tensor) -> Tensor:
+        for layer in self.layers:
+            output = layer(stream)
+            stream = output if isinstance(output, Tensor) else output[0]
+        return stream
+
+
+WRAPS: dict[str, Callable[[Tensor], Any]] = {
+    "tensor": lambda y: y,
+    "tuple": lambda y: (y, "state"),
+    "list": lambda y: [y, "state"],
+}
+STREAM = torch.arange(24.0).reshape(2, 3, 4)  # small integers: the sums are exact
+DIRECTION = torch.tensor([1.0, 0.0, -2.0, 4.0])
+
+
+@pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS)
+@pytest.mark.parametrize("layer", [0, 3, 5])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_stream_moves_by_exactly_the_scaled_direction(
+    wrap: Callable[[Tensor], Any], layer: int, dtype: torch.dtype
+) -> None:
+    toy, stream = Toy(wrap), STREAM.to(dtype)
+    with added_to_stream(toy, DIRECTION, layer, 0.5):
+        moved = toy(stream)
+    assert moved.dtype == dtype
+    assert torch.equal(moved - stream, (0.5 * DIRECTION).to(dtype).expand_as(stream))
+    assert torch.equal(toy(stream), stream)
+
+
+def test_shift_is_at_the_output_of_its_layer() -> None:
+    toy, inputs = Toy(WRAPS["tuple"]), dict[int, Tensor]()
+    for number, layer in enumerate(toy.layers):
+        layer.register_forward_pre_hook(lambda _m, args, number=number: inputs.update({number: args[0]}))
+    with added_to_stream(toy, DIRECTION, 3, 2.0):
+        toy(STREAM)
+    for number, stream in inputs.items():
+        assert torch.equal(stream, STREAM + 2 * DIRECTION * (number > 3))
+
+
+def test_shifts_of_several_layers_add_up() -> None:
+    toy = Toy(WRAPS["tensor"])
+    with added_to_stream(toy, DIRECTION, 1, 1.0), added_to_stream(toy, DIRECTION, 4, -3.0):
+        assert torch.equal(toy(STREAM), STREAM - 2 * DIRECTION)
+
+
+@pytest.mark.parametrize("error", [BoomError, KeyboardInterrupt])
+def test_shift_is_removed_after_an_exception(error: type[BaseException]) -> None:
+    toy = Toy(WRAPS["tensor"])
+    with pytest.raises(error), added_to_stream(toy, DIRECTION, 2, 1.0):
+        raise error
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in toy.modules())
+
+
+@pytest.mark.parametrize("layer", [9, 6, -1])
+def test_wrong_layer_number_is_an_error(layer: int) -> None:
+    with (
+        pytest.raises(ValueError, match=f"layer must be between 0 and 5, got {layer}"),
+        added_to_stream(Toy(WRAPS["tensor"]), DIRECTION, layer, 1.0),
+    ):
+        pass
+
+
+def test_direction_must_be_a_vector() -> None:
+    with (
+        pytest.raises(ValueError, match=r"direction must have shape \[d\], got \[1, 4\]"),
+        added_to_stream(Toy(WRAPS["tensor"]), DIRECTION[None], 0, 1.0),
+    ):
+        pass
+
+
+def test_shift_is_what_residuals_record_next() -> None:
+    model = tiny_model(tiny_config("llama"))
+    prompts, direction = [[3, 4, 5], [6, 7]], torch.randn(32, generator=torch.Generator().manual_seed(1))
+    plain = extract_residuals(model, prompts)
+    with added_to_stream(model, direction, 1, 3.0):
+        shifted = extract_residuals(model, prompts)
+    torch.testing.assert_close(shifted[:, :, 2], plain[:, :, 2] + 3 * direction)
+    assert torch.equal(shifted[:, :, :2], plain[:, :, :2])
+    assert not torch.allclose(shifted[:, :, 3], plain[:, :, 3] + 3 * direction)  # the next layer reads it

@@ -1,4 +1,4 @@
-"""Quantized layers compute what their weights say, wherever they run; what can't be read right stays as it is."""
+"""Quantized layers compute with the numbers of their weights on every processor; unreadable ones are left alone."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from unwrite.models import quantized
 from unwrite.models.loading import load_model
 from unwrite.models.patching import ModulePatch, is_matrix_product, patched_modules, patched_parameters
 from unwrite.models.quantized import dequantized, describe_quantization, is_quantized, read_elsewhere
+from unwrite.terms import Quantization
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -32,17 +33,18 @@ avx512_bf16 = pytest.mark.skipif(
     not torch.cpu._is_avx512_bf16_supported(), reason="this processor has no avx512_bf16, so nothing is repacked"
 )
 avx512 = pytest.mark.skipif(
-    torch.backends.cpu.get_cpu_capability() != "AVX512", reason="this processor has no AVX-512, so all is read right"
+    torch.backends.cpu.get_cpu_capability() != "AVX512",
+    reason="this processor has no AVX-512, so nothing is misread",
 )
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    tiny_model(tiny_config("qwen2", **WIDE)).save_pretrained(tmp_path)  # its queries have biases
+    tiny_model(tiny_config("qwen2", **WIDE)).save_pretrained(tmp_path)  # queries with biases
     return tmp_path
 
 
-def loaded(folder: Path, quantization: str, dtype: str = "float32") -> PreTrainedModel:
+def loaded(folder: Path, quantization: Quantization, dtype: str = "float32") -> PreTrainedModel:
     return load_model(folder, dtype, CPU, quantization)
 
 
@@ -65,7 +67,7 @@ def logits(model: PreTrainedModel) -> Tensor:
 
 
 def with_numbers_of(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """The model of `folder` in full precision, its linear layers holding what the quantized ones stand for."""
+    """Load the model of `folder` in full precision, with the numbers of the quantized layers in its linear layers."""
     from transformers.pytorch_utils import Conv1D
 
     plain = load_model(folder, "float32", CPU)
@@ -79,7 +81,7 @@ def with_numbers_of(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize(("quantization", "storage"), [("nf4", torch.uint8), ("int8", torch.int8)])
 def test_linear_layers_are_packed_and_nothing_else(
-    folder: Path, quantization: str, storage: torch.dtype, dtype: str, capfd: pytest.CaptureFixture[str]
+    folder: Path, quantization: Quantization, storage: torch.dtype, dtype: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     capfd.readouterr()
     model = loaded(folder, quantization, dtype)
@@ -104,18 +106,18 @@ def test_int8_is_the_row_wise_absmax(folder: Path) -> None:
     largest = weight.abs().amax(1, keepdim=True).float()
     expected = torch.round(weight.float() * (127 / largest)) * largest / 127
     found = dequantized(loaded(folder, "int8").get_submodule(DOWN))
-    # Numbers halfway between two steps may go either way.
+    # Numbers halfway between two steps may be rounded either way.
     assert bool(((found - expected).abs() < largest / 127 * 1.01).all())
     assert float((found - expected).abs().gt(1e-6).float().mean()) < 0.01
 
 
-def test_nf4_is_sixteen_levels_times_a_scale_a_block(folder: Path) -> None:
+def test_nf4_is_sixteen_levels_times_a_scale_per_block(folder: Path) -> None:
     weight = load_model(folder, "float32", CPU).get_parameter(f"{DOWN}.weight")
     found = dequantized(loaded(folder, "nf4").get_submodule(DOWN)).reshape(-1, 64)
     assert max(len(block.unique()) for block in found) <= 16
     blocks = weight.reshape(-1, 64)
     scale = blocks.abs().amax(1, keepdim=True)
-    # The levels lie at most 0.31 apart; the scales, 8 bits themselves, are a few percent off.
+    # The levels are at most 0.31 apart; the scales, stored in 8 bits, are a few percent off.
     assert float(((found - blocks).abs() / scale).max()) < 0.31 / 2 + 0.05
     assert 0.05 < relative(found, blocks) < 0.12
 
@@ -123,8 +125,8 @@ def test_nf4_is_sixteen_levels_times_a_scale_a_block(folder: Path) -> None:
 @pytest.mark.parametrize(("dtype", "close"), [("float32", 1e-6), ("bfloat16", 4e-3)])  # bfloat16 rounds twice: 2⁻⁸
 @pytest.mark.parametrize("quantization", ["nf4", "int8"])
 @pytest.mark.parametrize("name", [DOWN, "model.layers.0.self_attn.q_proj"])
-def test_an_edited_output_is_that_of_the_edited_numbers(
-    folder: Path, name: str, quantization: str, dtype: str, close: float
+def test_edited_output_is_that_of_the_edited_numbers(
+    folder: Path, name: str, quantization: Quantization, dtype: str, close: float
 ) -> None:
     layer = loaded(folder, quantization, dtype).get_submodule(name)
     assert is_matrix_product(layer)
@@ -143,10 +145,10 @@ def test_an_edited_output_is_that_of_the_edited_numbers(
 
 
 @pytest.mark.parametrize("quantization", ["nf4", "int8"])
-def test_a_packed_weight_is_never_exchanged(folder: Path, quantization: str) -> None:
+def test_packed_weight_cannot_be_exchanged(folder: Path, quantization: Quantization) -> None:
     model = loaded(folder, quantization)
     before = packed(model.get_submodule(DOWN)).data.clone()
-    with pytest.raises(UnwriteError, match=rf"{DOWN}\.weight, which is quantized: set model.quantization to none"):
+    with pytest.raises(UnwriteError, match=rf"{DOWN}\.weight, which is quantized\. Set model.quantization to none"):
         patched_parameters(model, {f"{DOWN}.weight": torch.zeros(64, 128)}).__enter__()
     assert torch.equal(packed(model.get_submodule(DOWN)).data, before)
     with patched_parameters(model, {"model.norm.weight": torch.zeros(64)}):
@@ -161,29 +163,30 @@ def test_weights_are_not_repacked_by_the_first_pass(folder: Path, monkeypatch: p
     logits(model)
     assert torch.equal(packed(layer).data, before)
     assert torch.equal(dequantized(layer), numbers)
-    # The control: as bitsandbytes has it, what is read after the first pass is garbage.
+    # The control: in plain bitsandbytes, reading after the first pass gives garbage.
     monkeypatch.setattr(quantized, "_settle", lambda _: None)
     monkeypatch.setattr(quantized, "read_elsewhere", lambda _: [])
-    trapped = loaded(folder, "nf4", "bfloat16")
-    assert torch.equal(dequantized(trapped.get_submodule(DOWN)), numbers)
-    logits(trapped)
-    assert relative(dequantized(trapped.get_submodule(DOWN)), numbers) > 1
+    unsettled = loaded(folder, "nf4", "bfloat16")
+    assert torch.equal(dequantized(unsettled.get_submodule(DOWN)), numbers)
+    logits(unsettled)
+    assert relative(dequantized(unsettled.get_submodule(DOWN)), numbers) > 1
 
 
-def test_a_prompt_does_not_depend_on_its_neighbours(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prompt_does_not_depend_on_its_neighbours(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def difference(layer: nn.Module) -> float:
         x = torch.randn(1, 5, 128, generator=torch.Generator().manual_seed(2))
         neighbour = 20 * torch.randn(1, 5, 128, generator=torch.Generator().manual_seed(3))
         return relative(layer(torch.cat([x, neighbour]))[:1], layer(x))
 
-    for quantization in ("nf4", "int8"):
+    quantizations: list[Quantization] = ["nf4", "int8"]
+    for quantization in quantizations:
         assert difference(loaded(folder, quantization).get_submodule(DOWN)) < 1e-6
     # The control: LLM.int8 takes columns of outliers from the whole batch.
     monkeypatch.setattr(quantized, "_settle", lambda _: None)
     assert difference(loaded(folder, "int8").get_submodule(DOWN)) > 1e-3
 
 
-def test_widths_that_nf4_can_not_read_stay(tmp_path: Path) -> None:
+def test_widths_that_nf4_reads_wrongly_are_not_quantized(tmp_path: Path) -> None:
     tiny_model(tiny_config("llama", hidden_size=64, intermediate_size=96)).save_pretrained(tmp_path)
     model = loaded(tmp_path, "nf4")
     assert not is_quantized(model.get_submodule(DOWN))
@@ -193,8 +196,8 @@ def test_widths_that_nf4_can_not_read_stay(tmp_path: Path) -> None:
 
 
 @avx512
-def test_bitsandbytes_reads_such_widths_wrong() -> None:
-    """The reason for the above: when this fails, bitsandbytes is mended and the exception can go."""
+def test_bitsandbytes_reads_such_widths_wrongly() -> None:
+    """The reason for the test above: when this fails, bitsandbytes is fixed and the exception can be removed."""
     from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
     weight = torch.randn(64, 96, generator=torch.Generator().manual_seed(4))
@@ -209,12 +212,12 @@ def test_bitsandbytes_reads_such_widths_wrong() -> None:
     [
         ("gpt2", ""),  # transposed
         ("qwen2_moe", ""),  # fused experts
-        ("longcat_flash", "mlp.router.classifier"),  # its product is computed by the router
-        ("mamba", "mixer.dt_proj"),  # its product is computed by the mixer
+        ("longcat_flash", "mlp.router.classifier"),  # the router computes its product
+        ("mamba", "mixer.dt_proj"),  # the mixer computes its product
         ("hy_v4", "indexer.weights_proj"),  # inputs are cast to its weight's dtype
     ],
 )
-def test_the_model_computes_with_the_numbers(name: str, stays: str, tmp_path: Path) -> None:
+def test_model_computes_with_the_quantized_numbers(name: str, stays: str, tmp_path: Path) -> None:
     zoo_model(name).save_pretrained(tmp_path)
     model = loaded(tmp_path, "int8")
     assert quantized_layers(model)
@@ -223,14 +226,14 @@ def test_the_model_computes_with_the_numbers(name: str, stays: str, tmp_path: Pa
     assert relative(logits(model), logits(with_numbers_of(model, tmp_path))) < 1e-5
 
 
-def test_weights_read_by_the_model_itself_would_be_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_control_weights_read_by_the_model_itself_are_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     zoo_model("longcat_flash").save_pretrained(tmp_path)
     monkeypatch.setattr(quantized, "read_elsewhere", lambda _: [])
     model = loaded(tmp_path, "int8")
     assert relative(logits(model), logits(with_numbers_of(model, tmp_path))) > 0.1
 
 
-def test_what_is_read_elsewhere_is_told_for_all_layers_and_nothing_is_left_behind(folder: Path) -> None:
+def test_weights_read_elsewhere_are_found_for_all_layers_and_nothing_stays_patched(folder: Path) -> None:
     class Reading(nn.Module):
         def __init__(self, layer: Any) -> None:
             super().__init__()
@@ -248,7 +251,7 @@ def test_what_is_read_elsewhere_is_told_for_all_layers_and_nothing_is_left_behin
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in before)
 
 
-def test_fused_experts_are_counted_as_what_they_are(tmp_path: Path) -> None:
+def test_fused_experts_are_counted_apart(tmp_path: Path) -> None:
     zoo_model("qwen2_moe").save_pretrained(tmp_path)
     model = loaded(tmp_path, "int8")
     fused = [parameter for parameter in model.parameters() if parameter.dim() == 3]
@@ -257,7 +260,7 @@ def test_fused_experts_are_counted_as_what_they_are(tmp_path: Path) -> None:
     assert f"{len(fused)} stacks of fused experts are not" in describe_quantization(model)
 
 
-def test_embeddings_tied_to_the_head_stay(tmp_path: Path) -> None:
+def test_embeddings_tied_to_the_head_are_not_quantized(tmp_path: Path) -> None:
     tiny_model(tiny_config("llama", **WIDE, tie_word_embeddings=True)).save_pretrained(tmp_path)
     model = loaded(tmp_path, "nf4")
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
@@ -265,16 +268,16 @@ def test_embeddings_tied_to_the_head_stay(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("package", ["bitsandbytes", "accelerate"])
-def test_what_is_not_installed_is_named(folder: Path, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_is_named(folder: Path, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     find: Callable[[str], Any] = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == package else find(name, *rest))
-    with pytest.raises(UnwriteError, match=rf"needs {package}: pip install 'unwrite\[quantized\]', or set it to none"):
+    with pytest.raises(UnwriteError, match=rf"needs {package}\. Run pip install 'unwrite\[quantized\]', or"):
         loaded(folder, "nf4")
 
 
 @pytest.mark.parametrize("quantization", ["nf4", "int8"])
-def test_a_device_it_does_not_run_on(folder: Path, quantization: str) -> None:
-    with pytest.raises(UnwriteError, match=rf"{quantization}, which runs on cpu and cuda, not on mps: set it to none"):
+def test_unsupported_device_is_an_error(folder: Path, quantization: Quantization) -> None:
+    with pytest.raises(UnwriteError, match=rf"{quantization}, which runs on cpu and cuda, not on mps\. Set it to none"):
         load_model(folder, "float32", torch.device("mps"), quantization)
 
 
@@ -285,13 +288,13 @@ def test_a_device_it_does_not_run_on(folder: Path, quantization: str) -> None:
         ("falcon", "int8", "FalconForCausalLM has no plain linear layer besides its output head, so int8"),
     ],
 )
-def test_a_model_with_nothing_to_quantize(kind: str, quantization: str, why: str, tmp_path: Path) -> None:
+def test_model_with_nothing_to_quantize(kind: str, quantization: Quantization, why: str, tmp_path: Path) -> None:
     zoo_model(kind).save_pretrained(tmp_path)
-    with pytest.raises(UnwriteError, match=f"{why} would quantize nothing: set model.quantization to none"):
+    with pytest.raises(UnwriteError, match=rf"{why} would quantize nothing\. Set model.quantization to none"):
         loaded(tmp_path, quantization)
 
 
-def test_what_is_missing_is_still_named(folder: Path) -> None:
+def test_missing_tensor_is_still_named(folder: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     tensors = load_file(folder / "model.safetensors")
@@ -302,7 +305,7 @@ def test_what_is_missing_is_still_named(folder: Path) -> None:
 
 
 def test_bitsandbytes_is_imported_only_when_used_and_downloads_no_kernel(folder: Path) -> None:
-    """A `kernels` package, were it installed, would be asked for compiled code from the hub."""
+    """If a `kernels` package were installed, bitsandbytes would ask it for compiled code from the hub."""
     script = f"""
 import sys, types
 from pathlib import Path

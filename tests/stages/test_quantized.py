@@ -38,7 +38,7 @@ def watched_loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """How each model was quantized that is loaded from now on."""
     loads: list[str] = []
 
-    def watched(load: Any, skeleton: Any, quantization: str, *rest: Any) -> Any:
+    def watched(load: Any, skeleton: Any, quantization: Quantization, *rest: Any) -> Any:
         loads.append(quantization)
         return load_quantized(load, skeleton, quantization, *rest)
 

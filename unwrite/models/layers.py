@@ -1,4 +1,4 @@
-"""The decoder stack, and its layers one at a time: each with what it was called with, so that it can be run alone."""
+"""The decoder stack, and its layers one at a time: each with the arguments of its call, so that it can run alone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 
 from unwrite.errors import UnwriteError, reason_of
 from unwrite.models.batches import accepted
@@ -15,57 +15,46 @@ _RUN_ERRORS = (
     *(RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError, AssertionError),
     ArithmeticError,
 )
+_REFUSED = "Cannot determine what writes the residual stream, so this model is refused."
 
 
 def decoder_layers(model: nn.Module) -> list[nn.Module]:
-    """The decoder stack, in order: of the decoder's lists of modules, the one that holds most of its parameters.
+    """Return the decoder stack, in order: the decoder's list of modules that holds most of its parameters.
 
     Raises:
-        UnwriteError: The model has none.
+        UnwriteError: the model has none.
     """
     get_decoder: Callable[[], nn.Module] | None = getattr(model, "get_decoder", None)
     stacks = (_stacks(get_decoder()) if get_decoder else []) or _stacks(model)
     if not stacks:
-        raise UnwriteError(f"{type(model).__name__} has no decoder stack. Expected a decoder-only model.")
+        raise UnwriteError(f"{type(model).__name__} has no decoder stack. Use a decoder-only model.")
     return max(stacks, key=lambda stack: sum(p.numel() for layer in stack for p in layer.parameters()))
 
 
-def _stacks(module: nn.Module) -> list[list[nn.Module]]:
-    return [list(stack) for stack in module.modules() if isinstance(stack, nn.ModuleList) and len(stack) > 0]
-
-
 def around_layers(model: nn.Module) -> nn.Module:
-    """The smallest module around all of the layers: the decoder itself, without an output head or a vision tower."""
+    """Return the smallest module around all layers: the decoder itself, without an output head or a vision tower."""
     layers = set(decoder_layers(model))
     around = [m for m in model.modules() if not isinstance(m, nn.ModuleList) and layers < {*m.modules()} - {m}]
     return min(around or [model], key=lambda module: sum(1 for _ in module.modules()))
 
 
 def layer_output(output: Any) -> Tensor:
-    """The stream a layer returns, whether alone or first of a tuple, list or record."""
+    """Return the stream that a layer returned, alone or as the first item of a tuple, list or record."""
     stream = output if isinstance(output, Tensor) else output[0]
     assert isinstance(stream, Tensor)
     return stream
 
 
 def stream_argument(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
-    """The stream a layer is called with: its first floating-point tensor.
+    """Return the stream that a layer is called with: its first floating-point tensor.
 
     Raises:
-        UnwriteError: It is called with none.
+        UnwriteError: there is none.
     """
     key = _stream_key(args, kwargs)
     stream = args[key] if isinstance(key, int) else kwargs[key]
     assert isinstance(stream, Tensor)
     return stream
-
-
-def _stream_key(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int | str:
-    arguments: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
-    for key, value in arguments:
-        if isinstance(value, Tensor) and value.is_floating_point():
-            return key
-    raise UnwriteError("A decoder layer is called without a tensor: where its stream enters is unknown.")
 
 
 class CalledLayer(NamedTuple):
@@ -77,16 +66,16 @@ class CalledLayer(NamedTuple):
     kwargs: dict[str, Any]
 
     def run(self) -> Tensor:
-        """The stream after the layer, [batch, tokens, d]."""
-        again = self.on(self.stream().clone())  # some layers write into what they are given
-        return layer_output(self.module(*again.args, **again.kwargs)).clone()
+        """Run the layer and return the stream after it, [batch, tokens, d]."""
+        copied = self.on(self.stream().clone())  # some layers write into their arguments
+        return layer_output(self.module(*copied.args, **copied.kwargs)).clone()
 
     def stream(self) -> Tensor:
-        """The stream before the layer, [batch, tokens, d]."""
+        """Return the stream before the layer, [batch, tokens, d]."""
         return stream_argument(self.args, self.kwargs)
 
     def on(self, stream: Tensor) -> CalledLayer:
-        """The same call with another stream before the layer."""
+        """Return the same call with another stream before the layer."""
         key = _stream_key(self.args, self.kwargs)
         if isinstance(key, int):
             return self._replace(args=(*self.args[:key], stream, *self.args[key + 1 :]))
@@ -94,74 +83,97 @@ class CalledLayer(NamedTuple):
 
 
 class CapturedLayers(NamedTuple):
-    """Every layer of a run, what left each, and which modules ran after them and could write the stream; in order."""
+    """The layers of one run, in order."""
 
     layers: list[CalledLayer]
     outputs: list[Tensor]
+    """The stream after each layer."""
     after: list[str]
+    """Names of the modules that ran after all layers and could write the stream."""
 
 
 def capture_layers(model: nn.Module, inputs: Mapping[str, Tensor]) -> CapturedLayers:
-    """Every layer with what it was called with when the model ran on `inputs`, and what it returned.
+    """Run the model and capture the call and the output of every layer.
 
     Raises:
-        UnwriteError: The model has no decoder stack, doesn't run, doesn't run each layer once and in order, or its
-            stream isn't one vector a token.
+        UnwriteError: the model has no decoder stack, does not run, does not run each layer once and in order, or its
+            stream is not one vector per token.
     """
     stack = decoder_layers(model)
     names = {module: name for name, module in model.named_modules()}
-    captured: list[CalledLayer] = []
-    outputs: list[Tensor] = []
+    captured = CapturedLayers([], [], [])
 
-    def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def record_call(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         call = CalledLayer(names[module], module, args, kwargs)
-        captured.append(call.on(call.stream().clone()))
+        captured.layers.append(call.on(call.stream().clone()))
 
-    def after(_module: nn.Module, _args: Any, output: Any) -> None:
-        outputs.append(layer_output(output).clone())
+    def record_output(_module: nn.Module, _args: Any, output: Any) -> None:
+        captured.outputs.append(layer_output(output).clone())
 
-    late: list[str] = []
-
-    def see(module: nn.Module, _args: Any, output: Any) -> None:
-        # Matrices that put out as much as the stream holds; scales and norms only read it.
-        matrices = any(parameter.dim() > 1 for parameter in module.parameters(recurse=False))
-        if len(outputs) >= len(stack) and matrices and getattr(output, "shape", None) == outputs[-1].shape:
-            late.append(names[module])
+    def record_later_writer(module: nn.Module, _args: Any, output: Any) -> None:
+        # Only matrices with an output as wide as the stream can write it; scales and norms only read it.
+        if len(captured.outputs) < len(stack) or not _has_matrix(module):
+            return
+        if getattr(output, "shape", None) == captured.outputs[-1].shape:
+            captured.after.append(names[module])
 
     inside = {module for layer in stack for module in layer.modules()}
     with ExitStack() as hooks:
         for layer in dict.fromkeys(stack):
-            hooks.enter_context(layer.register_forward_pre_hook(before, with_kwargs=True))
-            hooks.enter_context(layer.register_forward_hook(after))
+            hooks.enter_context(layer.register_forward_pre_hook(record_call, with_kwargs=True))
+            hooks.enter_context(layer.register_forward_hook(record_output))
         for module in around_layers(model).modules():
             if module not in inside:
-                hooks.enter_context(module.register_forward_hook(see))
+                hooks.enter_context(module.register_forward_hook(record_later_writer))
         run_model(model, inputs)
-    if [layer.module for layer in captured] != stack:
-        raise UnwriteError(
-            f"{type(model).__name__} doesn't run each of its {len(stack)} layers once, in order: {len(captured)} ran. "
-            "What writes its stream can't be told; nothing is edited in part."
-        )
-    expected = inputs["input_ids"].shape
-    for index, call in enumerate(captured):
-        if call.stream().shape[:-1] != expected:
-            raise UnwriteError(
-                f"{type(model).__name__}, layer {index}: its stream has shape {list(call.stream().shape)} for "
-                f"{list(expected)} tokens. Expected one vector a token; nothing is edited in part."
-            )
-    return CapturedLayers(captured, outputs, late)
+    _refuse_other_orders(model, stack, captured.layers)
+    _refuse_other_streams(model, captured.layers, inputs["input_ids"].shape)
+    return captured
 
 
 def run_model(model: nn.Module, inputs: Mapping[str, Tensor]) -> None:
-    """Runs a model for what its hooks see.
+    """Run a model for its hooks.
 
     Raises:
-        UnwriteError: It doesn't run on text alone.
+        UnwriteError: it does not run on text alone.
     """
     try:
         model(**accepted(model, {**inputs, "use_cache": False}))
     except _RUN_ERRORS as error:
         raise UnwriteError(
-            f"The miniature of {type(model).__name__} doesn't run on text alone ({reason_of(error)}). "
-            "What writes its stream can't be told; nothing is edited in part."
+            f"The miniature of {type(model).__name__} does not run on text alone ({reason_of(error)}). {_REFUSED}"
         ) from error
+
+
+def _stacks(module: nn.Module) -> list[list[nn.Module]]:
+    return [list(stack) for stack in module.modules() if isinstance(stack, nn.ModuleList) and len(stack) > 0]
+
+
+def _stream_key(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int | str:
+    arguments: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
+    for key, value in arguments:
+        if isinstance(value, Tensor) and value.is_floating_point():
+            return key
+    raise UnwriteError("A decoder layer is called without a floating-point tensor, so its stream cannot be found.")
+
+
+def _has_matrix(module: nn.Module) -> bool:
+    return any(parameter.dim() > 1 for parameter in module.parameters(recurse=False))
+
+
+def _refuse_other_orders(model: nn.Module, stack: list[nn.Module], calls: list[CalledLayer]) -> None:
+    if [call.module for call in calls] != stack:
+        raise UnwriteError(
+            f"{type(model).__name__} does not run each of its {len(stack)} layers once, in order: {len(calls)} ran. "
+            f"{_REFUSED}"
+        )
+
+
+def _refuse_other_streams(model: nn.Module, calls: list[CalledLayer], tokens: Size) -> None:
+    for index, call in enumerate(calls):
+        shape = call.stream().shape
+        if shape[:-1] != tokens:
+            raise UnwriteError(
+                f"{type(model).__name__}, layer {index}: the stream must be one vector per token, got shape "
+                f"{list(shape)} for {list(tokens)} tokens. {_REFUSED}"
+            )

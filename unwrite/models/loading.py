@@ -1,9 +1,10 @@
-"""Loading configuration, tokenizer and model from a local folder, with errors a person can act on."""
+"""Loading a configuration, tokenizer or model from a local folder, with errors that say what to do."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,6 +12,7 @@ import torch
 
 from unwrite.errors import UnwriteError, reason_of
 from unwrite.models.quantized import load_quantized
+from unwrite.terms import Quantization
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -19,113 +21,30 @@ REMOTE_CODE_VARIABLE = "UNWRITE_TRUST_REMOTE_CODE"
 _CLASSIFIERS = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
 
 
-def trust_remote_code() -> bool:
-    """Whether the person who runs this allows code that comes with a model: their environment says so, nothing else."""
-    return os.environ.get(REMOTE_CODE_VARIABLE) == "1"
-
-
-def load_config(folder: Path, *, weights: bool = True) -> PreTrainedConfig:
-    """The model's configuration; without `weights`, also of a checkpoint whose weights can't be edited (quantized).
-
-    Raises:
-        UnwriteError: It is missing or damaged, needs remote code that was not allowed, or is of an adapter, a
-            classifier or a quantized checkpoint.
-    """
-    from transformers import AutoConfig
-
-    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
-        raise UnwriteError(f"{folder} holds an adapter, not a model: merge it into its base model first.")
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code())
-    except _errors() as error:
-        raise UnwriteError(f"{folder}: can't read the model's configuration: {_reason(error)}") from error
-    names = getattr(config, "architectures", None) or []
-    if names and all(name.endswith(_CLASSIFIERS) for name in names):
-        raise UnwriteError(f"{folder} is a {names[0]}, which scores text. Expected a model that generates it.")
-    for part in (config, config.get_text_config(decoder=True)):  # of an image-text model only the text may be quantized
-        quantization = getattr(part, "quantization_config", None)
-        if quantization is None:
-            continue
-        if weights:
-            method = quantization.get("quant_method") if isinstance(quantization, dict) else quantization
-            raise UnwriteError(
-                f"{folder} is a quantized checkpoint ({method or 'unknown method'}); its weights can't be edited "
-                "exactly. Point model.source at the unquantized one."
-            )
-        part.quantization_config = None
-    return cast("PreTrainedConfig", config)
-
-
-def model_class(config: PreTrainedConfig) -> Any:
-    """The transformers auto class that builds a model with an output head from this config.
-
-    Raises:
-        UnwriteError: There is none: it is not a language model, or of a version of transformers that is not installed.
-    """
-    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
-
-    classes = (AutoModelForCausalLM, AutoModelForImageTextToText)
-    known = [auto_class for auto_class in classes if type(config) in auto_class._model_mapping]
-    # A model that comes with its own code is not known; its config says which classes the code has.
-    own = [auto_class for auto_class in classes if auto_class.__name__ in (getattr(config, "auto_map", None) or {})]
-    if not known + own:
-        raise UnwriteError(
-            f"transformers has no language model for configs of type {config.model_type!r}. "
-            "Expected a causal language model, or an image-text model; a newer transformers may know it."
-        )
-    return (known + own)[0]
-
-
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The model's tokenizer.
-
-    Raises:
-        UnwriteError: It is missing or damaged.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code())
-    except _errors() as error:
-        raise UnwriteError(f"{folder}: can't load the tokenizer: {_reason(error)}") from error
-    return cast("PreTrainedTokenizerBase", tokenizer)
-
-
-def load_model(folder: Path, dtype: str, device: torch.device, quantization: str = "none") -> PreTrainedModel:
-    """A language model with its output head in evaluation mode, from safetensors only.
+def load_model(
+    folder: Path | str,
+    dtype: str = "auto",
+    device: torch.device | str = "auto",
+    quantization: Quantization = "none",
+) -> PreTrainedModel:
+    """Load a language model with its output head, in evaluation mode, from safetensors only.
 
     Args:
-        folder: With the model's files.
-        dtype: Name of the torch dtype to compute in.
-        device: Where to put it.
-        quantization: `none`, or how its linear layers hold their weights (`quantized.load_quantized`).
+        folder: the folder with the model's files.
+        dtype: name of the torch dtype to compute in; `auto` takes the one in the configuration.
+        device: where the model goes; `auto` takes a GPU if there is one.
+        quantization: how the linear layers hold their weights, see `quantized.load_quantized`.
 
     Raises:
-        UnwriteError: It can't be loaded or quantized, its tensors are not those of its configuration, or it does not
-            fit in memory.
+        UnwriteError: the model cannot be loaded or quantized, its tensors do not match its configuration, it does not
+            fit in memory, or the device does not exist.
+        ValueError: torch has no dtype of this name.
     """
-    from transformers.utils import logging
-
+    folder, device = Path(folder), pick_device(device)
+    _refuse_unknown_dtype(dtype)
     config = load_config(folder)
     auto_class = model_class(config)
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()  # the report of what was missing is raised below, in one line
-
-    def load(options: Mapping[str, Any]) -> PreTrainedModel:
-        loaded: Any = auto_class.from_pretrained(
-            folder,
-            dtype=getattr(torch, dtype),
-            trust_remote_code=trust_remote_code(),
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,  # reported below
-            output_loading_info=True,
-            **options,
-        )
-        model, report = cast("tuple[PreTrainedModel, dict[str, Any]]", loaded)
-        _refuse_gaps(folder, report)
-        model.eval()
-        return model
-
+    load = partial(_load_weights, auto_class, folder, dtype)
     try:
         if quantization == "none":
             model = load({})
@@ -133,28 +52,162 @@ def load_model(folder: Path, dtype: str, device: torch.device, quantization: str
         else:
             with torch.device("meta"):
                 skeleton = auto_class.from_config(config, trust_remote_code=trust_remote_code())
-            model = load_quantized(load, skeleton, quantization, getattr(torch, dtype), device)
+            model = load_quantized(load, skeleton, quantization, _compute_dtype(config, dtype), device)
     except torch.OutOfMemoryError as error:
         raise UnwriteError(
-            f"{folder} does not fit in the memory of {device}: use a smaller model or device."
+            f"{folder} does not fit in the memory of {device}. Use a smaller model or another device."
         ) from error
-    except _errors() as error:
-        raise UnwriteError(f"{folder}: can't load the model: {_reason(error)}") from error
+    except _loading_errors() as error:
+        raise UnwriteError(f"{folder}: cannot load the model: {_reason(error)}") from error
     model.requires_grad_(False)
     return model
 
 
-def _refuse_gaps(folder: Path, report: dict[str, Any]) -> None:
+def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a model, with its chat template.
+
+    Raises:
+        UnwriteError: the tokenizer is missing or damaged.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code())
+    except _loading_errors() as error:
+        raise UnwriteError(f"{folder}: cannot load the tokenizer: {_reason(error)}") from error
+    return cast("PreTrainedTokenizerBase", tokenizer)
+
+
+def load_config(folder: Path, *, weights: bool = True) -> PreTrainedConfig:
+    """Load the configuration of a model.
+
+    Args:
+        folder: the folder with the model's files.
+        weights: whether the weights will be edited; if not, a quantized checkpoint is accepted too.
+
+    Raises:
+        UnwriteError: the configuration is missing or damaged, needs remote code that is not allowed, or belongs to an
+            adapter, a classifier or a quantized checkpoint.
+    """
+    from transformers import AutoConfig
+
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        raise UnwriteError(f"{folder} holds an adapter, not a model. Merge it into its base model first.")
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code())
+    except _loading_errors() as error:
+        raise UnwriteError(f"{folder}: cannot read the model's configuration: {_reason(error)}") from error
+    names = getattr(config, "architectures", None) or []
+    if names and all(name.endswith(_CLASSIFIERS) for name in names):
+        raise UnwriteError(f"{folder} is a {names[0]}, which scores text. Use a model that generates text.")
+    for part in (config, config.get_text_config(decoder=True)):  # an image-text model may quantize its text part only
+        if getattr(part, "quantization_config", None) is None:
+            continue
+        if weights:
+            _refuse_quantized(folder, part.quantization_config)
+        part.quantization_config = None
+    return cast("PreTrainedConfig", config)
+
+
+def model_class(config: PreTrainedConfig) -> Any:
+    """Return the transformers auto class that builds a model with an output head from this configuration.
+
+    Raises:
+        UnwriteError: there is none: it is not a language model, or transformers is too old for it.
+    """
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+    classes = (AutoModelForCausalLM, AutoModelForImageTextToText)
+    known = [auto_class for auto_class in classes if type(config) in auto_class._model_mapping]
+    # transformers does not know a model that brings its own code; its configuration says which classes the code has.
+    own = [auto_class for auto_class in classes if auto_class.__name__ in (getattr(config, "auto_map", None) or {})]
+    if not known + own:
+        raise UnwriteError(
+            f"transformers has no language model for configurations of type {config.model_type!r}. "
+            "Use a causal language model or an image-text model, or install a newer transformers."
+        )
+    return (known + own)[0]
+
+
+def pick_device(device: torch.device | str) -> torch.device:
+    """Return the device of this name; `auto` is a GPU if there is one.
+
+    Raises:
+        UnwriteError: there is no such device.
+    """
+    if isinstance(device, torch.device):
+        return device
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(1, device=found)
+    except (RuntimeError, AssertionError) as error:
+        raise UnwriteError(
+            f"runtime.device must be a device of this machine, got {device!r} ({_reason(error)}). "
+            "Set it to auto or cpu."
+        ) from error
+    return found
+
+
+def trust_remote_code() -> bool:
+    """Return whether a model's own code may run: only if the environment variable says so."""
+    return os.environ.get(REMOTE_CODE_VARIABLE) == "1"
+
+
+def _load_weights(auto_class: Any, folder: Path, dtype: str, options: Mapping[str, Any]) -> PreTrainedModel:
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()  # missing tensors are reported below, in one line
+    loaded: Any = auto_class.from_pretrained(
+        folder,
+        dtype=dtype if dtype == "auto" else getattr(torch, dtype),
+        trust_remote_code=trust_remote_code(),
+        use_safetensors=True,
+        ignore_mismatched_sizes=True,  # reported below
+        output_loading_info=True,
+        **options,
+    )
+    model, report = cast("tuple[PreTrainedModel, dict[str, Any]]", loaded)
+    _refuse_gaps(folder, report)
+    model.eval()
+    return model
+
+
+def _compute_dtype(config: PreTrainedConfig, dtype: str) -> torch.dtype:
+    if dtype != "auto":
+        return cast("torch.dtype", getattr(torch, dtype))
+    configured = config.dtype or config.get_text_config().dtype or torch.float32
+    return configured if isinstance(configured, torch.dtype) else cast("torch.dtype", getattr(torch, configured))
+
+
+def _refuse_unknown_dtype(dtype: str) -> None:
+    if dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
+        raise ValueError(f"dtype must be auto or the name of a torch dtype, got {dtype!r}")
+
+
+def _refuse_quantized(folder: Path, quantization: object) -> None:
+    method = quantization.get("quant_method") if isinstance(quantization, dict) else quantization
+    raise UnwriteError(
+        f"{folder} is a quantized checkpoint ({method or 'unknown method'}), whose weights cannot be edited exactly. "
+        "Point model.source at the unquantized one."
+    )
+
+
+def _refuse_gaps(folder: Path, report: Mapping[str, Any]) -> None:
     for kind, what in (("missing_keys", "has no tensor"), ("mismatched_keys", "has another shape for")):
-        # A mismatch comes with both shapes.
+        # A mismatched key is a tuple of the name and both shapes.
         if names := sorted(key[0] if isinstance(key, tuple) else str(key) for key in report.get(kind) or ()):
             raise UnwriteError(
                 f"{folder} {what} {names[0]} ({len(names)} in all): checkpoint and config.json disagree."
             )
 
 
-def _errors() -> tuple[type[Exception], ...]:
-    """What transformers raises for files that are missing, damaged, or of a kind it doesn't know."""
+def _loading_errors() -> tuple[type[Exception], ...]:
+    """Return what transformers raises for files that are missing, damaged or of an unknown kind."""
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
@@ -163,27 +216,7 @@ def _errors() -> tuple[type[Exception], ...]:
 
 
 def _reason(error: Exception) -> str:
-    """An error of a library in one line."""
+    """Return a library's error in one line."""
     if "trust_remote_code" in str(error):
-        return f"it needs code that comes with it; set {REMOTE_CODE_VARIABLE}=1 if you trust that code."
+        return f"it needs code that comes with the model. Set {REMOTE_CODE_VARIABLE}=1 if you trust that code."
     return reason_of(error)
-
-
-def pick_device(name: str) -> torch.device:
-    """The device that `runtime.device` means; `auto` is a GPU if there is one.
-
-    Raises:
-        UnwriteError: There is no such device.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UnwriteError(
-            f"runtime.device is {name!r}, which can't be used ({_reason(error)}): set it to auto or cpu."
-        ) from error
-    return device

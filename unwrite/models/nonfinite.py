@@ -1,4 +1,4 @@
-"""Where in a model numbers stop being finite: asked once its logits have."""
+"""Locating the first layer whose output is not finite, after a model's logits turned out not to be."""
 
 from __future__ import annotations
 
@@ -18,37 +18,40 @@ if TYPE_CHECKING:
 
 
 def non_finite_error(model: PreTrainedModel, tokens: Sequence[int], row: int) -> UnwriteError:
-    """The error for a prompt whose logits are NaN or infinite: names the first layer that puts out such numbers.
+    """Return the error for a prompt whose logits are NaN or infinite; it names the first layer with such an output.
 
     Args:
-        model: It is run again, on these tokens alone.
-        tokens: The prompt and its response so far.
-        row: The prompt's number, for the error.
+        model: run again, on these tokens alone.
+        tokens: the prompt and its response so far.
+        row: number of the prompt, for the message.
     """
     return UnwriteError(
-        f"{_first_non_finite(model, tokens)} puts out NaN or infinite numbers for the prompt at place {row} (from 0). "
-        "Lower the bounds of max_weight in optimize.space, or set model.dtype to float32; if the model does so before "
-        "any edit, even in float32, its checkpoint is damaged."
+        f"{_first_non_finite(model, tokens)} puts out NaN or infinite numbers for the prompt at index {row}. "
+        "Lower the bounds of max_weight in optimize.space, or set model.dtype to float32. If an unedited model does "
+        "this in float32 too, its checkpoint is damaged."
     )
 
 
 @torch.inference_mode()
 def _first_non_finite(model: PreTrainedModel, tokens: Sequence[int]) -> str:
-    finite: list[bool] = []
+    finite: list[bool] = []  # the input of layer 0, then the output of each layer
 
-    def see(stream: Tensor) -> None:
+    def record(stream: Tensor) -> None:
         finite.append(bool(stream.isfinite().all()))
 
-    def first(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        see(stream_argument(args, kwargs))
+    def record_input(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        record(stream_argument(args, kwargs))
+
+    def record_output(_module: Any, _args: Any, output: Any) -> None:
+        record(layer_output(output))
 
     layers = decoder_layers(model)
     with ExitStack() as hooks:
-        hooks.enter_context(layers[0].register_forward_pre_hook(first, with_kwargs=True))
+        hooks.enter_context(layers[0].register_forward_pre_hook(record_input, with_kwargs=True))
         for layer in layers:
-            hooks.enter_context(layer.register_forward_hook(lambda _m, _a, output: see(layer_output(output))))
+            hooks.enter_context(layer.register_forward_hook(record_output))
         model(**accepted(model, {**left_padded([tokens], model.device), "use_cache": False}))
     if all(finite):
         return "The output head"
-    place = finite.index(False)
-    return "The embedding" if place == 0 else f"Layer {place - 1}"
+    index = finite.index(False)
+    return "The embedding" if index == 0 else f"Layer {index - 1}"

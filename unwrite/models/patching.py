@@ -1,4 +1,4 @@
-"""An edit in memory: parameters exchanged, or what modules put out changed on the way, and all put back as it was."""
+"""Edits in memory: parameters exchanged, or module outputs patched by hooks, until the context closes."""
 
 from __future__ import annotations
 
@@ -10,30 +10,86 @@ import torch
 from torch import Tensor, nn
 
 from unwrite.errors import UnwriteError
+from unwrite.models.layers import decoder_layers
+
+TensorMap = Callable[[Tensor], Tensor]
+"""A function of a tensor that keeps its shape and dtype."""
 
 
 class ModulePatch(NamedTuple):
-    """What changes in a module: its input by `scale` (None: left alone), its output by `edit`.
+    """The change of a module's input and output, both computed in float32 or wider."""
 
-    Both take a tensor of float32 or wider, [..., k] and [..., d], to another of the same shape and dtype.
+    scale: TensorMap | None
+    """Applied to the input [..., k]; None leaves it alone."""
+    edit: TensorMap
+    """Applied to the output [..., d]."""
+
+
+@contextmanager
+def added_to_stream(model: nn.Module, direction: Tensor, layer: int, scale: float) -> Iterator[None]:
+    """While open, add `scale` times a direction to the residual stream at the output of one layer, at every token.
+
+    The check of sufficiency: whether the direction alone brings about the behaviour (Arditi et al. 2024, section 3.2).
+
+    Args:
+        model: a model whose decoder layers return a tensor, or a tuple or list that begins with one.
+        direction: [d].
+        layer: number of the decoder layer, from 0.
+        scale: the factor; negative values subtract.
+
+    Raises:
+        ValueError: the model has no such layer, or the direction is not a vector.
+        UnwriteError: the model has no decoder stack.
     """
+    layers = decoder_layers(model)
+    if not 0 <= layer < len(layers):
+        raise ValueError(f"layer must be between 0 and {len(layers) - 1}, got {layer}")
+    if direction.dim() != 1:
+        raise ValueError(f"direction must have shape [d], got {list(direction.shape)}")
+    shift = scale * direction
+    with layers[layer].register_forward_hook(_output_hook(lambda stream: stream + shift.to(stream))):
+        yield
 
-    scale: Callable[[Tensor], Tensor] | None
-    edit: Callable[[Tensor], Tensor]
+
+@contextmanager
+def patched_modules(model: nn.Module, patches: Mapping[str, ModulePatch]) -> Iterator[None]:
+    """While open, patch the input and output of each named module; no parameter is touched.
+
+    A module may return a tensor, or a tuple or list that begins with the tensor to patch. No patched module may be
+    inside another.
+
+    Raises:
+        UnwriteError: at the end, the model ran but did not call some of the modules, so they were not patched.
+    """
+    called: set[str] = set()
+    with ExitStack() as hooks:
+        for name, patch in patches.items():
+            module = model.get_submodule(name)
+            if patch.scale is not None:
+                hooks.enter_context(module.register_forward_pre_hook(_input_hook(patch.scale)))
+            hooks.enter_context(module.register_forward_hook(_output_hook(patch.edit)))
+            hooks.enter_context(module.register_forward_hook(_recording_hook(name, called)))
+        yield
+    skipped = [name for name in patches if name not in called]
+    if called and skipped:
+        raise UnwriteError(
+            f"The model computes without calling {skipped[0]} ({len(skipped)} such modules), so their outputs cannot "
+            "be edited. Edit their weights instead."
+        )
 
 
 @contextmanager
 def patched_parameters(model: nn.Module, values: Mapping[str, Tensor]) -> Iterator[None]:
-    """While open, the named parameters hold `values`, in their dtype; afterwards the very tensors of before.
+    """While open, the named parameters hold `values`, in their dtype; afterwards they hold the same tensors as before.
 
     Raises:
-        UnwriteError: A parameter is quantized.
+        UnwriteError: a parameter is quantized.
     """
     originals = {name: model.get_parameter(name).data for name in values}
     for name, original in originals.items():
         if not original.is_floating_point():
             raise UnwriteError(
-                f"The edit has to change the weight {name}, which is quantized: set model.quantization to none, or "
+                f"The edit has to change the weight {name}, which is quantized. Set model.quantization to none, or "
                 "optimize.norm_preservation to none, so that activations can be edited instead."
             )
     try:
@@ -46,60 +102,40 @@ def patched_parameters(model: nn.Module, values: Mapping[str, Tensor]) -> Iterat
             model.get_parameter(name).data = original
 
 
-@contextmanager
-def patched_modules(model: nn.Module, changes: Mapping[str, ModulePatch]) -> Iterator[None]:
-    """While open, each named module computes with its change; no parameter is touched.
-
-    A module may put out a tensor, or a tuple or list whose first item is the tensor that counts. None of the modules
-    may be inside another of them.
-
-    Raises:
-        UnwriteError: At the end, if the model ran but some of the modules were passed by, so that they were not edited.
-    """
-    called: set[str] = set()
-    with ExitStack() as hooks:
-        for name, change in changes.items():
-            module = model.get_submodule(name)
-            if change.scale is not None:
-                hooks.callback(module.register_forward_pre_hook(_input_hook(change.scale)).remove)
-            hooks.callback(module.register_forward_hook(_output_hook(name, change.edit, called)).remove)
-        yield
-    passed_by = [name for name in changes if name not in called]
-    if called and passed_by:
-        raise UnwriteError(
-            f"The model computes without calling {passed_by[0]} ({len(passed_by)} such modules), so what they put out "
-            "can't be edited; edit their weights."
-        )
-
-
 def is_matrix_product(module: nn.Module) -> bool:
-    """Whether a module computes y = Wx + b and nothing else: a linear layer, or the transposed one of GPT-2."""
+    """Return whether a module computes y = Wx + b and nothing else: a linear layer, or the transposed one of GPT-2."""
     from transformers.pytorch_utils import Conv1D
 
     return isinstance(module, (nn.Linear, Conv1D))
 
 
 def parameters_of(model: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
-    """The named parameters' values: not copies, except from Apple's GPU, which has no float64 to edit them in."""
+    """Return the named parameters' values: the same memory, except on Apple's GPU, which has no float64 to edit in."""
     values = {name: model.get_parameter(name).data for name in names}
     return {name: value.cpu() if value.device.type == "mps" else value for name, value in values.items()}
 
 
-def _input_hook(scale: Callable[[Tensor], Tensor]) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
-    def scaled(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+def _input_hook(scale: TensorMap) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
+    def patch_input(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         return (scale(_widened(args[0])).to(args[0].dtype), *args[1:])
 
-    return scaled
+    return patch_input
 
 
-def _output_hook(name: str, edit: Callable[[Tensor], Tensor], called: set[str]) -> Callable[[nn.Module, Any, Any], Any]:
-    def edited(_module: nn.Module, _args: Any, output: Any) -> Any:
-        called.add(name)
+def _output_hook(edit: TensorMap) -> Callable[[nn.Module, Any, Any], Any]:
+    def patch_output(_module: nn.Module, _args: Any, output: Any) -> Any:
         first: Tensor = output if isinstance(output, Tensor) else output[0]
-        changed = edit(_widened(first)).to(first.dtype)
-        return changed if isinstance(output, Tensor) else type(output)((changed, *output[1:]))
+        patched = edit(_widened(first)).to(first.dtype)
+        return patched if isinstance(output, Tensor) else type(output)((patched, *output[1:]))
 
-    return edited
+    return patch_output
+
+
+def _recording_hook(name: str, called: set[str]) -> Callable[[nn.Module, Any, Any], None]:
+    def record_call(_module: nn.Module, _args: Any, _output: Any) -> None:
+        called.add(name)
+
+    return record_call
 
 
 def _widened(x: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""Linear layers that hold 4- or 8-bit weights (bitsandbytes), for finding directions and recipes in less memory.
+"""Linear layers with 4- or 8-bit weights (bitsandbytes), for finding directions and recipes in less memory.
 
-The release is edited in full precision; only what is measured on the way to it is quantized. What the packed weights
-make of an input does not depend on what else is in the batch, in either format, beyond rounding.
+The release is edited in full precision; only the measurements on the way to it are quantized. In both formats the
+result for one prompt does not depend on the rest of its batch, beyond rounding.
 """
 
 from __future__ import annotations
@@ -20,59 +20,63 @@ import torch
 from torch import Tensor, nn
 
 from unwrite.errors import UnwriteError
+from unwrite.terms import Quantization
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import BitsAndBytesConfig, PreTrainedModel
 
-_PACKAGES = ("bitsandbytes", "accelerate")  # transformers asks for the second wherever the first is used
+_PACKAGES = ("bitsandbytes", "accelerate")  # transformers needs the second to use the first
 _DEVICES = ("cpu", "cuda")
-_BLOCK = 64  # weights that share a scale in NF4
+_BLOCK = 64  # weights per scale in NF4
 _INT8 = 127.0
 
 
 def load_quantized(
     load: Callable[[Mapping[str, Any]], PreTrainedModel],
     skeleton: PreTrainedModel,
-    quantization: str,
+    quantization: Quantization,
     dtype: torch.dtype,
     device: torch.device,
 ) -> PreTrainedModel:
-    """A model with its linear layers quantized while it is loaded.
+    """Load a model and quantize its linear layers while loading.
 
     `nf4` is NF4 with double quantization (Dettmers et al. 2023, QLoRA), computing in `dtype`. `int8` is the row-wise
-    absmax of LLM.int8 (Dettmers et al. 2022). The output head and what is tied to it, embeddings, and everything that
-    is not a plain linear layer (fused experts, norms, convolutions) stay as they are. So does a linear layer whose
-    weight the model's code reads past the layer itself, a router's say: it would take packed integers for numbers. And
-    with `nf4` one whose input width is no multiple of 64: bitsandbytes 0.50 reads it wrong on a CPU with AVX-512.
+    absmax of LLM.int8 (Dettmers et al. 2022). Not quantized are the output head and what is tied to it, embeddings, and
+    everything that is not a plain linear layer (fused experts, norms, convolutions). Two more kinds of layers are left
+    as they are: those whose weight the model's code reads directly, such as routers, which would take packed integers
+    for numbers; and with `nf4` those whose input width is not a multiple of 64, which bitsandbytes 0.50 reads wrongly
+    on a CPU with AVX-512.
 
     Args:
-        load: What loads the model in evaluation mode, given further arguments of `from_pretrained`.
-        skeleton: The model without values.
+        load: loads the model in evaluation mode, given further arguments of `from_pretrained`.
+        skeleton: the model without values.
         quantization: `nf4` or `int8`.
-        dtype: What it computes in.
-        device: Where it is to be.
+        dtype: the dtype to compute in.
+        device: the device of the model.
 
     Raises:
-        UnwriteError: bitsandbytes is not installed or can't use the device, or the model has no layer for it.
+        UnwriteError: bitsandbytes is not installed or does not support the device, or no layer can be quantized.
     """
-    _refuse(quantization, device)
+    _refuse_missing_packages(quantization)
+    _refuse_device(quantization, device)
     _import_bitsandbytes()
-    model = load(_options(skeleton, quantization, dtype, device, spared=[]))
+    placement = {"device_map": {"": str(device)}}
+    model = load({"quantization_config": _quantization_config(skeleton, quantization, dtype), **placement})
     _settle(model)
-    if spared := read_elsewhere(model):
-        del model  # one in memory at a time
-        model = load(_options(skeleton, quantization, dtype, device, spared))
+    if skipped := read_elsewhere(model):
+        del model  # so that only one is in memory at a time
+        model = load({"quantization_config": _quantization_config(skeleton, quantization, dtype, skipped), **placement})
         _settle(model)
     return model
 
 
 def is_quantized(module: nn.Module) -> bool:
-    """Whether a module is a linear layer whose weight is packed integers, which can't be edited."""
+    """Return whether a module is a linear layer whose weight is packed integers, which cannot be edited."""
     return isinstance(module, nn.Linear) and not module._parameters["weight"].is_floating_point()  # type: ignore[union-attr]
 
 
 def dequantized(module: nn.Module) -> Tensor:
-    """The numbers that a quantized layer's weight stands for, [d, k] in the dtype of the original (int8: float32)."""
+    """Return the numbers that a quantized layer's weight stands for, [d, k], in the original dtype (int8: float32)."""
     weight: Any = module._parameters["weight"]
     if weight.dtype == torch.int8:
         numbers: Tensor = weight.data * (weight.SCB / _INT8).unsqueeze(1)
@@ -83,16 +87,18 @@ def dequantized(module: nn.Module) -> Tensor:
 
 
 def read_elsewhere(model: PreTrainedModel) -> list[str]:
-    """Quantized layers whose weight the model's code reads itself, found by running it on a few tokens.
+    """Find the quantized layers whose weight is read outside the layer itself, by running the model on a few tokens.
+
+    While it runs, the class of each quantized layer is replaced by a subclass whose `weight` is a property.
 
     Returns:
-        Patterns of their names: what is true of a layer is true of all with other numbers in the name.
+        Patterns of their names: what holds for one layer holds for all with other numbers in the name.
     """
     names = {module: name for name, module in model.named_modules() if is_quantized(module)}
     running: set[nn.Module] = set()
     found: set[str] = set()
 
-    def weight(module: nn.Module) -> Tensor | nn.Parameter | None:
+    def watched_weight(module: nn.Module) -> Tensor | nn.Parameter | None:
         if module in running:
             return module._parameters["weight"]
         found.add(re.sub(r"\d+", r"\\d+", re.escape(names[module])))
@@ -102,15 +108,15 @@ def read_elsewhere(model: PreTrainedModel) -> list[str]:
         for module in names:
             plain = type(module)
             undo.callback(setattr, module, "__class__", plain)
-            module.__class__ = type(plain.__name__, (plain,), {"weight": property(weight)})
-            undo.callback(module.register_forward_pre_hook(lambda module, _: running.add(module)).remove)
-            undo.callback(module.register_forward_hook(lambda module, *_: running.discard(module)).remove)
+            module.__class__ = type(plain.__name__, (plain,), {"weight": property(watched_weight)})
+            undo.enter_context(module.register_forward_pre_hook(lambda module, _: running.add(module)))
+            undo.enter_context(module.register_forward_hook(lambda module, *_: running.discard(module)))
         model(input_ids=torch.arange(4, device=model.device)[None], use_cache=False)
     return sorted(found)
 
 
 def describe_quantization(model: nn.Module) -> str:
-    """One line for the log: how many linear layers are quantized, what stays, and the model's size in memory."""
+    """Describe in one line how many linear layers are quantized, what is not, and the model's size in memory."""
     linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
     stacks = sum(parameter.dim() == 3 and min(parameter.shape) > 1 for parameter in model.parameters())
     line = f"{sum(map(is_quantized, linear))} of {len(linear)} linear layers are quantized"
@@ -120,46 +126,51 @@ def describe_quantization(model: nn.Module) -> str:
     return f"{line}; {size / 1e6:.1f} MB of parameters."
 
 
-def _options(
-    skeleton: PreTrainedModel, quantization: str, dtype: torch.dtype, device: torch.device, spared: Sequence[str]
-) -> dict[str, Any]:
-    """Further arguments of `from_pretrained`."""
+def _quantization_config(
+    skeleton: PreTrainedModel, quantization: Quantization, dtype: torch.dtype, skipped: Sequence[str] = ()
+) -> BitsAndBytesConfig:
+    """Return the configuration that quantizes every layer but the output head, `skipped` and what NF4 reads wrongly."""
     from transformers import BitsAndBytesConfig
-    from transformers.pytorch_utils import Conv1D
     from transformers.quantizers.base import get_keys_to_not_convert
-    from transformers.quantizers.quantizers_utils import should_convert_module
 
-    kept = [*get_keys_to_not_convert(skeleton), *spared]
-    widths = {
-        name: module.weight.shape[0 if isinstance(module, Conv1D) else 1]
-        for name, module in skeleton.named_modules()
-        if (type(module) is nn.Linear or isinstance(module, Conv1D)) and should_convert_module(name, kept)
-    }
+    kept = [*get_keys_to_not_convert(skeleton), *skipped]
+    widths = _input_widths(skeleton, kept)
     unreadable = [name for name, width in widths.items() if quantization == "nf4" and width % _BLOCK]
     if len(unreadable) == len(widths):
-        what = f"whose input width is a multiple of {_BLOCK}" if unreadable else "besides its output head"
+        condition = f"whose input width is a multiple of {_BLOCK}" if unreadable else "besides its output head"
         raise UnwriteError(
-            f"{type(skeleton).__name__} has no plain linear layer {what}, so {quantization} would quantize nothing: "
-            "set model.quantization to none."
+            f"{type(skeleton).__name__} has no plain linear layer {condition}, so {quantization} would quantize "
+            "nothing. Set model.quantization to none."
         )
-    config = BitsAndBytesConfig(
+    return BitsAndBytesConfig(
         load_in_4bit=quantization == "nf4",
         load_in_8bit=quantization == "int8",
-        llm_int8_skip_modules=[*kept, *unreadable],  # of 4-bit layers too, whatever its name
+        llm_int8_skip_modules=[*kept, *unreadable],  # despite its name, for 4-bit layers too
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
-    return {"quantization_config": config, "device_map": {"": str(device)}}
+
+
+def _input_widths(skeleton: PreTrainedModel, kept: list[str]) -> dict[str, int]:
+    """Return the input width of each layer that transformers would quantize, by name."""
+    from transformers.pytorch_utils import Conv1D
+    from transformers.quantizers.quantizers_utils import should_convert_module
+
+    return {
+        name: module.weight.shape[0 if isinstance(module, Conv1D) else 1]
+        for name, module in skeleton.named_modules()
+        if (type(module) is nn.Linear or isinstance(module, Conv1D)) and should_convert_module(name, kept)
+    }
 
 
 def _settle(model: nn.Module) -> None:
-    """Makes quantized layers compute what their weights say, whatever the processor and the batch.
+    """Make quantized layers compute with the numbers of their weights, on every processor and in every batch.
 
-    On a CPU with avx512_bf16 the first forward pass would repack 4-bit weights in place: it needs sizes that not every
-    model has, and what reads the weights afterwards reads garbage. LLM.int8 quantizes the inputs too, with the columns
-    of outliers taken from the whole batch, so that a prompt's logits would depend on its neighbours; here 8-bit weights
-    are multiplied by inputs as they are.
+    On a CPU with avx512_bf16 the first forward pass would repack 4-bit weights in place, which needs sizes that not
+    every model has, and reading the weights afterwards would give garbage. LLM.int8 also quantizes the inputs, with
+    outlier columns taken from the whole batch, so a prompt's logits would depend on its neighbours; here 8-bit weights
+    multiply the inputs as they are.
     """
     for module in model.modules():
         if not isinstance(module, nn.Linear) or not is_quantized(module):
@@ -171,27 +182,30 @@ def _settle(model: nn.Module) -> None:
 
 
 def _int8_product(module: nn.Linear, x: Tensor) -> Tensor:
-    """Computes y = (diag(s/127) C) x + b, with C the 8-bit weight [d, k] and s the largest magnitude of each row."""
+    """Compute y = (diag(s/127) C) x + b, with C the 8-bit weight [d, k] and s the largest magnitude of each row."""
     bias = None if module.bias is None else module.bias.to(x.dtype)
     return nn.functional.linear(x, dequantized(module).to(x.dtype), bias)
 
 
-def _refuse(quantization: str, device: torch.device) -> None:
+def _refuse_missing_packages(quantization: Quantization) -> None:
     for package in _PACKAGES:
         if importlib.util.find_spec(package) is None:
             raise UnwriteError(
-                f"model.quantization is {quantization}, which needs {package}: "
-                "pip install 'unwrite[quantized]', or set it to none."
+                f"model.quantization is {quantization}, which needs {package}. "
+                "Run pip install 'unwrite[quantized]', or set it to none."
             )
+
+
+def _refuse_device(quantization: Quantization, device: torch.device) -> None:
     if device.type not in _DEVICES:
         raise UnwriteError(
-            f"model.quantization is {quantization}, which runs on {' and '.join(_DEVICES)}, not on {device.type}: "
-            "set it to none, or runtime.device to cpu."
+            f"model.quantization is {quantization}, which runs on {' and '.join(_DEVICES)}, not on {device.type}. "
+            "Set it to none, or runtime.device to cpu."
         )
 
 
 def _import_bitsandbytes() -> None:
-    """Imports bitsandbytes, silently, and without the kernel that it would download and run if it could."""
+    """Import bitsandbytes silently, and without the kernel that it would download and run if it could."""
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     hidden = sys.modules.get("kernels")
     sys.modules["kernels"] = None  # type: ignore[assignment]  # importing it fails, as if it were not installed

@@ -21,7 +21,7 @@ from unwrite.files.prompts import read_markers
 from unwrite.files.tensors import read_tensors
 from unwrite.models.batches import Budget, by_token_budget, do_nothing
 from unwrite.models.generation import generate_greedily
-from unwrite.models.loading import load_model, load_tokenizer, pick_device
+from unwrite.models.loading import load_model, load_tokenizer
 from unwrite.models.memory import Limits
 from unwrite.models.patching import parameters_of
 from unwrite.pipeline.base import pinned_folder
@@ -134,7 +134,7 @@ def _scene(
     markers = read_markers(Path(params.judge.markers))
     target, baseline = ([row.tokens for row in read_tokens(name, "validation")] for name in ("target", "baseline"))
     folder = pinned_folder(base)
-    model = load_model(folder, base.compute_dtype, pick_device(params.runtime.device), base.quantization)
+    model = load_model(folder, base.compute_dtype, params.runtime.device, base.quantization)
     tokenizer = load_tokenizer(folder)
     limits = measuring_limits(
         model,

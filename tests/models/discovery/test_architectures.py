@@ -156,13 +156,13 @@ def test_an_encoder_used_as_a_language_model_is_post_norm() -> None:
 
 
 REFUSED: Mapping[str, str] = {  # name in the zoo: the reason
-    "deepseek_v4": r"layer 0: its stream has shape \[2, 7, 2, 32\] for \[2, 7\] tokens",  # hyper-connections
-    "hy_v4": r"layer 0: its stream has shape \[2, 7, 2, 32\] for \[2, 7\] tokens",
-    "gemma3n_text": r"layer 0: its stream has shape \[2, 2, 7, 32\] for \[2, 7\] tokens",
-    "mllama": "doesn't run each of its 3 layers once, in order: 2 ran",
-    "hrm_text": "doesn't run each of its 2 layers once, in order: 4 ran",
-    "blt": "its stream has shape .* Expected one vector a token",
-    "xlnet": "its stream has shape .* Expected one vector a token",
+    "deepseek_v4": r"layer 0: .* got shape \[2, 7, 2, 32\] for \[2, 7\] tokens",  # hyper-connections
+    "hy_v4": r"layer 0: .* got shape \[2, 7, 2, 32\] for \[2, 7\] tokens",
+    "gemma3n_text": r"layer 0: .* got shape \[2, 2, 7, 32\] for \[2, 7\] tokens",
+    "mllama": "does not run each of its 3 layers once, in order: 2 ran",
+    "hrm_text": "does not run each of its 2 layers once, in order: 4 ran",
+    "blt": "the stream must be one vector per token, got shape",
+    "xlnet": "the stream must be one vector per token, got shape",
 }
 
 
@@ -170,7 +170,7 @@ REFUSED: Mapping[str, str] = {  # name in the zoo: the reason
 def test_a_stream_without_one_vector_per_token_in_every_layer_is_refused(name: str) -> None:
     with pytest.raises(UnwriteError, match=REFUSED[name]) as refusal:
         found(name)
-    assert "nothing is edited in part" in str(refusal.value)
+    assert "this model is refused" in str(refusal.value)
 
 
 @pytest.mark.parametrize("kind", ["t5", "bart", "mbart"])
@@ -183,12 +183,12 @@ def test_an_encoder_and_a_decoder_are_refused(kind: str) -> None:
 def test_a_model_other_than_a_language_model_is_refused(kind: str) -> None:
     from transformers import AutoConfig
 
-    with pytest.raises(UnwriteError, match=f"'{kind}'.*Expected a causal language model"):
+    with pytest.raises(UnwriteError, match=f"'{kind}'.*Use a causal language model"):
         find_writers(AutoConfig.for_model(kind))
 
 
 def test_a_model_that_needs_an_image_is_refused() -> None:
     from transformers import AutoConfig
 
-    with pytest.raises(UnwriteError, match="Kosmos2ForConditionalGeneration doesn't run on text alone"):
+    with pytest.raises(UnwriteError, match="Kosmos2ForConditionalGeneration does not run on text alone"):
         find_writers(AutoConfig.for_model("kosmos-2"))

@@ -262,10 +262,10 @@ class LeftOut(Artificial):
 
 
 def test_layers_that_do_not_all_run_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UnwriteError, match="LeftOut doesn't run each of its 2 layers once, in order: 1 ran"):
+    with pytest.raises(UnwriteError, match="LeftOut does not run each of its 2 layers once, in order: 1 ran"):
         examined(LeftOut(Layer(Mlp()), Layer(Mlp())), monkeypatch)
 
 
 def test_a_model_without_a_list_of_layers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UnwriteError, match=r"Sequential has no decoder stack\. Expected a decoder-only model"):
+    with pytest.raises(UnwriteError, match=r"Sequential has no decoder stack\. Use a decoder-only model"):
         examined(nn.Sequential(nn.Embedding(VOCABULARY, D), Layer(Mlp())), monkeypatch)
