@@ -1,4 +1,4 @@
-"""What is adapted, wherever the checkpoint holds it, and what is said of it."""
+"""The factors of every edited parameter, however the checkpoint stores it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from tests.support.samples import sample_base, sample_edit, sample_layout, sample_recipe, sample_writer
 from unwrite.core.layout import as_matrices, as_vectors
 from unwrite.editing.exact import edited_parameters
-from unwrite.editing.lora import AdaptedParameter, adapter_values, error_line, planned_changes
+from unwrite.editing.lora import AdaptedParameter, adapter_values, planned_changes
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import stored_tensors
 from unwrite.models.peft import Plan, Slot, Target
@@ -64,7 +64,9 @@ def products(values: Mapping[str, Tensor], name: str, num_matrices: int) -> Tens
 
 @pytest.mark.parametrize("mode", ["none", "columns"])
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_every_matrix_is_found_in_every_layout(name: str, mode: NormPreservation, tmp_path: Path) -> None:
+def test_the_factors_give_the_change_of_every_matrix_in_every_layout(
+    name: str, mode: NormPreservation, tmp_path: Path
+) -> None:
     shape, axis, num_matrices = LAYOUTS[name]
     edit = sample_edit(sample_writer(matrix=sample_layout("w", axis, num_matrices)), 0.8)
     stored = {"w": random(*shape)}
@@ -77,7 +79,7 @@ def test_every_matrix_is_found_in_every_layout(name: str, mode: NormPreservation
     assert adapted[0].relative_error < 1e-6
 
 
-def test_experts_that_are_stored_one_by_one_are_in_the_order_of_the_parameter(tmp_path: Path) -> None:
+def test_experts_stored_one_by_one_keep_the_order_of_the_parameter(tmp_path: Path) -> None:
     places = [StoredLayout(tensor=f"e.{n}", axis=0, num_matrices=1) for n in range(G)]
     edit = sample_edit(sample_writer(matrix=ParameterLayout(parameter="w", axis=1, num_matrices=G, stored=places)))
     stored = {f"e.{n}": random(D, K, seed=n) for n in range(G)}
@@ -88,7 +90,7 @@ def test_experts_that_are_stored_one_by_one_are_in_the_order_of_the_parameter(tm
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-def test_biases_of_experts_are_one_matrix_of_rank_one(axis: int, tmp_path: Path) -> None:
+def test_the_biases_of_experts_are_one_matrix_of_rank_one(axis: int, tmp_path: Path) -> None:
     writer = sample_writer(matrix=sample_layout("w", 1, G), bias=sample_layout("b", axis, G))
     stored = {"w": random(G, D, K), "b": random(*((G, D) if axis else (D, G)), seed=2)}
     save_file(stored, tmp_path / "model.safetensors")
@@ -103,23 +105,9 @@ def test_biases_of_experts_are_one_matrix_of_rank_one(axis: int, tmp_path: Path)
     assert adapted[0].relative_error > 0.01 > adapted[1].relative_error
 
 
-def test_what_the_model_or_the_checkpoint_does_not_have_is_named(tmp_path: Path) -> None:
+def test_a_parameter_that_the_model_or_checkpoint_lacks_is_named(tmp_path: Path) -> None:
     edit = sample_edit(sample_writer(matrix=sample_layout("w")))
-    with pytest.raises(UnwriteError, match="names w, which was not found in the model"):
+    with pytest.raises(UnwriteError, match="names w, which is not in the pinned model"):
         planned_changes(sample_recipe([edit]), sample_base([sample_writer()]), 4)
-    with pytest.raises(UnwriteError, match="names w, which the checkpoint doesn't have"):
+    with pytest.raises(UnwriteError, match="names w, which the checkpoint does not have"):
         values_of(edit, {"other": random(D, K)}, "none", 1, tmp_path)
-
-
-def adapted_parameter(error: float, rank: int = 16) -> AdaptedParameter:
-    return AdaptedParameter(parameter="w", bias=None, rank=rank, relative_error=error)
-
-
-def test_the_line_says_ranks_and_errors() -> None:
-    found = error_line([adapted_parameter(0.02), adapted_parameter(0.104), adapted_parameter(0.06, rank=4)])
-    assert found == (
-        "3 parameters in rank 4 to 16; of the change of a weight it misses 6 % at the median, 10 % at most"
-    )
-    assert error_line([adapted_parameter(3e-8, 1)]).endswith(
-        "1 parameters in rank 1; of the change of a weight it misses nothing but rounding"
-    )

@@ -1,9 +1,10 @@
-"""The adapter on the base in plain PEFT is the edited model; what it misses is what its manifest says."""
+"""The base with the adapter, in plain PEFT, is the edited model; the manifest states the error."""
 
 from __future__ import annotations
 
 import errno
 import json
+import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,8 +29,9 @@ from tests.support.tiny import tiny_tokenizer
 from tests.support.zoo import zoo_model
 from unwrite.core.edit import edit_weight
 from unwrite.core.layout import as_matrices
+from unwrite.editing import adapter
+from unwrite.editing.adapter import AdapterManifest
 from unwrite.editing.exact import edited_parameters, parameter_names, resolve_direction
-from unwrite.editing.lora import AdapterManifest
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import model_files
 from unwrite.files.hashing import digest_of
@@ -79,7 +81,7 @@ def prepare(
     biases: bool = True,
     source: str = "base",
 ) -> Prepared:
-    """Writes a base model and what the stage reads; the recipe leaves out the last of the writers."""
+    """Write a base model and what the stage reads; the recipe leaves out the last writer."""
     model = zoo_model(kind, dtype)
     model.save_pretrained("base")
     tiny_tokenizer().save_pretrained("base")
@@ -111,7 +113,7 @@ def prepare(
 
 
 def mixture() -> list[Writer]:
-    """Qwen 3 with a dense layer before those with experts: PEFT takes its name for that of older experts."""
+    """Qwen 3 with a dense layer before those with experts: PEFT mistakes its name for that of older experts."""
     mlp = "model.layers.{}.mlp."
     writers = [sample_writer(0, "mlp", shape=(32, 48), matrix=sample_layout(f"{mlp.format(0)}down_proj.weight"))]
     for layer in (1, 2):
@@ -125,7 +127,7 @@ def mixture() -> list[Writer]:
 
 
 def adapted(dtype: str = "float32") -> Any:
-    """Base and adapter in plain PEFT, as anybody loads them: without a warning."""
+    """Base and adapter loaded in plain PEFT, which gives no warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import peft
@@ -167,7 +169,7 @@ def written() -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("mode", ["none", "pre"])
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "starcoder2", "gemma2", "mixtral", "llama4_text", "qwen3_moe"])
-def test_base_and_adapter_are_the_edited_model(kind: str, mode: NormPreservation) -> None:
+def test_the_base_with_the_adapter_is_the_edited_model(kind: str, mode: NormPreservation) -> None:
     prepared = prepare(mode, kind)
     stage.export_adapter(params())
     before, expected = in_memory(prepared)
@@ -182,7 +184,7 @@ def test_base_and_adapter_are_the_edited_model(kind: str, mode: NormPreservation
 
 @pytest.mark.parametrize("mode", ["rows", "columns"])
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "starcoder2", "gemma2", "mixtral"])
-def test_at_full_rank_it_is_the_edited_model_with_its_norms_kept(kind: str, mode: NormPreservation) -> None:
+def test_at_full_rank_it_is_the_edited_model_in_modes_that_keep_norms(kind: str, mode: NormPreservation) -> None:
     prepared = prepare(mode, kind)
     stage.export_adapter(params(FULL))
     before, expected = in_memory(prepared)
@@ -198,7 +200,7 @@ def test_the_adapter_merges_into_the_edited_model() -> None:
 
 
 @pytest.mark.parametrize("components", [("attention", "mlp"), ("mlp",)])
-def test_experts_that_are_stored_transposed_and_their_biases(components: tuple[str, ...]) -> None:
+def test_transposed_experts_and_their_biases_are_adapted(components: tuple[str, ...]) -> None:
     prepared = prepare("none", "gpt_oss", components=components, biases=components == ("mlp",))
     stage.export_adapter(params())
     before, expected = in_memory(prepared)
@@ -218,7 +220,7 @@ def test_a_model_in_16_bits_is_edited_before_rounding() -> None:
 
 @pytest.mark.parametrize("kind", ["gpt2", "mixtral"])
 @pytest.mark.parametrize("mode", ["rows", "columns"])
-def test_what_it_misses_falls_with_the_rank_and_is_what_the_manifest_says(kind: str, mode: NormPreservation) -> None:
+def test_the_manifest_states_the_error_which_falls_with_the_rank(kind: str, mode: NormPreservation) -> None:
     prepared = prepare(mode, kind)
     stage.export_adapter(params(1))
     largest = [manifest().largest_error]
@@ -251,7 +253,7 @@ def measured(prepared: Prepared, kind: str) -> dict[str, float]:
     return found
 
 
-def test_the_folder_holds_what_its_manifest_lists_and_no_path() -> None:
+def test_the_folder_holds_the_files_of_its_manifest_and_no_path() -> None:
     prepare("rows", source=str(Path("base").absolute()))
     stage.export_adapter(params())
     names = ["adapter.json", "adapter_config.json", "adapter_model.safetensors", "edit.json"]
@@ -265,7 +267,7 @@ def test_the_folder_holds_what_its_manifest_lists_and_no_path() -> None:
     assert json.loads((ADAPTER / "adapter_config.json").read_text())["base_model_name_or_path"] == "base"
 
 
-def test_nothing_but_the_edited_modules_is_in_the_adapter() -> None:
+def test_the_adapter_holds_only_the_edited_modules() -> None:
     recipe = prepare("rows", components=("mlp",)).recipe
     stage.export_adapter(params(3))
     modules = [edit.matrix.parameter.removesuffix(".weight") for edit in recipe.edits]
@@ -284,12 +286,12 @@ def test_the_same_recipe_gives_the_same_bytes() -> None:
 def test_without_a_rank_there_is_a_note_and_no_adapter() -> None:
     ADAPTER.mkdir(parents=True)
     (ADAPTER / "adapter_model.safetensors").write_text("old")
-    stage.export_adapter(params(None))  # of whatever model: it isn't looked at
+    stage.export_adapter(params(None))  # no artifacts are needed
     assert [path.name for path in ADAPTER.iterdir()] == ["README.txt"]
     assert "adapter.rank in params.yaml is null" in (ADAPTER / "README.txt").read_text()
 
 
-def test_a_recipe_without_edits_is_no_adapter() -> None:
+def test_a_recipe_without_edits_is_refused() -> None:
     recipe = prepare("rows").recipe
     write_json(Path("artifacts/edit.json"), as_json(recipe.model_copy(update={"edits": []})))
     with pytest.raises(UnwriteError, match="edits nothing"):
@@ -298,7 +300,7 @@ def test_a_recipe_without_edits_is_no_adapter() -> None:
 
 
 @pytest.mark.parametrize("mode", ["none", "rows"])
-def test_a_recipe_that_changes_nothing_is_no_adapter(mode: NormPreservation) -> None:
+def test_a_recipe_that_changes_nothing_is_refused(mode: NormPreservation) -> None:
     _, directions, means = prepare(mode)
     zeros = {"directions": torch.zeros_like(directions), "baseline_mean": means}
     write_tensors(Path("artifacts/directions.safetensors"), zeros, {"center": "mean"})
@@ -307,17 +309,17 @@ def test_a_recipe_that_changes_nothing_is_no_adapter(mode: NormPreservation) -> 
     assert not ADAPTER.exists()
 
 
-def test_what_peft_can_not_adapt_is_refused_before_anything_is_read_or_written(
+def test_a_parameter_that_peft_cannot_adapt_is_refused_before_weights_are_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     prepare("none", "gpt_oss")
-    monkeypatch.setattr(stage, "stored_tensors", None)
+    monkeypatch.setattr(adapter, "stored_tensors", None)
     with pytest.raises(UnwriteError, match=r"can't adapt model\.layers\.0\.self_attn\.o_proj\.bias"):
         stage.export_adapter(params())
     assert not ADAPTER.exists()
 
 
-def test_what_fails_half_way_leaves_the_adapter_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_half_way_keeps_the_earlier_adapter(monkeypatch: pytest.MonkeyPatch) -> None:
     prepare("none")
     stage.export_adapter(params())
     before = {path.name: path.read_bytes() for path in ADAPTER.iterdir()}
@@ -325,13 +327,14 @@ def test_what_fails_half_way_leaves_the_adapter_before(monkeypatch: pytest.Monke
     def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(stage, "write_tensors", fail)
+    monkeypatch.setattr(adapter, "write_tensors", fail)
     with pytest.raises(UnwriteError, match=r"Can't write artifacts/adapter: No space left"):
         stage.export_adapter(params())
     assert {path.name: path.read_bytes() for path in ADAPTER.iterdir()} == before
 
 
-def test_the_log_says_what_it_misses(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_log_states_what_the_adapter_misses(caplog: pytest.LogCaptureFixture) -> None:
     prepare("none")
-    stage.export_adapter(params())
-    assert "5 parameters in rank 1; of the change of a weight it misses nothing but rounding" in capsys.readouterr().err
+    with caplog.at_level(logging.INFO, "unwrite"):
+        stage.export_adapter(params())
+    assert "5 parameters of rank 1; the adapter misses nothing but rounding" in caplog.text

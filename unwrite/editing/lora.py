@@ -1,11 +1,10 @@
-"""The recipe as an adapter: the change of every edited parameter in low rank, and what that misses."""
+"""A recipe as a low-rank adapter: the change of every edited parameter as two thin factors, and what they miss."""
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,18 +18,16 @@ from unwrite.editing.exact import applied_direction
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import StoredTensor, read_rows
 from unwrite.models.peft import Plan, Target, slot_tensors
-from unwrite.schema.artifacts import Artifact, Base, Edit, FileDigest, ParameterLayout, Recipe
-from unwrite.schema.parsing import FORMAT
+from unwrite.schema.artifacts import Artifact, Base, Edit, ParameterLayout, Recipe
 from unwrite.terms import NormPreservation
 
-_ROUNDING = 1e-6  # float32's, with room
-_AGAIN = "Run `dvc repro -f pin_model` and what follows."
+_REPIN = "Run `dvc repro -f pin_model` and the later stages."
 
 
 class AdaptedParameter(Artifact):
     """One parameter of the model: the rank of each of its matrices' change, and ‖ΔW − BA‖ / ‖ΔW‖ as measured.
 
-    ΔW is the edit before it is rounded to the checkpoint's dtype. `bias` is the bias that is adapted beside it.
+    ΔW is the edit before it is rounded to the checkpoint's dtype. `bias` names the bias that is adapted with it.
     """
 
     parameter: str
@@ -39,20 +36,8 @@ class AdaptedParameter(Artifact):
     relative_error: float
 
 
-class AdapterManifest(Artifact):
-    """`artifacts/adapter/adapter.json`: which base the adapter is of, what it misses of the edit, and its files."""
-
-    format: Literal[2] = FORMAT
-    base: str
-    commit: str | None
-    norm_preservation: NormPreservation
-    largest_error: float
-    parameters: list[AdaptedParameter]
-    files: list[FileDigest]
-
-
 class AdaptedMatrix(NamedTuple):
-    """A parameter to adapt: whose edit it is part of, how its matrices lie, in which mode they are edited."""
+    """A parameter to adapt: the edit it is part of, its layout, the mode of its edit, and what PEFT is asked for."""
 
     edit: Edit
     layout: ParameterLayout
@@ -61,10 +46,15 @@ class AdaptedMatrix(NamedTuple):
 
 
 def planned_changes(recipe: Recipe, base: Base, rank: int) -> list[AdaptedMatrix]:
-    """Every parameter that an adapter of the recipe changes; the biases of experts [G, d] are one matrix each.
+    """List every parameter that an adapter of the recipe changes; the biases of experts [G, d] count as one matrix.
+
+    Args:
+        recipe: the recipe.
+        base: the record of the base model.
+        rank: the largest rank of the change of a matrix.
 
     Raises:
-        UnwriteError: The recipe edits nothing, or what the pinned model doesn't have.
+        UnwriteError: the recipe edits nothing, or a parameter that the base does not have.
     """
     if not recipe.edits:
         raise UnwriteError(
@@ -72,17 +62,19 @@ def planned_changes(recipe: Recipe, base: Base, rank: int) -> list[AdaptedMatrix
             "or set adapter.rank to null."
         )
     shapes = {writer.matrix.parameter: writer.shape for writer in base.writers}
+    mode = recipe.settings.norm_preservation
     changes = []
     for edit in recipe.edits:
         matrix, bias = edit.matrix, edit.bias
         if matrix.parameter not in shapes:
-            raise UnwriteError(f"The recipe names {matrix.parameter}, which was not found in the model. {_AGAIN}")
-        like = as_matrices(torch.empty(shapes[matrix.parameter], device="meta"), matrix.axis, matrix.num_matrices)
-        each = change_rank((like.shape[1], like.shape[2]), recipe.settings.norm_preservation, rank)
+            raise UnwriteError(f"The recipe names {matrix.parameter}, which is not in the pinned model. {_REPIN}")
+        _, d, k = as_matrices(
+            torch.empty(shapes[matrix.parameter], device="meta"), matrix.axis, matrix.num_matrices
+        ).shape
         vector = bias.parameter if bias is not None and bias.num_matrices == 1 else None
-        target = Target(matrix.parameter, matrix.axis, matrix.num_matrices, each, vector)
-        changes.append(AdaptedMatrix(edit, matrix, recipe.settings.norm_preservation, target))
-        if bias is not None and vector is None:
+        target = Target(matrix.parameter, matrix.axis, matrix.num_matrices, change_rank((d, k), mode, rank), vector)
+        changes.append(AdaptedMatrix(edit, matrix, mode, target))
+        if bias is not None and bias.num_matrices > 1:
             changes.append(AdaptedMatrix(edit, bias, "none", Target(bias.parameter, bias.axis, 1, 1, None)))
     return changes
 
@@ -94,50 +86,67 @@ def adapter_values(
     directions: Mapping[str, Tensor],
     advance: Callable[[int], object],
 ) -> tuple[dict[str, Tensor], list[AdaptedParameter]]:
-    """The adapter's tensors by name, float32, and what they miss; one matrix is read at a time.
+    """Compute the adapter's tensors, and what they miss; one matrix is read at a time.
 
     Args:
-        changes: From `planned_changes`.
-        plan: Where the adapter holds their factors.
-        tensors: The base checkpoint's.
-        directions: What directions.safetensors holds: `directions` and `baseline_mean`, [P, L+1, d].
-        advance: Called with 1 for each parameter done.
+        changes: from `planned_changes`.
+        plan: where the adapter holds the factors of each parameter.
+        tensors: the base's tensors, by name.
+        directions: the tensors of directions.safetensors, `directions` and `baseline_mean`, each [P, L+1, d].
+        advance: called with 1 after each parameter.
+
+    Returns:
+        (the tensors by name, float32; one record per parameter).
 
     Raises:
-        UnwriteError: The checkpoint doesn't hold what the recipe says, or nothing changes at all.
+        UnwriteError: the checkpoint does not hold what the recipe names, or nothing changes at all.
     """
     values: dict[str, Tensor] = {}
-    adapted = []
-    changed = 0.0
-    for edit, layout, mode, target in changes:
-        norms = {n.parameter: _read(tensors, n.tensor) for n in edit.norms if n.parameter and n.tensor}
-        direction = applied_direction(edit, directions["directions"], directions["baseline_mean"], norms)
-        parts = [
-            low_rank_change(partial(blocks_of_matrix, matrix), direction, edit.strength, mode, target.rank)
-            for matrix in _matrices(tensors, edit, layout)
-        ]
-        beside = edit.bias if target.bias is not None else None
-        bias = (
-            None if beside is None else _bias_change(_read(tensors, beside.stored[0].tensor), direction, edit.strength)
-        )
-        for slot in plan.slots[target.parameter]:
+    adapted: list[AdaptedParameter] = []
+    total_change = 0.0
+    for change in changes:
+        norms = {n.parameter: _read(tensors, n.tensor) for n in change.edit.norms if n.parameter and n.tensor}
+        direction = applied_direction(change.edit, directions["directions"], directions["baseline_mean"], norms)
+        parts = _low_rank_parts(change, tensors, direction)
+        bias = _bias_change(change, tensors, direction)
+        for slot in plan.slots[change.target.parameter]:
             values |= slot_tensors(slot, [(part.left, part.right) for part in parts], bias)
-        adapted.append(_record(target, parts))
-        changed += sum(part.change for part in parts)
+        adapted.append(_record(change.target, parts))
+        total_change += sum(part.change for part in parts)
         advance(1)
-    if changed == 0:
+    if total_change == 0:
         raise UnwriteError("The recipe changes no weight: every direction it names is zero. Select another trial.")
     return values, adapted
 
 
-def error_line(adapted: Sequence[AdaptedParameter]) -> str:
-    """What an adapter misses, in a line of log."""
-    errors = [one.relative_error for one in adapted]
-    ranks = sorted({one.rank for one in adapted})
-    span = f"{ranks[0]}" if len(ranks) == 1 else f"{ranks[0]} to {ranks[-1]}"
-    shares = f"{100 * statistics.median(errors):.2g} % at the median, {100 * max(errors):.2g} % at most"
-    misses = shares if max(errors) > _ROUNDING else "nothing but rounding"
-    return f"{len(adapted)} parameters in rank {span}; of the change of a weight it misses {misses}"
+def _low_rank_parts(change: AdaptedMatrix, tensors: Mapping[str, StoredTensor], direction: Tensor) -> list[LowRank]:
+    """Return the factors of each matrix, in the parameter's order."""
+    return [
+        low_rank_change(
+            partial(blocks_of_matrix, matrix), direction, change.edit.strength, change.mode, change.target.rank
+        )
+        for matrix in _matrices(change, tensors)
+    ]
+
+
+def _matrices(change: AdaptedMatrix, tensors: Mapping[str, StoredTensor]) -> Iterator[Tensor]:
+    """Yield the matrices [d, k] of a weight one by one; the biases of experts [G, d] as one matrix [d, G]."""
+    if change.layout is change.edit.bias:
+        stored = change.layout.stored
+        yield torch.cat([as_vectors(_read(tensors, layout.tensor), layout.axis) for layout in stored]).T
+        return
+    for layout in change.layout.stored:
+        for part in matrix_parts(_stored(tensors, layout.tensor), layout):
+            values = read_rows(part.tensor, slice(0, part.tensor.shape[0]))
+            yield from as_matrices(values, part.axis, part.num_matrices)
+
+
+def _bias_change(change: AdaptedMatrix, tensors: Mapping[str, StoredTensor], direction: Tensor) -> Tensor | None:
+    """Return what the edit adds to the bias that is adapted with the weight, [d] float32, if there is one."""
+    if change.target.bias is None or change.edit.bias is None:
+        return None
+    bias = _read(tensors, change.edit.bias.stored[0].tensor)
+    return (edit_bias(bias, direction, change.edit.strength) - bias.to(torch.float64)).to(torch.float32)
 
 
 def _record(target: Target, parts: Sequence[LowRank]) -> AdaptedParameter:
@@ -146,24 +155,9 @@ def _record(target: Target, parts: Sequence[LowRank]) -> AdaptedParameter:
     )
 
 
-def _matrices(tensors: Mapping[str, StoredTensor], edit: Edit, layout: ParameterLayout) -> Iterator[Tensor]:
-    """The matrices [d, k] of a weight in the parameter's order, read one by one; or a bias [G, d] as one, [d, G]."""
-    if layout is edit.bias:
-        yield torch.cat([as_vectors(_read(tensors, place.tensor), place.axis) for place in layout.stored]).T
-        return
-    for place in layout.stored:
-        for part, axis, num_matrices in matrix_parts(_stored(tensors, place.tensor), place):
-            yield from as_matrices(read_rows(part, slice(0, part.shape[0])), axis, num_matrices)
-
-
-def _bias_change(bias: Tensor, direction: Tensor, strength: float) -> Tensor:
-    """What an edit adds to a bias, [d], float32."""
-    return (edit_bias(bias, direction, strength) - bias.to(torch.float64)).to(torch.float32)
-
-
 def _stored(tensors: Mapping[str, StoredTensor], name: str) -> StoredTensor:
     if name not in tensors:
-        raise UnwriteError(f"The recipe names {name}, which the checkpoint doesn't have. {_AGAIN}")
+        raise UnwriteError(f"The recipe names {name}, which the checkpoint does not have. {_REPIN}")
     return tensors[name]
 
 
