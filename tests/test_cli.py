@@ -159,7 +159,7 @@ def test_what_is_no_release_is_one_line(tmp_path: Path) -> None:
     for arguments, message in (
         (["verify", str(tmp_path / "empty")], "empty is empty: it is no release made by unwrite"),
         (["verify", str(tmp_path / "file")], "file is not a folder: expected that of a release"),
-        (["verify", str(tmp_path / "nowhere")], "there is no such folder, and it is no hub id"),
+        (["verify", str(tmp_path / "nowhere")], "there is no such folder, and it is not a hub id"),
         (["explain", str(tmp_path / "empty")], "empty is empty: it is no release made by unwrite"),
     ):
         result = CliRunner().invoke(main, arguments)

@@ -1,4 +1,4 @@
-"""PEFT wraps what was asked and nothing else, and what its layers add to a parameter are the factors' products."""
+"""PEFT wraps the targets and nothing else, and what it adds to a parameter is the product of the factors."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def random_values(kind: str, targets: Sequence[Target]) -> Values:
 
 
 def in_place(target: Target, factors: Sequence[tuple[Tensor, Tensor]], shape: torch.Size) -> Tensor:
-    """The products P Q where the parameter holds its matrices."""
+    """Lay out the products P Q as the parameter holds its matrices."""
     products = torch.stack([P @ Q for P, Q in factors])  # [G, d, k]
     if len(shape) == 2:
         return products[0] if target.axis == 0 else products[0].T
@@ -56,7 +56,7 @@ def in_place(target: Target, factors: Sequence[tuple[Tensor, Tensor]], shape: to
 
 
 def loaded(kind: str, plan: Plan, values: Values) -> dict[str, tuple[Any, Tensor]]:
-    """PEFT's layers by the name of their parameter, the adapter loaded, and what each adds to it."""
+    """Load the adapter; return PEFT's layer and its change of the parameter, by name of the parameter."""
     tensors: dict[str, Tensor] = {}
     for parameter, slots in plan.slots.items():
         for slot in slots:
@@ -84,16 +84,16 @@ CASES = {
         Target("model.layers.1.mlp.experts.down_proj", 1, 8, 3, None),
         dense("model.layers.1.self_attn.o_proj.weight", 2),
     ],
-    # transposed, and named as such; several parameters of one module; ranks that differ
+    # transposed, and marked as such; several parameters of one module; ranks that differ
     "gpt_oss": [
         Target("model.layers.0.mlp.experts.down_proj", 2, 8, 3, None),
         Target("model.layers.2.mlp.experts.down_proj", 2, 8, 2, None),
         dense("model.layers.0.mlp.experts.down_proj_bias", 1, 1),
         dense("model.layers.0.self_attn.o_proj.weight", 1),
     ],
-    # transposed, and not named as such
+    # transposed, and not marked as such
     "llama4_text": [Target("model.layers.1.feed_forward.experts.down_proj", 2, 8, 2, None)],
-    # a dense layer and a shared expert that PEFT takes for the experts of older versions
+    # a dense layer and a shared expert that PEFT mistakes for the experts of older versions
     "qwen3_moe": [
         dense("model.layers.0.mlp.down_proj.weight"),
         Target("model.layers.1.mlp.experts.down_proj", 1, 8, 2, None),
@@ -103,7 +103,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("kind", CASES)
-def test_what_peft_adds_to_each_parameter_is_the_product_of_its_factors(kind: str) -> None:
+def test_peft_adds_the_product_of_the_factors_to_each_parameter(kind: str) -> None:
     targets, model = CASES[kind], zoo_model(kind)
     plan, values = plan_of(kind, targets), random_values(kind, targets)
     layers = loaded(kind, plan, values)
@@ -116,7 +116,7 @@ def test_what_peft_adds_to_each_parameter_is_the_product_of_its_factors(kind: st
         assert layer.scaling["default"] == 1
 
 
-def test_modules_have_their_own_ranks_and_stacks_that_of_the_configuration() -> None:
+def test_modules_have_their_own_ranks_and_stacks_the_configured_one() -> None:
     llama = plan_of("llama", CASES["llama"]).config
     assert llama["r"] == llama["lora_alpha"] == 2
     assert llama["rank_pattern"] == llama["alpha_pattern"] == {r"^model\.layers\.2\.mlp\.down_proj": 5}
@@ -130,7 +130,7 @@ def test_modules_have_their_own_ranks_and_stacks_that_of_the_configuration() -> 
     }
 
 
-def test_the_configuration_names_whole_modules_in_order_and_the_base() -> None:
+def test_config_names_whole_modules_in_order_and_the_base() -> None:
     found = plan_adapter(zoo_config("llama"), CASES["llama"][::-1], source="some/model", revision="0123").config
     assert found["target_modules"] == ["model.layers.0.self_attn.o_proj", "model.layers.2.mlp.down_proj"]
     assert (found["base_model_name_or_path"], found["revision"], found["peft_type"]) == ("some/model", "0123", "LORA")
@@ -145,7 +145,7 @@ def test_the_configuration_names_whole_modules_in_order_and_the_base() -> None:
         ("gpt2", dense("transformer.h.0.mlp.c_proj.weight", axis=1, bias="transformer.h.0.mlp.c_proj.bias")),
     ],
 )
-def test_a_bias_is_in_the_adapter_of_its_module(kind: str, target: Target) -> None:
+def test_bias_is_in_the_adapter_of_its_module(kind: str, target: Target) -> None:
     plan = plan_of(kind, [target])
     (slot,) = plan.slots[target.parameter]
     bias = torch.arange(32.0)
@@ -154,14 +154,14 @@ def test_a_bias_is_in_the_adapter_of_its_module(kind: str, target: Target) -> No
     assert plan.config["lora_bias"]
 
 
-def test_a_module_without_an_edited_bias_adds_zeros_where_others_have_one() -> None:
+def test_module_without_an_edited_bias_adds_zeros_if_others_have_one() -> None:
     slot = Slot("m", rank=2, hidden_last=True, bias=5)
     assert torch.equal(
         slot_tensors(slot, [(torch.ones(5, 1), torch.ones(1, 3))], None)["m.lora_B.bias"], torch.zeros(5)
     )
 
 
-def test_factors_are_filled_up_with_zeros_and_share_no_memory() -> None:
+def test_factors_are_padded_with_zeros_and_share_no_memory() -> None:
     P, Q = torch.rand(5, 1), torch.rand(1, 3)
     slot = Slot("m", rank=2, hidden_last=True, bias=0)
     found = slot_tensors(slot, [(P, Q)], None)
@@ -172,7 +172,7 @@ def test_factors_are_filled_up_with_zeros_and_share_no_memory() -> None:
     assert len({one.data_ptr() for one in (A, B, P, Q, other)}) == 5
 
 
-def test_a_parameter_that_modules_share_has_a_slot_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shared_parameter_has_a_slot_per_module(monkeypatch: pytest.MonkeyPatch) -> None:
     def tied(config: Any) -> Any:
         model = build_on_meta(config)
         first, last = (model.get_submodule(f"model.layers.{layer}.mlp.down_proj") for layer in (0, 2))
@@ -185,26 +185,26 @@ def test_a_parameter_that_modules_share_has_a_slot_for_each(monkeypatch: pytest.
     assert [slot.name for slot in slots] == [f"base_model.model.model.layers.{n}.mlp.down_proj" for n in (0, 2)]
 
 
-def test_a_module_that_stands_in_two_places_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_module_in_two_places_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def shared(config: Any) -> Any:
         model = build_on_meta(config)
         model.get_submodule("model.layers.2.mlp").down_proj = model.get_submodule("model.layers.0.mlp.down_proj")
         return model
 
     monkeypatch.setattr("unwrite.models.peft.build_on_meta", shared)
-    with pytest.raises(UnwriteError, match=r"can't adapt model\.layers\.2\.mlp\.down_proj\.weight: it doesn't find"):
+    with pytest.raises(UnwriteError, match=r"cannot adapt model\.layers\.2\.mlp\.down_proj\.weight: it does not find"):
         plan_of("llama", [dense("model.layers.0.mlp.down_proj.weight")])
 
 
 ATTENTION = dense("model.layers.0.self_attn.o_proj.weight", bias="model.layers.0.self_attn.o_proj.bias")
 REFUSED = {
-    "a bias beside experts": ("gpt_oss", [ATTENTION, CASES["gpt_oss"][0]], r"o_proj\.bias: .*only where"),
+    "a bias and experts": ("gpt_oss", [ATTENTION, CASES["gpt_oss"][0]], r"o_proj\.bias: .*only if no parameter"),
     "a bias of experts as one vector": (
         "gpt_oss",
         [CASES["gpt_oss"][0]._replace(bias="model.layers.0.mlp.experts.down_proj_bias")],
         r"down_proj_bias: it adapts the bias of a linear layer only",
     ),
-    "a bias elsewhere": (
+    "the bias of another module": (
         "starcoder2",
         [dense("model.layers.0.mlp.c_proj.weight", bias="model.norm.bias")],
         "model.norm",
@@ -214,12 +214,12 @@ REFUSED = {
         [Target("transformer.blocks.0.ffn.experts.mlp.w2", 1, 8, 1, None)],
         r"mlp\.w2: .*\[384, 32\]",
     ),
-    "what PEFT refuses itself": (
+    "refused by PEFT itself": (
         "mamba2",
         [dense("backbone.layers.0.mixer.out_proj.weight")],
-        "PEFT can't adapt this model",
+        "PEFT cannot adapt this model",
     ),
-    "a name that PEFT changes": (
+    "a name changed by PEFT": (
         "laguna",
         [dense("model.layers.1.mlp.shared_experts.down_proj.weight")],
         r"would not read .*shared_experts\.down_proj",
@@ -228,14 +228,14 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_peft_can_not_adapt_is_named_with_what_to_do(case: str) -> None:
+def test_refusal_names_the_parameter_and_the_remedy(case: str) -> None:
     kind, targets, words = REFUSED[case]
     with pytest.raises(UnwriteError, match=words) as raised:
         plan_of(kind, targets)
     assert "Use the merged model, and set adapter.rank to null." in str(raised.value)
 
 
-def test_a_module_whose_name_ends_as_another_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_module_whose_name_ends_like_a_target_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def nested(config: Any) -> Any:
         model = build_on_meta(config)
         model.add_module("copy", build_on_meta(tiny_config("llama", num_hidden_layers=1)))

@@ -1,4 +1,4 @@
-"""Sources: local folders, and hub ids: in a cache laid out by hand, from a hub in small, by the hub's own errors."""
+"""Sources are local folders or hub ids: from a cache written by hand, from a fake hub, with the hub's own errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REPOSITORY = "teaware/kettle"
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty hub cache, offline, and a working folder with nothing in it."""
+    """An empty hub cache, offline, and an empty working folder."""
     assert constants.HF_HUB_OFFLINE
     hub = tmp_path / "hub"
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(hub))
@@ -33,7 +33,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def lay_out(cache: Path, revision: str = "main") -> Path:
-    """The hub's cache as it is after a download: refs name commits, snapshots hold files."""
+    """Write the hub's cache as a download leaves it: refs name commits, snapshots hold files."""
     repository = cache / "models--teaware--kettle"
     snapshot = repository / "snapshots" / COMMIT
     snapshot.mkdir(parents=True)
@@ -43,20 +43,20 @@ def lay_out(cache: Path, revision: str = "main") -> Path:
     return snapshot
 
 
-def test_a_local_folder_is_itself(tmp_path: Path) -> None:
+def test_local_folder_is_returned(tmp_path: Path) -> None:
     assert resolve_source(str(tmp_path), None) == ModelSource(tmp_path, None)
     assert locate(str(tmp_path), None) == tmp_path
 
 
-def test_a_release_that_is_there_is_itself(tmp_path: Path) -> None:
+def test_local_release_is_returned(tmp_path: Path) -> None:
     assert resolve_release(str(tmp_path), None) == tmp_path
-    with pytest.raises(UnwriteError, match=r"--revision is 'v1', .* is a local folder: leave it out"):
+    with pytest.raises(UnwriteError, match=r"--revision is 'v1', .* is a local folder\. Leave --revision out"):
         resolve_release(str(tmp_path), "v1")
-    with pytest.raises(UnwriteError, match="no such folder, and it is no hub id"):
+    with pytest.raises(UnwriteError, match="no such folder, and it is not a hub id"):
         resolve_release(str(tmp_path / "nowhere"), None)
 
 
-def test_of_a_release_every_file_comes_along(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_release_download_includes_every_file(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, Any] = {}
 
     def download(repository: str, **arguments: Any) -> str:
@@ -71,13 +71,13 @@ def test_of_a_release_every_file_comes_along(monkeypatch: pytest.MonkeyPatch) ->
     assert "*.py" not in asked["allow_patterns"]
 
 
-def test_a_folder_that_looks_like_a_hub_id_is_a_folder() -> None:
+def test_folder_that_looks_like_a_hub_id_is_a_folder() -> None:
     Path("teaware/kettle").mkdir(parents=True)
     assert resolve_source(REPOSITORY, None) == ModelSource(Path(REPOSITORY), None)
 
 
-def test_a_revision_of_a_local_folder_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(UnwriteError, match=r"model\.revision is 'v1', .* is a local folder: set revision to null"):
+def test_revision_of_a_local_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UnwriteError, match=r"model\.revision is 'v1', .* is a local folder\. Set revision to null"):
         resolve_source(str(tmp_path), "v1")
 
 
@@ -95,26 +95,26 @@ def test_a_revision_of_a_local_folder_is_an_error(tmp_path: Path) -> None:
         "/kettle",
     ],
 )
-def test_neither_a_folder_nor_a_hub_id(source: str) -> None:
-    with pytest.raises(UnwriteError, match=r"no such folder, and it is no hub id \(organisation/name\)") as error:
+def test_name_of_neither_folder_nor_hub_id_is_an_error(source: str) -> None:
+    with pytest.raises(UnwriteError, match=r"no such folder, and it is not a hub id \(organisation/name\)") as error:
         resolve_source(source, None)
     assert repr(source) in str(error.value)
 
 
-def test_a_missing_folder_in_one_that_exists_is_not_looked_for_on_the_hub() -> None:
+def test_missing_folder_in_an_existing_one_is_not_looked_up_on_the_hub() -> None:
     Path("teaware").mkdir()
     with pytest.raises(UnwriteError, match="there is no such folder"):
         resolve_source(REPOSITORY, None)
 
 
-def test_a_file_is_no_folder() -> None:
+def test_file_is_not_a_folder() -> None:
     Path("teaware").mkdir()
     Path(REPOSITORY).write_text("no model")
     with pytest.raises(UnwriteError, match="there is no such folder"):
         resolve_source(REPOSITORY, None)
 
 
-def test_the_cache_resolves_to_its_commit_offline(cache: Path) -> None:
+def test_cached_model_resolves_to_its_commit_offline(cache: Path) -> None:
     snapshot = lay_out(cache)
     assert resolve_source(REPOSITORY, None) == ModelSource(snapshot, COMMIT)
     assert resolve_source(REPOSITORY, "main") == ModelSource(snapshot, COMMIT)
@@ -122,16 +122,16 @@ def test_the_cache_resolves_to_its_commit_offline(cache: Path) -> None:
     assert locate(REPOSITORY, COMMIT) == snapshot
 
 
-def test_a_tag_in_the_cache(cache: Path) -> None:
+def test_tag_in_the_cache_is_found(cache: Path) -> None:
     snapshot = lay_out(cache, "v1")
     assert resolve_source(REPOSITORY, "v1") == ModelSource(snapshot, COMMIT)
     with pytest.raises(UnwriteError, match="its default branch"):
         resolve_source(REPOSITORY, None)
 
 
-def test_offline_with_nothing_in_the_cache() -> None:
+def test_empty_cache_offline_is_an_error() -> None:
     with pytest.raises(
-        UnwriteError, match=r"^Can't get teaware/kettle at v1 from the hub \(.+\): check the network"
+        UnwriteError, match=r"^Cannot download teaware/kettle at v1 from the hub \(.+\)\. Check the network"
     ) as error:
         resolve_source(REPOSITORY, "v1")
     assert "\n" not in str(error.value)
@@ -146,28 +146,28 @@ def response(status: int) -> Any:
 
 
 HUB_ERRORS: dict[str, tuple[Callable[[], Exception], str]] = {
-    "gated": (lambda: errors.GatedRepoError("401", response=response(401)), "at v1 is gated: accept its terms"),
+    "gated": (lambda: errors.GatedRepoError("401", response=response(401)), "at v1 is gated. Accept its terms"),
     "unknown or private": (
         lambda: errors.RepositoryNotFoundError("404", response=response(404)),
         "The hub has no teaware/kettle, or it is private",
     ),
     "unknown revision": (
         lambda: errors.RevisionNotFoundError("404", response=response(404)),
-        "teaware/kettle has no revision 'v1': check model.revision",
+        "teaware/kettle has no revision 'v1'. Check model.revision",
     ),
     "server error": (
         lambda: errors.HfHubHTTPError("503 \n busy", response=response(503)),
-        "from the hub (503 busy): check the network",
+        "from the hub (503 busy). Check the network",
     ),
-    "no connection": (lambda: http.ConnectError("no route"), "(no route): check the network"),
-    "too slow": (lambda: http.ReadTimeout(""), "(ReadTimeout): check the network"),
-    "nothing cached": (lambda: errors.LocalEntryNotFoundError("nothing cached"), "(nothing cached): check the network"),
+    "no connection": (lambda: http.ConnectError("no route"), "(no route). Check the network"),
+    "too slow": (lambda: http.ReadTimeout(""), "(ReadTimeout). Check the network"),
+    "nothing cached": (lambda: errors.LocalEntryNotFoundError("nothing cached"), "(nothing cached). Check the network"),
     "disk full": (lambda: OSError(28, "No space left on device"), "No space left on device"),
 }
 
 
 @pytest.mark.parametrize("case", HUB_ERRORS)
-def test_what_the_hub_raises_is_said_in_one_line(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_errors_become_one_line(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     make, expected = HUB_ERRORS[case]
 
     def fail(*_: object, **__: object) -> str:
@@ -200,7 +200,7 @@ def test_pickles_and_code_are_not_downloaded(monkeypatch: pytest.MonkeyPatch, tm
     assert not any(map(wanted, ["pytorch_model.bin", "modeling_kettle.py", "training_args.pt", "model.gguf"]))
 
 
-# From a hub in small
+# From a small fake hub
 
 MODEL = {
     "README.md": b"---\nlicense: mit\n---\n",
@@ -234,18 +234,18 @@ def held(source: ModelSource) -> dict[str, bytes]:
     return {path.relative_to(source.folder).as_posix(): path.read_bytes() for path in files}
 
 
-def test_a_download_is_of_one_commit_and_of_what_is_wanted(hub: FakeHub) -> None:
+def test_download_is_one_commit_and_only_wanted_files(hub: FakeHub) -> None:
     source = resolve_source(REPOSITORY, None)
     assert source.commit == hub.repositories[REPOSITORY].branches["main"]
     assert held(source) == {name: MODEL[name] for name in WANTED}
 
 
-def test_a_description_without_weights(hub: FakeHub) -> None:
+def test_download_without_weights(hub: FakeHub) -> None:
     assert set(held(resolve_source(REPOSITORY, None, weights=False))) == WANTED - {"model.safetensors"}
 
 
 @pytest.mark.parametrize("status", [429, -1])
-def test_a_download_that_breaks_off_is_gone_on_with(hub: FakeHub, status: int) -> None:
+def test_interrupted_download_is_resumed(hub: FakeHub, status: int) -> None:
     hub.fail("GET", WEIGHTS, status)
     assert held(resolve_source(REPOSITORY, None)) == {name: MODEL[name] for name in WANTED}
     assert hub.count("GET", WEIGHTS) == 2
@@ -257,15 +257,15 @@ LOOK = f"/api/models/{REPOSITORY}/revision"
 @pytest.mark.parametrize(
     ("path", "status", "words"),
     [
-        (LOOK, 401, "log in with `hf auth login`, or use a local folder"),
-        (LOOK, 403, "log in with `hf auth login`, or use a local folder"),
-        (LOOK, 500, "check the network, or use a local folder"),
-        (WEIGHTS, 500, "check the network, or use a local folder"),
-        (WEIGHTS, 0, "check the network, or use a local folder"),
-        (WEIGHTS, -1, "check the network, or use a local folder"),
+        (LOOK, 401, "Log in with `hf auth login`, or use a local folder"),
+        (LOOK, 403, "Log in with `hf auth login`, or use a local folder"),
+        (LOOK, 500, "Check the network, or use a local folder"),
+        (WEIGHTS, 500, "Check the network, or use a local folder"),
+        (WEIGHTS, 0, "Check the network, or use a local folder"),
+        (WEIGHTS, -1, "Check the network, or use a local folder"),
     ],
 )
-def test_a_download_that_fails_leaves_no_model(hub: FakeHub, path: str, status: int, words: str) -> None:
+def test_failed_download_leaves_no_model(hub: FakeHub, path: str, status: int, words: str) -> None:
     fault = hub.fail("GET", path, status, times=1000)
     with pytest.raises(UnwriteError, match=words) as error:
         resolve_source(REPOSITORY, None)
@@ -274,10 +274,10 @@ def test_a_download_that_fails_leaves_no_model(hub: FakeHub, path: str, status: 
     assert held(resolve_source(REPOSITORY, None)) == {name: MODEL[name] for name in WANTED}
 
 
-def test_what_the_hub_does_not_have(hub: FakeHub) -> None:
+def test_private_repository_and_unknown_revision_are_errors(hub: FakeHub) -> None:
     hub.repositories[REPOSITORY].private = True
     with pytest.raises(UnwriteError, match=f"The hub has no {REPOSITORY}, or it is private"):
         resolve_source(REPOSITORY, None)
     hub.repositories[REPOSITORY].private = False
-    with pytest.raises(UnwriteError, match=f"{REPOSITORY} has no revision 'v9': check model.revision"):
+    with pytest.raises(UnwriteError, match=f"{REPOSITORY} has no revision 'v9'. Check model.revision"):
         resolve_source(REPOSITORY, "v9")

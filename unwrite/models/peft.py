@@ -1,8 +1,8 @@
 """A LoRA adapter as PEFT writes and reads it: what it wraps, its configuration, the names and shapes of its tensors.
 
-Nothing of this is guessed. PEFT is put on the model without values, what it wrapped is held against what was asked, and
-the names of the tensors are taken there and back through its own loading: a name that it would rename or pass over, as
-it does with some experts, is an error here and not an adapter that changes less than it says.
+None of this is guessed. PEFT wraps the model without values, what it wrapped is compared with the targets, and the
+names of the tensors make a round trip through its own loading. A name that PEFT would change or skip, as it does for
+some experts, is therefore an error here, instead of an adapter that changes less than it claims.
 """
 
 from __future__ import annotations
@@ -26,102 +26,123 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 _PREFIX = "base_model.model."  # before every name in an adapter
-_REFUSALS = (ValueError, TypeError, NotImplementedError, RuntimeError, AttributeError, KeyError)
+_PEFT_ERRORS = (ValueError, TypeError, NotImplementedError, RuntimeError, AttributeError, KeyError)
+_INSTEAD = "Use the merged model, and set adapter.rank to null."
 
 
 class Target(NamedTuple):
-    """A parameter to adapt by name: its hidden axis, its matrices, the rank for each, and its bias [d], if that too."""
+    """A parameter to adapt."""
 
     parameter: str
     axis: int
+    """The hidden axis of the parameter."""
     num_matrices: int
     rank: int
+    """The rank of the change of each matrix."""
     bias: str | None
+    """The bias [d] to adapt as well, if any."""
 
 
 class Slot(NamedTuple):
-    """Where an adapter holds the factors P [d, rank] and Q [rank, k] of each matrix of one parameter."""
+    """The place in an adapter for the factors P [d, rank] and Q [rank, k] of each matrix of one parameter."""
 
     name: str
-    """What its tensors' names begin with."""
+    """The prefix of its tensors' names."""
     rank: int
-    """The rank that PEFT expects: what is missing is filled up with zeros."""
+    """The rank that PEFT expects; smaller factors are padded with zeros."""
     hidden_last: bool
-    """Whether P is in PEFT's second matrix, B, and Q in its first; else they are the other way around, transposed."""
+    """Whether PEFT's B holds P and its A holds Q; otherwise A holds P transposed and B holds Q transposed."""
     bias: int
     """Length of the bias that PEFT expects; 0 for none."""
 
 
 class Plan(NamedTuple):
-    """An adapter before its values: the content of adapter_config.json, and the slots of each target's parameter.
-
-    A parameter that several modules share (tied) has as many slots.
-    """
+    """An adapter before its values."""
 
     config: dict[str, Any]
+    """The content of adapter_config.json."""
     slots: dict[str, list[Slot]]
+    """The slots of each target's parameter: one per module that shares it."""
+
+
+class _Wrapped(NamedTuple):
+    """A model wrapped by PEFT."""
+
+    layers: dict[str, tuple[str, Any]]
+    """For each wrapped parameter, the prefix of its tensors' names and PEFT's layer."""
+    keys: set[str]
+    """Names of the adapter's tensors that PEFT would read back."""
 
 
 def plan_adapter(config: PreTrainedConfig, targets: Sequence[Target], source: str, revision: str | None) -> Plan:
-    """Finds how PEFT adapts some parameters of a model and nothing else, without reading any value.
+    """Plan an adapter that changes these parameters of a model and nothing else, without reading any value.
 
-    Linear layers (and GPT-2's) are wrapped as modules; experts, and what PEFT would mistake for experts, as parameters.
+    Linear layers (and those of GPT-2) are wrapped as modules; experts, and what PEFT would mistake for experts, as
+    parameters.
 
     Args:
-        config: The model's.
-        targets: What to adapt; no parameter twice.
-        source: What the base model is called, for adapter_config.json.
-        revision: Its commit, if it is on the hub.
+        config: the configuration of the model.
+        targets: the parameters to adapt, each once.
+        source: name of the base model, for adapter_config.json.
+        revision: its commit, if it is on the hub.
 
     Raises:
-        UnwriteError: PEFT can't adapt a parameter, or not together with the others; it is named.
+        UnwriteError: PEFT cannot adapt a parameter by itself or together with the others; the message names it.
     """
     skeleton = build_on_meta(config)
     names = names_of_parameters(skeleton)
-    wanted = {name: target for target in targets for name in names[target.parameter]}
-    modules = {name for name in wanted if _is_weight(skeleton, name)}
-    for name in set(wanted) - modules:
-        _refuse_shape(name, wanted[name], tuple(skeleton.get_parameter(name).shape))
-    settings = _settings(skeleton, wanted, modules)
-    layers, keys = _wrap(config, settings)
-    if passed_by := modules - set(layers):
-        # PEFT takes what is named like the experts of older versions for them; as a parameter it finds it.
-        modules -= passed_by
-        settings = _settings(skeleton, wanted, modules)
-        layers, keys = _wrap(config, settings)
-    for name in sorted(set(wanted) ^ set(layers)):
-        why = "it doesn't find the module" if name in wanted else "it would be changed along with the others"
+    by_name = {name: target for target in targets for name in names[target.parameter]}
+    settings, wrapped = _wrap_targets(config, skeleton, by_name)
+    for name in sorted(set(by_name) ^ set(wrapped.layers)):
+        why = "it does not find the module" if name in by_name else "it would be changed along with the others"
         raise _refusal(name, why)
     slots: dict[str, list[Slot]] = {target.parameter: [] for target in targets}
-    for name, (path, layer) in layers.items():
+    for name, (prefix, layer) in wrapped.layers.items():
         bias = layer.out_features if settings["lora_bias"] else 0
-        rank = layer.r["default"]
-        slots[wanted[name].parameter].append(Slot(path, rank, _hidden_last(layer, wanted[name].axis), bias))
-    _check_names([slot for found in slots.values() for slot in found], keys)
-    return Plan(_as_json(settings, source, revision), slots)
+        hidden_last = _is_hidden_last(layer, by_name[name].axis)
+        slots[by_name[name].parameter].append(Slot(prefix, layer.r["default"], hidden_last, bias))
+    _refuse_other_names([slot for group in slots.values() for slot in group], wrapped.keys)
+    return Plan(_adapter_config(settings, source, revision), slots)
 
 
 def slot_tensors(slot: Slot, factors: Sequence[tuple[Tensor, Tensor]], bias: Tensor | None) -> dict[str, Tensor]:
-    """What an adapter holds of one parameter, by name.
+    """Lay out the factors of one parameter as PEFT's tensors, by name.
 
     Args:
-        slot: Where.
+        slot: the place in the adapter.
         factors: P [d, rank] and Q [rank, k] of each of the parameter's matrices, in its order.
-        bias: What is added to the bias, [d].
+        bias: the change of the bias, [d].
 
     Returns:
-        PEFT's A [groups · rank, in], B [out, rank · groups], and the bias if the slot has one; no memory is shared.
+        PEFT's A [num_matrices · rank, in], B [out, rank · num_matrices], and the bias if the slot has one; the tensors
+        share no memory.
     """
     sides = [(Q, P) if slot.hidden_last else (P.T, Q.T) for P, Q in factors]  # [rank, in] and [out, rank]
     padded = [(_pad(A, slot.rank), _pad(B.T, slot.rank).T) for A, B in sides]
     B = torch.stack([B for _, B in padded], dim=-1)
-    found = {
+    tensors = {
         f"{slot.name}.lora_A.weight": torch.cat([A for A, _ in padded]),
         f"{slot.name}.lora_B.weight": B.reshape(len(B), -1),
     }
     if slot.bias:
-        found[f"{slot.name}.lora_B.bias"] = torch.zeros(slot.bias) if bias is None else bias.clone()
-    return found
+        tensors[f"{slot.name}.lora_B.bias"] = torch.zeros(slot.bias) if bias is None else bias.clone()
+    return tensors
+
+
+def _wrap_targets(
+    config: PreTrainedConfig, skeleton: nn.Module, by_name: Mapping[str, Target]
+) -> tuple[dict[str, Any], _Wrapped]:
+    """Wrap the targets as modules where PEFT finds them as such, else as parameters; return the settings too."""
+    modules = {name for name in by_name if _is_weight(skeleton, name)}
+    for name in sorted(set(by_name) - modules):
+        _refuse_shape(name, by_name[name], tuple(skeleton.get_parameter(name).shape))
+    settings = _lora_settings(skeleton, by_name, modules)
+    wrapped = _wrap(config, settings)
+    if missed := modules - set(wrapped.layers):
+        # PEFT mistakes modules named like the experts of older versions for those; as parameters it finds them.
+        settings = _lora_settings(skeleton, by_name, modules - missed)
+        wrapped = _wrap(config, settings)
+    return settings, wrapped
 
 
 def _is_weight(model: nn.Module, name: str) -> bool:
@@ -130,56 +151,57 @@ def _is_weight(model: nn.Module, name: str) -> bool:
 
 
 def _refuse_shape(name: str, target: Target, shape: tuple[int, ...]) -> None:
-    """PEFT adapts parameters [a, b] as one matrix, [G, a, b] as G of them."""
+    """Refuse a parameter that PEFT splits into other matrices: it adapts [a, b] as one matrix, [G, a, b] as G."""
     whole = len(shape) == 2 and target.num_matrices == 1
     stacked = len(shape) == 3 and target.axis > 0 and shape[0] == target.num_matrices > 1
     if not whole and not stacked:
-        raise _refusal(name, f"it takes a parameter of shape {list(shape)} for other matrices than it holds")
+        raise _refusal(name, f"it splits shape {list(shape)} into other matrices than the parameter holds")
 
 
-def _settings(model: nn.Module, wanted: Mapping[str, Target], modules: Collection[str]) -> dict[str, Any]:
-    """Arguments of LoraConfig; every factor counts as it is, since alpha is always the rank.
+def _lora_settings(model: nn.Module, by_name: Mapping[str, Target], modules: Collection[str]) -> dict[str, Any]:
+    """Return the arguments of LoraConfig; alpha always equals the rank, so no factor is scaled.
 
     Raises:
-        UnwriteError: A bias would have to be adapted where PEFT can't.
+        UnwriteError: a bias would have to be adapted where PEFT cannot.
     """
-    parameters = sorted(set(wanted) - set(modules))
-    for name, target in wanted.items():
-        if target.bias is None:
-            continue
-        if name not in modules or target.bias != f"{target.parameter.removesuffix('.weight')}.bias":
-            raise _refusal(target.bias, "it adapts the bias of a linear layer only")
-        if parameters:
-            raise _refusal(target.bias, f"it adapts biases only where it need not adapt parameters ({parameters[0]})")
-    ranks = Counter(wanted[name].rank for name in sorted(modules))
-    # A pattern that names parameters works, but PEFT warns that it doesn't: they have the rank of the configuration.
-    rank = max(wanted[name].rank for name in parameters) if parameters else ranks.most_common(1)[0][0]
-    others = {
-        f"^{re.escape(_module(name))}": wanted[name].rank for name in sorted(modules) if wanted[name].rank != rank
+    parameters = sorted(set(by_name) - set(modules))
+    _refuse_biases(by_name, modules, parameters)
+    ranks = Counter(by_name[name].rank for name in sorted(modules))
+    # Parameters get the rank of the configuration: a pattern that names them works, but PEFT warns that it does not.
+    rank = max(by_name[name].rank for name in parameters) if parameters else ranks.most_common(1)[0][0]
+    other_ranks = {
+        f"^{re.escape(_module(name))}": by_name[name].rank for name in sorted(modules) if by_name[name].rank != rank
     }
     owners = [model.get_submodule(_module(name)) for name in modules]
     return {
         "r": rank,
         "lora_alpha": rank,
-        "rank_pattern": others,
-        "alpha_pattern": others,
+        "rank_pattern": other_ranks,
+        "alpha_pattern": other_ranks,
         "target_modules": sorted(map(_module, modules)),
         "target_parameters": parameters or None,
         "fan_in_fan_out": bool(owners) and not any(isinstance(owner, nn.Linear) for owner in owners),
-        "lora_bias": any(target.bias is not None for target in wanted.values()),
+        "lora_bias": any(target.bias is not None for target in by_name.values()),
         "task_type": "CAUSAL_LM",
         "inference_mode": True,
     }
 
 
-def _wrap(config: PreTrainedConfig, settings: Mapping[str, Any]) -> tuple[dict[str, tuple[str, Any]], set[str]]:
-    """What PEFT wraps: by name of the parameter, what its tensors' names begin with, and PEFT's layer.
+def _refuse_biases(by_name: Mapping[str, Target], modules: Collection[str], parameters: Sequence[str]) -> None:
+    for name, target in by_name.items():
+        if target.bias is None:
+            continue
+        if name not in modules or target.bias != f"{target.parameter.removesuffix('.weight')}.bias":
+            raise _refusal(target.bias, "it adapts the bias of a linear layer only")
+        if parameters:
+            raise _refusal(target.bias, f"it adapts biases only if no parameter ({parameters[0]}) is adapted by name")
 
-    And the names of the adapter's tensors, so far as PEFT would read them again.
-    """
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # PEFT imports it, and it says how it could be faster
+
+def _wrap(config: PreTrainedConfig, settings: Mapping[str, Any]) -> _Wrapped:
+    """Wrap a model without values by PEFT, and save and load the names of the adapter's tensors."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # PEFT imports it, and it would suggest faster kernels
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of older transformers, and what is refused here in one line
+        warnings.simplefilter("ignore")  # about older transformers, and about what is refused here in one line
         from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
         from peft.tuners.lora import LoraLayer
 
@@ -187,21 +209,21 @@ def _wrap(config: PreTrainedConfig, settings: Mapping[str, Any]) -> tuple[dict[s
             adapted: Any = get_peft_model(build_on_meta(config), LoraConfig(**settings), low_cpu_mem_usage=True)
             tensors = get_peft_model_state_dict(adapted, save_embedding_layers=False)
             loaded: Any = set_peft_model_state_dict(adapted, tensors, low_cpu_mem_usage=True)
-        except _REFUSALS as error:
-            raise UnwriteError(f"PEFT can't adapt this model ({reason_of(error)}). {_INSTEAD}") from error
+        except _PEFT_ERRORS as error:
+            raise UnwriteError(f"PEFT cannot adapt this model ({reason_of(error)}). {_INSTEAD}") from error
     lost = {key.replace(".default.", ".") for key in loaded.missing_keys}
     layers: dict[str, tuple[str, Any]] = {}
     for path, module in adapted.get_base_model().named_modules():
         if isinstance(module, LoraLayer):
             leaf = getattr(module, "parameter_name", "weight")
             layers[f"{path.replace('.base_layer', '')}.{leaf}"] = (f"{_PREFIX}{path}", module)
-    return layers, set(tensors) - lost
+    return _Wrapped(layers, set(tensors) - lost)
 
 
-def _hidden_last(layer: Any, axis: int) -> bool:
-    """Whether the hidden axis is that of PEFT's B.
+def _is_hidden_last(layer: Any, axis: int) -> bool:
+    """Return whether the hidden axis is that of PEFT's B.
 
-    A stack [G, a, b] is read as [G, out, in] unless its module says that it is transposed.
+    PEFT reads a stack [G, a, b] as [G, out, in] unless its module says that it is transposed.
     """
     base = layer.get_base_layer()
     shape = getattr(base, getattr(layer, "parameter_name", "weight")).shape
@@ -211,14 +233,14 @@ def _hidden_last(layer: Any, axis: int) -> bool:
     return axis == int(transposed)
 
 
-def _check_names(slots: Sequence[Slot], keys: Collection[str]) -> None:
+def _refuse_other_names(slots: Sequence[Slot], keys: Collection[str]) -> None:
     expected = {f"{slot.name}.{leaf}" for slot in slots for leaf in ("lora_A.weight", "lora_B.weight")}
     expected |= {f"{slot.name}.lora_B.bias" for slot in slots if slot.bias}
     for name in sorted(expected ^ set(keys)):
         raise UnwriteError(f"PEFT would not read {name} as it was written. {_INSTEAD}")
 
 
-def _as_json(settings: Mapping[str, Any], source: str, revision: str | None) -> dict[str, Any]:
+def _adapter_config(settings: Mapping[str, Any], source: str, revision: str | None) -> dict[str, Any]:
     from peft import LoraConfig
 
     config = LoraConfig(**settings, base_model_name_or_path=source, revision=revision)
@@ -234,8 +256,5 @@ def _module(weight: str) -> str:
     return weight.rpartition(".")[0]
 
 
-_INSTEAD = "Use the merged model, and set adapter.rank to null."
-
-
 def _refusal(name: str, why: str) -> UnwriteError:
-    return UnwriteError(f"PEFT can't adapt {name}: {why}. {_INSTEAD}")
+    return UnwriteError(f"PEFT cannot adapt {name}: {why}. {_INSTEAD}")

@@ -1,4 +1,4 @@
-"""Where a model comes from: a local folder, or a hub id resolved to one commit."""
+"""The source of a model: a local folder, or a hub id resolved to one commit."""
 
 from __future__ import annotations
 
@@ -9,66 +9,70 @@ from unwrite.errors import UnwriteError, reason_of
 from unwrite.models.loading import trust_remote_code
 from unwrite.models.transport import transport_error
 
-# What describes a model (and its own card, for the licence) and what it weighs; never pickles, and code only where the
-# person lets it run.
+# The files that describe a model (with its card, for the licence) and its weights. Never pickles; code only if allowed.
 _DESCRIPTION = ["*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt", "LICENSE*", "NOTICE*", "README.md"]
 _WEIGHTS = ["*.safetensors"]
 _CODE = ["*.py"]
-# Other formats of the same weights: in folders, or beside the shards.
+# Other formats of the same weights: in folders, or next to the shards.
 _DUPLICATES = ["*/*", "consolidated*"]
 
 
 class ModelSource(NamedTuple):
-    """A folder with the model's files, and the hub commit they are of (None for a local folder)."""
+    """A folder with the model's files."""
 
     folder: Path
     commit: str | None
+    """The hub commit of the files; None for a local folder."""
 
 
 def resolve_release(source: str, revision: str | None) -> Path:
-    """The folder of a release: one that is there, or a hub id with every file that its repository has.
+    """Return the folder of a release: an existing one, or the download of every file in a hub repository.
 
-    A file that should not be there must come along to be found. Nothing of it is run.
+    Even undeclared files are downloaded, so that verifying finds them. None of them is run.
 
     Raises:
-        UnwriteError: As `resolve_source`.
+        UnwriteError: as `resolve_source`.
     """
     if Path(source).exists():
         if revision is not None:
-            raise UnwriteError(f"--revision is {revision!r}, but {source} is a local folder: leave it out.")
+            raise UnwriteError(f"--revision is {revision!r}, but {source} is a local folder. Leave --revision out.")
         return Path(source)
-    _refuse_no_hub_id(source)
+    _refuse_other_than_hub_id(source)
     return _download(source, revision, patterns=None).folder
 
 
 def resolve_source(source: str, revision: str | None, *, weights: bool = True) -> ModelSource:
-    """Finds a model: an existing folder as it is, a hub id by downloading it at the commit `revision` points to.
+    """Find a model: an existing folder as it is, a hub id by downloading the commit that `revision` points to.
 
-    Without a network, or with HF_HUB_OFFLINE=1, what the hub's cache holds is used. Without `weights`, a hub id brings
-    only what describes the model.
+    Without a network, or with HF_HUB_OFFLINE=1, the hub's local cache is used.
+
+    Args:
+        source: a folder or a hub id.
+        revision: a branch, tag or commit; None for a local folder, or for the default branch.
+        weights: whether to download the weights too, or only the files that describe the model.
 
     Raises:
-        UnwriteError: There is no such folder and it is not a hub id, or the hub can't deliver it.
+        UnwriteError: there is no such folder and the name is not a hub id, or the hub cannot deliver it.
     """
     folder = Path(source)
     if folder.is_dir():
         if revision is not None:
-            raise UnwriteError(f"model.revision is {revision!r}, but {source} is a local folder: set revision to null.")
+            raise UnwriteError(f"model.revision is {revision!r}, but {source} is a local folder. Set revision to null.")
         return ModelSource(folder, None)
-    _refuse_no_hub_id(source)
+    _refuse_other_than_hub_id(source)
     if folder.parent.is_dir():
         raise UnwriteError(
-            f"{source!r}: there is no such folder in {folder.parent}/. Correct the name; if a hub id is "
-            f"meant, rename the folder {folder.parent}/ that stands in its way."
+            f"{source!r}: there is no such folder in {folder.parent}/. Correct the name. If you mean a hub id, rename "
+            f"the folder {folder.parent}/, which hides it."
         )
     return _download(source, revision, patterns=_patterns(weights=weights))
 
 
 def locate(source: str, commit: str | None) -> Path:
-    """The folder of a pinned model, downloaded if need be.
+    """Return the folder of a pinned model, downloading it if needed.
 
     Raises:
-        UnwriteError: As `resolve_source`.
+        UnwriteError: as `resolve_source`.
     """
     if commit is None:
         return resolve_source(source, None).folder
@@ -79,9 +83,9 @@ def _patterns(*, weights: bool) -> list[str]:
     return _DESCRIPTION + _WEIGHTS * weights + _CODE * trust_remote_code()
 
 
-def _refuse_no_hub_id(source: str) -> None:
+def _refuse_other_than_hub_id(source: str) -> None:
     if not _is_hub_id(source):
-        raise UnwriteError(f"{source!r}: there is no such folder, and it is no hub id (organisation/name).")
+        raise UnwriteError(f"{source!r}: there is no such folder, and it is not a hub id (organisation/name).")
 
 
 def _is_hub_id(source: str) -> bool:
@@ -114,21 +118,21 @@ def _download(repository: str, revision: str | None, *, patterns: list[str] | No
             ignore_patterns=None if patterns is None else _DUPLICATES,
         )
     except GatedRepoError:
-        raise UnwriteError(f"{name} is gated: accept its terms on the hub and log in with `hf auth login`.") from None
+        raise UnwriteError(f"{name} is gated. Accept its terms on the hub and log in with `hf auth login`.") from None
     except RepositoryNotFoundError:
         raise UnwriteError(
-            f"The hub has no {repository}, or it is private: check the id, or `hf auth login`."
+            f"The hub has no {repository}, or it is private. Check the id, or log in with `hf auth login`."
         ) from None
     except RevisionNotFoundError:
-        raise UnwriteError(f"{repository} has no revision {revision!r}: check model.revision.") from None
+        raise UnwriteError(f"{repository} has no revision {revision!r}. Check model.revision.") from None
     except (LocalEntryNotFoundError, transport_error(), OSError) as error:
-        # What the hub answered, where the library says no more than that nothing is in its cache either.
+        # The hub's own answer, if the library reports only that its cache is empty too.
         cause = error.__cause__ if isinstance(error.__cause__, HfHubHTTPError) else error
         refused = isinstance(cause, HfHubHTTPError) and cause.response.status_code in {401, 403}
-        remedy = "log in with `hf auth login`" if refused else "check the network"
+        remedy = "Log in with `hf auth login`" if refused else "Check the network"
         raise UnwriteError(
-            f"Can't get {name} from the hub ({reason_of(cause)}): {remedy}, or use a local folder."
+            f"Cannot download {name} from the hub ({reason_of(cause)}). {remedy}, or use a local folder."
         ) from error
-    # The hub's cache keeps one folder a commit, named by it.
+    # The hub's cache keeps one folder per commit, named after it.
     folder = Path(snapshot)
     return ModelSource(folder, folder.name)
