@@ -1,4 +1,4 @@
-"""Every difference between a release and what its base and the declared changes make is found, counted and named."""
+"""Every difference between a release and the declared edit of its base is found, counted and named."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from unwrite.errors import UnwriteError
 from unwrite.files import checkpoints
 from unwrite.files.checkpoints import INDEX_FILE, SINGLE_FILE, stored_tensors
 from unwrite.files.hashing import sha256_of
-from unwrite.release.compare import ReleaseComparison, TensorComparison, compare_checkpoints
+from unwrite.release.compare import ReleaseComparison, compare_checkpoints
+from unwrite.release.tensor_comparison import TensorComparison
 from unwrite.schema.artifacts import StoredLayout
 
 ONE, TWO = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
@@ -53,7 +54,7 @@ def write(folder: Path, shards: Mapping[str, Mapping[str, Tensor]]) -> None:
 @pytest.fixture(autouse=True)
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(checkpoints, "BLOCK_BYTES", 64)  # so that tensors are of several
+    monkeypatch.setattr(checkpoints, "BLOCK_BYTES", 64)  # so that a tensor takes several blocks
     write(BASE, TENSORS)
     shutil.copytree(BASE, RELEASE)
     tensors = stored_tensors(RELEASE)
@@ -70,7 +71,7 @@ def differing(comparison: ReleaseComparison) -> dict[str, TensorComparison]:
 
 
 def change_numbers(name: str, work: Callable[[Tensor], object]) -> None:
-    """Does something to the numbers of a tensor of the release, as one flat tensor."""
+    """Change the values of a tensor of the release, given as one flat tensor."""
     shard = stored_tensors(RELEASE)[name].file
     tensors = load_file(shard)
     work(tensors[name].view(-1))
@@ -82,7 +83,7 @@ def released() -> dict[str, dict[str, Tensor]]:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_release_that_is_what_it_should_be(threads: int) -> None:
+def test_a_correct_release_has_no_differences(threads: int) -> None:
     found = compared(threads=threads)
     assert found.headers == []
     assert list(found.tensors) == [name for shard in TENSORS.values() for name in stored_order(shard)]
@@ -123,7 +124,7 @@ def test_one_flipped_bit_in_an_edited_tensor(bit: int, rounded: int) -> None:
     assert (name, one.declared, one.differing, one.rounded, others) == ("0.weight", True, 1, rounded, [])
 
 
-def test_neighbours_above_and_below_are_roundings_across_a_power_of_two_and_zero_too() -> None:
+def test_neighbours_are_roundings_also_across_zero() -> None:
     # Zero columns of a weight stay zero: there 0 is what should be.
     tensors = load_file(BASE / TWO)
     tensors["1.weight"][:, 0] = 0
@@ -138,20 +139,20 @@ def test_neighbours_above_and_below_are_roundings_across_a_power_of_two_and_zero
 
 
 @pytest.mark.parametrize("steps", [1, 2, -1, -2])
-def test_every_number_one_or_two_steps_beside(steps: int) -> None:
+def test_every_value_off_by_one_or_two_ulps(steps: int) -> None:
     towards = torch.full((), math.copysign(math.inf, steps), dtype=torch.bfloat16)
 
-    def beside(numbers: Tensor) -> None:
+    def shift(numbers: Tensor) -> None:
         for _ in range(abs(steps)):
             numbers.copy_(torch.nextafter(numbers, towards))
 
-    change_numbers("0.weight", beside)
+    change_numbers("0.weight", shift)
     one = compared().tensors["0.weight"]
     assert (one.numbers, one.differing, one.rounded) == (40, 40, 40 if abs(steps) == 1 else 0)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_what_is_not_finite_is_infinitely_far_and_no_rounding(value: float) -> None:
+def test_a_value_that_is_not_finite_is_infinitely_far_and_not_a_rounding(value: float) -> None:
     change_numbers("0.weight", lambda numbers: numbers[3].fill_(value))
     one = compared().tensors["0.weight"]
     assert (one.differing, one.rounded, one.largest) == (1, 0, math.inf)
@@ -173,20 +174,20 @@ def test_whole_numbers_are_compared_as_bytes() -> None:
     assert (one.numbers, one.differing, one.rounded, one.largest) == (40, 1, 0, 2)
 
 
-def test_edited_but_not_declared() -> None:
+def test_an_edit_that_is_not_declared() -> None:
     one = compared({name: change for name, change in CHANGES.items() if name != "0.weight"}).tensors["0.weight"]
     assert (one.declared, one.equals_base) == (False, False)
     assert one.differing > 30
 
 
-def test_declared_but_not_edited() -> None:
+def test_a_declared_edit_that_was_not_made() -> None:
     change_numbers("0.weight", lambda numbers: numbers.copy_(TENSORS[ONE]["0.weight"].view(-1)))
     one = compared().tensors["0.weight"]
     assert (one.declared, one.equals_base) == (True, True)
     assert one.differing > 30
 
 
-def test_another_weight_or_direction_is_no_rounding() -> None:
+def test_another_strength_or_direction_is_not_a_rounding() -> None:
     for other in (CHANGES["1.weight"]._replace(strength=0.71), CHANGES["1.weight"]._replace(direction=V.flip(0))):
         found = differing(compared({**CHANGES, "1.weight": other}))
         assert found.keys() == {"1.weight"}
@@ -207,7 +208,7 @@ def test_an_added_shard() -> None:
     write(RELEASE, {**released(), "model-00003.safetensors": {"more": torch.ones(2), "norm": torch.ones(8)}})
     found = compared()
     assert found.headers == [
-        "model-00003.safetensors is no shard of the base's",
+        "model-00003.safetensors is not a shard of the base",
         "norm is in model-00002-of-00002.safetensors and in model-00003.safetensors",
         "more in model-00003.safetensors is not in the base",
     ]
@@ -215,13 +216,13 @@ def test_an_added_shard() -> None:
     assert differing(found) == {}
 
 
-def test_a_renamed_shard_is_compared_all_the_same() -> None:
+def test_a_renamed_shard_is_still_compared() -> None:
     shards = released()
     (RELEASE / ONE).unlink()
     shards["other.safetensors"] = shards.pop(ONE)
     write(RELEASE, shards)
     found = compared()
-    assert found.headers[:2] == [f"{ONE} is missing", "other.safetensors is no shard of the base's"]
+    assert found.headers[:2] == [f"{ONE} is missing", "other.safetensors is not a shard of the base"]
     assert f"embedding is in other.safetensors, the base's in {ONE}" in found.headers
     assert found.tensors.keys() == compared_names()
     assert differing(found) == {}
@@ -238,7 +239,7 @@ def test_one_file_instead_of_shards() -> None:
     found = compared()
     assert found.tensors.keys() == compared_names()
     assert differing(found) == {}
-    assert f"{SINGLE_FILE} is no shard of the base's" in found.headers
+    assert f"{SINGLE_FILE} is not a shard of the base" in found.headers
     assert found.release_sums[SINGLE_FILE] == sha256_of(RELEASE / SINGLE_FILE)
 
 
@@ -254,7 +255,7 @@ def test_a_truncated_shard(left: int) -> None:
 
 
 def rewrite_header(file: Path, change: Callable[[dict[str, dict[str, object]]], None]) -> None:
-    """Changes the header of a safetensors file, its length left as it was (or grown) and the data after it."""
+    """Change the header of a safetensors file, padded to its old length if it is shorter; the data stays."""
     raw = file.read_bytes()
     stop = 8 + int.from_bytes(raw[:8], "little")
     header = json.loads(raw[8:stop])
@@ -281,10 +282,10 @@ def test_a_changed_header_entry(entry: dict[str, object], message: str) -> None:
     assert found.release_sums[ONE] == sha256_of(RELEASE / ONE)
 
 
-def test_other_metadata() -> None:
+def test_other_metadata_in_a_header() -> None:
     rewrite_header(RELEASE / TWO, lambda header: header["__metadata__"].update(format="tf"))
     found = compared()
-    assert found.headers == [f"{TWO} has other metadata in its header than the base's, or has it written otherwise"]
+    assert found.headers == [f"the header of {TWO} has other metadata than the base's, or is formatted differently"]
     assert differing(found) == {}
 
 
@@ -306,21 +307,21 @@ def test_tensors_in_another_order() -> None:
     shard.write_bytes(len(written).to_bytes(8, "little") + written + data)
     found = compared()
     assert len(found.headers) == 1
-    assert f"{ONE} holds 3 of its tensors at other places than the base's" in found.headers[0]
+    assert f"{ONE} holds 3 tensors at other offsets than the base" in found.headers[0]
     assert found.tensors.keys() == compared_names()
     assert differing(found) == {}
     assert found.release_sums[ONE] == sha256_of(shard)
 
 
 @pytest.mark.parametrize("index", ["{", '{"weight_map": {"a": "../b"}}', '{"weight_map": {}}'])
-def test_an_index_that_is_none(index: str) -> None:
+def test_a_damaged_index_is_reported(index: str) -> None:
     (RELEASE / INDEX_FILE).write_text(index)
     found = compared()
     assert found.headers
     assert differing(found) == {}
 
 
-def test_an_index_that_points_elsewhere() -> None:
+def test_an_index_that_names_another_shard_is_reported() -> None:
     index = json.loads((RELEASE / INDEX_FILE).read_text())
     index["weight_map"]["norm"] = ONE
     (RELEASE / INDEX_FILE).write_text(json.dumps(index))

@@ -14,7 +14,8 @@ from unwrite.release.recipe_checks import RecipeFiles
 from unwrite.schema.paths import RECIPE
 
 if TYPE_CHECKING:
-    from unwrite.release.compare import ReleaseComparison, TensorComparison
+    from unwrite.release.compare import ReleaseComparison
+    from unwrite.release.tensor_comparison import TensorComparison
 
 _MAX_ROUNDED = 1e-4  # share of a tensor's values that may differ by a rounding: more would leave room for another edit
 
