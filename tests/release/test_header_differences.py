@@ -89,7 +89,7 @@ def test_an_index_that_disagrees_with_the_headers_is_reported() -> None:
 
 
 def test_of_a_name_that_occurs_twice_the_first_shard_counts() -> None:
-    write(RELEASE, {"1.safetensors": {"a": torch.ones(3)}, "2.safetensors": {"a": torch.ones(7), "c": torch.ones(5)}})
+    write(RELEASE, SHARDS | {"2.safetensors": {"a": torch.ones(7), "c": torch.ones(5)}})
     shards, _ = readable_shards(RELEASE, list(SHARDS))
     assert tensors_by_name(shards)["a"].shape == (3,)
     assert "a is in 1.safetensors and in 2.safetensors" in differences()
