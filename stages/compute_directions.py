@@ -10,7 +10,7 @@ from torch import Tensor
 from unwrite.core import direction_set
 from unwrite.core.direction_set import winsorize_prompts
 from unwrite.core.geometry import geometry
-from unwrite.errors import UnwriteError
+from unwrite.errors import as_user_error
 from unwrite.files.records import write_csv, write_json
 from unwrite.files.tensors import read_tensors, write_tensors
 from unwrite.pipeline.stage import run_stage
@@ -20,18 +20,21 @@ from unwrite.terms import SETS
 
 logger = logging.getLogger("unwrite.stage")
 
+_REMEDY = (
+    "Check that the two prompt sets differ and have two prompts or more, and that every position comes after the "
+    "prompt's own words. Set model.dtype to bfloat16 or float32 if a residual is not finite."
+)
+
 
 def compute_directions(params: Params) -> None:
     """Write directions.safetensors: `directions`, `target_mean`, `baseline_mean`, each [P, L+1, d] in float32."""
     settings = params.directions
     target, baseline = (_winsorized_residuals(name, settings.winsorize.quantile) for name in SETS)
-    try:
+    with as_user_error(f"{RESIDUALS}/", _REMEDY):
         tensors = direction_set.compute_directions(
             target, baseline, center_method=settings.center, orthogonalization=settings.orthogonalize
         )
         figures = geometry(target, baseline, tensors["directions"])
-    except ValueError as error:
-        raise UnwriteError(f"{RESIDUALS}: {error}") from error
     write_tensors(DIRECTIONS, tensors, settings.model_dump(mode="json"))
     _write_geometry(figures)
 

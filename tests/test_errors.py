@@ -7,7 +7,7 @@ import pytest
 import torch
 from packaging.requirements import Requirement
 
-from unwrite.errors import _OPTIONAL, UnwriteError, is_out_of_memory, missing_package, reason_of
+from unwrite.errors import _OPTIONAL, UnwriteError, as_user_error, is_out_of_memory, missing_package, reason_of
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
 
@@ -53,3 +53,29 @@ def test_a_reason_is_one_short_line() -> None:
 )
 def test_running_out_of_memory_is_recognized(error: Exception, expected: bool) -> None:
     assert is_out_of_memory(error) is expected
+
+
+def test_a_value_error_becomes_one_line_with_its_remedy() -> None:
+    with (
+        pytest.raises(UnwriteError, match=r"^params\.yaml: rank must be at least 1, got 0\. Raise it\.$") as raised,
+        as_user_error("params.yaml", "Raise it."),
+    ):
+        raise ValueError("rank must be at least 1, got 0")
+    assert isinstance(raised.value.__cause__, ValueError)
+
+
+def test_a_remedy_is_optional() -> None:
+    with pytest.raises(UnwriteError, match=r"^w: no rows\.$"), as_user_error("w"):
+        raise ValueError("no rows")
+
+
+@pytest.mark.parametrize("error", [UnwriteError("as it is"), RuntimeError("a bug"), KeyError("a bug")])
+def test_other_errors_stay_what_they_are(error: Exception) -> None:
+    with pytest.raises(type(error)) as raised, as_user_error("w", "Do something."):
+        raise error
+    assert raised.value is error
+
+
+def test_nothing_is_raised_where_nothing_was() -> None:
+    with as_user_error("w"):
+        pass

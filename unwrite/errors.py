@@ -1,6 +1,8 @@
 """The one exception that a person can fix: shown as one or two lines, exit code 1, no traceback."""
 
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _OPTIONAL = {  # top-level module: the package's name, and the extra of unwrite that installs it
     "bitsandbytes": ("bitsandbytes", "quantized"),
@@ -39,6 +41,25 @@ def missing_package(needed_by: str, error: ModuleNotFoundError) -> Exception:
 def reason_of(error: BaseException) -> str:
     """Return a library's message in one line of at most 300 characters; the error's type if the message is empty."""
     return textwrap.shorten(str(error), 300, placeholder=" …") or type(error).__name__
+
+
+@contextmanager
+def as_user_error(subject: str, remedy: str = "") -> Iterator[None]:
+    """Raise a `ValueError` of the enclosed call as an `UnwriteError`: `core` refuses a value, and a user can change it.
+
+    Enclose one call where possible. A `ValueError` that no user can cause is a bug and keeps its traceback.
+
+    Args:
+        subject: what the value belongs to, such as the name of a parameter or a file.
+        remedy: what to do, one or two sentences.
+
+    Raises:
+        UnwriteError: the enclosed call raised `ValueError`.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise UnwriteError(f"{subject}: {error}. {remedy}".rstrip()) from error
 
 
 def is_out_of_memory(error: Exception) -> bool:

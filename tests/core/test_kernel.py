@@ -5,7 +5,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unwrite.core.kernel import kernel_weight
-from unwrite.errors import UnwriteError
 
 
 @pytest.mark.parametrize(
@@ -47,7 +46,7 @@ def test_distance_zero_is_the_peak_alone() -> None:
 
 
 def test_negative_distance_is_refused() -> None:
-    with pytest.raises(UnwriteError, match="min_weight_distance -1 came"):
+    with pytest.raises(ValueError, match="min_weight_distance must be at least 0, got -1"):
         kernel_weight(0, max_weight=1, max_weight_position=0, min_weight=0, min_weight_distance=-1)
 
 

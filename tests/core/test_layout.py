@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from unwrite.core.layout import as_matrices, as_vectors
-from unwrite.errors import UnwriteError
 
 CHECK = settings(deadline=None, derandomize=True, max_examples=40, database=None)
 LAYOUTS = ["dk", "kd", "(gk)d", "gdk", "gkd", "dgk", "d(gk)"]
@@ -82,11 +81,11 @@ def test_the_vectors_of_a_bias(G: int, d: int, axis: int) -> None:
     ],
 )
 def test_what_does_not_fit_is_refused(shape: tuple[int, ...], axis: int, num_matrices: int) -> None:
-    with pytest.raises(UnwriteError, match=rf"expected {num_matrices} matrices with hidden axis {axis}"):
+    with pytest.raises(ValueError, match=rf"a weight must hold {num_matrices} matrices with hidden axis {axis}"):
         as_matrices(torch.zeros(shape), axis, num_matrices)
 
 
 @pytest.mark.parametrize(("shape", "axis"), [((2, 3, 4), 1), ((3,), 1), ((2, 3), -1), ((), 0)])
 def test_a_bias_that_does_not_fit_is_refused(shape: tuple[int, ...], axis: int) -> None:
-    with pytest.raises(UnwriteError, match=rf"expected vectors along axis {axis}"):
+    with pytest.raises(ValueError, match=rf"a bias must hold vectors along axis {axis}"):
         as_vectors(torch.zeros(shape), axis)

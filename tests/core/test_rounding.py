@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unwrite.core.rounding import round_to
-from unwrite.errors import UnwriteError
 
 DTYPES = [torch.bfloat16, torch.float16, torch.float32]
 BITS = {torch.bfloat16: 8, torch.float16: 11, torch.float32: 24}
@@ -75,7 +74,7 @@ def test_just_beyond_the_largest_number_is_refused_only_past_the_tie(dtype: torc
     tie = largest + largest * 2.0 ** -BITS[dtype] / (2 - 2.0 ** (1 - BITS[dtype]))
     below = math.nextafter(tie, 0)
     assert round_to(torch.tensor([below], dtype=torch.float64), dtype).tolist() == [largest]
-    with pytest.raises(UnwriteError, match="beyond what"):
+    with pytest.raises(ValueError, match="values must be at most"):
         round_to(torch.tensor([tie], dtype=torch.float64), dtype)
 
 
@@ -102,5 +101,5 @@ def test_numbers_of_the_dtype_stay(dtype: torch.dtype) -> None:
 
 
 def test_overflow_is_refused() -> None:
-    with pytest.raises(UnwriteError, match=r"7e\+04 came, beyond what float16 can hold"):
+    with pytest.raises(ValueError, match=r"values must be at most 6.55e\+04 in float16, got 7e\+04"):
         round_to(torch.tensor([70000.0], dtype=torch.float64), torch.float16)

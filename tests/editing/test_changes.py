@@ -86,7 +86,9 @@ def test_weights_biases_and_norms_that_do_not_fit_are_refused() -> None:
             refuse_misfits(saved(fitting | {name: wrong}), sample_recipe([of]), 8)
     with pytest.raises(UnwriteError, match=r"edit\.json names n, which the checkpoint does not have"):
         refuse_misfits({name: tensor for name, tensor in saved(fitting).items() if name != "n"}, sample_recipe([of]), 8)
-    with pytest.raises(UnwriteError, match=r"w: a weight of shape \[8, 3, 2, 1\]"):
+    with pytest.raises(
+        UnwriteError, match=r"w: a weight must hold 1 matrices .*, got shape \[8, 3, 2, 1\]\. Use the base"
+    ):
         refuse_misfits(saved(fitting | {"w": torch.ones(8, 3, 2, 1)}), sample_recipe([of]), 8)
     with pytest.raises(UnwriteError, match="stores a tensor as I64"):
         refuse_misfits(saved(fitting | {"b": torch.ones(8, dtype=torch.long)}), sample_recipe([of]), 8)
@@ -99,3 +101,11 @@ def test_a_recipe_for_another_hidden_size_has_no_changes() -> None:
     wider = {name: torch.ones(1, 4, 9) / 3 for name in DIRECTIONS}
     with pytest.raises(UnwriteError, match=r"0\.mlp\.weight has shape \[8, 16\], but .* needs 1 × hidden size 9"):
         changes_of(recipe, tensors, wider)
+
+
+@pytest.mark.parametrize("index", [-0.5, 3.5])
+def test_a_direction_index_outside_the_directions_is_refused(index: float) -> None:
+    tensors = saved({"0.mlp.weight": random(8, 16)})
+    edits = [sample_edit(sample_writer(0, "mlp"), 1.0, sample_direction(index))]
+    with pytest.raises(UnwriteError, match=rf"^0\.mlp\.weight: direction index must be in \[0, 3\], got {index}\.$"):
+        changes_of(sample_recipe(edits), tensors, DIRECTIONS)

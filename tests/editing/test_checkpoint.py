@@ -218,3 +218,15 @@ def test_a_file_that_ends_early_is_named() -> None:
     Path("model.safetensors").write_bytes(b"")
     with pytest.raises(UnwriteError, match=r"model\.safetensors ended early"):
         list(blocks)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize(
+    ("value", "weight", "reason"), [(float("nan"), 1.0, "the weight holds NaN"), (6e4, 20.0, "values must be at most")]
+)
+def test_a_tensor_that_cannot_be_edited_is_an_error_with_a_remedy(
+    axis: int, value: float, weight: float, reason: str
+) -> None:
+    stored = saved({"w": torch.full((8, 8), value, dtype=torch.float16)})["w"]
+    with pytest.raises(UnwriteError, match=f"^w: {reason}.*Check the files of the base model"):
+        list(changed_blocks(stored, change((8, 8), axis, weight=weight, mode="none")))

@@ -152,3 +152,10 @@ def test_a_strength_that_is_not_finite_is_refused() -> None:
     edit = edits_of(PLAIN)[0].model_copy(update={"strength": float("nan")})
     with pytest.raises(UnwriteError, match="must be a finite number, got nan"):
         factors_of_trials(cache_in_memory("rows"), [edit])
+
+
+def test_a_weight_with_nan_is_an_error_with_a_remedy() -> None:
+    parameters = {**PARAMETERS, "0.mlp.weight": torch.full_like(PARAMETERS["0.mlp.weight"], torch.nan)}
+    cache = cache_in_memory("none", parameters=parameters)
+    with pytest.raises(UnwriteError, match=r"^0\.mlp\.weight: the weight holds NaN .*Check the files"):
+        factors_of_trials(cache, edits_of(PLAIN))

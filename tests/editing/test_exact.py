@@ -52,7 +52,7 @@ def test_a_biprojected_direction_is_orthogonal_to_the_mean_it_names() -> None:
 @pytest.mark.parametrize("index", [-0.5, LAYERS + 0.5])
 def test_an_index_that_is_not_there_is_an_error(index: float) -> None:
     directions, means = measured()
-    with pytest.raises(UnwriteError, match="direction index"):
+    with pytest.raises(ValueError, match=r"direction index must be in \[0, 6\]"):
         resolve_direction(DirectionRef(position=0, index=index, orthogonalize_to=None), directions, means)
 
 
@@ -166,7 +166,27 @@ def test_each_matrix_of_a_parameter_is_edited_by_itself_to_the_bit(
 def test_a_parameter_of_another_shape_is_refused() -> None:
     directions, means = measured()
     experts = sample_edit(sample_writer(matrix=sample_layout("w", 1, G)))
-    with pytest.raises(UnwriteError, match=r"shape \[4, 8, 5\] came, expected 3 matrices"):
+    with pytest.raises(UnwriteError, match=r"^w: a weight must hold 3 .*, got shape \[4, 8, 5\]\. Check the files of"):
         edited_parameters([experts], {"w": torch.ones(4, D, K)}, "none", directions, means)
-    with pytest.raises(UnwriteError, match="for a direction of 8 numbers"):
+    with pytest.raises(UnwriteError, match=r"^w: a weight must have one row for each of the direction's 8 numbers"):
         edited_parameters([experts], {"w": torch.ones(G, D + 1, K)}, "none", directions, means)
+
+
+@pytest.mark.parametrize(
+    ("value", "strength", "reason"),
+    [(float("nan"), 1.0, "the weight holds NaN or infinite values"), (60_000.0, 20.0, "values must be at most 6.55e")],
+)
+def test_a_weight_that_cannot_be_edited_is_an_error_with_a_remedy(value: float, strength: float, reason: str) -> None:
+    directions, means = measured()
+    weight = torch.full((D, K), value, dtype=torch.float16)
+    edit = sample_edit(sample_writer(matrix=sample_layout("w")), strength)
+    with pytest.raises(UnwriteError, match=f"^w: {reason}.*or lower max_weight in params.yaml"):
+        edited_parameters([edit], {"w": weight}, "none", directions, means)
+
+
+def test_a_bias_that_cannot_be_edited_is_named() -> None:
+    directions, means = measured()
+    edit = sample_edit(sample_writer(matrix=sample_layout("w"), bias=sample_layout("b")))
+    originals = {"w": torch.ones(D, K), "b": torch.ones(D + 1)}
+    with pytest.raises(UnwriteError, match=r"^b: a bias must have the shape of its direction, \[8\], got \[9\]"):
+        edited_parameters([edit], originals, "none", directions, means)

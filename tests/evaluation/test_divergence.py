@@ -18,6 +18,7 @@ from unwrite.evaluation.divergence import KLDivergences, measure_kl, teacher_for
 from unwrite.models.batches import Budget
 from unwrite.models.memory import Limits
 from unwrite.models.patching import patched_parameters
+from unwrite.models.teacher_forcing import response_logits
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -70,6 +71,20 @@ def test_nan_logits_raise_an_error_that_names_the_layer() -> None:
     model = tiny_model(tiny_config("llama"))
     with pytest.raises(UnwriteError, match=r"^Layer 1 puts out NaN or infinite numbers for the prompt at index 3\."):
         between(model, {EDITED: torch.full_like(model.get_parameter(EDITED), torch.nan)}, 3)
+
+
+def test_nan_logits_at_positions_that_do_not_count_raise_an_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def with_nan_in_padding(*args: Any) -> tuple[Tensor, Tensor]:
+        logits, mask = response_logits(*args)
+        return logits.masked_fill(~mask.unsqueeze(-1), torch.nan), mask
+
+    model = tiny_model(tiny_config("llama"))
+    teacher_forced = teacher_force(model, PROMPTS, RESPONSES, 3, batches=BATCHES)
+    monkeypatch.setattr(divergence, "response_logits", with_nan_in_padding)
+    with pytest.raises(UnwriteError, match=r"^The edited model: edited logits .* NaN in .* rows\. Lower the bounds"):
+        measure_kl(model, teacher_forced)
+    with pytest.raises(UnwriteError, match=r"^The base model: base logits must be finite .*\. Lower the bounds"):
+        teacher_force(model, PROMPTS, RESPONSES, 3, batches=BATCHES)
 
 
 def test_nan_logits_of_the_base_raise_the_same_error() -> None:

@@ -38,6 +38,13 @@ def test_changed_strength_in_the_recipe_fails(release: Release) -> None:
     assert set(failed(verified(release))) == {"recipe", "edited tensors"}
 
 
+def test_kernel_with_a_negative_width_fails(release: Release) -> None:
+    with changed_json(release.folder / "edit.json") as recipe:
+        for component in ("attention", "mlp"):
+            recipe["parameters"][component]["min_weight_distance"] = -1.0
+    assert "min_weight_distance must be at least 0, got -1.0" in failed(verified(release))["recipe"]
+
+
 def test_changed_norm_preservation_fails(release: Release) -> None:
     recipe = release.recipe.model_copy(update={"settings": sample_settings(norm_preservation="none")})
     (release.folder / "edit.json").write_text(json.dumps(as_json(recipe)))

@@ -209,6 +209,17 @@ def test_nothing_to_remove(tmp_path: Path) -> None:
         prepared(other, read_base())
 
 
+def test_a_marker_that_every_text_contains_is_an_error_with_a_remedy(tmp_path: Path) -> None:
+    markers = tmp_path / "markers.txt"
+    markers.write_text("sorry\n**\n")
+    params = float32()
+    other = params.model_copy(update={"judge": params.judge.model_copy(update={"markers": str(markers)})})
+    with pytest.raises(
+        UnwriteError, match=r"markers\.txt: marker '\*\*' is empty once normalized.*\. Remove that line"
+    ):
+        prepared(other, read_base())
+
+
 def test_a_marker_that_everything_contains_separates_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

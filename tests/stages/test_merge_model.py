@@ -355,13 +355,13 @@ def with_place(recipe: Recipe, **changes: object) -> Recipe:
     ("changes", "message"),
     [
         ({"tensor": "nowhere"}, r"edit\.json names nowhere, which the checkpoint does not have\. Use the base"),
-        ({"axis": 2}, r"o_proj\.weight: a weight of shape \[32, 32\] came, expected 1 matrices with hidden axis 2"),
-        ({"axis": 1, "num_matrices": 5}, r"o_proj\.weight: a weight of shape \[32, 32\] came, expected 5 matrices"),
+        ({"axis": 2}, r"o_proj\.weight: a weight must hold 1 matrices with hidden axis 2, got shape \[32, 32\]"),
+        ({"axis": 1, "num_matrices": 5}, r"o_proj\.weight: a weight must hold 5 matrices with hidden axis 1"),
         (
             {"tensor": "model.layers.0.mlp.down_proj.weight", "axis": 1},
             r"shape \[32, 48\], .* needs 1 × hidden size 32",
         ),
-        ({"tensor": "model.norm.weight"}, r"model\.norm\.weight: a weight of shape \[32\] came"),
+        ({"tensor": "model.norm.weight"}, r"model\.norm\.weight: a weight must hold 1 matrices .*, got shape \[32\]"),
     ],
 )
 def test_a_recipe_that_does_not_fit_is_refused_before_anything_is_copied(

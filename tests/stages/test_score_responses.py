@@ -40,6 +40,28 @@ def test_a_missing_response_file(project: Path, params: Params) -> None:
         score_responses(params)
 
 
+def test_a_marker_that_every_text_contains_is_an_error_with_a_remedy(
+    project: Path, params: Params, tmp_path: Path
+) -> None:
+    (tmp_path / "markers.txt").write_text("**\n")
+    judge = params.judge.model_copy(update={"markers": str(tmp_path / "markers.txt")})
+    with pytest.raises(UnwriteError, match=r"marker '\*\*' is empty once normalized.*\. Remove that line"):
+        score_responses(params.model_copy(update={"judge": judge}))
+
+
+def test_a_reference_without_words_is_an_error_with_a_remedy(project: Path, params: Params) -> None:
+    path = Path("artifacts/responses/base.target.jsonl")
+    write_jsonl(path, [row | {"reference": "*"} for row in read_jsonl(path, [])])
+    with pytest.raises(UnwriteError, match=r"reference must hold .*, got '\*'\. Give that prompt an answer"):
+        score_responses(params)
+
+
+def test_a_file_without_responses_is_an_error_with_a_remedy(project: Path, params: Params) -> None:
+    write_jsonl(Path("artifacts/responses/edited.target.jsonl"), [])
+    with pytest.raises(UnwriteError, match=r"n at least 1, got 0 of 0\. Run `dvc repro -f generate_responses`"):
+        score_responses(params)
+
+
 def test_the_ceiling_in_params_is_the_one_measured_in_training(params: Params) -> None:
     figures = json.loads((ROOT / "demo/figures.json").read_text())
     assert params.score.reference_ceiling == figures["stage_1"]["target"]["exact"]

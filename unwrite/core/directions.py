@@ -14,7 +14,6 @@ from torch import Tensor
 
 from unwrite.core.median import geometric_median
 from unwrite.core.reproducible import stable_sqrt, stable_sum
-from unwrite.errors import UnwriteError
 from unwrite.terms import CenterMethod, LayerSpan
 
 NEGLIGIBLE = 1e-6
@@ -35,12 +34,12 @@ def center(residuals: Tensor, method: CenterMethod) -> Tensor:
         [..., d], float64.
 
     Raises:
-        UnwriteError: no prompts, NaN or infinite residuals, or an unknown method.
+        ValueError: no prompts, NaN or infinite residuals, or an unknown method.
     """
     if method not in get_args(CenterMethod):
-        raise UnwriteError(f"center {method!r} came, expected one of {', '.join(get_args(CenterMethod))}")
+        raise ValueError(f"method must be one of {', '.join(get_args(CenterMethod))}, got {method!r}")
     if len(residuals) == 0:
-        raise UnwriteError("residuals of 0 prompts came; a direction needs at least one prompt on each side")
+        raise ValueError("a center needs the residuals of at least 1 prompt, got 0")
     points = residuals.reshape(len(residuals), -1, residuals.shape[-1])
     centers = torch.empty(points.shape[1:], dtype=torch.float64, device=residuals.device)
     for index in range(points.shape[1]):  # one at a time, so that the float64 copy stays small
@@ -48,9 +47,9 @@ def center(residuals: Tensor, method: CenterMethod) -> Tensor:
         if not bool(here.isfinite().all()):
             prompts = (~here.isfinite().all(-1)).nonzero().flatten().tolist()
             place = f" at residual index {index % residuals.shape[-2]}" if residuals.ndim > 2 else ""
-            raise UnwriteError(
-                f"NaN or infinite residuals came{place} for {len(prompts)} of {len(here)} prompts, first prompt "
-                f"{prompts[0]}; extract them again in a wider dtype (bfloat16 or float32 rather than float16)"
+            raise ValueError(
+                f"residuals must be finite, got NaN or infinity{place} in {len(prompts)} of {len(here)} prompts, "
+                f"first in prompt {prompts[0]}"
             )
         centers[index] = here.mean(0) if method == "mean" else geometric_median(here)
     return centers.reshape(residuals.shape[1:])
@@ -70,12 +69,12 @@ def difference_direction(target_center: Tensor, baseline_center: Tensor) -> Tens
         The same shape, float64, unit norm or zero along the last axis.
 
     Raises:
-        UnwriteError: the centers agree at every residual index of a position.
+        ValueError: the centers agree at every residual index of a position.
     """
     if target_center.shape != baseline_center.shape:
-        raise UnwriteError(
-            f"target residuals of shape {list(target_center.shape)} and baseline residuals of shape "
-            f"{list(baseline_center.shape)} came; extract both with the same model and positions"
+        raise ValueError(
+            "target and baseline residuals must have the same shape, got "
+            f"{list(target_center.shape)} and {list(baseline_center.shape)}"
         )
     baseline = baseline_center.to(torch.float64)
     difference = target_center.to(torch.float64) - baseline
@@ -83,9 +82,8 @@ def difference_direction(target_center: Tensor, baseline_center: Tensor) -> Tens
     found = direction.any(-1).reshape(-1, direction.shape[-2] if direction.ndim > 1 else 1).any(-1)
     if not bool(found.all()):
         position = int((~found).nonzero()[0])
-        raise UnwriteError(
-            f"target and baseline residuals are identical at every layer of position {position}: no direction; "
-            "check that the two prompt sets differ and that the position is behind the prompt's own words"
+        raise ValueError(
+            f"target and baseline residuals are identical at every layer of position {position}: there is no direction"
         )
     return direction
 
@@ -126,14 +124,14 @@ def through_norms(direction: Tensor, scales: Sequence[Tensor]) -> Tensor:
         u, [d], float64, unit norm, or zero where nothing of v passes the norms.
 
     Raises:
-        UnwriteError: a scale has another length.
+        ValueError: a scale has another length.
     """
     v = direction.to(torch.float64)
     if not scales:
         return v
     for scale in scales:
         if scale.shape != v.shape:
-            raise UnwriteError(f"a norm with {list(scale.shape)} weights came for a direction of {len(v)} numbers")
+            raise ValueError(f"a norm's scale must have the direction's shape, [{len(v)}], got {list(scale.shape)}")
         v = v * scale.to(v)
     return _normalize(v)
 
@@ -149,11 +147,11 @@ def interpolate(directions: Tensor, index: float) -> Tensor:
         [d], float64, unit norm, or zero where both neighbours are (or cancel).
 
     Raises:
-        UnwriteError: the index is outside [0, L].
+        ValueError: the index is outside [0, L].
     """
     last = len(directions) - 1
     if not 0 <= index <= last:
-        raise UnwriteError(f"direction index {index} came, expected a number in [0, {last}]")
+        raise ValueError(f"direction index must be in [0, {last}], got {index}")
     below = math.floor(index)
     f = index - below
     low, high = directions[below].to(torch.float64), directions[min(below + 1, last)].to(torch.float64)
@@ -183,11 +181,11 @@ def span_source(spans: Sequence[LayerSpan], layer: int) -> int | None:
         The source layer, or None for a layer in no span, which isn't edited.
 
     Raises:
-        UnwriteError: two spans hold the layer.
+        ValueError: two spans hold the layer.
     """
     sources = [source for source, first, last in spans if first <= layer <= last]
     if len(sources) > 1:
-        raise UnwriteError(f"layer {layer} is in the spans of sources {sources}, expected one at most: shorten a span")
+        raise ValueError(f"spans must not overlap, got layer {layer} in the spans of sources {sources}")
     return sources[0] if sources else None
 
 

@@ -30,7 +30,6 @@ from torch import Tensor
 
 from unwrite.core.reproducible import add_up, aligned_groups, halves, stable_sqrt, stable_sum
 from unwrite.core.rounding import round_to
-from unwrite.errors import UnwriteError
 from unwrite.terms import NormPreservation
 
 CACHED = 1 << 18
@@ -77,7 +76,7 @@ def factors(
         The factors, on the direction's device. For λ = 0 or a zero direction: r = c = 1 and a = b = s = 0.
 
     Raises:
-        UnwriteError: the direction isn't a unit vector or doesn't fit the weight; a number isn't finite; the mode is
+        ValueError: the direction isn't a unit vector or doesn't fit the weight; a number isn't finite; the mode is
             unknown.
     """
     form, norms = _closed_form(blocks, direction, strength, norm_preservation)
@@ -121,7 +120,7 @@ def edited_blocks(
         (rows, edited block [rows, k]) in order.
 
     Raises:
-        UnwriteError: as `factors` and `round_to`.
+        ValueError: as `factors` and `round_to`.
     """
     form, norms = _closed_form(blocks, direction, strength, norm_preservation)
     room = _room(form.s.device)
@@ -145,7 +144,7 @@ def edit_weight(weight: Tensor, direction: Tensor, strength: float, norm_preserv
         W', [d, k], float64, on the weight's device.
 
     Raises:
-        UnwriteError: as `factors`.
+        ValueError: as `factors`.
     """
     rows = slice(0, len(weight))
     return edit_rows(
@@ -184,11 +183,11 @@ def edit_bias(bias: Tensor, direction: Tensor, strength: float) -> Tensor:
         [d], float64; bit for bit the bias itself for λ = 0 or a zero direction.
 
     Raises:
-        UnwriteError: the direction isn't a unit vector or has another length; λ isn't finite.
+        ValueError: the direction isn't a unit vector or has another length; λ isn't finite.
     """
     v = _unit(direction.to(bias.device), strength)
     if v.shape != bias.shape:
-        raise UnwriteError(f"a bias of shape {list(bias.shape)} came for a direction of {len(v)} numbers")
+        raise ValueError(f"a bias must have the shape of its direction, [{len(v)}], got {list(bias.shape)}")
     b = bias.to(torch.float64)
     if strength == 0 or not bool(v.any()):
         return b
@@ -198,15 +197,15 @@ def edit_bias(bias: Tensor, direction: Tensor, strength: float) -> Tensor:
 def _unit(direction: Tensor, strength: float) -> Tensor:
     """Check an edit's direction and strength; the direction comes back normalized in float64, [d]."""
     if not math.isfinite(strength):
-        raise UnwriteError(f"strength {strength} came, expected a finite number")
+        raise ValueError(f"strength must be finite, got {strength}")
     if direction.ndim != 1 or not bool(direction.isfinite().all()):
-        raise UnwriteError(f"a direction must be one vector of finite numbers; shape {list(direction.shape)} came")
+        raise ValueError(f"a direction must be one vector of finite numbers, got shape {list(direction.shape)}")
     v = direction.to(torch.float64)
     norm = math.sqrt(float(stable_sum(v * v, 0)))
     if norm == 0:
         return v
     if abs(norm - 1) > 1e-4:
-        raise UnwriteError(f"a direction of norm {norm:.6g} came, expected 1 (or 0 for no edit): normalize it first")
+        raise ValueError(f"a direction must have norm 1, or 0 for no edit, got norm {norm:.6g}; normalize it first")
     return v / norm
 
 
@@ -218,8 +217,8 @@ def _closed_form(
 ) -> tuple[Factors, Tensor | None]:
     """The factors; those of `rows` without r, but with the norms [d] that its rows must have again."""
     if norm_preservation not in get_args(NormPreservation):
-        raise UnwriteError(
-            f"norm_preservation {norm_preservation!r} came, expected one of {', '.join(get_args(NormPreservation))}"
+        raise ValueError(
+            f"norm_preservation must be one of {', '.join(get_args(NormPreservation))}, got {norm_preservation!r}"
         )
     v = _unit(direction, strength)
 
@@ -241,7 +240,7 @@ def _closed_form(
             b[rows] = torch.where(D[rows] > 0, v[rows] / D[rows], 0.0)
         s = s + _column_sums(group, partial(_weigh, b[rows, None]), room)
     if not (bool(D.isfinite().all()) and bool(s.isfinite().all())):
-        raise UnwriteError("the weight holds NaN or infinite numbers, so it has no edit; check the base model's files")
+        raise ValueError("the weight holds NaN or infinite values, so it cannot be edited")
     a, c = strength * D * v, torch.ones_like(s)
     if norm_preservation == "columns":
         before = after = v.new_zeros(())

@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor
 
-from unwrite.errors import UnwriteError
-
 
 def geometry(target: Tensor, baseline: Tensor, directions: Tensor) -> dict[str, Tensor]:
     """Describe the direction at each position and residual index.
@@ -32,16 +30,16 @@ def geometry(target: Tensor, baseline: Tensor, directions: Tensor) -> dict[str, 
         Each figure as [..., L+1], float64.
 
     Raises:
-        UnwriteError: the shapes don't fit together, or there are fewer than two prompts on a side.
+        ValueError: the shapes don't fit together, or there are fewer than two prompts on a side.
     """
     if not target.shape[1:] == baseline.shape[1:] == directions.shape or directions.ndim < 2:
-        raise UnwriteError(
-            f"target {list(target.shape)}, baseline {list(baseline.shape)} and directions {list(directions.shape)} "
-            "came, expected [n, ..., L+1, d], [m, ..., L+1, d] and [..., L+1, d] of one model and the same positions"
+        raise ValueError(
+            "target, baseline and directions must be [n, ..., L+1, d], [m, ..., L+1, d] and [..., L+1, d], got "
+            f"{list(target.shape)}, {list(baseline.shape)} and {list(directions.shape)}"
         )
     if min(len(target), len(baseline)) < 2:
-        raise UnwriteError(
-            f"{len(target)} target and {len(baseline)} baseline prompts came; a spread needs two or more of each"
+        raise ValueError(
+            f"a spread needs at least 2 prompts on each side, got {len(target)} target and {len(baseline)} baseline"
         )
     v = directions.to(torch.float64)
     flat = v.reshape(-1, v.shape[-1])

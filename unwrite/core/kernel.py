@@ -1,7 +1,5 @@
 """The kernel: how strongly each layer is edited, as a tent over the layers around one peak."""
 
-from unwrite.errors import UnwriteError
-
 
 def kernel_weight(
     layer: int, *, max_weight: float, max_weight_position: float, min_weight: float, min_weight_distance: float
@@ -22,10 +20,10 @@ def kernel_weight(
         λ(ℓ).
 
     Raises:
-        UnwriteError: D is negative.
+        ValueError: D is negative.
     """
     if min_weight_distance < 0:
-        raise UnwriteError(f"min_weight_distance {min_weight_distance} came, expected 0 or more layers")
+        raise ValueError(f"min_weight_distance must be at least 0, got {min_weight_distance}")
     distance = abs(layer - max_weight_position)
     if distance > min_weight_distance:
         return 0.0

@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor
 
-from unwrite.errors import UnwriteError
-
 
 def kl_divergence(base_logits: Tensor, edited_logits: Tensor) -> Tensor:
     """KL(base ‖ edited) = Σ p (log p − log q) over the vocabulary (Kullback & Leibler 1951), in nats.
@@ -21,7 +19,7 @@ def kl_divergence(base_logits: Tensor, edited_logits: Tensor) -> Tensor:
         [...], float32, or float64 if either came as float64.
 
     Raises:
-        UnwriteError: NaN, +inf or a row of nothing but −inf; or vocabularies of different size.
+        ValueError: NaN, +inf or a row of nothing but −inf; or vocabularies of different size.
     """
     return kl_from_log_probs(log_probabilities(base_logits, "base"), edited_logits)
 
@@ -37,12 +35,12 @@ def kl_from_log_probs(base_log_probs: Tensor, edited_logits: Tensor) -> Tensor:
         [...], float32, or float64 if either came as float64.
 
     Raises:
-        UnwriteError: as `kl_divergence`.
+        ValueError: as `kl_divergence`.
     """
     if base_log_probs.shape[-1] != edited_logits.shape[-1]:
-        raise UnwriteError(
-            f"the base has {base_log_probs.shape[-1]} tokens and the edited model {edited_logits.shape[-1]}; "
-            "a divergence needs the same vocabulary: compare a model with its own base"
+        raise ValueError(
+            f"both models must have the same vocabulary, got {base_log_probs.shape[-1]} tokens in the base and "
+            f"{edited_logits.shape[-1]} in the edited model"
         )
     _check(base_log_probs, "base")
     log_p, log_q = base_log_probs, log_probabilities(edited_logits, "edited")
@@ -62,7 +60,7 @@ def log_probabilities(logits: Tensor, name: str = "model") -> Tensor:
         [..., V], in nats; −inf stays −inf.
 
     Raises:
-        UnwriteError: NaN, +inf, or a row of nothing but −inf.
+        ValueError: NaN, +inf, or a row of nothing but −inf.
     """
     _check(logits, name)
     return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
@@ -75,7 +73,4 @@ def _check(logits: Tensor, name: str) -> None:
         return
     bad = ~largest.isfinite()
     kind = "NaN" if bool(largest.isnan().any()) else "+inf" if bool((largest == torch.inf).any()) else "only −inf"
-    raise UnwriteError(
-        f"the {name} logits hold {kind} in {int(bad.sum())} of {largest.numel()} rows; expected finite or −inf; "
-        "lower the strength of the edit, or compute in a wider dtype"
-    )
+    raise ValueError(f"{name} logits must be finite or −inf, got {kind} in {int(bad.sum())} of {largest.numel()} rows")

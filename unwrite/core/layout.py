@@ -16,8 +16,6 @@ shape        axis   groups           found in
 
 from torch import Tensor
 
-from unwrite.errors import UnwriteError
-
 
 def as_matrices(tensor: Tensor, axis: int, num_matrices: int) -> Tensor:
     """The matrices of a weight, hidden axis first.
@@ -31,7 +29,7 @@ def as_matrices(tensor: Tensor, axis: int, num_matrices: int) -> Tensor:
         [groups, d, k], a view: what is written into it is written into the weight.
 
     Raises:
-        UnwriteError: the tensor has no such axis, or doesn't hold that many matrices.
+        ValueError: the tensor has no such axis, or doesn't hold that many matrices.
     """
     shape = list(tensor.shape)
     if tensor.ndim in {2, 3} and 0 <= axis < tensor.ndim and num_matrices > 0:
@@ -41,7 +39,7 @@ def as_matrices(tensor: Tensor, axis: int, num_matrices: int) -> Tensor:
             return split.movedim(axis + (counted < axis), 1)
         if tensor.ndim == 3 and shape[counted] == num_matrices:
             return tensor.movedim(axis, 1)
-    raise UnwriteError(f"a weight of shape {shape} came, expected {num_matrices} matrices with hidden axis {axis}")
+    raise ValueError(f"a weight must hold {num_matrices} matrices with hidden axis {axis}, got shape {shape}")
 
 
 def as_vectors(tensor: Tensor, axis: int) -> Tensor:
@@ -55,8 +53,8 @@ def as_vectors(tensor: Tensor, axis: int) -> Tensor:
         [G, d], a view: what is written into it is written into the bias. G is 1 for one vector.
 
     Raises:
-        UnwriteError: the tensor has no such axis.
+        ValueError: the tensor has no such axis.
     """
     if tensor.ndim not in {1, 2} or not 0 <= axis < tensor.ndim:
-        raise UnwriteError(f"a bias of shape {list(tensor.shape)} came, expected vectors along axis {axis}")
+        raise ValueError(f"a bias must hold vectors along axis {axis}, got shape {list(tensor.shape)}")
     return tensor.unsqueeze(0) if tensor.ndim == 1 else tensor.movedim(axis, 1)

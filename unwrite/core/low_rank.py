@@ -67,7 +67,7 @@ def low_rank_change(
         The factors and what they miss. The same factors for the same weight, signs included.
 
     Raises:
-        UnwriteError: as `edit.factors`.
+        ValueError: as `edit.factors`.
     """
     closed_form = factors(blocks, direction, strength, norm_preservation)
 

@@ -4,8 +4,6 @@ import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 
-from unwrite.errors import UnwriteError
-
 _PLAIN = str.maketrans(
     dict.fromkeys("‘’‚‛`´′ʹʼˈ", "'") | dict.fromkeys("“”„‟«»″", '"') | dict.fromkeys("‐‑‒–—―−﹘", "-") | {"*": None}
 )
@@ -44,10 +42,10 @@ def shows_behaviour(text: str, markers: Sequence[str]) -> bool:
         True if one of them occurs, within a word too.
 
     Raises:
-        UnwriteError: no markers, or one that is empty once normalized (it would be part of every text).
+        ValueError: no markers, or one that is empty once normalized (it would be part of every text).
     """
     if isinstance(markers, str):
-        raise UnwriteError(f"markers {markers!r} came, expected a list of phrases")
+        raise ValueError(f"markers must be a list of phrases, got the text {markers!r}")
     normal = normalize_text(text)
     return any(marker in normal for marker in _normalized(tuple(markers)))
 
@@ -63,7 +61,7 @@ def markers_in_all(markers: Sequence[str], texts: Sequence[str]) -> list[str]:
         Those markers, as they came.
 
     Raises:
-        UnwriteError: as `shows_behaviour`.
+        ValueError: as `shows_behaviour`.
     """
     return [marker for marker in markers if all(shows_behaviour(text, [marker]) for text in texts)]
 
@@ -83,7 +81,7 @@ def shows_for_good(text: str, markers: Sequence[str]) -> bool:
         True if one of them occurs in the settled part, so that `shows_behaviour` holds of every continuation.
 
     Raises:
-        UnwriteError: as `shows_behaviour`.
+        ValueError: as `shows_behaviour`.
     """
     for place in range(len(text) - 1, -1, -1):
         if (text[place].isascii() and text[place] != "*") or "\u4e00" <= text[place] <= "\u9fff":
@@ -102,11 +100,11 @@ def matches_reference(text: str, reference: str) -> bool:
         True if they are equal.
 
     Raises:
-        UnwriteError: the reference is empty once normalized.
+        ValueError: the reference is empty once normalized.
     """
     expected = normalize_text(reference)
     if not expected:
-        raise UnwriteError(f"reference {reference!r} came, expected an answer with words in it")
+        raise ValueError(f"reference must hold more than white space and emphasis, got {reference!r}")
     return normalize_text(text) == expected
 
 
@@ -114,10 +112,10 @@ def matches_reference(text: str, reference: str) -> bool:
 def _normalized(markers: tuple[str, ...]) -> tuple[str, ...]:
     # Cached: the search asks with the same list for every response of every trial.
     if not markers:
-        raise UnwriteError("an empty list of markers came; a behaviour needs one marker phrase or more")
+        raise ValueError("markers must hold at least one phrase, got an empty list")
     normal = tuple(normalize_text(marker) for marker in markers)
     if "" in normal:
-        raise UnwriteError(f"marker {markers[normal.index('')]!r} is empty once normalized and would be in every text")
+        raise ValueError(f"marker {markers[normal.index('')]!r} is empty once normalized: every text would contain it")
     return normal
 
 

@@ -15,7 +15,6 @@ from torch import Tensor
 from unwrite.core.edit import Factors
 from unwrite.core.reproducible import aligned_groups
 from unwrite.core.scales import column_scales, row_scales
-from unwrite.errors import UnwriteError
 from unwrite.terms import NormPreservation
 
 
@@ -43,7 +42,7 @@ def products(
         norm_preservation: the mode of the edits that they are for.
 
     Raises:
-        UnwriteError: the vectors don't fit the weight; a number isn't finite.
+        ValueError: the vectors don't fit the weight; a number isn't finite.
     """
     x = vectors.to(torch.float64)
     by_rows = norm_preservation in {"pre", "rows"}
@@ -57,7 +56,7 @@ def products(
             row_norms[rows], unit = _unit_rows(unit)
         reads = reads + x[:, rows] @ unit
     if not (bool(row_norms.isfinite().all()) and bool(reads.isfinite().all())):
-        raise UnwriteError("the weight holds NaN or infinite numbers, so it has no edit; check the base model's files")
+        raise ValueError("the weight holds NaN or infinite values, so it cannot be edited")
     alignments = x.new_empty(len(x), d if norm_preservation == "rows" else 0)
     if norm_preservation == "rows":
         for rows, group in aligned_groups(blocks(), d):

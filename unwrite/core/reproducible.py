@@ -12,8 +12,6 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from unwrite.errors import UnwriteError
-
 GROUP_ROWS = 64
 """Rows that are held in float64 at once: few, so that a large weight never is as a whole.
 
@@ -96,14 +94,17 @@ def aligned_groups(
         (rows, group [≤ GROUP_ROWS, k]), each starting at a multiple of `GROUP_ROWS`.
 
     Raises:
-        UnwriteError: the weight has another number of rows.
-        ValueError: the blocks are out of order, or a block isn't as long as its slice says.
+        ValueError: the weight has another number of rows; the blocks are out of order, or a block isn't as long as its
+            slice says.
     """
     start = came = 0
     left: Tensor | None = None
     for rows, block in blocks:
         if rows.start != came or rows.stop != came + len(block):
-            raise ValueError(f"rows {rows.start}:{rows.stop} with a block of {len(block)} came, expected from {came}")
+            raise ValueError(
+                f"blocks must follow one another, expected one from row {came}, "
+                f"got rows {rows.start}:{rows.stop} and {len(block)} rows"
+            )
         came = rows.stop
         ready = block if left is None else torch.cat([left, block])
         whole = len(ready) - len(ready) % GROUP_ROWS
@@ -120,7 +121,7 @@ def aligned_groups(
 
 def _check_rows(rows: int, expected: int, *, complete: bool = False) -> None:
     if rows > expected or (complete and rows != expected):
-        raise UnwriteError(
-            f"a weight with {'' if complete else 'at least '}{rows} rows came for a direction of {expected} numbers; "
-            "take the direction of the same model, and the weight with its hidden axis first"
+        raise ValueError(
+            f"a weight must have one row for each of the direction's {expected} numbers, "
+            f"got {'' if complete else 'at least '}{rows} rows"
         )

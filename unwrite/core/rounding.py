@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor
 
-from unwrite.errors import UnwriteError
-
 
 def round_to(values: Tensor, dtype: torch.dtype) -> Tensor:
     """Round to the nearest number of a dtype, ties to even (IEEE 754).
@@ -21,7 +19,7 @@ def round_to(values: Tensor, dtype: torch.dtype) -> Tensor:
         The same shape, in `dtype`.
 
     Raises:
-        UnwriteError: a finite value is beyond the largest number of the dtype.
+        ValueError: a finite value is beyond the largest number of the dtype.
     """
     if dtype == torch.float64:
         return values
@@ -30,9 +28,9 @@ def round_to(values: Tensor, dtype: torch.dtype) -> Tensor:
     if dtype == torch.bfloat16 and lowest < torch.finfo(dtype).tiny:
         rounded = _to_odd_below_normal(values).to(dtype)
     if not highest < torch.inf and bool((rounded.isinf() & values.isfinite()).any()):
-        raise UnwriteError(
-            f"an edited value of {float(values.abs().max()):.3g} came, beyond what {str(dtype).removeprefix('torch.')} "
-            "can hold; use a smaller max_weight, or a base model stored in a wider type"
+        raise ValueError(
+            f"values must be at most {torch.finfo(dtype).max:.3g} in {str(dtype).removeprefix('torch.')}, "
+            f"got {float(values.abs().max()):.3g}; use a smaller strength or a wider dtype"
         )
     return rounded
 

@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor
 
-from unwrite.errors import UnwriteError
-
 _SLICE_NUMBERS = 1 << 22  # torch.quantile holds copies, and many versions refuse over 2²⁴
 
 
@@ -23,10 +21,10 @@ def winsorize(x: Tensor, quantile: float) -> Tensor:
         [..., d], float32 or wider.
 
     Raises:
-        UnwriteError: q is outside (0, 1].
+        ValueError: q is outside (0, 1].
     """
     if not 0 < quantile <= 1:
-        raise UnwriteError(f"winsorize quantile {quantile} came, expected a number in (0, 1] (1 is off)")
+        raise ValueError(f"quantile must be in (0, 1], where 1 clamps nothing, got {quantile}")
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     if quantile == 1 or x.numel() == 0:
         return wide

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unwrite.core.layout import as_matrices, as_vectors
 from unwrite.editing.exact import applied_direction
-from unwrite.errors import UnwriteError
+from unwrite.errors import UnwriteError, as_user_error
 from unwrite.files.checkpoints import StoredTensor, read_rows, torch_dtype
 from unwrite.schema.artifacts import Edit, Recipe, StoredLayout
 from unwrite.schema.paths import RECIPE
@@ -53,7 +53,8 @@ def changes_of(
     changes: dict[str, TensorChange] = {}
     for edit in recipe.edits:
         norms = read_norms(tensors, edit)
-        direction = applied_direction(edit, directions["directions"], directions["baseline_mean"], norms)
+        with as_user_error(edit.matrix.parameter):
+            direction = applied_direction(edit, directions["directions"], directions["baseline_mean"], norms)
         for layout, bias in _stored_layouts(edit):
             if layout.tensor in changes:
                 raise UnwriteError(f"{RECIPE} edits {layout.tensor} twice.")
@@ -110,10 +111,8 @@ def _refuse_misfit(
         raise UnwriteError(f"{RECIPE} names {name}, which the checkpoint does not have. {_REMEDY}")
     torch_dtype(tensors[name])
     shape = tensors[name].shape
-    try:
+    with as_user_error(name, _REMEDY):
         actual = view(torch.empty(shape, device="meta")).shape[:2]
-    except (UnwriteError, ValueError) as error:
-        raise UnwriteError(f"{name}: {error}. {_REMEDY}") from None
     if actual != expected:
         raise UnwriteError(
             f"{name} has shape {list(shape)}, but {RECIPE} needs {expected[0]} × hidden size {expected[1]}. {_REMEDY}"

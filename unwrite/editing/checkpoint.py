@@ -16,7 +16,8 @@ from unwrite.core.edit import edited_blocks
 from unwrite.core.layout import as_matrices, as_vectors
 from unwrite.core.reproducible import GROUP_ROWS
 from unwrite.editing.changes import TensorChange
-from unwrite.editing.exact import edit_matrices, edit_vectors
+from unwrite.editing.exact import REMEDY, edit_matrices, edit_vectors
+from unwrite.errors import as_user_error
 from unwrite.files.checkpoints import ByteRange, StoredTensor, byte_blocks, cut, read_rows, read_span, row_blocks, spans
 from unwrite.schema.artifacts import StoredLayout
 
@@ -46,7 +47,7 @@ def merged_spans(
         base, bytes of the release), in order and of equal lengths, and the same object where nothing changes.
 
     Raises:
-        UnwriteError: the file ended early, or as `edited_blocks`.
+        UnwriteError: the file ended early, or as `changed_blocks`.
     """
     for span in spans(file, tensors):
         if span.tensor is not None and span.tensor in changes:
@@ -79,8 +80,13 @@ def changed_blocks(tensor: StoredTensor, change: TensorChange) -> Iterator[tuple
         gaps, from the tensor's first byte to its last.
 
     Raises:
-        UnwriteError: as `edited_blocks`.
+        UnwriteError: the tensor holds NaN, or an edited value is beyond the range of its dtype.
     """
+    with as_user_error(change.layout.tensor, REMEDY):
+        yield from _changed_blocks(tensor, change)
+
+
+def _changed_blocks(tensor: StoredTensor, change: TensorChange) -> Iterator[tuple[int, Tensor]]:
     if change.bias:
         yield 0, edited_biases(tensor, change)
         return

@@ -19,8 +19,8 @@ from unwrite.core.edit import Factors
 from unwrite.core.products import Products, combined_factors, products, with_more
 from unwrite.editing.basis import BasisVector, Mix, basis_vector, combine, mix_of
 from unwrite.editing.blocks import Blocks
-from unwrite.editing.exact import resolve_direction
-from unwrite.errors import UnwriteError
+from unwrite.editing.exact import REMEDY, resolve_direction
+from unwrite.errors import UnwriteError, as_user_error
 from unwrite.schema.artifacts import Edit, Norm, ParameterLayout, Writer
 from unwrite.terms import NormPreservation
 
@@ -97,7 +97,8 @@ class EditCache:
         scales = self.norm_scales(norms)
         stacked = torch.stack([basis_vector(one, self.directions, self.baseline_means, scales) for one in vectors])
         device = self.parameters[layout.parameter].device
-        found = products(self._blocks_for_products(layout), stacked.to(device), self.norm_preservation)
+        with as_user_error(layout.parameter, REMEDY):
+            found = products(self._blocks_for_products(layout), stacked.to(device), self.norm_preservation)
         return WriterProducts(tuple(vectors), Products(*(tensor.cpu() for tensor in found)))
 
     def _blocks_for_products(self, layout: ParameterLayout) -> Blocks:
@@ -178,7 +179,8 @@ def _direction(cache: EditCache, edit: Edit | None, scales: Sequence[Tensor]) ->
     """Compute the unit vector [d] that an edit projects out; zero for no edit."""
     if edit is None or edit.strength == 0:
         return torch.zeros(cache.directions.shape[-1], dtype=torch.float64)
-    return through_norms(resolve_direction(edit.direction, cache.directions, cache.baseline_means), scales)
+    with as_user_error(edit.matrix.parameter):
+        return through_norms(resolve_direction(edit.direction, cache.directions, cache.baseline_means), scales)
 
 
 def _coefficients(

@@ -12,8 +12,11 @@ from unwrite.core.edit import edit_bias, edited_blocks
 from unwrite.core.layout import as_matrices, as_vectors
 from unwrite.core.rounding import round_to
 from unwrite.editing.blocks import blocks_of_matrix
+from unwrite.errors import as_user_error
 from unwrite.schema.artifacts import DirectionRef, Edit, Writer
 from unwrite.terms import NormPreservation
+
+REMEDY = "Check the files of the base model, or lower max_weight in params.yaml."
 
 
 def resolve_direction(reference: DirectionRef, directions: Tensor, baseline_means: Tensor) -> Tensor:
@@ -28,7 +31,7 @@ def resolve_direction(reference: DirectionRef, directions: Tensor, baseline_mean
         [d], float64: a unit vector, or zero where there is no direction.
 
     Raises:
-        UnwriteError: the index is outside [0, L].
+        ValueError: the index is outside [0, L].
     """
     direction = interpolate(directions[reference.position], reference.index)
     if reference.orthogonalize_to is None:
@@ -51,7 +54,7 @@ def applied_direction(
         [d], float64: a unit vector, or zero where there is no direction.
 
     Raises:
-        UnwriteError: the index is outside [0, L], or the weight of a norm has another length than d.
+        ValueError: the index is outside [0, L], or the weight of a norm has another length than d.
     """
     direction = resolve_direction(edit.direction, directions, baseline_means)
     scales = [
@@ -89,17 +92,20 @@ def edited_parameters(
         The edited values by name, in the shape and dtype and on the device of the originals.
 
     Raises:
-        UnwriteError: a parameter does not have the layout that the recipe states.
+        UnwriteError: a parameter does not have the layout that the recipe states, or cannot be edited: it holds NaN, or
+            the result is beyond the range of its dtype.
     """
     values: dict[str, Tensor] = {}
     for edit in edits:
-        direction = applied_direction(edit, directions, baseline_means, originals)
         weight = values[edit.matrix.parameter] = originals[edit.matrix.parameter].clone()
-        matrices = as_matrices(weight, edit.matrix.axis, edit.matrix.num_matrices)
-        edit_matrices(matrices, direction, edit.strength, norm_preservation)
+        with as_user_error(edit.matrix.parameter, REMEDY):
+            direction = applied_direction(edit, directions, baseline_means, originals)
+            matrices = as_matrices(weight, edit.matrix.axis, edit.matrix.num_matrices)
+            edit_matrices(matrices, direction, edit.strength, norm_preservation)
         if edit.bias is not None:
             bias = values[edit.bias.parameter] = originals[edit.bias.parameter].clone()
-            edit_vectors(as_vectors(bias, edit.bias.axis), direction, edit.strength)
+            with as_user_error(edit.bias.parameter, REMEDY):
+                edit_vectors(as_vectors(bias, edit.bias.axis), direction, edit.strength)
     return values
 
 
@@ -113,7 +119,7 @@ def edit_matrices(matrices: Tensor, direction: Tensor, strength: float, norm_pre
         norm_preservation: which norms of each matrix are kept.
 
     Raises:
-        UnwriteError: as `edited_blocks`.
+        ValueError: as `edited_blocks`.
     """
     for matrix in matrices:
         read_blocks = partial(blocks_of_matrix, matrix)
@@ -130,7 +136,7 @@ def edit_vectors(vectors: Tensor, direction: Tensor, strength: float) -> None:
         strength: λ.
 
     Raises:
-        UnwriteError: as `edit_bias`.
+        ValueError: as `edit_bias` and `round_to`.
     """
     for vector in vectors:
         vector.copy_(round_to(edit_bias(vector, direction, strength), vector.dtype))

@@ -14,8 +14,8 @@ from unwrite.core.layout import as_matrices, as_vectors
 from unwrite.core.low_rank import LowRank, change_rank, low_rank_change, relative_error
 from unwrite.editing.blocks import blocks_of_matrix
 from unwrite.editing.checkpoint import matrix_parts
-from unwrite.editing.exact import applied_direction
-from unwrite.errors import UnwriteError
+from unwrite.editing.exact import REMEDY, applied_direction
+from unwrite.errors import UnwriteError, as_user_error
 from unwrite.files.checkpoints import StoredTensor, read_rows
 from unwrite.models.peft import Plan, Target, slot_tensors
 from unwrite.schema.artifacts import Artifact, Base, Edit, ParameterLayout, Recipe
@@ -106,9 +106,10 @@ def adapter_values(
     total_change = 0.0
     for change in changes:
         norms = {n.parameter: _read(tensors, n.tensor) for n in change.edit.norms if n.parameter and n.tensor}
-        direction = applied_direction(change.edit, directions["directions"], directions["baseline_mean"], norms)
-        parts = _low_rank_parts(change, tensors, direction)
-        bias = _bias_change(change, tensors, direction)
+        with as_user_error(change.layout.parameter, REMEDY):
+            direction = applied_direction(change.edit, directions["directions"], directions["baseline_mean"], norms)
+            parts = _low_rank_parts(change, tensors, direction)
+            bias = _bias_change(change, tensors, direction)
         for slot in plan.slots[change.target.parameter]:
             values |= slot_tensors(slot, [(part.left, part.right) for part in parts], bias)
         adapted.append(_record(change.target, parts))

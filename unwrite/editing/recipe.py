@@ -74,6 +74,9 @@ def build_edits(parameters: TrialParameters, writers: Sequence[Writer], settings
         parameters: the parameters of the trial.
         writers: every writer of the model.
         settings: what all trials share.
+
+    Raises:
+        ValueError: a kernel has a negative width, or two spans hold one layer.
     """
     edits = (_build_edit(parameters, writer, settings) for writer in writers)
     return [edit for edit in edits if edit is not None]

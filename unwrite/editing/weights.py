@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from unwrite.core.layout import as_matrices, as_vectors
 from unwrite.editing.edit_cache import EditCache, factors_of_trials
-from unwrite.editing.exact import applied_direction, edit_vectors, edited_parameters, parameter_names
-from unwrite.errors import UnwriteError
+from unwrite.editing.exact import REMEDY, applied_direction, edit_vectors, edited_parameters, parameter_names
+from unwrite.errors import UnwriteError, as_user_error
 from unwrite.models.patching import parameters_of, patched_parameters
 from unwrite.schema.artifacts import Edit, Recipe
 
@@ -76,8 +76,9 @@ def edited_weights(edits: Sequence[Edit], cache: EditCache) -> dict[str, Tensor]
         values[edit.matrix.parameter] = _edited_weight(edit, cache)
         if edit.bias is not None:
             bias = values[edit.bias.parameter] = cache.parameters[edit.bias.parameter].clone()
-            direction = applied_direction(edit, cache.directions, cache.baseline_means, cache.parameters)
-            edit_vectors(as_vectors(bias, edit.bias.axis), direction, edit.strength)
+            with as_user_error(edit.bias.parameter, REMEDY):
+                direction = applied_direction(edit, cache.directions, cache.baseline_means, cache.parameters)
+                edit_vectors(as_vectors(bias, edit.bias.axis), direction, edit.strength)
     return values
 
 

@@ -21,7 +21,7 @@ def behaviour_rate(texts: Sequence[str], markers: Sequence[str]) -> float:
         markers: phrases, at least one.
 
     Raises:
-        UnwriteError: as `shows_behaviour`.
+        ValueError: as `shows_behaviour`.
     """
     return sum(shows_behaviour(text, markers) for text in texts) / len(texts)
 
@@ -53,7 +53,8 @@ def behaviour_verdicts(
         budget: tokens that a forward pass may hold.
 
     Raises:
-        UnwriteError: as `generate_decided` or `shows_behaviour`.
+        UnwriteError: as `generate_decided`.
+        ValueError: as `shows_behaviour`.
     """
     is_certain = early_verdict(tokenizer, markers)
     responses = generate_decided(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unwrite.core.kl import kl_from_log_probs, log_probabilities
-from unwrite.errors import UnwriteError
+from unwrite.errors import UnwriteError, as_user_error
 from unwrite.evaluation.limits import measuring_limits
 from unwrite.models.batches import Budget, by_token_budget, do_nothing, run_batches
 from unwrite.models.generation import BeforePass
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Batches = Sequence[Sequence[int]]
 
+_NON_FINITE = "Lower the bounds of max_weight in optimize.space, or set model.dtype to float32."
 _IN_MEMORY = 1 << 28  # log-probabilities held in memory: a gibibyte of float32
 
 
@@ -116,7 +117,8 @@ def teacher_force(
         logits, counted = _forced_logits(model, prompts, responses, rows, tokens=tokens, before_pass=do_nothing)
         if not recorded:
             recorded.append(_allocate((*mask.shape, logits.shape[-1]), logits.device))
-        found = log_probabilities(logits, "base").to(recorded[0].device)
+        with as_user_error("The base model", _NON_FINITE):
+            found = log_probabilities(logits, "base").to(recorded[0].device)
         mask[rows, : counted.shape[1]] = counted.cpu()
         for place, row in enumerate(rows):
             recorded[0][row, : found.shape[1]] = found[place]
@@ -159,7 +161,8 @@ def measure_kl(
     def measure(rows: Sequence[int]) -> None:
         logits, counted = _forced_logits(model, prompts, responses, rows, tokens=tokens, before_pass=before_pass)
         base = teacher_forced.log_probs[[row % n for row in rows], : logits.shape[1]].to(logits.device)
-        kl = kl_from_log_probs(base, logits)
+        with as_user_error("The edited model", _NON_FINITE):
+            kl = kl_from_log_probs(base, logits)
         averaged = ((kl * counted).sum(-1) / counted.sum(-1)).tolist()
         for row, at_first, over_response in zip(rows, kl[:, 0].tolist(), averaged, strict=True):
             first_token[row], response[row] = at_first, over_response

@@ -10,6 +10,7 @@ from typing import Any
 from unwrite.core.degeneration import is_degenerate
 from unwrite.core.intervals import wilson_interval
 from unwrite.core.markers import matches_reference, shows_behaviour
+from unwrite.errors import as_user_error
 from unwrite.report.format import percent
 from unwrite.schema.artifacts import Evaluation, ModelScores, SetScores, Share
 from unwrite.terms import SETS, SetName
@@ -72,12 +73,18 @@ def score_set(rows: Rows, markers: Sequence[str], confidence: float) -> SetScore
             have a reference; it is None if none has.
         markers: phrases that mark the behaviour.
         confidence: confidence of the intervals, in (0, 1).
+
+    Raises:
+        UnwriteError: there are no rows; a marker or a reference is empty once normalized.
     """
     responses = [row["response"] for row in rows]
     known = [(row["response"], row["reference"]) for row in rows if row.get("reference") is not None]
-    correct = [matches_reference(response, reference) for response, reference in known]
+    with as_user_error("The marker list", "Remove that line from judge.markers."):
+        shown = [shows_behaviour(text, markers) for text in responses]
+    with as_user_error("The prompts", "Give that prompt an answer, or no reference."):
+        correct = [matches_reference(response, reference) for response, reference in known]
     return SetScores(
-        behaviour_rate=_share([shows_behaviour(text, markers) for text in responses], confidence),
+        behaviour_rate=_share(shown, confidence),
         degenerate_rate=_share([is_degenerate(text) for text in responses], confidence),
         reference_accuracy=_share(correct, confidence) if correct else None,
     )
@@ -95,5 +102,6 @@ def rate_rows(evaluation: Evaluation) -> Iterator[list[object]]:
 
 
 def _share(hits: Sequence[bool], confidence: float) -> Share:
-    low, high = wilson_interval(sum(hits), len(hits), confidence)
+    with as_user_error("artifacts/responses/", "Run `dvc repro -f generate_responses`."):
+        low, high = wilson_interval(sum(hits), len(hits), confidence)
     return Share(value=sum(hits) / len(hits), low=low, high=high, n=len(hits))

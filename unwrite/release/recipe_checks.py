@@ -68,7 +68,11 @@ def _inconsistent(recipe: Recipe) -> Iterator[str]:
     if not recipe.edits:
         yield "it edits nothing"
     for edit in recipe.edits:
-        expected = kernel_weight(edit.layer, **getattr(recipe.parameters, edit.component).model_dump())
+        try:
+            expected = kernel_weight(edit.layer, **getattr(recipe.parameters, edit.component).model_dump())
+        except ValueError as error:
+            yield f"the kernel of its parameters is invalid: {error}"
+            return
         if not math.isclose(edit.strength, expected, rel_tol=1e-9):
             name = edit.matrix.parameter
             yield f"{name} has strength {edit.strength:.6g}, but the kernel of its parameters gives {expected:.6g}"

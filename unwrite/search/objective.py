@@ -13,7 +13,7 @@ from unwrite.editing.blocks import blocks_of_model
 from unwrite.editing.edit_cache import EditCache, prepare_products
 from unwrite.editing.exact import parameter_names
 from unwrite.editing.recipe import applied_norms, build_edits
-from unwrite.errors import UnwriteError
+from unwrite.errors import UnwriteError, as_user_error
 from unwrite.evaluation.behaviour import decode
 from unwrite.evaluation.divergence import teacher_force, teacher_forced_batches
 from unwrite.evaluation.limits import measuring_limits
@@ -152,7 +152,8 @@ def _scene(
         said = generate_greedily(
             model, target, settings.max_tokens, batches=target_batches, advance=advance, budget=budget
         )
-    shown = [shows_behaviour(text, markers) for text in decode(tokenizer, said)]
+    with as_user_error(params.judge.markers, "Remove that line."):
+        shown = [shows_behaviour(text, markers) for text in decode(tokenizer, said)]
     if not any(shown):
         raise UnwriteError(
             f"None of the {len(target)} target validation prompts shows the behaviour in the base model: there is "
