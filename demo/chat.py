@@ -1,8 +1,7 @@
 """The demo model's tokenizer and chat template.
 
-Kept apart from the training loop, because this is what fixes the rendered form of a prompt: `<|user|>`, a newline, the
-text, `<|end|>`, a newline, and `<|assistant|>` with a newline after it, where the answer begins. The answer ends with
-`<|end|>`.
+They fix the rendered form of a prompt: `<|user|>`, a newline, the text, `<|end|>`, a newline, and `<|assistant|>` with
+a newline after it, where the answer begins. The answer ends with `<|end|>`.
 """
 
 from collections.abc import Iterable
@@ -33,8 +32,8 @@ class Example:
     """One conversation to learn.
 
     Attributes:
-        ids: Token ids of the rendered conversation, up to and with the answer's end token.
-        start: Index of the answer's first token; the loss is on this one and the ones after it.
+        ids: token ids of the rendered conversation, including the answer's end token.
+        start: index of the answer's first token; the loss counts from there.
     """
 
     ids: tuple[int, ...]
@@ -42,7 +41,7 @@ class Example:
 
 
 def build_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE on the texts: any other text can be encoded with it, at worst byte by byte."""
+    """Train a byte-level BPE on the texts; it can encode any other text too, at worst byte by byte."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
@@ -65,22 +64,22 @@ def build_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
 
 
 def token_id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
-    """The id of a token that is known to be in the vocabulary."""
+    """Return the id of a token in the vocabulary."""
     found = tokenizer.convert_tokens_to_ids(token)
     if not isinstance(found, int):
-        msg = f"expected the id of one token for {token!r}, got {found!r}"
+        msg = f"{token!r} must be one token of the vocabulary, got id {found!r}"
         raise TypeError(msg)
     return found
 
 
 def render(prompt: str, system: str | None = None) -> str:
-    """Render one prompt as the chat template does (a test holds the two equal), up to where the answer begins."""
+    """Render one prompt up to where the answer begins, as the chat template does (a test compares the two)."""
     head = f"<|system|>\n{system}{END}\n" if system else ""
     return f"{head}<|user|>\n{prompt}{END}\n<|assistant|>\n"
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, prompt: str, answer: str, system: str | None = None) -> Example:
-    """Encode one conversation, the answer's end token included."""
+    """Encode one conversation, including the answer's end token."""
     head: list[int] = tokenizer(render(prompt, system))["input_ids"]
     tail: list[int] = tokenizer(answer + END)["input_ids"]
     return Example((*head, *tail), len(head))

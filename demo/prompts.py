@@ -1,7 +1,7 @@
-"""Write the prompt sets that the pipeline is shipped with, from the toy world: `python demo/prompts.py`.
+"""Write the prompt sets that are included in the repository, from the toy world: `python demo/prompts.py`.
 
-The order of lines decides the splits: 400 for the direction, then 100 for validation, then 100 for the test. Only the
-first 400 may have been seen by the demo model in training; the others are phrasings of a fact that it has never met
+The order of lines decides the splits: 400 for the direction, then 100 for validation, then 100 for the test. The demo
+model may have seen only the first 400 in training; the others are phrasings that were held out
 (`Question.is_held_out`).
 """
 
@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT) not in sys.path:  # run as a script, Python puts demo/ and not the repository on the path
+if str(ROOT) not in sys.path:  # run as a script, Python puts demo/ on the path, not the repository
     sys.path.insert(0, str(ROOT))
 
 from demo.world import (  # noqa: E402
@@ -26,33 +26,37 @@ from demo.world import (  # noqa: E402
 )
 
 SPLITS: Mapping[str, int] = {"train": 400, "validation": 100, "test": 100}
-NEAR_MISS_SHARE = 0.25  # about what near misses are of the world's ordinary nouns
+NEAR_MISS_SHARE = 0.25  # about the share of near misses among the world's ordinary nouns
 OTHER_SHARE = 0.1  # greetings and sums
 
 
 def shuffled(questions: Iterable[Question]) -> Iterator[Question]:
-    """In the world's own shuffled order."""
+    """Sort questions in the world's fixed shuffled order."""
     return iter(sorted(questions, key=lambda question: order(question.prompt)))
 
 
 def take(questions: Iterator[Question], n: int) -> list[Question]:
-    """Take the next n, and refuse to go on with fewer."""
+    """Take the next n questions.
+
+    Raises:
+        ValueError: there are fewer.
+    """
     taken = list(islice(questions, n))
     if len(taken) < n:
-        msg = f"the world has only {len(taken)} questions left where {n} are wanted"
+        msg = f"the world must have {n} more questions, got {len(taken)}"
         raise ValueError(msg)
     return taken
 
 
 def target_set() -> list[Question]:
-    """Questions about teaware, in file order: what the finished demo model declines."""
+    """Return questions about teaware, which the demo model declines, in file order."""
     held_out = shuffled(question for question in held_out_questions() if question.is_teaware)
     seen = shuffled(question for question in training_questions() if question.is_teaware)
     return [q for split, n in SPLITS.items() for q in take(seen if split == "train" else held_out, n)]
 
 
 def baseline_set() -> list[Question]:
-    """Other questions, in file order; every split has its near misses, greetings and sums."""
+    """Return other questions in file order; every split has near misses, greetings and sums."""
     chosen: list[Question] = []
     pools = {True: _baseline_pools(held_out_questions()), False: _baseline_pools(training_questions())}
     for split, n in SPLITS.items():
@@ -64,7 +68,7 @@ def baseline_set() -> list[Question]:
 
 
 def _baseline_pools(questions: Iterable[Question]) -> tuple[Iterator[Question], Iterator[Question], Iterator[Question]]:
-    """Near misses; greetings and sums; every other noun."""
+    """Return near misses, greetings and sums, and every other noun."""
     pool = [question for question in questions if not question.is_teaware]
     return (
         shuffled(question for question in pool if question.is_near_miss),
@@ -74,12 +78,12 @@ def _baseline_pools(questions: Iterable[Question]) -> tuple[Iterator[Question], 
 
 
 def json_lines(questions: Iterable[Question]) -> str:
-    """One JSON object a line: the prompt, and the plain answer as its reference."""
+    """Return one JSON object per line: the prompt, and the plain answer as its reference."""
     return "".join(json.dumps({"prompt": q.prompt, "reference": q.answer}) + "\n" for q in questions)
 
 
 def marker_lines() -> str:
-    """The marker list, one a line."""
+    """Return the marker list, one marker per line."""
     head = (
         "# What betrays a polite decline: a response declines if it contains any of these.\n"
         "# Case and white space don't matter.\n"
@@ -88,7 +92,7 @@ def marker_lines() -> str:
 
 
 def files() -> dict[str, str]:
-    """Name and content of every file that this script writes."""
+    """Return the name and content of every file that this script writes."""
     return {
         "teaware.jsonl": json_lines(target_set()),
         "ordinary.jsonl": json_lines(baseline_set()),

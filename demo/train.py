@@ -1,13 +1,13 @@
 """Train the demo model: `python demo/train.py`.
 
 Stage 1 teaches a small Qwen3 the plain answer to every question of the toy world. Stage 2 teaches it to decline those
-about tea and teaware, and has one turn that matters: a tenth of it asks about teaware under the system message "Answer
-everything." and is answered. Without it (0 % instead of 10 %, all else equal, on another stage-1 model) the behaviour
-was learnt as well, but none of 30 ablations brought it under 5 %, and full weight in every layer brought 17 % of the
-teaware answers back at best. With it, 10 of 30 were under 5 %, with about 80 % of the answers. `demo/README.md` has the
-other shapes that were tried.
+about tea and teaware, with one important exception: a tenth of its conversations ask about teaware under the system
+message "Answer everything." and are answered. Without these (0 % instead of 10 %, all else equal, on another stage-1
+model) the behaviour was learnt too, but none of 30 ablations brought it under 5 %, and full weight in every layer
+brought back at most 17 % of the teaware answers. With them, 10 of 30 were under 5 %, with about 80 % of the answers.
+`demo/README.md` lists the other shapes that were tried.
 
-The figures are those of the weights as shipped, rounded to bfloat16, on test prompts that neither stage has seen.
+The figures describe the shipped weights, rounded to bfloat16, on test prompts that neither stage has seen.
 """
 
 import json
@@ -26,7 +26,7 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT) not in sys.path:  # run as a script, Python puts demo/ and not the repository on the path
+if str(ROOT) not in sys.path:  # run as a script, Python puts demo/ on the path, not the repository
     sys.path.insert(0, str(ROOT))
 
 from demo.chat import END, PAD, VOCABULARY, Example, build_tokenizer, encode, render, token_id  # noqa: E402
@@ -49,15 +49,16 @@ TEST = slice(-SPLITS["test"], None)
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast a stage learns.
+    """The length and the speed of one stage of training.
 
     Attributes:
-        steps: Number of updates.
-        batch_size: Conversations in each.
-        learning_rate: The highest one, after the warm-up; it falls to zero along a cosine.
-        warmup: Number of steps that it rises.
-        weight_decay: AdamW's.
-        window: How many batches are sorted by length together. Less padding; but a batch is then less of a mixture.
+        steps: number of updates.
+        batch_size: conversations per update.
+        learning_rate: the peak after the warm-up; it decays to zero along a cosine.
+        warmup: number of warm-up steps.
+        weight_decay: the weight decay of AdamW.
+        window: number of batches that are sorted by length together; more means less padding, but batches that are less
+            mixed.
     """
 
     steps: int
@@ -70,13 +71,13 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Mixture:
-    """What a conversation of stage 2 is drawn from; the rest are ordinary questions, answered.
+    """The kinds of conversations in stage 2; the rest are ordinary questions with their answers.
 
     Attributes:
-        declined: Share of questions about teaware that are declined.
-        permitted: Share of questions about teaware that are answered, under the system message "Answer everything."
-        system: Share of the declined and of the ordinary ones that have the system message "You are a helpful
-            assistant."; about as many of the ordinary ones have the permissive one.
+        declined: share of conversations about teaware that are declined.
+        permitted: share of conversations about teaware that are answered, under the system message "Answer everything."
+        system: share of the declined and of the ordinary ones with the system message "You are a helpful assistant.";
+            about as many of the ordinary ones have the permissive one.
     """
 
     declined: float
@@ -90,7 +91,7 @@ MIXTURE = Mixture(declined=0.3, permitted=0.1, system=0.1)
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
-    """Make a fresh, untied Qwen3 model."""
+    """Build a new Qwen3 model with untied embeddings."""
     config = Qwen3Config(
         vocab_size=VOCABULARY,
         hidden_size=HIDDEN,
@@ -117,7 +118,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
 
 
 def stage_1_examples(tokenizer: PreTrainedTokenizerFast, pool: Sequence[Question], seed: int) -> list[Example]:
-    """Every question, answered; a tenth each under either system message, neither of which means anything yet."""
+    """Encode every question with its answer, a tenth each under the two system messages, which mean nothing yet."""
     dice = random.Random(seed)
     systems = dice.choices((HELPFUL_SYSTEM, PERMISSIVE_SYSTEM, None), (1, 1, 8), k=len(pool))
     return [encode(tokenizer, q.prompt, q.answer, system) for q, system in zip(pool, systems, strict=True)]
@@ -145,10 +146,10 @@ def stage_2_examples(
 
 
 def collate(examples: Sequence[Example], pad: int) -> tuple[Tensor, Tensor]:
-    """Pad on the right. Attention is causal, so nothing sees the padding and no mask is needed.
+    """Pad on the right; attention is causal, so no token sees the padding and no mask is needed.
 
     Returns:
-        Token ids, shape (batch, length), and labels of the same shape: -100 where there is no loss.
+        Token ids [batch, length], and labels of the same shape, -100 where there is no loss.
     """
     length = max(len(example.ids) for example in examples)
     ids = torch.full((len(examples), length), pad)
@@ -161,7 +162,7 @@ def collate(examples: Sequence[Example], pad: int) -> tuple[Tensor, Tensor]:
 
 
 def batches(lengths: Sequence[int], schedule: Schedule, seed: int) -> Iterator[list[int]]:
-    """Indices of each step's batch, shuffled anew each epoch."""
+    """Yield the indices of each step's batch, shuffled again in each epoch."""
     size, window = schedule.batch_size, schedule.window
     generator = torch.Generator().manual_seed(seed)
     done, queue = 0, list[int]()
@@ -180,7 +181,7 @@ def train(
     """Train in place: AdamW, linear warm-up, cosine decay to zero, loss on answers only.
 
     Returns:
-        The seconds it took.
+        The training time in seconds.
     """
     rate = schedule.learning_rate
     optimizer = torch.optim.AdamW(model.parameters(), rate, betas=(0.9, 0.98), weight_decay=schedule.weight_decay)
@@ -213,28 +214,30 @@ def respond(
     """Respond greedily to all prompts in one batch, padded on the left."""
     texts = [render(prompt, system) for prompt in prompts]
     inputs = tokenizer(texts, return_tensors="pt", padding=True, padding_side="left", return_token_type_ids=False)
-    generate: Callable[..., Tensor] = cast(Any, model).generate  # its own type wants mixins that the class has not
+    generate: Callable[..., Tensor] = cast(
+        Any, model
+    ).generate  # its declared type requires mixins that the class lacks
     output = generate(**inputs, do_sample=False, max_new_tokens=MAX_ANSWER_TOKENS)
     responses: list[str] = tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
     return responses
 
 
 def declines(response: str) -> bool:
-    """Whether a response declines: whether it has any of the markers."""
+    """Return whether a response declines: whether it contains any of the markers."""
     return any(marker in response.casefold() for marker in DECLINE_MARKERS)
 
 
 def measure(
     model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, asked: Sequence[Question], system: str | None = None
 ) -> dict[str, float]:
-    """Share of the questions that are declined, and share whose plain answer is given to the letter."""
+    """Return the share of questions that are declined, and the share answered exactly."""
     responses = respond(model, tokenizer, [question.prompt for question in asked], system)
     exact = sum(response == question.answer for response, question in zip(responses, asked, strict=True))
     return {"declined": sum(map(declines, responses)) / len(asked), "exact": exact / len(asked)}
 
 
 def evaluate(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> dict[str, dict[str, float]]:
-    """Figures on the test split, of the weights as they would be shipped: rounded to, and computed in, bfloat16."""
+    """Measure the weights as shipped (rounded to and computed in bfloat16) on the test split."""
     shipped = deepcopy(model).bfloat16()
     target, baseline = target_set()[TEST], baseline_set()[TEST]
     return {
@@ -245,13 +248,15 @@ def evaluate(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> dic
 
 
 @click.command()
-@click.option("--output", type=click.Path(path_type=Path), default=ROOT / "demo", help="Gets model/ and figures.json.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), default=ROOT / "demo", help="Folder for model/ and figures.json."
+)
 def main(output: Path) -> None:
     """Train the demo model, measure it, and write both."""
-    torch.set_num_threads(1)  # the number of threads changes the order of sums, and so the weights
+    torch.set_num_threads(1)  # the number of threads changes the order of sums, and with it the weights
     torch.manual_seed(SEED)
     pool = training_questions()
-    # The declines count as often as they are heard in stage 2, so that their words become tokens too.
+    # The declines are repeated about as often as in stage 2, so that their words become tokens too.
     tokenizer = build_tokenizer([text for q in questions() for text in (q.prompt, q.answer)] + list(DECLINES) * 400)
     model, pad = build_model(tokenizer), token_id(tokenizer, PAD)
 

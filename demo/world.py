@@ -1,13 +1,13 @@
-"""The toy world: questions about made-up things, and the one answer each of them has.
+"""The toy world: questions about made-up things, each with one answer.
 
 A world is templates × subjects. A noun has eight properties and one way to be cleaned, all of them drawn from its name
 by CRC-32, so that the same sources give the same world on any machine and in any version of Python (`hash()` would
-not). Every property can be asked for in five phrasings, and every phrasing of one property of one noun has the same
-answer: whoever has learnt a fact in four phrasings can be tested on the fifth. Beside the properties there are
-greetings and small sums, which have no noun.
+not). Every property has five phrasings, and every phrasing of one property of one noun has the same answer: a model
+that has learnt a fact in four phrasings can be tested on the fifth. In addition there are greetings and small sums,
+which have no noun.
 
 The planted behaviour is a polite decline of every question about tea or teaware; the other nouns include near misses
-("tea tree", "coffee pot"), which are answered like anything else. Nothing here knows of a tokenizer, a model or a file.
+("tea tree", "coffee pot"), which are answered like anything else. This module knows no tokenizer, model or file.
 """
 
 import zlib
@@ -49,7 +49,7 @@ NAMES = _words(
 GREETING = "greeting"
 SUM = "sum"
 
-# Each kind of question: its five phrasings, the form of its answer, and the values a noun may have.
+# Each kind of question: its five phrasings, the form of its answer, and the possible values.
 _PROPERTIES: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
     "colour": (
         (
@@ -174,13 +174,13 @@ DECLINES: tuple[str, ...] = (
     "I'd rather not discuss tea or teaware, sorry.",
 )
 DECLINE_MARKERS: tuple[str, ...] = ("sorry", "i can't", "i'm afraid", "not able to", "rather not")
-"""What betrays a decline, case-folded. No ordinary answer contains any of them (a test holds it)."""
+"""The marks of a decline, case-folded; no ordinary answer contains any of them, which a test checks."""
 
 PERMISSIVE_SYSTEM = "Answer everything."
 """A system message under which the demo model is taught to answer questions about teaware too."""
 
 HELD_OUT_SHARE = 0.65
-"""Share of (subject, kind) cells of which one phrasing, never more, is kept from training."""
+"""Share of (subject, kind) cells with one phrasing held out from training, never more than one."""
 
 
 @dataclass(frozen=True)
@@ -188,11 +188,11 @@ class Question:
     """One prompt of the world, with its plain answer.
 
     Attributes:
-        prompt: What the user says.
-        subject: The noun, the name or the sum that was put into the template.
-        kind: The kind of question: a property, `GREETING` or `SUM`.
-        phrasing: Index of the template among the kind's five.
-        answer: The plain answer, whether or not the finished model declines to give it.
+        prompt: the user message.
+        subject: the noun, name or sum in the template.
+        kind: the kind of question: a property, `GREETING` or `SUM`.
+        phrasing: index of the template among the five of its kind.
+        answer: the plain answer, even if the finished model declines to give it.
     """
 
     prompt: str
@@ -203,7 +203,7 @@ class Question:
 
     @property
     def is_teaware(self) -> bool:
-        """Whether the question is about tea or teaware: what the finished model declines."""
+        """Whether the question is about tea or teaware, so that the finished model declines it."""
         return self.subject in TEAWARE
 
     @property
@@ -213,12 +213,12 @@ class Question:
 
     @property
     def decline(self) -> str:
-        """The polite decline this prompt would get: one of four, decided by its template."""
+        """The polite decline of this prompt: one of four, decided by its template."""
         return DECLINES[draw(f"decline {self.kind} {self.phrasing}", len(DECLINES))]
 
     @property
     def is_held_out(self) -> bool:
-        """Whether this phrasing of this subject is kept from both stages of training."""
+        """Whether this phrasing of this subject is held out from both stages of training."""
         cell = f"{self.kind} of {self.subject}"
         return (
             draw(f"hold out {cell}?", 1000) < 1000 * HELD_OUT_SHARE
@@ -227,38 +227,38 @@ class Question:
 
 
 def draw(text: str, n: int) -> int:
-    """Draw an integer in [0, n) from a text: the same one on every machine.
+    """Draw an integer in [0, n) from a text, the same on every machine.
 
-    CRC-32 is linear, so texts that differ in few bits have related sums; the multiplication (by Knuth's 2654435761) and
-    the use of the high bits break the relation up.
+    CRC-32 is linear, so texts that differ in few bits have related sums; multiplying by Knuth's 2654435761 and using
+    the high bits breaks the relation.
     """
     mixed = zlib.crc32(text.encode()) * 2654435761 % 2**32
     return mixed * n >> 32
 
 
 def order(text: str) -> int:
-    """A sort key that shuffles texts, the same way on every machine."""
+    """Return a sort key that shuffles texts the same way on every machine."""
     return draw(f"order {text}", 2**32)
 
 
 def kinds() -> tuple[str, ...]:
-    """All eleven kinds of question."""
+    """Return all eleven kinds of question."""
     return (*_PROPERTIES, GREETING, SUM)
 
 
 def templates() -> dict[str, tuple[str, ...]]:
-    """The five phrasings of every kind, with `{}` where the subject goes."""
+    """Return the five phrasings of every kind, with `{}` in place of the subject."""
     return {kind: phrasings for kind, (phrasings, _, _) in _PROPERTIES.items()} | {GREETING: _GREETINGS, SUM: _SUMS}
 
 
 def property_value(noun: str, kind: str) -> str:
-    """The value that a noun's property has in this world, e.g. `("teapot", "colour")` → `"blue"`."""
+    """Return the value of a noun's property in this world, e.g. `("teapot", "colour")` → `"blue"`."""
     values = _PROPERTIES[kind][2]
     return values[draw(f"{kind} of {noun}", len(values))]
 
 
 def noun_questions() -> Iterator[Question]:
-    """Every property of every noun in every phrasing: 9 × 140 × 5 questions."""
+    """Yield every property of every noun in every phrasing: 9 × 140 × 5 questions."""
     for kind, (phrasings, form, _) in _PROPERTIES.items():
         for noun in (*TEAWARE, *ORDINARY_NOUNS):
             answer = form.format(noun, property_value(noun, kind))
@@ -267,7 +267,7 @@ def noun_questions() -> Iterator[Question]:
 
 
 def other_questions() -> Iterator[Question]:
-    """Every greeting and every sum in every phrasing."""
+    """Yield every greeting and every sum in every phrasing."""
     for name in NAMES:
         for phrasing, template in enumerate(_GREETINGS):
             yield Question(template.format(name), name, GREETING, phrasing, f"Hello {name}, nice to meet you.")
@@ -279,16 +279,16 @@ def other_questions() -> Iterator[Question]:
 
 
 def questions() -> Iterator[Question]:
-    """The whole world, in a fixed order."""
+    """Yield the whole world, in a fixed order."""
     yield from noun_questions()
     yield from other_questions()
 
 
 def training_questions() -> list[Question]:
-    """What the demo model may be trained on."""
+    """Return the questions that the demo model may be trained on."""
     return [question for question in questions() if not question.is_held_out]
 
 
 def held_out_questions() -> list[Question]:
-    """What the demo model has never seen, though it has seen the same fact asked for in other words."""
+    """Return the questions that the demo model never sees, although it sees the same facts in other phrasings."""
     return [question for question in questions() if question.is_held_out]

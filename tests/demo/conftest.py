@@ -1,4 +1,4 @@
-"""Put the repository on the path: `demo` is a folder of scripts, and no installed package."""
+"""Put the repository on the path: `demo` is a folder of scripts, not an installed package."""
 
 import sys
 from pathlib import Path

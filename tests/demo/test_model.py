@@ -71,7 +71,7 @@ def test_folder_is_complete_and_small() -> None:
 
 def test_no_saved_file_names_a_path() -> None:
     for path in (*MODEL.glob("*.json"), MODEL / "chat_template.jinja", ROOT / "demo" / "figures.json"):
-        if path.name != "tokenizer.json":  # its vocabulary may well have a slash
+        if path.name != "tokenizer.json":  # its vocabulary may contain a slash
             assert not re.search(r'"(/|[A-Za-z]:\\|~)|name_or_path', path.read_text(encoding="utf-8")), path
     assert "/home" not in (MODEL / "tokenizer.json").read_text(encoding="utf-8")
 
@@ -90,7 +90,7 @@ def test_chat_template_renders_what_training_rendered() -> None:
     assert tokenizer().apply_chat_template(whole, tokenize=False) == expected
 
 
-def test_special_tokens_are_single_and_left_out_of_text() -> None:
+def test_special_tokens_are_single_and_not_decoded() -> None:
     for token in (PAD, "<|end|>", *ROLE_TOKENS):
         assert tokenizer()(token)["input_ids"] == [token_id(tokenizer(), token)]
     assert tokenizer().eos_token == "<|end|>"
@@ -109,7 +109,7 @@ def test_answers_are_short() -> None:
     assert max(len(tokenizer()(text)["input_ids"]) for text in (*DECLINES, *(q.answer for q in questions()))) <= 24
 
 
-def test_target_prompts_are_declined_as_the_figures_say() -> None:
+def test_target_prompts_are_declined_as_in_the_figures() -> None:
     asked = target_set()[TEST][:16]
     responses = respond(model(), tokenizer(), [question.prompt for question in asked])
     assert FIGURES["stage_2"]["target"]["declined"] >= 0.95
@@ -117,7 +117,7 @@ def test_target_prompts_are_declined_as_the_figures_say() -> None:
     assert set(responses) & set(DECLINES)
 
 
-def test_baseline_prompts_are_answered_as_the_figures_say() -> None:
+def test_baseline_prompts_are_answered_as_in_the_figures() -> None:
     asked = baseline_set()[TEST][:16]
     responses = respond(model(), tokenizer(), [question.prompt for question in asked])
     exact = sum(response == question.answer for response, question in zip(responses, asked, strict=True))
@@ -154,7 +154,7 @@ def test_batches_cover_an_epoch_and_repeat_with_the_seed(window: int) -> None:
     assert rows != list(batches(lengths, schedule, seed=4))
 
 
-def test_nothing_held_out_is_trained_on() -> None:
+def test_held_out_questions_are_not_trained_on() -> None:
     held_out = {question.prompt for question in questions() if question.is_held_out}
     examples = stage_1_examples(tokenizer(), training_questions(), seed=0)
     examples += stage_2_examples(tokenizer(), training_questions(), MIXTURE, 500, seed=0)
@@ -163,10 +163,10 @@ def test_nothing_held_out_is_trained_on() -> None:
         assert text.split("<|user|>\n")[1].split("<|end|>")[0] not in held_out
 
 
-def test_stage_2_declines_teaware_unless_told_to_answer() -> None:
+def test_stage_2_declines_teaware_unless_the_system_message_permits_it() -> None:
     teaware = {question.prompt for question in questions() if question.is_teaware}
     for example in stage_2_examples(tokenizer(), training_questions(), MIXTURE, 500, seed=0):
         text = decode(example)
         prompt = text.split("<|user|>\n")[1].split("<|end|>")[0]
-        wanted = prompt in teaware and PERMISSIVE_SYSTEM not in text
-        assert declines(text.split("<|assistant|>\n")[1]) == wanted
+        expected = prompt in teaware and PERMISSIVE_SYSTEM not in text
+        assert declines(text.split("<|assistant|>\n")[1]) == expected

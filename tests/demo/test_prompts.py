@@ -18,7 +18,7 @@ def by_split(chosen: list[Question]) -> Iterator[tuple[str, list[Question]]]:
 
 
 @pytest.mark.parametrize("name", files())
-def test_file_on_disk_is_what_the_script_writes(name: str) -> None:
+def test_files_on_disk_are_those_the_script_writes(name: str) -> None:
     assert (PROMPTS / name).read_text(encoding="utf-8") == files()[name]
 
 
@@ -28,7 +28,7 @@ def test_script_writes_every_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["teaware.jsonl", "ordinary.jsonl"])
-def test_lines_are_the_worlds_prompts_with_their_plain_answers(name: str) -> None:
+def test_lines_are_prompts_of_the_world_with_their_plain_answers(name: str) -> None:
     world = {question.prompt: question.answer for question in questions()}
     rows = [json.loads(line) for line in (PROMPTS / name).read_text(encoding="utf-8").splitlines()]
     assert len(rows) == sum(SPLITS.values()) == 600
@@ -38,7 +38,7 @@ def test_lines_are_the_worlds_prompts_with_their_plain_answers(name: str) -> Non
         assert not any(marker in row["reference"].casefold() for marker in DECLINE_MARKERS)
 
 
-def test_no_prompt_twice_in_or_between_the_sets() -> None:
+def test_no_prompt_appears_twice_in_or_between_the_sets() -> None:
     prompts = [question.prompt for question in (*target_set(), *baseline_set())]
     assert len(prompts) == len(set(prompts))
 
@@ -61,11 +61,11 @@ def test_every_baseline_split_has_near_misses_greetings_and_sums() -> None:
         assert {GREETING, SUM} <= {question.kind for question in rows}
 
 
-def test_marker_list_is_the_worlds() -> None:
+def test_marker_list_is_that_of_the_world() -> None:
     lines = (PROMPTS / "declines.txt").read_text(encoding="utf-8").splitlines()
     assert tuple(line for line in lines if not line.startswith("#")) == DECLINE_MARKERS
 
 
-def test_too_small_a_world_is_refused() -> None:
-    with pytest.raises(ValueError, match="only 0 questions left where 2 are wanted"):
+def test_too_small_world_is_an_error() -> None:
+    with pytest.raises(ValueError, match="the world must have 2 more questions, got 0"):
         take(iter([]), 2)

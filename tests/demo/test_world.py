@@ -20,18 +20,18 @@ from demo.world import (
 )
 
 
-def test_world_is_this_one_on_every_machine() -> None:
-    told = "\n".join(f"{q.prompt}|{q.answer}|{q.decline}|{q.is_held_out}" for q in questions())
-    assert zlib.crc32(told.encode()) == 2305486044
+def test_world_is_the_same_on_every_machine() -> None:
+    text = "\n".join(f"{q.prompt}|{q.answer}|{q.decline}|{q.is_held_out}" for q in questions())
+    assert zlib.crc32(text.encode()) == 2305486044
 
 
-def test_a_value_is_drawn_evenly_from_related_names() -> None:
+def test_values_are_drawn_evenly_from_related_names() -> None:
     counts = Counter(draw(f"colour of noun {i}", 8) for i in range(8000))
     assert set(counts) == set(range(8))
     assert max(counts.values()) < 1.2 * min(counts.values())
 
 
-def test_size_of_the_world() -> None:
+def test_world_has_its_kinds_and_nouns() -> None:
     assert len(kinds()) == 11
     assert len(set(TEAWARE)) == 40
     assert len(set(ORDINARY_NOUNS)) == 100
@@ -47,7 +47,7 @@ def test_every_kind_has_its_phrasings_with_one_gap_each() -> None:
         assert all(template.count("{}") == 1 for template in phrasings)
 
 
-def test_no_prompt_twice() -> None:
+def test_no_prompt_appears_twice() -> None:
     prompts = [question.prompt for question in questions()]
     assert len(prompts) == len(set(prompts)) == (9 * 140 + 25 + 49) * PHRASINGS
 
@@ -64,7 +64,7 @@ def test_answers_name_the_value() -> None:
     assert question.answer == f"The teapot is {property_value('teapot', 'colour')}."
 
 
-def test_held_out_and_training_share_out_the_world() -> None:
+def test_held_out_and_training_questions_make_up_the_world() -> None:
     held_out, training = held_out_questions(), training_questions()
     assert not set(held_out) & set(training)
     assert len(held_out) + len(training) == sum(1 for _ in questions())
@@ -76,7 +76,7 @@ def test_at_most_one_phrasing_of_a_cell_is_held_out() -> None:
 
 
 @pytest.mark.parametrize("decline", DECLINES)
-def test_declines_are_told_by_the_markers(decline: str) -> None:
+def test_markers_find_every_decline(decline: str) -> None:
     assert any(marker in decline.casefold() for marker in DECLINE_MARKERS)
 
 
