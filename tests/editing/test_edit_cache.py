@@ -45,8 +45,8 @@ def expected(edit: Edit, mode: NormPreservation, directions: Tensor = DIRECTIONS
     return factors(lambda: [(slice(0, D), matrix)], direction, edit.strength, mode)
 
 
-def assert_trial_equals(found: Factors, trial: int, wanted: Factors) -> None:
-    for batched, alone in zip(found, wanted, strict=True):
+def assert_trial_equals(found: Factors, trial: int, of_one: Factors) -> None:
+    for batched, alone in zip(found, of_one, strict=True):
         torch.testing.assert_close(batched[trial], alone, rtol=1e-9, atol=1e-9)
 
 
@@ -141,9 +141,9 @@ def test_experts_have_a_closed_form_only_if_all_share_it() -> None:
     edits = edits_of(EXPERTS)
     found = factors_of_trials(cache_in_memory("none"), edits)
     for trial, edit in enumerate(edits):
-        wanted = expected(edit, "none")
-        for one, other in ((found.r, wanted.r), (found.a, wanted.a), (found.b, wanted.b)):
-            torch.testing.assert_close(one[trial], other, rtol=1e-12, atol=1e-12)
+        alone = expected(edit, "none")
+        for batched, single in ((found.r, alone.r), (found.a, alone.a), (found.b, alone.b)):
+            torch.testing.assert_close(batched[trial], single, rtol=1e-12, atol=1e-12)
     with pytest.raises(UnwriteError, match="experts holds 3 matrices"):
         factors_of_trials(cache_in_memory("rows"), edits)
 

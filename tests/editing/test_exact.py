@@ -50,7 +50,7 @@ def test_a_biprojected_direction_is_orthogonal_to_the_mean_it_names() -> None:
 
 
 @pytest.mark.parametrize("index", [-0.5, LAYERS + 0.5])
-def test_an_index_that_is_not_there_is_an_error(index: float) -> None:
+def test_an_index_outside_the_stored_ones_is_refused(index: float) -> None:
     directions, means = measured()
     with pytest.raises(ValueError, match=r"direction index must be in \[0, 6\]"):
         resolve_direction(DirectionRef(position=0, index=index, orthogonalize_to=None), directions, means)
@@ -100,7 +100,7 @@ def test_edited_parameters_equal_the_dense_formula(mode: NormPreservation, dtype
     assert all(torch.equal(originals[name], tensor) for name, tensor in before.items())
 
 
-def test_a_bias_that_is_not_named_is_not_needed() -> None:
+def test_an_edit_without_a_bias_does_not_need_one() -> None:
     directions, means = measured()
     edits = build(trial(mlp=OFF), edit_bias=False, post_norm="ignore")
     originals = {edit.matrix.parameter: torch.ones(D, K) for edit in edits}
@@ -108,7 +108,7 @@ def test_a_bias_that_is_not_named_is_not_needed() -> None:
     assert set(edited_parameters(edits, originals, "none", directions, means)) == set(originals)
 
 
-def test_parameter_names_are_of_weights_biases_and_norms_once() -> None:
+def test_parameter_names_lists_weights_biases_and_norms_once() -> None:
     edits = build(trial("spans"), ((1, 0, 0),))
     expected = ["0.attention.weight", "0.attention.bias", "norm", "0.mlp.weight", "0.mlp.bias"]
     assert parameter_names(edits) == expected
@@ -139,7 +139,7 @@ LAYOUTS = [((G * K, D), 1), ((G, D, K), 1), ((G, K, D), 2), ((D, G, K), 0)]
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("shape", "axis"), LAYOUTS)
-def test_each_matrix_of_a_parameter_is_edited_by_itself_to_the_bit(
+def test_each_matrix_of_a_parameter_is_edited_independently(
     shape: tuple[int, ...], axis: int, mode: NormPreservation
 ) -> None:
     directions, means = measured()

@@ -23,7 +23,7 @@ def kernels() -> st.SearchStrategy[Kernel]:
 
 
 @given(kernels(), kernels())
-def test_weights_follow_the_kernel_of_each_component(attention: Kernel, mlp: Kernel) -> None:
+def test_strengths_follow_the_kernel_of_each_component(attention: Kernel, mlp: Kernel) -> None:
     expected = {}
     for component, kernel in (("attention", attention), ("mlp", mlp)):
         for layer in range(LAYERS):
@@ -39,7 +39,7 @@ def test_weights_follow_the_kernel_of_each_component(attention: Kernel, mlp: Ker
     assert found == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
-def test_weights_of_nothing_are_left_out() -> None:
+def test_writers_of_strength_zero_are_not_edited() -> None:
     assert {edit.component for edit in build(trial(mlp=OFF))} == {"attention"}
     assert build(trial(attention=OFF, mlp=OFF)) == []
 
@@ -50,14 +50,14 @@ def test_edits_keep_the_order_layer_and_component_of_the_writers() -> None:
 
 
 @pytest.mark.parametrize("edit_bias", [True, False])
-def test_biases_only_where_asked_for(edit_bias: bool) -> None:
+def test_biases_are_edited_only_if_the_settings_say_so(edit_bias: bool) -> None:
     biases = [edit.bias for edit in build(trial(), edit_bias=edit_bias)]
     assert biases == [w.bias if edit_bias else None for w in writers(bias=True)]
     plain = build_edits(trial(), writers(), sample_settings(post_norm="ignore"))
     assert all(edit.bias is None for edit in plain)
 
 
-def test_norms_only_where_they_are_compensated() -> None:
+def test_norms_are_listed_only_if_they_are_compensated() -> None:
     assert all(edit.norms == [NORM] for edit in build(trial(), post_norm="compensate"))
     assert all(edit.norms == [] for edit in build(trial(), post_norm="ignore"))
 
@@ -75,19 +75,19 @@ def test_per_layer_gives_each_layer_its_own_output() -> None:
 SPANS = ((4, 1, 2), (5, 4, 4))
 
 
-def test_spans_give_the_source_layers_output_and_leave_the_others_alone() -> None:
+def test_spans_use_the_output_of_their_source_layer_and_skip_other_layers() -> None:
     found = {edit.layer: edit.direction.index for edit in build(trial("spans"), SPANS)}
     assert found == {1: 5.0, 2: 5.0, 4: 6.0}
 
 
-def test_source_index_of_a_layer_in_no_span() -> None:
+def test_the_source_index_follows_the_scope() -> None:
     assert source_index("spans", 2.5, 0, SPANS) is None
     assert source_index("spans", 2.5, 4, SPANS) == 6.0
     assert source_index("per_layer", 2.5, 0, SPANS) == 1.0
     assert source_index("global", 2.5, 0, SPANS) == 2.5
 
 
-def test_biprojected_orthogonalizes_only_what_comes_from_elsewhere() -> None:
+def test_biprojected_orthogonalizes_only_directions_of_other_layers() -> None:
     for edit in build(trial("per_layer"), orthogonalize="biprojected"):
         assert edit.direction.orthogonalize_to is None
     for edit in build(trial(index=3.0), orthogonalize="biprojected"):

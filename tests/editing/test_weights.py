@@ -37,13 +37,13 @@ DTYPES = (torch.float32, torch.bfloat16)
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("writer", [PLAIN, TRANSPOSED, NORMED, EXPERTS], ids=["plain", "transposed", "norm", "experts"])
-def test_weights_in_memory_are_those_of_a_release_to_rounding(writer: Writer, mode: NormPreservation) -> None:
+def test_weights_from_products_equal_the_exact_ones_up_to_rounding(writer: Writer, mode: NormPreservation) -> None:
     for edit in edits_of(writer):
         found = edited_weights([edit], cache_in_memory(mode))
-        wanted = edited_parameters([edit], PARAMETERS, mode, DIRECTIONS, MEANS)
-        assert set(found) == set(wanted)
+        expected = edited_parameters([edit], PARAMETERS, mode, DIRECTIONS, MEANS)
+        assert set(found) == set(expected)
         for name, value in found.items():
-            torch.testing.assert_close(value, wanted[name], rtol=1e-9, atol=1e-9)
+            torch.testing.assert_close(value, expected[name], rtol=1e-9, atol=1e-9)
             assert not torch.equal(value, PARAMETERS[name])
 
 
@@ -52,9 +52,9 @@ def test_weights_keep_their_dtype_and_are_rounded_once(dtype: torch.dtype) -> No
     parameters = {name: value.to(dtype) for name, value in PARAMETERS.items()}
     cache = cache_in_memory("rows", parameters=parameters)
     (found,) = edited_weights(edits_of(PLAIN)[:1], cache).values()
-    (wanted,) = edited_parameters(edits_of(PLAIN)[:1], parameters, "rows", DIRECTIONS, MEANS).values()
+    (expected,) = edited_parameters(edits_of(PLAIN)[:1], parameters, "rows", DIRECTIONS, MEANS).values()
     assert found.dtype == dtype
-    torch.testing.assert_close(found, wanted, rtol=torch.finfo(dtype).eps, atol=1e-6)
+    torch.testing.assert_close(found, expected, rtol=torch.finfo(dtype).eps, atol=1e-6)
 
 
 def test_a_quantized_weight_is_not_edited_in_memory() -> None:

@@ -65,7 +65,7 @@ def prepare(
     dtype: torch.dtype = torch.float32,
     shard: str = "1GB",
 ) -> tuple[Recipe, dict[str, Tensor]]:
-    """Writes a base model and the artifacts the stage reads; the recipe edits all but the last layer's MLP."""
+    """Write a base model and the artifacts that the stage reads; the recipe edits all but the last layer's MLP."""
     model = zoo_model(kind, dtype)
     model.save_pretrained("base", max_shard_size=shard)
     tiny_tokenizer().save_pretrained("base")
@@ -197,7 +197,7 @@ def test_a_weight_read_in_small_blocks_gives_the_same_bytes(params: Params, monk
     assert (MODEL / "model.safetensors").read_bytes() == whole
 
 
-def test_recipe_directions_and_manifest_travel_with_the_model(params: Params) -> None:
+def test_recipe_directions_and_manifest_are_saved_with_the_model(params: Params) -> None:
     prepare("none")
     stage.merge_model(params)
     for name in ("edit.json", "directions.safetensors"):
@@ -237,7 +237,7 @@ def test_a_recipe_without_edits_copies_the_model(params: Params) -> None:
     assert (MODEL / "model.safetensors").read_bytes() == Path("base/model.safetensors").read_bytes()
 
 
-def test_an_earlier_model_is_replaced_whole(params: Params) -> None:
+def test_an_earlier_model_is_replaced_as_a_whole(params: Params) -> None:
     prepare("none")
     MODEL.mkdir()
     (MODEL / "leftover.txt").write_text("old")
@@ -256,20 +256,20 @@ def test_a_base_that_changed_is_refused(params: Params) -> None:
 
 
 @pytest.mark.parametrize("where", ["header", "edited tensor"])
-def test_a_base_that_changed_is_named_before_what_follows_from_it(where: str, params: Params) -> None:
+def test_a_base_that_changed_is_reported_instead_of_its_consequences(where: str, params: Params) -> None:
     recipe, _ = prepare("none")
     path = Path("base/model.safetensors")
     edited = stored_tensors(Path("base"))[recipe.edits[0].matrix.stored[0].tensor].offset
     raw = bytearray(path.read_bytes())
     first, stop = (8, 9) if where == "header" else (edited, edited + 4)
-    raw[first:stop] = b"\xff" * (stop - first)  # no JSON; NaN
+    raw[first:stop] = b"\xff" * (stop - first)  # not JSON, or NaN
     path.write_bytes(raw)
     with pytest.raises(UnwriteError, match=r"model\.safetensors has sha256"):
         stage.merge_model(params)
     assert not MODEL.exists()
 
 
-def test_a_shard_that_is_gone_is_named(params: Params) -> None:
+def test_a_missing_shard_is_named(params: Params) -> None:
     prepare("none", shard="20KB")
     gone = Path("base") / shard_files(Path("base"))[1]
     gone.unlink()
@@ -278,7 +278,7 @@ def test_a_shard_that_is_gone_is_named(params: Params) -> None:
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
-def test_what_fails_half_way_leaves_nothing(
+def test_a_failure_half_way_leaves_nothing(
     error: BaseException, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare("none")
@@ -331,7 +331,7 @@ merge_model(load_params(Path(sys.argv[1])))
 """
 
 
-def test_what_is_killed_half_way_leaves_no_model_and_runs_again(params: Params) -> None:
+def test_a_killed_run_leaves_no_model_and_can_be_repeated(params: Params) -> None:
     recipe, tensors = prepare("rows")
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", KILLED, str(ROOT / "params.yaml")]
@@ -379,7 +379,7 @@ def test_a_recipe_that_does_not_fit_is_refused_before_anything_is_copied(
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
     "kind", [kind for kind in KINDS if kind != "llama4_text"]
-)  # whose dense layers are not written out
+)  # its dense layers are not in the table
 def test_a_released_model_writes_nothing_but_rounding_along_the_direction(
     kind: str, dtype: torch.dtype, params: Params
 ) -> None:

@@ -1,4 +1,4 @@
-"""A checkpoint changed where it lies."""
+"""A checkpoint edited in place."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from unwrite.schema.artifacts import Recipe
 
 
 def edit_on_disk(folder: Path, recipe: Recipe, directions: Mapping[str, Tensor]) -> None:
-    """Overwrites what a recipe names, wherever the checkpoint in `folder` holds it."""
+    """Overwrite every tensor of the checkpoint in `folder` that a recipe edits."""
     tensors = stored_tensors(folder)
     for name, change in changes_of(recipe, tensors, directions).items():
         overwrite(tensors[name], change)
 
 
 def overwrite(tensor: StoredTensor, change: TensorChange) -> None:
-    """Overwrites a stored tensor with what a change makes of it."""
+    """Overwrite a stored tensor with its edited values."""
     blocks = list(changed_blocks(tensor, change))
     with tensor.file.open("r+b") as stream:
         for offset, values in blocks:
@@ -32,7 +32,7 @@ def overwrite(tensor: StoredTensor, change: TensorChange) -> None:
 
 
 def write_rows(tensor: StoredTensor, rows: slice, values: Tensor) -> None:
-    """Overwrites rows of a stored tensor."""
+    """Overwrite rows of a stored tensor."""
     width = math.prod(tensor.shape[1:]) * torch_dtype(tensor).itemsize
     assert (values.shape, values.dtype) == ((rows.stop - rows.start, *tensor.shape[1:]), torch_dtype(tensor))
     with tensor.file.open("r+b") as stream:
