@@ -14,6 +14,7 @@ from unwrite.errors import as_user_error
 from unwrite.files.records import write_csv, write_json
 from unwrite.files.tensors import read_tensors, write_tensors
 from unwrite.pipeline.stage import run_stage
+from unwrite.schema.artifacts import Geometry, SeparatedIndex, as_json
 from unwrite.schema.params import Params
 from unwrite.schema.paths import CURVES, DIRECTIONS, GEOMETRY, RESIDUALS
 from unwrite.terms import SETS
@@ -57,12 +58,11 @@ def _write_geometry(figures: dict[str, Tensor]) -> None:
         ],
     )
     position, index = divmod(int(figures["auc"].argmax()), indices)
-    best: dict[str, float | None] = {"position": position, "residual_index": index}
-    for name in names:
-        value = float(figures[name][position, index])
-        best[name] = value if math.isfinite(value) else None
-    write_json(GEOMETRY, {"best_separated": best})
-    logger.info("Best separated at residual index %d: AUC %.3f.", index, figures["auc"][position, index].item())
+    values = {name: float(figures[name][position, index]) for name in names}
+    finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+    best = SeparatedIndex.model_validate({"position": position, "residual_index": index, **finite})
+    write_json(GEOMETRY, as_json(Geometry(best_separated=best)))
+    logger.info("Best separated at residual index %d: AUC %.3f.", index, best.auc)
 
 
 if __name__ == "__main__":

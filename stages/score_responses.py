@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from unwrite.evaluation.scores import evaluate, rate_rows, score_model
+from unwrite.evaluation.scores import evaluate, metrics, rate_rows, score_model
 from unwrite.files.prompts import read_markers
 from unwrite.files.records import read_jsonl, write_csv, write_json
 from unwrite.pipeline.stage import run_stage
-from unwrite.schema.artifacts import as_json
+from unwrite.schema.artifacts import Geometry, as_json, read_artifact
 from unwrite.schema.params import Params
-from unwrite.schema.paths import EVALUATION, RATES, RESPONSES
+from unwrite.schema.paths import EVALUATION, GEOMETRY, METRICS, RATES, RESPONSES
 from unwrite.terms import SETS
 
 
 def score_responses(params: Params) -> None:
-    """Write artifacts/evaluation.json and artifacts/plots/rates.csv."""
+    """Write artifacts/evaluation.json, artifacts/metrics.json and artifacts/plots/rates.csv."""
     markers = read_markers(Path(params.judge.markers))
     confidence = params.score.confidence
     base, edited = (
@@ -28,8 +28,10 @@ def score_responses(params: Params) -> None:
     evaluation = evaluate(
         base, edited, kl_rows, confidence=confidence, reference_ceiling=params.score.reference_ceiling
     )
+    best = read_artifact(Geometry, GEOMETRY, "compute_directions").best_separated
     write_json(EVALUATION, as_json(evaluation))
-    write_csv(RATES, ["model", "set", "figure", "value", "low", "high", "n"], list(rate_rows(evaluation)))
+    write_json(METRICS, as_json(metrics(evaluation, best.auc)))
+    write_csv(RATES, ["rate", "model", "set", "figure", "value", "low", "high", "n"], list(rate_rows(evaluation)))
 
 
 if __name__ == "__main__":

@@ -2,13 +2,16 @@
 
 import csv
 import hashlib
+import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from tests.support.workspace import ENVIRONMENT, ORDER, commit, make_workspace, run, set_parameter, stages_that_ran
 
@@ -49,11 +52,31 @@ def test_runtime_reruns_nothing(workspace: Path) -> None:
     assert stages_that_ran(run(workspace, "dvc", "repro")) == set()
 
 
+def test_metrics_fit_a_terminal_of_120_columns(workspace: Path) -> None:
+    figures = json.loads((workspace / "artifacts/metrics.json").read_text())
+    widest = dict.fromkeys(figures, 0.12345)
+    (workspace / "artifacts/metrics.json").write_text(json.dumps(widest))
+    table = run(workspace, "dvc", "metrics", "show")
+    assert re.findall(r"0\.12345", table) == ["0.12345"] * 8
+    assert max(map(len, table.splitlines())) <= 120
+
+
+def test_plots_have_titles_and_the_columns_they_name(workspace: Path) -> None:
+    plots = YAML(typ="safe").load(workspace / "dvc.yaml")["plots"]
+    run(workspace, "dvc", "plots", "show", "--out", "page")
+    page = (workspace / "page/index.html").read_text()
+    assert len(plots) == 3
+    for path, settings in (pair for plot in plots for pair in plot.items()):
+        with (workspace / path).open() as file:
+            assert {settings["x"], settings["y"]} <= set(next(csv.reader(file)))
+        assert settings["title"] in page
+
+
 def test_winsorize_quantile_reruns_from_the_directions(workspace: Path) -> None:
     output = run(workspace, "dvc", "exp", "run", "-S", "directions.winsorize.quantile=0.9")
     assert_rerun_from("compute_directions", output)
     assert "quantile" in run(workspace, "dvc", "params", "diff")
-    assert "artifacts/geometry.json" in run(workspace, "dvc", "metrics", "diff")
+    assert "artifacts/metrics.json" in run(workspace, "dvc", "metrics", "diff")
 
 
 def test_search_bound_reruns_from_the_search(workspace: Path) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from unwrite.evaluation.scores import evaluate, rate_rows, score_model, score_set
-from unwrite.schema.artifacts import ModelScores
+from unwrite.evaluation.scores import evaluate, metrics, rate_rows, score_model, score_set
+from unwrite.schema.artifacts import Metrics, ModelScores
 from unwrite.terms import SetName
 
 KL_ROWS = [{"kl_first_token": 0.1, "kl_response": 0.5}, {"kl_first_token": 0.3, "kl_response": 0.7}]
@@ -72,7 +72,9 @@ def test_rates_are_listed_by_model_set_and_figure() -> None:
         scores("no", "Yes."), scores("Tea.", "Yes.", "Tea."), KL_ROWS, confidence=0.95, reference_ceiling=None
     )
     rows = list(rate_rows(evaluation))
-    assert [row[:4] for row in rows] == [
+    assert rows[0][0] == "behaviour rate, base model, target prompts"
+    assert len({row[0] for row in rows}) == len(rows)
+    assert [row[1:5] for row in rows] == [
         ["base", "target", "behaviour_rate", 1.0],
         ["base", "target", "degenerate_rate", 0.0],
         ["base", "baseline", "behaviour_rate", 0.0],
@@ -83,4 +85,25 @@ def test_rates_are_listed_by_model_set_and_figure() -> None:
         ["edited", "baseline", "behaviour_rate", 0.0],
         ["edited", "baseline", "degenerate_rate", 0.0],
     ]
-    assert all(row[6] == 1 for row in rows)
+    assert all(row[7] == 1 for row in rows)
+
+
+def test_metrics_are_the_figures_of_the_edited_model_and_the_base_rate() -> None:
+    edited = scores("Tea.", "", "Tea.")
+    evaluation = evaluate(scores("no", "Yes."), edited, KL_ROWS, confidence=0.95, reference_ceiling=None)
+    assert metrics(evaluation, auc=0.75) == Metrics(
+        rate=0.0,
+        rate_base=1.0,
+        rate_baseline=0.0,
+        degenerate=1.0,  # of the baseline prompts, which are worse here
+        accuracy=1.0,
+        kl_first=evaluation.kl_first_token,
+        kl=evaluation.kl_response,
+        auc=0.75,
+    )
+
+
+def test_metrics_without_references_have_no_accuracy() -> None:
+    base = scores("no", "Yes.")
+    evaluation = evaluate(base, base, KL_ROWS, confidence=0.95, reference_ceiling=None)
+    assert metrics(evaluation, auc=1.0).accuracy is None

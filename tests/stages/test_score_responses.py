@@ -15,7 +15,7 @@ EVALUATION = Path("artifacts/evaluation.json")
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_evaluation_has_the_figures_that_metrics_show(project: Path) -> None:
+def test_the_evaluation_has_every_rate_with_its_interval(project: Path) -> None:
     evaluation = json.loads(EVALUATION.read_text())
     for model in ("base", "edited"):
         for prompts in ("target", "baseline"):
@@ -23,6 +23,21 @@ def test_the_evaluation_has_the_figures_that_metrics_show(project: Path) -> None
                 assert set(evaluation[model][prompts][figure]) == {"value", "low", "high", "n"}
     assert evaluation["kl_first_token"] >= 0
     assert evaluation["kl_response"] >= 0
+
+
+def test_metrics_are_the_figures_of_the_evaluation_and_the_geometry(project: Path) -> None:
+    evaluation = json.loads(EVALUATION.read_text())
+    edited = evaluation["edited"]
+    assert json.loads(Path("artifacts/metrics.json").read_text()) == {
+        "rate_base": evaluation["base"]["target"]["behaviour_rate"]["value"],
+        "rate": edited["target"]["behaviour_rate"]["value"],
+        "rate_baseline": edited["baseline"]["behaviour_rate"]["value"],
+        "degenerate": max(edited[prompts]["degenerate_rate"]["value"] for prompts in ("target", "baseline")),
+        "accuracy": edited["target"]["reference_accuracy"]["value"],
+        "kl_first": evaluation["kl_first_token"],
+        "kl": evaluation["kl_response"],
+        "auc": json.loads(Path("artifacts/geometry.json").read_text())["best_separated"]["auc"],
+    }
 
 
 def test_kl_divergences_are_means_over_prompts(project: Path, params: Params) -> None:

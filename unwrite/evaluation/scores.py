@@ -12,7 +12,7 @@ from unwrite.core.intervals import wilson_interval
 from unwrite.core.markers import matches_reference, shows_behaviour
 from unwrite.errors import as_user_error
 from unwrite.report.format import percent
-from unwrite.schema.artifacts import Evaluation, ModelScores, SetScores, Share
+from unwrite.schema.artifacts import Evaluation, Metrics, ModelScores, SetScores, Share
 from unwrite.terms import SETS, SetName
 
 logger = logging.getLogger(__name__)
@@ -90,15 +90,37 @@ def score_set(rows: Rows, markers: Sequence[str], confidence: float) -> SetScore
     )
 
 
+def metrics(evaluation: Evaluation, auc: float) -> Metrics:
+    """Choose the figures that people compare.
+
+    Args:
+        evaluation: all figures of both models.
+        auc: how well the best direction separates the prompt sets.
+    """
+    edited = evaluation.edited
+    accuracy = edited.target.reference_accuracy
+    return Metrics(
+        rate=edited.target.behaviour_rate.value,
+        rate_base=evaluation.base.target.behaviour_rate.value,
+        rate_baseline=edited.baseline.behaviour_rate.value,
+        degenerate=max(edited.target.degenerate_rate.value, edited.baseline.degenerate_rate.value),
+        accuracy=None if accuracy is None else accuracy.value,
+        kl_first=evaluation.kl_first_token,
+        kl=evaluation.kl_response,
+        auc=auc,
+    )
+
+
 def rate_rows(evaluation: Evaluation) -> Iterator[list[object]]:
-    """Yield the rows of artifacts/plots/rates.csv: model, set, figure, value, low, high, n."""
+    """Yield the rows of artifacts/plots/rates.csv: rate (a label), model, set, figure, value, low, high, n."""
     for model_name, model in (("base", evaluation.base), ("edited", evaluation.edited)):
         for set_name in SETS:
             scores: SetScores = getattr(model, set_name)
             for figure in SetScores.model_fields:
                 share: Share | None = getattr(scores, figure)
                 if share is not None:
-                    yield [model_name, set_name, figure, share.value, share.low, share.high, share.n]
+                    label = f"{figure.replace('_', ' ')}, {model_name} model, {set_name} prompts"
+                    yield [label, model_name, set_name, figure, share.value, share.low, share.high, share.n]
 
 
 def _share(hits: Sequence[bool], confidence: float) -> Share:

@@ -268,6 +268,46 @@ class Evaluation(Artifact):
     reference_ceiling: float | None
 
 
+class SeparatedIndex(Artifact):
+    """What describes the direction at one position and residual index; None for a figure that is infinite."""
+
+    position: int
+    residual_index: int
+    difference_norm: float | None
+    relative_norm: float | None
+    cosine_to_baseline: float | None
+    separation: float | None
+    auc: float
+    cosine_to_previous: float | None
+
+
+class Geometry(Artifact):
+    """`artifacts/geometry.json`: the position and residual index whose direction separates the prompt sets best."""
+
+    best_separated: SeparatedIndex
+
+
+class Metrics(Artifact):
+    """`artifacts/metrics.json`: the figures that people compare, under names that fit a terminal.
+
+    rate, rate_base: behaviour rates of the edited and the base model on target prompts.
+    rate_baseline: behaviour rate of the edited model on baseline prompts.
+    degenerate: degenerate rate of the edited model, on the prompt set where it is higher.
+    accuracy: reference accuracy of the edited model on target prompts; None without references.
+    kl_first, kl: mean KL divergence on baseline prompts, in nats: at the first token, and over the response.
+    auc: how well the best direction separates the prompt sets; 0.5 is chance.
+    """
+
+    rate: float
+    rate_base: float
+    rate_baseline: float
+    degenerate: float
+    accuracy: float | None
+    kl_first: float
+    kl: float
+    auc: float
+
+
 def read_artifact(model: type[A], path: Path, stage: str) -> A:
     """Reads one of the records above from a JSON file made by `stage`.
 
