@@ -122,8 +122,8 @@ def test_diff_of_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(main, ["diff"])
     assert result.exit_code == 1
-    assert result.stderr.startswith("error: 'HEAD' is no file")
-    assert "no git repository" in result.stderr
+    assert result.stderr.startswith("error: 'HEAD' is neither a file")
+    assert "not a git repository" in result.stderr
     assert not result.stdout
 
 
@@ -148,7 +148,7 @@ def test_verify_says_what_it_found_and_ends_so(release: Release) -> None:
     flip_bit(release.folder, "lm_head.weight")
     tampered = CliRunner().invoke(main, command)
     assert tampered.exit_code == 1
-    assert "lm_head.weight is not the base: 1 of" in tampered.stdout
+    assert "lm_head.weight differs from the base: 1 of" in tampered.stdout
     assert "NOT VERIFIED: files, unedited tensors failed." in tampered.stdout
     assert json.loads(CliRunner().invoke(main, [*command, "--json"]).stdout)["passed"] is False
 
@@ -157,10 +157,10 @@ def test_what_is_no_release_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("x")
     for arguments, message in (
-        (["verify", str(tmp_path / "empty")], "empty is empty: it is no release made by unwrite"),
-        (["verify", str(tmp_path / "file")], "file is not a folder: expected that of a release"),
+        (["verify", str(tmp_path / "empty")], "empty is empty: it is not a release made by unwrite"),
+        (["verify", str(tmp_path / "file")], "file is not a folder: expected the folder of a release"),
         (["verify", str(tmp_path / "nowhere")], "there is no such folder, and it is not a hub id"),
-        (["explain", str(tmp_path / "empty")], "empty is empty: it is no release made by unwrite"),
+        (["explain", str(tmp_path / "empty")], "empty is empty: it is not a release made by unwrite"),
     ):
         result = CliRunner().invoke(main, arguments)
         assert result.exit_code == 1

@@ -124,7 +124,8 @@ def diff(a: str, b: str | None, as_json: bool) -> None:
     experiments, files of directions, or folders that hold one, such as a release. Tensors of a revision come from DVC's
     cache or its remote.
     """
-    from unwrite.history.diff import compare, comparison_text
+    from unwrite.history.diff import compare
+    from unwrite.history.diff_text import comparison_text
     from unwrite.history.revisions import load_side
 
     comparison = compare(load_side(a), load_side(b))

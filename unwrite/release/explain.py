@@ -17,6 +17,7 @@ from unwrite.release.statement import Manifest
 from unwrite.release.untrusted import is_plain_file, printable
 from unwrite.report import tables
 from unwrite.schema.artifacts import A, Evaluation, Recipe
+from unwrite.schema.dotted_keys import flattened
 from unwrite.schema.parsing import parse_record
 from unwrite.schema.paths import EVALUATION, RECIPE
 
@@ -96,16 +97,8 @@ def _changed(manifest: Manifest, recipe: Recipe) -> Iterator[str]:
 
 def _parameters(sections: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for name, section in sections.items():
-        values = ", ".join(f"{key} {_value_text(value)}" for key, value in _flattened(section))
+        values = ", ".join(f"{key} {_value_text(value)}" for key, value in flattened(section).items())
         yield from _wrapped(f"{name}: {values}")
-
-
-def _flattened(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            yield from _flattened(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _value_text(value: Any) -> str:
