@@ -1,4 +1,4 @@
-"""Where the checkpoint holds a parameter, proven by transformers' own loading: change it there, see it change here."""
+"""Where the checkpoint holds a parameter, proven by transformers' own loading: an edit there is an edit in memory."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ WRITERS: Mapping[str, Layouts] = {
 
 
 def named(model: PreTrainedModel, layouts: Layouts) -> dict[str, tuple[int, int]]:
-    """The parameters whose names end so; every ending has one."""
+    """The parameters with these endings; every ending has one."""
     found: dict[str, tuple[int, int]] = {}
     for ending, layout in layouts.items():
         names = [name for name, _ in model.named_parameters() if re.search(rf"(^|\.){ending}$", name)]
@@ -89,7 +89,7 @@ def stepped(tensor: Tensor, axis: int, steps: Tensor) -> Tensor:
 
 
 def changed_by_loading(model: PreTrainedModel, folder: Path, layouts: Layouts, places: Places) -> set[str]:
-    """Steps the parameters where they are located on disk, loads, and names what is not as if stepped in memory."""
+    """Step the parameters on disk, load, and name those that differ from being stepped in memory."""
     tensors, expected = load_file(folder / WEIGHTS), dict(model.state_dict())
     for number, (name, parts) in enumerate(places.items()):
         axis, num_matrices = layouts[name]
@@ -111,7 +111,7 @@ def wrong_after_loading(model: PreTrainedModel, folder: Path, layouts: Layouts) 
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_change_where_it_is_located_is_that_change_of_the_parameter_and_no_other(name: str, tmp_path: Path) -> None:
+def test_edit_of_the_located_tensors_changes_that_parameter_and_no_other(name: str, tmp_path: Path) -> None:
     model = zoo_model(name)
     model.save_pretrained(tmp_path)
     assert wrong_after_loading(model, tmp_path, named(model, WRITERS[name])) == set()
@@ -142,14 +142,16 @@ def test_a_change_where_it_is_located_is_that_change_of_the_parameter_and_no_oth
         ),
     ],
 )
-def test_names_on_the_hub(name: str, parameter: str, layout: tuple[int, int], tensor: str, tmp_path: Path) -> None:
+def test_located_tensors_have_the_names_used_on_the_hub(
+    name: str, parameter: str, layout: tuple[int, int], tensor: str, tmp_path: Path
+) -> None:
     zoo_model(name).save_pretrained(tmp_path)
     parts = locate_parameters(zoo_config(name), {parameter: layout}, stored_shapes(tmp_path))[parameter]
     assert parts[5 if len(parts) > 1 else 0] == StoredPart(tensor, 0, 1)
 
 
-def test_a_wrong_axis_is_noticed(tmp_path: Path) -> None:
-    """The control: the matrix is square, so no shape tells."""
+def test_control_wrong_axis_is_noticed(tmp_path: Path) -> None:
+    """The matrix is square, so the shape cannot reveal it."""
     model = zoo_model("llama")
     model.save_pretrained(tmp_path)
     name = "model.layers.0.self_attn.o_proj.weight"
@@ -157,8 +159,8 @@ def test_a_wrong_axis_is_noticed(tmp_path: Path) -> None:
     assert changed_by_loading(model, tmp_path, {name: (0, 1)}, wrong) == {name}
 
 
-def test_experts_in_another_order_are_noticed(tmp_path: Path) -> None:
-    """The control: as text, expert 10 comes before expert 2."""
+def test_control_experts_in_another_order_are_noticed(tmp_path: Path) -> None:
+    """Sorted as text, expert 10 comes before expert 2."""
     model = tiny_model(tiny_config("mixtral", num_local_experts=12))
     model.save_pretrained(tmp_path)
     name = "model.layers.0.mlp.experts.down_proj"
@@ -169,7 +171,7 @@ def test_experts_in_another_order_are_noticed(tmp_path: Path) -> None:
     assert changed_by_loading(model, tmp_path, layouts, as_text) == {name}
 
 
-def test_experts_come_by_number(tmp_path: Path) -> None:
+def test_experts_are_ordered_by_number(tmp_path: Path) -> None:
     model = tiny_model(tiny_config("mixtral", num_local_experts=12))
     model.save_pretrained(tmp_path)
     assert wrong_after_loading(model, tmp_path, {"model.layers.0.mlp.experts.down_proj": (1, 12)}) == set()
@@ -181,7 +183,7 @@ def rewrite(folder: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
-def test_a_checkpoint_of_the_model_without_its_head(name: str, tmp_path: Path) -> None:
+def test_checkpoint_of_the_base_model_without_its_prefix(name: str, tmp_path: Path) -> None:
     """Some checkpoints, GPT-2's among them, leave out the prefix of the base model."""
     model = zoo_model(name)
     model.save_pretrained(tmp_path)
@@ -191,7 +193,7 @@ def test_a_checkpoint_of_the_model_without_its_head(name: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("width", "transposed"), [(16, False), (16, True), (32, False)])
-def test_what_is_transposed_only_if_its_shape_says_so(width: int, transposed: bool, tmp_path: Path) -> None:
+def test_transposition_that_depends_on_the_shape(width: int, transposed: bool, tmp_path: Path) -> None:
     """With a width of 32 it is square, and loaded as it is."""
     config = zoo_config("qwen3_vl_moe")
     config.get_text_config().moe_intermediate_size = width
@@ -236,7 +238,7 @@ def expert(number: int) -> str:
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_stacked_experts(
+def test_stacked_experts_are_located_one_by_one(
     turned: bool, mixtral: PreTrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from transformers.core_model_loading import MergeModulelist, Transpose
@@ -250,7 +252,7 @@ def test_stacked_experts(
 
 
 @pytest.mark.parametrize(("dims", "part"), [((1, 2), (2, 3)), ((-1, -2), (2, 3)), ((0, 1), (0, 3))])
-def test_transposed_experts(
+def test_transposed_experts_are_located(
     dims: tuple[int, int],
     part: tuple[int, int],
     mixtral: PreTrainedModel,
@@ -282,7 +284,7 @@ def test_transposed_experts(
         ([("MergeModulelist", 0), ("Transpose", 1, 2, True)], 0),
     ],
 )
-def test_operations_that_leave_no_exact_edit_are_refused(
+def test_operations_without_an_exact_edit_are_refused(
     operations: list[tuple[Any, ...]],
     split: int | None,
     mixtral: PreTrainedModel,
@@ -297,7 +299,7 @@ def test_operations_that_leave_no_exact_edit_are_refused(
     pieces = [whole] if split is None else list(whole.unbind(split))
     store(mixtral, tmp_path, {expert(n): piece.contiguous() for n, piece in enumerate(pieces)})
     text = refusal(mixtral.config, {DOWN: (1, 3)}, stored_shapes(tmp_path))
-    assert text.startswith(f"{DOWN} is made of {expert(0)}")
+    assert text.startswith(f"{DOWN} is made from {expert(0)}")
     assert "no edit of the checkpoint is exact" in text
     assert all(kind in text for kind, *_ in operations)
 
@@ -311,11 +313,11 @@ def test_operations_that_leave_no_exact_edit_are_refused(
         ("inkling2_text", "model.layers.1.mlp.experts.gate_up_proj", (2, 8), "Interleave"),
     ],
 )
-def test_parameters_that_are_mixed_when_loaded_are_refused(
+def test_parameters_mixed_on_loading_are_refused(
     name: str, parameter: str, layout: tuple[int, int], operation: str, tmp_path: Path
 ) -> None:
     zoo_model(name).save_pretrained(tmp_path)
-    with pytest.raises(UnwriteError, match=rf"^{re.escape(parameter)} is made of .*{operation}"):
+    with pytest.raises(UnwriteError, match=rf"^{re.escape(parameter)} is made from .*{operation}"):
         locate_parameters(zoo_config(name), {parameter: layout}, stored_shapes(tmp_path))
 
 
@@ -338,54 +340,54 @@ ONE = "model.layers.1.mlp.down_proj.weight"
 TWO = {ONE: (0, 1), "model.layers.2.mlp.down_proj.weight": (0, 1)}
 
 
-def test_a_missing_tensor_is_named_and_how_many_more() -> None:
+def test_missing_tensor_is_named_with_how_many_more() -> None:
     stored = {name: shape for name, shape in llama_shapes().items() if "down_proj" not in name}
     assert f"no tensor {ONE}." in refusal(zoo_config("llama"), {ONE: (0, 1)}, stored)
     text = refusal(zoo_config("llama"), TWO, stored)
-    assert f"no tensor {ONE} (and 1 more that are needed)." in text
+    assert f"no tensor {ONE} (and 1 more are missing)." in text
     assert "config.json" in text
 
 
-def test_a_renamed_tensor_is_found() -> None:
+def test_nearest_unused_tensor_is_named() -> None:
     stored = {name.replace("down_proj", "lower_proj"): shape for name, shape in llama_shapes().items()}
     text = refusal(zoo_config("llama"), TWO, stored)
     assert "model.layers.1.mlp.lower_proj.weight" in text
     assert "nearest" in text
 
 
-def test_what_the_model_uses_is_no_renamed_tensor() -> None:
+def test_tensors_in_use_are_not_suggested() -> None:
     stored = {name: shape for name, shape in llama_shapes().items() if name != ONE}
     assert "nearest" not in refusal(zoo_config("llama"), TWO, stored)
 
 
-def test_another_shape() -> None:
+def test_tensor_of_another_shape_is_refused() -> None:
     text = refusal(zoo_config("llama"), TWO, llama_shapes() | {ONE: (32, 47)})
-    assert text.startswith(f"{ONE} has the shape [32, 47], by config.json [32, 48].")
+    assert text.startswith(f"{ONE} must have shape [32, 48], got [32, 47].")
 
 
-def test_one_expert_of_another_shape(tmp_path: Path) -> None:
+def test_single_expert_of_another_shape_is_refused(tmp_path: Path) -> None:
     zoo_model("mixtral").save_pretrained(tmp_path)
     name = "model.layers.0.block_sparse_moe.experts.3.w2.weight"
     text = refusal(zoo_config("mixtral"), {DOWN: (1, 8)}, stored_shapes(tmp_path) | {name: (48, 32)})
-    assert text.startswith(f"{name} has the shape [48, 32], by config.json [32, 48].")
+    assert text.startswith(f"{name} must have shape [32, 48], got [48, 32].")
 
 
 @pytest.mark.parametrize("number", [0, 3, 7])
-def test_a_missing_expert_is_named(number: int, tmp_path: Path) -> None:
+def test_missing_expert_is_named(number: int, tmp_path: Path) -> None:
     zoo_model("mixtral").save_pretrained(tmp_path)
     stored = stored_shapes(tmp_path)
     del stored[name := f"model.layers.0.block_sparse_moe.experts.{number}.w2.weight"]
     text = refusal(zoo_config("mixtral"), {DOWN: (1, 8)}, stored)
-    assert f"7 tensors of the 8 that make up {DOWN}: {name} is missing" in text
+    assert f"{DOWN} must be stored as 8 tensors, got 7: {name} is missing" in text
 
 
-def test_more_experts_than_the_config_says(tmp_path: Path) -> None:
+def test_more_experts_than_the_config_has_are_refused(tmp_path: Path) -> None:
     zoo_model("mixtral").save_pretrained(tmp_path)
     stored = stored_shapes(tmp_path) | {"model.layers.0.block_sparse_moe.experts.8.w2.weight": (32, 48)}
-    assert "9 tensors of the 8" in refusal(zoo_config("mixtral"), {DOWN: (1, 8)}, stored)
+    assert "must be stored as 8 tensors, got 9" in refusal(zoo_config("mixtral"), {DOWN: (1, 8)}, stored)
 
 
-def test_experts_fused_and_apart_at_once(tmp_path: Path) -> None:
+def test_experts_stored_both_fused_and_separate_are_refused(tmp_path: Path) -> None:
     zoo_model("mixtral").save_pretrained(tmp_path)
     assert refusal(zoo_config("mixtral"), {DOWN: (1, 8)}, stored_shapes(tmp_path) | {DOWN: (8, 32, 48)})
 
@@ -402,7 +404,7 @@ def tied_names(model: PreTrainedModel) -> list[str]:
 
 @pytest.mark.parametrize("kept", [0, 1])
 @pytest.mark.parametrize("asked", [0, 1])
-def test_a_tied_parameter_is_found_under_the_name_that_is_stored(asked: int, kept: int, tmp_path: Path) -> None:
+def test_tied_parameter_is_found_under_its_stored_name(asked: int, kept: int, tmp_path: Path) -> None:
     model = zoo_model("zamba")
     model.save_pretrained(tmp_path)
     names = tied_names(model)
@@ -418,10 +420,10 @@ def test_a_tied_parameter_is_found_under_the_name_that_is_stored(asked: int, kep
     assert changed_by_loading(model, tmp_path, {names[asked]: (0, 1)}, places) == {names[1 - asked]}
 
 
-def test_tied_parameters_that_are_stored_twice_are_refused(tmp_path: Path) -> None:
+def test_tied_parameter_stored_twice_is_refused(tmp_path: Path) -> None:
     model = zoo_model("zamba")
     model.save_pretrained(tmp_path)
     names = tied_names(model)
     shape = tuple(model.get_parameter(names[0]).shape)
     text = refusal(model.config, {names[0]: (0, 1)}, stored_shapes(tmp_path) | dict.fromkeys(names, shape))
-    assert text.startswith(f"{names[0]} and {names[1]} are one (tied) parameter")
+    assert text.startswith(f"config.json ties {names[0]} and {names[1]}, but")

@@ -1,4 +1,4 @@
-"""The table of writers: one row for layers that are alike, and every column true of what was found."""
+"""The table of writers: one row for similar layers, and every column as found."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def table(*writers: FoundWriter, incomplete: tuple[str, ...] = (), padding_sensi
     return writers_table(found, {one.parameter: [32, 48] for one in writers}).splitlines()
 
 
-def test_layers_that_are_alike_share_a_row() -> None:
+def test_similar_layers_share_a_row() -> None:
     lines = table(writer(0), writer(1), writer(2, multiplier=0.22))
     assert [line.split()[:3] for line in lines[2:4]] == [
         ["0–1", "mlp", "model.layers.*.mlp.down_proj.weight"],
@@ -40,21 +40,21 @@ def test_layers_that_are_alike_share_a_row() -> None:
     assert lines[-1] == "TinyForCausalLM: 3 layers, 3 writers; 2.0e-10 of a layer's output is left unexplained."
 
 
-def test_what_is_special_about_a_writer_is_in_its_row() -> None:
+def test_every_property_of_a_writer_is_in_its_row() -> None:
     norms = (FoundNorm("model.layers.0.norm_1", "model.layers.0.norm_1.weight", 0.0), FoundNorm("a.norm_2", None, 1.0))
     row = table(writer(0, bias="b", axis=2, num_matrices=8, multiplier=None, norms=norms, shared_layers=(2,)))[2]
     assert row.split()[0:2] == ["0,", "2"]
     assert row.split("weight")[1].split() == ["32", "×", "48", "2", "8", "yes", "varies", "norm_1,", "norm_2"]
 
 
-def test_only_the_layers_number_is_replaced() -> None:
+def test_only_the_layer_number_is_replaced() -> None:
     row = table(writer(1, parameter="model.layers.1.mlp.experts.1.w1.weight"))[2]
     assert "model.layers.*.mlp.experts.1.w1.weight" in row
 
 
-def test_what_is_not_complete_or_not_to_be_padded_is_said() -> None:
-    assert table(writer(0), incomplete=("layer 0: why",))[-1].endswith("not complete.")
-    assert table(writer(0), padding_sensitive=True)[-1].endswith("prompts in batches of one length.")
+def test_last_line_says_incomplete_or_batched_by_equal_length() -> None:
+    assert table(writer(0), incomplete=("layer 0: why",))[-1].endswith("incomplete.")
+    assert table(writer(0), padding_sensitive=True)[-1].endswith("prompts are batched by equal length.")
 
 
 @given(st.sets(st.integers(0, 200), min_size=1))

@@ -1,6 +1,6 @@
-"""Is anything still written along a direction once every writer is edited? Asked of a whole model, in its own run.
+"""Whether anything is still written along a direction once every writer is edited, measured in a run of a whole model.
 
-The edit is written here a second time, plainly, so that the writers found are judged by other code than their finder's.
+The edit is written here a second time, plainly, so that discovery is not checked by its own code.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ TOKENS = torch.tensor([[3, 4, 5, 6, 7, 8, 9], [10, 11, 12, 13, 14, 15, 16]])
 
 @torch.no_grad()
 def project_out(model: nn.Module, writer: FoundWriter, v: Tensor, *, bias: bool = True, norms: bool = True) -> None:
-    """Projects a unit vector v [d] out of one writer of the model, in place.
+    """Project a unit vector v [d] out of one writer of the model, in place.
 
-    Through norms, y = γ∘x̂, what has to go is u = γ∘v: v·(γ∘x̂) = (γ∘v)·x̂.
+    Before norms, y = γ∘x̂, the vector to project out is u = γ∘v, since v·(γ∘x̂) = (γ∘v)·x̂.
 
     Args:
-        model: In float64.
-        writer: Of the model's architecture.
-        v: What the stream is to hold nothing of.
-        bias: Whether the writer's bias is edited as well.
-        norms: Whether norms after the writer are compensated.
+        model: a model in float64.
+        writer: a writer of that architecture.
+        v: the direction to clear, [d].
+        bias: whether the writer's bias is edited as well.
+        norms: whether norms after the writer are compensated for.
     """
     u = v
     for norm in writer.norms if norms else ():
@@ -46,7 +46,7 @@ def project_out(model: nn.Module, writer: FoundWriter, v: Tensor, *, bias: bool 
 
 
 def edited(model: nn.Module, writers: Iterable[FoundWriter], v: Tensor, **edit: bool) -> nn.Module:
-    """The model itself, with v projected out of these writers as `project_out` does."""
+    """Project v out of these writers as `project_out` does, and return the same model."""
     for writer in writers:
         project_out(model, writer, v, **edit)
     return model
@@ -54,14 +54,14 @@ def edited(model: nn.Module, writers: Iterable[FoundWriter], v: Tensor, **edit: 
 
 @torch.no_grad()
 def written_along(model: nn.Module, v: Tensor) -> float:
-    """The largest |v·h_out| / ‖h_out‖ over layers and tokens, in a run that clears v from what enters each layer.
+    """Measure the largest |v·h_out| / ‖h_out‖ over layers and tokens, in a run with v cleared from each layer's input.
 
     Args:
-        model: In float64, and not hooked before; it runs on a few tokens.
-        v: [d], unit norm.
+        model: a model in float64 without hooks; it runs on a few tokens.
+        v: unit vector, [d].
 
     Raises:
-        UnwriteError: The model has no decoder stack, or doesn't run on text alone.
+        UnwriteError: the model has no decoder stack, or does not run on text alone.
     """
     shares: list[float] = []
 

@@ -34,7 +34,7 @@ class Mlp(nn.Module):
 
 
 class Then(Mlp):
-    """What is written goes through a function of itself, the branch's input and a parameter [d]."""
+    """The output goes through a function of itself, the branch's input and a parameter [d]."""
 
     def __init__(self, function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
         super().__init__()
@@ -45,14 +45,14 @@ class Then(Mlp):
 
 
 class Routed(nn.Module):
-    """Experts chosen by the token, two of those named."""
+    """Experts: each token chooses two of the first `reached`."""
 
     def __init__(self, reached: int = EXPERTS) -> None:
         super().__init__()
         self.router, self.reached = nn.Linear(D, EXPERTS, bias=False), reached
 
     def shares(self, x: Tensor) -> Tensor:
-        """[..., E], zero but for two."""
+        """Return the weight of each expert, [..., E]: two are not zero."""
         scores = self.router(x)
         scores[..., self.reached :] = -torch.inf
         top = scores.topk(2)
@@ -86,7 +86,7 @@ class Flat(Routed):
 
 
 class Listed(Routed):
-    """Experts as modules of their own, each called with its tokens alone; some are reached by none."""
+    """Experts as separate modules, each called with its own tokens; some get none."""
 
     def __init__(self, reached: int) -> None:
         super().__init__(reached)

@@ -1,8 +1,8 @@
-"""From a parameter in memory to the checkpoint's tensors it is loaded from.
+"""Find the checkpoint's tensors that a parameter in memory is loaded from.
 
-transformers renames and converts tensors while it loads them: experts are stacked, some matrices transposed. Every
-name in the checkpoint is taken forward to its parameter by transformers' own rules, and the parameter's hidden axis is
-taken back through the operations on that way. The reverse rules would not do: several names can lead to one.
+transformers renames and converts tensors while it loads them: it stacks experts and transposes some matrices. Here each
+name in the checkpoint is followed forward to its parameter by transformers' own rules, and the parameter's hidden axis
+is followed back through the operations on that way. Reversing the rules would not work: several names can lead to one.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from unwrite.models.tied import names_of_parameters
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
+    from transformers.core_model_loading import WeightConverter
 
-_MISMATCH = "The checkpoint does not fit its config.json; download both again, or correct model.source."
+_MISMATCH = "The checkpoint does not match config.json: download both again, or correct model.source."
 
 
 class StoredPart(NamedTuple):
@@ -30,14 +31,21 @@ class StoredPart(NamedTuple):
 
 
 class _Route(NamedTuple):
-    """How a parameter is loaded: its tensors in their order, and the operations that make it of them."""
+    """How a parameter is loaded: its tensors in order, and the operations that make the parameter from them."""
 
     tensors: list[str]
     operations: Sequence[Any]
 
 
+class _Routes(NamedTuple):
+    """The route of each parameter, and the unused tensors: the name each would have in memory → its own."""
+
+    of_parameter: dict[str, _Route]
+    unused: dict[str, str]
+
+
 class _Pieces(NamedTuple):
-    """What a parameter is at one step of the way back: `tensors` of `shape`, hidden axis, matrices in each."""
+    """A parameter at one step of the way back: how many tensors of which shape, their hidden axis, matrices in each."""
 
     tensors: int
     shape: tuple[int, ...]
@@ -48,34 +56,34 @@ class _Pieces(NamedTuple):
 def locate_parameters(
     config: PreTrainedConfig, parameters: Mapping[str, tuple[int, int]], stored: Mapping[str, Sequence[int]]
 ) -> dict[str, list[StoredPart]]:
-    """Where the checkpoint holds some parameters of a model, without reading any of its values.
+    """Find where the checkpoint holds some parameters of a model, without reading any of its values.
 
     Args:
-        config: The model's configuration.
-        parameters: A parameter's name in memory → its hidden axis and how many matrices (or vectors) it holds.
-        stored: A tensor's name in the checkpoint → its shape.
+        config: the configuration of the model.
+        parameters: a parameter's name in memory → its hidden axis and how many matrices (or vectors) it holds.
+        stored: a tensor's name in the checkpoint → its shape.
 
     Returns:
         The tensors that hold each parameter; their matrices, one tensor after the other, are in the parameter's order.
 
     Raises:
-        UnwriteError: A tensor is missing or of another shape than the configuration says, the configuration ties
-            parameters that the checkpoint holds twice, or loading mixes what would have to be edited.
+        UnwriteError: a tensor is missing or has another shape than the configuration implies, the configuration ties
+            parameters that the checkpoint stores twice, or loading mixes values that would have to be edited.
     """
     model = build_on_meta(config)
-    routes, unused = _routes(model, stored)
+    routes = _routes(model, stored)
     names = names_of_parameters(model)
-    sources = {name: [alias for alias in names[name] if alias in routes] for name in parameters}
+    sources = {name: [alias for alias in names[name] if alias in routes.of_parameter] for name in parameters}
     if missing := [name for name, found in sources.items() if not found]:
-        raise UnwriteError(_missing(missing, unused))
+        raise UnwriteError(_missing(missing, routes.unused))
     places: dict[str, list[StoredPart]] = {}
     for name, (axis, num_matrices) in parameters.items():
         if len(sources[name]) > 1:
             raise UnwriteError(
-                f"{' and '.join(sources[name])} are one (tied) parameter by config.json, but the checkpoint holds each "
-                "of them: which one counts depends on their values. Save the model again with save_pretrained."
+                f"config.json ties {' and '.join(sources[name])}, but the checkpoint stores each, and which one is "
+                "used depends on their values. Save the model again with save_pretrained."
             )
-        route = routes[sources[name][0]]
+        route = routes.of_parameter[sources[name][0]]
         whole = _Pieces(1, tuple(model.get_parameter(name).shape), axis, num_matrices)
         pieces = _taken_back(name, whole, route, stored)
         _check_stored(name, pieces, route.tensors, stored)
@@ -83,10 +91,11 @@ def locate_parameters(
     return places
 
 
-def _routes(model: PreTrainedModel, stored: Collection[str]) -> tuple[dict[str, _Route], dict[str, str]]:
-    """How each parameter is loaded, and what is not loaded: the name it would have in memory → its own.
+def _routes(model: PreTrainedModel, stored: Collection[str]) -> _Routes:
+    """Follow each tensor of the checkpoint to the parameter (or parameters) that it is loaded into.
 
-    Goes as transformers does (`convert_and_load_state_dict_in_model`), in its order too: experts are stacked by number.
+    This repeats transformers' `convert_and_load_state_dict_in_model`, including its order: experts are stacked by
+    number.
     """
     from transformers.conversion_mapping import get_model_conversion_mapping
     from transformers.core_model_loading import WeightConverter, WeightRenaming, dot_natural_key, rename_source_key
@@ -96,7 +105,8 @@ def _routes(model: PreTrainedModel, stored: Collection[str]) -> tuple[dict[str, 
     converters = [rule for rule in rules if isinstance(rule, WeightConverter)]
     by_pattern = {pattern: converter for converter in converters for pattern in converter.source_patterns}
     expected, prefix = model.state_dict(), model.base_model_prefix
-    routes: dict[str, _Route] = {}
+    tensors: dict[str, list[str]] = {}
+    operations: dict[str, Sequence[Any]] = {}
     unused: dict[str, str] = {}
     for tensor in sorted(stored, key=dot_natural_key):
         name, pattern = rename_source_key(tensor, renamings, converters, prefix, expected)
@@ -104,47 +114,53 @@ def _routes(model: PreTrainedModel, stored: Collection[str]) -> tuple[dict[str, 
             name, pattern = rename_source_key(tensor, [], [], prefix, expected)
         if name not in expected:
             unused[name] = tensor
-        elif pattern is None:
-            routes.setdefault(name, _Route([], ())).tensors.append(tensor)
-        else:
-            first, *others = by_pattern[pattern].target_patterns
-            for target in (name, *(name.replace(first, other) for other in others)):
-                routes.setdefault(target, _Route([], by_pattern[pattern].operations)).tensors.append(tensor)
-    return routes, unused
+            continue
+        for target in _targets(name, None if pattern is None else by_pattern[pattern]):
+            tensors.setdefault(target, []).append(tensor)
+            operations.setdefault(target, () if pattern is None else by_pattern[pattern].operations)
+    return _Routes({name: _Route(tensors[name], operations[name]) for name in tensors}, unused)
+
+
+def _targets(name: str, converter: WeightConverter | None) -> list[str]:
+    """List the parameters that a conversion makes, given the name of the first; one without a conversion."""
+    if converter is None:
+        return [name]
+    first, *others = converter.target_patterns
+    return [name, *(name.replace(first, other) for other in others)]
 
 
 def _missing(names: Sequence[str], unused: Mapping[str, str]) -> str:
-    more = f" (and {len(names) - 1} more that are needed)" if len(names) > 1 else ""
+    more = f" (and {len(names) - 1} more are missing)" if len(names) > 1 else ""
     near = difflib.get_close_matches(names[0], unused, n=1)
-    hint = f" The nearest it has, and the model does not use, is {unused[near[0]]}." if near else ""
+    hint = f" The nearest unused tensor is {unused[near[0]]}." if near else ""
     return f"The checkpoint has no tensor {names[0]}{more}.{hint}\n{_MISMATCH}"
 
 
 def _taken_back(name: str, whole: _Pieces, route: _Route, stored: Mapping[str, Sequence[int]]) -> _Pieces:
-    """What the checkpoint should hold of a parameter, by undoing the operations on its way, the last one first."""
+    """Undo the operations that make a parameter, the last one first, to get what the checkpoint should hold."""
     from transformers.core_model_loading import MergeModulelist, Transpose
 
     pieces: _Pieces | None = whole
     for operation in reversed(route.operations):
-        if pieces is None or pieces.tensors > 1:  # what stacks tensors is the first: nothing else takes several
+        if pieces is None or pieces.tensors > 1:  # only the first operation, stacking, takes several tensors
             pieces = None
         elif type(operation) is MergeModulelist:
             pieces = _unstacked(pieces, operation.dim)
         elif type(operation) is not Transpose or (operation.check_dims and len(route.operations) > 1):
-            pieces = None  # not known, or it looks at the shape of what another one made
+            pieces = None  # unknown, or it depends on the shape that another one made
         elif not operation.check_dims or tuple(stored[route.tensors[0]]) != whole.shape:
             pieces = _transposed(pieces, operation.dim0, operation.dim1)
     if pieces is None:
         others = " and others" if len(route.tensors) > 1 else ""
         raise UnwriteError(
-            f"{name} is made of {route.tensors[0]}{others} by {' and '.join(map(repr, route.operations))} when it is "
-            "loaded, which mixes what would have to be edited: no edit of the checkpoint is exact."
+            f"{name} is made from {route.tensors[0]}{others} by {' and '.join(map(repr, route.operations))}, which "
+            "mixes the values to edit: no edit of the checkpoint is exact."
         )
     return pieces
 
 
 def _unstacked(after: _Pieces, dim: int) -> _Pieces | None:
-    """What was stacked along `dim`, if that is one matrix (or vector) each."""
+    """Undo a stack along `dim` if each of its parts is one matrix (or vector); else return None."""
     _, shape, axis, num_matrices = after
     dim %= len(shape)
     if dim != _group_axis(axis) or shape[dim] != num_matrices:
@@ -153,7 +169,7 @@ def _unstacked(after: _Pieces, dim: int) -> _Pieces | None:
 
 
 def _transposed(after: _Pieces, first: int, second: int) -> _Pieces | None:
-    """What was transposed, if its matrices are still counted by the first axis that is not the hidden one."""
+    """Undo a transposition if the first axis that is not hidden still counts the matrices; else return None."""
     _, shape, axis, num_matrices = after
     order = list(range(len(shape)))
     order[first], order[second] = order[second], order[first]
@@ -164,7 +180,7 @@ def _transposed(after: _Pieces, first: int, second: int) -> _Pieces | None:
 
 
 def _group_axis(axis: int) -> int:
-    """The axis that counts experts: the first that is not the hidden one."""
+    """Return the axis that counts experts: the first that is not the hidden one."""
     return 0 if axis else 1
 
 
@@ -172,18 +188,18 @@ def _check_stored(name: str, pieces: _Pieces, tensors: Sequence[str], stored: Ma
     for tensor in tensors:
         if tuple(stored[tensor]) != pieces.shape:
             raise UnwriteError(
-                f"{tensor} has the shape {list(stored[tensor])}, by config.json {list(pieces.shape)}.\n{_MISMATCH}"
+                f"{tensor} must have shape {list(pieces.shape)}, got {list(stored[tensor])}.\n{_MISMATCH}"
             )
     if len(tensors) != pieces.tensors:
         gap = _gap(tensors, pieces.tensors)
+        detail = f"{gap} is missing" if gap else f"the first is {tensors[0]}"
         raise UnwriteError(
-            f"The checkpoint has {len(tensors)} tensors of the {pieces.tensors} that make up {name}"
-            f"{f': {gap} is missing' if gap else f', the first of them {tensors[0]}'}.\n{_MISMATCH}"
+            f"{name} must be stored as {pieces.tensors} tensors, got {len(tensors)}: {detail}.\n{_MISMATCH}"
         )
 
 
 def _gap(tensors: Sequence[str], count: int) -> str | None:
-    """The first name missing from a sequence numbered from 0, if that is what the names are."""
+    """Return the first name missing from a sequence numbered from 0; None if the names are not such a sequence."""
     for place, part in enumerate(words := tensors[0].split(".")):
         numbered = [".".join([*words[:place], str(number), *words[place + 1 :]]) for number in range(count)]
         if part.isdigit() and set(tensors) < set(numbered):

@@ -1,4 +1,4 @@
-"""The writers of a model as a table: layers that are alike share a row."""
+"""The writers of a model as a table: similar layers share a row."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ HEADERS = ("layers", "component", "parameter", "shape", "hidden axis", "matrices
 
 
 def writers_table(discovery: Discovery, shapes: Mapping[str, Sequence[int]]) -> str:
-    """Every writer, and below the table how much of what is written they explain.
+    """Return every writer, and below the table how much of the layers' outputs they leave unexplained.
 
     Args:
-        discovery: What was found.
-        shapes: Of each writer's parameter, by its name in the model.
+        discovery: the writers of a model.
+        shapes: the shape of each writer's parameter, by its name in the model.
     """
-    alike: dict[tuple[str, ...], list[int]] = {}
+    similar: dict[tuple[str, ...], list[int]] = {}
     for writer in discovery.writers:
-        alike.setdefault(_row(writer, shapes[writer.parameter]), []).extend((writer.layer, *writer.shared_layers))
-    rows = [(ranges(layers), *row) for row, layers in sorted(alike.items(), key=lambda item: min(item[1]))]
+        similar.setdefault(_row(writer, shapes[writer.parameter]), []).extend((writer.layer, *writer.shared_layers))
+    rows = [(ranges(layers), *row) for row, layers in sorted(similar.items(), key=lambda item: min(item[1]))]
     table = tabulate(rows, headers=HEADERS, disable_numparse=True)
     found = f"{discovery.architecture}: {discovery.layers} layers, {len(discovery.writers)} writers"
     if discovery.incomplete:
-        return f"{table}\n{found}; not complete."
-    batches = "; prompts in batches of one length" if discovery.padding_sensitive else ""
+        return f"{table}\n{found}; incomplete."
+    batches = "; prompts are batched by equal length" if discovery.padding_sensitive else ""
     return f"{table}\n{found}; {discovery.unexplained:.1e} of a layer's output is left unexplained{batches}."
 
 
@@ -47,12 +47,12 @@ def _row(writer: FoundWriter, shape: Sequence[int]) -> tuple[str, ...]:
 
 
 def _numbered(parameter: str, layer: int) -> str:
-    """The name with `*` for the layer's number."""
+    """Replace the layer's number in a name by `*`."""
     return re.sub(rf"(?<![^.]){layer}(?![^.])", "*", parameter, count=1)
 
 
 def ranges(numbers: Iterable[int]) -> str:
-    """Numbers in words: 0–3, 5, 7–9."""
+    """Return numbers as text: 0–3, 5, 7–9."""
     runs: list[list[int]] = []
     for number in sorted(numbers):
         if runs and number == runs[-1][1] + 1:

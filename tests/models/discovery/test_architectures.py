@@ -27,7 +27,7 @@ def found(name: str) -> Discovery:
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_the_writers_are_exactly_these(name: str) -> None:
+def test_writers_are_exactly_the_expected_ones(name: str) -> None:
     discovery = found(name)
     expected = expected_writers(name)
     assert set(discovery.writers) == set(expected)
@@ -58,7 +58,7 @@ def share_left(model: nn.Module, writers: Sequence[FoundWriter], **edit: bool) -
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_the_direction_is_gone_only_once_every_writer_is_edited(name: str) -> None:
+def test_direction_is_gone_only_once_every_writer_is_edited(name: str) -> None:
     writers = found(name).writers
     assert found(name).hidden_size == len(V)
     model = zoo_model(name, torch.float64, seed=3)  # other weights than the miniature's
@@ -117,7 +117,7 @@ INCOMPLETE: Mapping[str, tuple[Sequence[str], set[str]]] = {
 
 
 @pytest.mark.parametrize("name", INCOMPLETE)
-def test_without_an_exact_edit_the_reason_is_given_and_only_proven_writers_are_listed(name: str) -> None:
+def test_incomplete_architectures_list_reasons_and_only_proven_writers(name: str) -> None:
     discovery = found(name)
     phrases, proven = INCOMPLETE[name]
     for phrase in phrases:
@@ -148,7 +148,7 @@ def output_along(model: nn.Module, discovery: Discovery) -> list[float]:
 
 
 @pytest.mark.filterwarnings("ignore:.*is_decoder.*:UserWarning")
-def test_an_encoder_used_as_a_language_model_is_post_norm() -> None:
+def test_encoder_used_as_a_language_model_is_post_norm() -> None:
     discovery = find_writers(tiny_config("bert"))
     assert discovery.writers == []
     assert "layer 0: output.LayerNorm (LayerNorm)" in discovery.incomplete[0]
@@ -167,27 +167,27 @@ REFUSED: Mapping[str, str] = {  # name in the zoo: the reason
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_stream_without_one_vector_per_token_in_every_layer_is_refused(name: str) -> None:
+def test_stream_without_one_vector_per_token_in_every_layer_is_refused(name: str) -> None:
     with pytest.raises(UnwriteError, match=REFUSED[name]) as refusal:
         found(name)
     assert "this model is refused" in str(refusal.value)
 
 
 @pytest.mark.parametrize("kind", ["t5", "bart", "mbart"])
-def test_an_encoder_and_a_decoder_are_refused(kind: str) -> None:
+def test_encoder_with_a_decoder_is_refused(kind: str) -> None:
     with pytest.raises(UnwriteError, match=f"'{kind}' has an encoder and a decoder, and no part of it is edited alone"):
         find_writers(tiny_config(kind))
 
 
 @pytest.mark.parametrize("kind", ["clip_vision_model", "vit"])
-def test_a_model_other_than_a_language_model_is_refused(kind: str) -> None:
+def test_models_other_than_language_models_are_refused(kind: str) -> None:
     from transformers import AutoConfig
 
     with pytest.raises(UnwriteError, match=f"'{kind}'.*Use a causal language model"):
         find_writers(AutoConfig.for_model(kind))
 
 
-def test_a_model_that_needs_an_image_is_refused() -> None:
+def test_model_that_needs_an_image_is_refused() -> None:
     from transformers import AutoConfig
 
     with pytest.raises(UnwriteError, match="Kosmos2ForConditionalGeneration does not run on text alone"):

@@ -1,4 +1,4 @@
-"""Float64 throughout: inside, no smaller dtype comes of a cast, a factory or a default; outside, all is as before."""
+"""Inside `float64_throughout`, no cast, factory or default gives a smaller dtype; outside, nothing changes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from unwrite.models.discovery.float64 import float64_throughout
 X = torch.linspace(0.1, 1.7, 7, dtype=torch.float64)
 THIRD = torch.tensor(1 / 3, dtype=torch.float64)
 
-CASTS: dict[str, tuple[Callable[[], Tensor], torch.dtype]] = {  # what a model may write, and what comes of it outside
+CASTS: dict[str, tuple[Callable[[], Tensor], torch.dtype]] = {  # code in a model, and its dtype outside
     "float()": (X.float, torch.float32),
     "half()": (X.half, torch.float16),
     "bfloat16()": (X.bfloat16, torch.bfloat16),
@@ -33,7 +33,7 @@ CASTS: dict[str, tuple[Callable[[], Tensor], torch.dtype]] = {  # what a model m
 
 
 @pytest.mark.parametrize("case", CASTS)
-def test_it_is_float64_inside_and_what_it_was_outside(case: str) -> None:
+def test_result_is_float64_inside_and_unchanged_outside(case: str) -> None:
     make, outside = CASTS[case]
     assert make().dtype == outside
     with float64_throughout():
@@ -41,13 +41,13 @@ def test_it_is_float64_inside_and_what_it_was_outside(case: str) -> None:
     assert make().dtype == outside
 
 
-def test_no_digit_is_lost_on_the_way() -> None:
+def test_no_digit_is_lost_by_casts() -> None:
     assert THIRD.float().double() != THIRD
     with float64_throughout():
         assert torch.equal(THIRD.float().bfloat16().to(torch.float16), THIRD)
 
 
-def test_what_is_not_floating_point_is_left_alone() -> None:
+def test_integers_booleans_and_complex_numbers_are_left_alone() -> None:
     with float64_throughout():
         assert X.to(torch.int32).dtype == torch.int32
         assert torch.zeros(2, dtype=torch.bool).dtype == torch.bool
@@ -55,7 +55,7 @@ def test_what_is_not_floating_point_is_left_alone() -> None:
         assert torch.view_as_complex(torch.zeros(3, 2, dtype=torch.float64)).dtype == torch.complex128
 
 
-def test_the_default_comes_back_after_an_error_too() -> None:
+def test_default_dtype_is_restored_after_an_error() -> None:
     before = torch.get_default_dtype()
     with pytest.raises(RuntimeError, match="must match"), float64_throughout():
         torch.ones(2) + torch.ones(3)
@@ -64,7 +64,7 @@ def test_the_default_comes_back_after_an_error_too() -> None:
 
 
 @torch.no_grad()
-def test_a_norm_that_computes_in_float32_for_its_own_reasons_is_exact_inside() -> None:
+def test_norm_that_casts_to_float32_is_exact_inside() -> None:
     norm = zoo_model("llama", torch.float64).model.layers[0].input_layernorm
     x = torch.randn(5, 32, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     expected = norm.weight * x / (x.square().mean(-1, keepdim=True) + norm.variance_epsilon).sqrt()
@@ -76,8 +76,8 @@ def test_a_norm_that_computes_in_float32_for_its_own_reasons_is_exact_inside() -
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["mixtral", "gpt_oss", "mamba2", "qwen3_next", "gemma3_text"])
-def test_a_whole_model_has_the_rounding_of_float64(name: str) -> None:
-    # A permutation of the batch changes nothing but in which order sums are rounded; nudged inputs show what is lost.
+def test_whole_model_has_the_rounding_of_float64(name: str) -> None:
+    # Slightly shifted inputs show the rounding: the second difference is of the order of ε² without it.
     model = zoo_model(name, torch.float64)
     stream = torch.randn(1, 6, 32, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     nudge = 1e-10 * torch.randn(1, 6, 32, generator=torch.Generator().manual_seed(1), dtype=torch.float64)

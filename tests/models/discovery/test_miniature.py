@@ -1,4 +1,4 @@
-"""The miniature: the same modules, narrow whatever the size, filled a layer at a time; the config is left alone."""
+"""Miniatures: the same modules, narrow whatever the size, values in one layer at a time, and the config unchanged."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def first_that_runs(config: PreTrainedConfig) -> PreTrainedModel:
         except UnwriteError:
             continue
         return model
-    raise AssertionError("none runs")
+    raise AssertionError("no miniature runs")
 
 
 @torch.no_grad()
 def run(model: PreTrainedModel) -> list[float]:
-    """Runs it; the sizes of what leaves its layers."""
+    """Run the model and return the norm of each layer's output."""
     sizes: list[float] = []
 
     def note(_module: nn.Module, _args: Any, output: Any) -> None:
@@ -66,7 +66,7 @@ def parameters(module: nn.Module) -> int:
 
 
 def held(module: nn.Module) -> int:
-    """How many bytes a module's parameters take."""
+    """The number of bytes of a module's parameters."""
     return sum(parameter.untyped_storage().nbytes() for parameter in module.parameters())
 
 
@@ -81,7 +81,7 @@ BILLIONS = {
 
 
 @pytest.mark.parametrize("name", LARGE)
-def test_a_large_model_has_a_miniature_with_the_same_modules(name: str) -> None:
+def test_large_model_has_a_miniature_with_the_same_modules(name: str) -> None:
     config = large_config(name)
     before, attention = copy.deepcopy(config.to_dict()), config._attn_implementation
     full = build_on_meta(config)
@@ -93,14 +93,14 @@ def test_a_large_model_has_a_miniature_with_the_same_modules(name: str) -> None:
     sizes = run(model)
     assert len(sizes) == len(layers) == len(decoder_layers(full))
     assert all(0 < size < float("inf") for size in sizes)
-    assert max(map(held, layers)) < 10_000  # when they don't run
+    assert max(map(held, layers)) < 10_000  # while they do not run
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float64}
     assert not model.training
     assert config.to_dict() == before
     assert config._attn_implementation == attention
 
 
-def test_the_writers_of_a_large_model_are_found() -> None:
+def test_writers_of_a_large_model_are_found() -> None:
     found = find_writers(large_config("Gemma 3 27B"))
     assert found.incomplete == []
     assert found.unexplained < 1e-5
@@ -114,7 +114,7 @@ def test_the_writers_of_a_large_model_are_found() -> None:
     ]
 
 
-def test_a_small_model_is_its_own_miniature() -> None:
+def test_small_model_is_its_own_miniature() -> None:
     config = zoo_config("mixtral")
     (model,) = miniatures(config)
     assert [(n, p.shape) for n, p in model.named_parameters()] == [
@@ -122,7 +122,7 @@ def test_a_small_model_is_its_own_miniature() -> None:
     ]
 
 
-def test_the_smallest_comes_first() -> None:
+def test_smallest_miniature_comes_first() -> None:
     sizes = [
         max(map(parameters, decoder_layers(model))) for model in islice(miniatures(tiny_config("llama", **WIDE)), 4)
     ]
@@ -131,7 +131,7 @@ def test_the_smallest_comes_first() -> None:
     assert sizes[0] < parameters(decoder_layers(build_on_meta(tiny_config("llama", **WIDE)))[0]) / 100
 
 
-def test_a_layer_has_the_same_values_each_time_and_only_while_asked() -> None:
+def test_filled_layer_has_the_same_values_each_time_and_only_while_open() -> None:
     layers = decoder_layers(next(miniatures(zoo_config("mixtral"))))
 
     def values(layer: nn.Module, seed: int) -> torch.Tensor:
@@ -148,7 +148,7 @@ def test_a_layer_has_the_same_values_each_time_and_only_while_asked() -> None:
     assert held(layers[0]) < 10_000
 
 
-def test_a_layer_in_a_run_has_the_values_that_it_is_filled_with() -> None:
+def test_layer_in_a_run_has_the_values_of_filled() -> None:
     model = next(miniatures(zoo_config("llama")))
     seen = []
 
@@ -204,7 +204,7 @@ def test_sections_of_a_rotary_embedding_fit_the_narrow_head(sections: list[int])
     assert max(map(parameters, decoder_layers(first_that_runs(config)))) < 500_000
 
 
-def test_no_token_is_outside_the_vocabulary() -> None:
+def test_every_special_token_is_in_the_vocabulary() -> None:
     config = tiny_config("llama", **WIDE, pad_token_id=31999, bos_token_id=31000, eos_token_id=[31001, 31002])
     model = first_that_runs(config)
     ids = (model.config.pad_token_id, model.config.bos_token_id, model.config.eos_token_id)
@@ -213,7 +213,7 @@ def test_no_token_is_outside_the_vocabulary() -> None:
     assert len(embeddings.weight) == VOCABULARY
 
 
-def test_widths_listed_for_each_layer_are_narrowed() -> None:
+def test_widths_listed_per_layer_are_narrowed() -> None:
     from transformers import AutoConfig
 
     config = AutoConfig.for_model("gemma3n_text")
@@ -230,7 +230,7 @@ def test_an_encoder_and_a_decoder_are_refused(kind: str) -> None:
         next(miniatures(tiny_config(kind)))
 
 
-def test_what_stays_large_is_refused_before_it_is_built() -> None:
+def test_model_that_stays_large_is_refused_before_it_is_built() -> None:
     config = tiny_config("qwen3_moe", **WIDE, num_experts=1 << 17, moe_intermediate_size=768)
     with pytest.raises(UnwriteError, match=r"layers still have up to \d,\d{3},\d{3},\d{3} parameters"):
         next(miniatures(config))

@@ -1,4 +1,4 @@
-"""Padding: which mixers it changes, and that every way to be changed by it is seen."""
+"""Padding: which mixers it changes, and every way in which it can."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_padding_is_masked_out(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SENSITIVE)
-def test_padding_gets_in(name: str) -> None:
+def test_padding_changes_the_output(name: str) -> None:
     assert is_padding_sensitive(zoo_model(name, torch.float64))
 
 
@@ -61,7 +61,7 @@ def change(measure: Callable[[list[list[int]]], torch.Tensor]) -> torch.Tensor:
     return relative
 
 
-def test_minimax_masks_it_in_the_prompt_and_not_in_what_it_generates_from() -> None:
+def test_minimax_masks_padding_in_one_pass_but_not_in_its_cache() -> None:
     """Why both are measured."""
     model = zoo_model("minimax", torch.float64)
     with float64_throughout():
@@ -72,8 +72,8 @@ def test_minimax_masks_it_in_the_prompt_and_not_in_what_it_generates_from() -> N
     assert generated[1] > 1e-3
 
 
-def test_the_attention_of_loaded_models_is_what_is_measured_and_the_model_s_own_comes_back() -> None:
-    """Without padding, PaliGemma is given no mask, and then only `eager` looks at nothing that comes later."""
+def test_attention_of_loaded_models_is_measured_and_the_model_keeps_its_own() -> None:
+    """Without padding, PaliGemma gets no mask, and then only `eager` ignores later tokens."""
     model = zoo_model("paligemma", torch.float64)
     with float64_throughout():
         by_eager = change(lambda prompts: response_logits(model, prompts, [[20]] * len(prompts), 1)[0])
@@ -82,7 +82,7 @@ def test_the_attention_of_loaded_models_is_what_is_measured_and_the_model_s_own_
     assert model.config._attn_implementation == "eager"
 
 
-def test_a_convolution_that_is_not_told_of_padding(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_convolution_without_a_mask_is_sensitive(monkeypatch: pytest.MonkeyPatch) -> None:
     import transformers.models.lfm2.modeling_lfm2 as lfm2
 
     monkeypatch.setattr(lfm2, "apply_mask_to_padding_states", lambda states, _mask: states)
@@ -90,10 +90,10 @@ def test_a_convolution_that_is_not_told_of_padding(monkeypatch: pytest.MonkeyPat
 
 
 def wrapped(model: nn.Module, around: Callable[..., Any]) -> None:
-    """Puts a function between the model's caller and its forward."""
+    """Put a function between the model's caller and its forward."""
     inner = model.forward
 
-    @wraps(inner)  # generation looks at what it takes
+    @wraps(inner)  # generation inspects its signature
     def forward(input_ids: Any = None, attention_mask: Any = None, **rest: Any) -> Any:
         return around(inner, input_ids, attention_mask, rest)
 
@@ -104,20 +104,20 @@ def has_padding(mask: torch.Tensor | None) -> bool:
     return mask is not None and not bool(mask.all())
 
 
-def test_the_control_a_function_in_between_changes_nothing() -> None:
+def test_control_wrapper_alone_changes_nothing() -> None:
     model = zoo_model("llama", torch.float64)
     wrapped(model, lambda inner, ids, mask, rest: inner(ids, mask, **rest))
     assert not is_padding_sensitive(model)
 
 
-def test_a_model_that_takes_no_mask() -> None:
+def test_model_without_a_mask_is_sensitive() -> None:
     model = zoo_model("llama", torch.float64)
     wrapped(model, lambda inner, ids, _mask, rest: inner(ids, **rest))
     assert is_padding_sensitive(model)
 
 
 @pytest.mark.parametrize("error", [ValueError, RuntimeError, NotImplementedError, AssertionError])
-def test_a_model_that_refuses_padding(error: type[Exception]) -> None:
+def test_model_that_refuses_padding_is_sensitive(error: type[Exception]) -> None:
     def refuse(inner: Any, ids: Any, mask: Any, rest: Any) -> Any:
         if has_padding(mask):
             raise error("only rows of one length")
@@ -128,7 +128,7 @@ def test_a_model_that_refuses_padding(error: type[Exception]) -> None:
     assert is_padding_sensitive(model)
 
 
-def test_nan_is_a_change() -> None:
+def test_nan_counts_as_a_change() -> None:
     def spoil(inner: Any, ids: Any, mask: Any, rest: Any) -> Any:
         output = inner(ids, mask, **rest)
         if has_padding(mask):
@@ -140,14 +140,14 @@ def test_nan_is_a_change() -> None:
     assert is_padding_sensitive(model)
 
 
-def test_nan_where_nothing_is_read_is_none() -> None:
-    """Attention that sees nothing but padding may give NaN; nothing of it reaches a prompt's own tokens."""
+def test_nan_at_padding_alone_is_not_a_change() -> None:
+    """Attention that sees only padding may give NaN, which does not reach the tokens of a prompt."""
     spoiled: list[torch.Tensor] = []
 
     def spoil(inner: Any, ids: Any, mask: Any, rest: Any) -> Any:
         def at_padding(_module: nn.Module, _args: Any, output: Any) -> None:
             stream = layer_output(output)
-            if has_padding(mask) and stream.shape[1] == mask.shape[1]:  # not where one token is added to what is cached
+            if has_padding(mask) and stream.shape[1] == mask.shape[1]:  # not where one token is added to the cache
                 spoiled.append(stream.masked_fill_(mask[..., None] == 0, torch.nan))
 
         with torch.inference_mode():
@@ -163,7 +163,7 @@ def test_nan_where_nothing_is_read_is_none() -> None:
     assert all(stream.isnan().any() for stream in spoiled)
 
 
-def test_positions_that_count_padding_would_be_seen() -> None:
+def test_positions_that_count_padding_are_noticed() -> None:
     def from_zero(inner: Any, ids: Any, mask: Any, rest: Any) -> Any:
         if has_padding(mask):
             rest["position_ids"] = torch.arange(mask.shape[1] - ids.shape[1], mask.shape[1]).expand(ids.shape)

@@ -52,7 +52,7 @@ FOUND: Mapping[str, tuple[Callable[[], Artificial], list[FoundWriter]]] = {
         lambda: layers_of(lambda: Flat(nn.functional.silu)),
         written("mlp.down", axis=1, num_matrices=EXPERTS, module="mlp"),
     ),
-    "flat experts, ReLU": (  # zeros within an expert are no edges between two
+    "flat experts, ReLU": (  # a zero within an expert is not the border of two
         lambda: layers_of(lambda: Flat(torch.relu)),
         written("mlp.down", axis=1, num_matrices=EXPERTS, module="mlp"),
     ),
@@ -94,7 +94,7 @@ def transposed(inner: int) -> nn.Module:
 
 
 @pytest.mark.parametrize("case", FOUND)
-def test_what_an_architecture_might_have_is_found(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_writers_of_synthetic_layers_are_found(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model, expected = FOUND[case][0](), FOUND[case][1]
     discovery = examined(model, monkeypatch)
     assert discovery.incomplete == []
@@ -102,7 +102,7 @@ def test_what_an_architecture_might_have_is_found(case: str, monkeypatch: pytest
     assert len(discovery.writers) == len(expected)
 
 
-def test_a_norm_without_parameters_only_takes_the_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_norm_without_parameters_has_scale_one(monkeypatch: pytest.MonkeyPatch) -> None:
     model = layers_of(lambda: nn.Sequential(Mlp(), nn.RMSNorm(D, elementwise_affine=False)))
     discovery = examined(model, monkeypatch)
     assert discovery.incomplete == []
@@ -120,7 +120,7 @@ def unscaled(y: Tensor, _x: Tensor, _vector: Tensor) -> Tensor:
 
 
 class TwoMlps(nn.Module):
-    """Their sum, by way of one module that is called twice."""
+    """The sum of two MLPs that share one module, which runs twice."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ class TwoBiases(nn.Linear):
 
 
 class WritesAfter(Artificial):
-    """What leaves its layers is written to once more."""
+    """Something writes the stream after the layers."""
 
     def __init__(self, first: nn.Module, second: nn.Module) -> None:
         super().__init__(first, second)
@@ -193,7 +193,7 @@ INEXACT: Mapping[str, tuple[Callable[[], Artificial], str]] = {
 
 
 @pytest.mark.parametrize("case", INEXACT)
-def test_what_no_edit_of_weights_can_do_is_said(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layers_without_an_exact_edit_are_listed_with_the_reason(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     make, reason = INEXACT[case]
     discovery = examined(make(), monkeypatch)
     assert re.match(reason, discovery.incomplete[0])
@@ -201,7 +201,7 @@ def test_what_no_edit_of_weights_can_do_is_said(case: str, monkeypatch: pytest.M
         assert [found.split(":")[0] for found in discovery.incomplete] == ["layer 0", "layer 1"]
 
 
-def test_a_layer_is_not_believed_to_do_what_one_of_the_same_modules_and_shapes_does(
+def test_similar_layer_that_cannot_be_edited_is_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first, second = Layer(Then(unscaled)), Layer(Then(scaled))
@@ -212,18 +212,18 @@ def test_a_layer_is_not_believed_to_do_what_one_of_the_same_modules_and_shapes_d
     assert examined(Artificial(first, Layer(Then(unscaled))), monkeypatch).incomplete == []
 
 
-def test_a_layer_of_the_same_modules_and_shapes_that_writes_otherwise_is_examined_by_itself(
+def test_similar_layer_that_writes_differently_is_searched_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Either(nn.Module):
         """A square matrix, or its transpose."""
 
-        def __init__(self, turned: bool) -> None:
+        def __init__(self, transposed_weight: bool) -> None:
             super().__init__()
-            self.weight, self.turned = nn.Parameter(torch.empty(D, D)), turned
+            self.weight, self.transposed_weight = nn.Parameter(torch.empty(D, D)), transposed_weight
 
         def forward(self, x: Tensor) -> Tensor:
-            y: Tensor = x.relu() @ (self.weight if self.turned else self.weight.T)
+            y: Tensor = x.relu() @ (self.weight if self.transposed_weight else self.weight.T)
             return y
 
     discovery = examined(Artificial(Layer(Either(False)), Layer(Either(True))), monkeypatch)
@@ -234,7 +234,7 @@ def test_a_layer_of_the_same_modules_and_shapes_that_writes_otherwise_is_examine
     ]
 
 
-def test_a_parameter_that_layers_share_is_one_writer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parameter_that_layers_share_is_one_writer(monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = Mlp(), Mlp()
     other.down.weight = one.down.weight
     (tied,) = examined(Artificial(Layer(one), Layer(other)), monkeypatch).writers
@@ -244,7 +244,7 @@ def test_a_parameter_that_layers_share_is_one_writer(monkeypatch: pytest.MonkeyP
     assert (same.parameter, same.layer, same.shared_layers) == ("layers.0.mlp.down.weight", 0, (1,))
 
 
-def test_a_parameter_shared_with_what_is_no_writer_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parameter_shared_with_the_embedding_is_listed_as_incomplete(monkeypatch: pytest.MonkeyPatch) -> None:
     down = transposed(VOCABULARY)
     model = Artificial(Layer(Mlp()), Layer(nn.Sequential(nn.Linear(D, VOCABULARY), nn.ReLU(), down)))
     down.weight = model.embed.weight
@@ -254,18 +254,18 @@ def test_a_parameter_shared_with_what_is_no_writer_is_said(monkeypatch: pytest.M
 
 
 class LeftOut(Artificial):
-    """Its second layer doesn't run."""
+    """The second layer does not run."""
 
     def forward(self, input_ids: Tensor, **_: Any) -> Tensor:
         stream: Tensor = self.layers[0](self.embed(input_ids))
         return stream
 
 
-def test_layers_that_do_not_all_run_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_that_skips_a_layer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnwriteError, match="LeftOut does not run each of its 2 layers once, in order: 1 ran"):
         examined(LeftOut(Layer(Mlp()), Layer(Mlp())), monkeypatch)
 
 
-def test_a_model_without_a_list_of_layers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_without_a_list_of_layers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnwriteError, match=r"Sequential has no decoder stack\. Use a decoder-only model"):
         examined(nn.Sequential(nn.Embedding(VOCABULARY, D), Layer(Mlp())), monkeypatch)

@@ -1,7 +1,7 @@
-"""Float64 throughout: inside, what a model would compute in float32 for its own reasons is computed in float64 too.
+"""Compute everything in float64, even what a model itself casts to float32.
 
-Norms, routers, rotary tables and states often leave the model's dtype for float32, which would bury what is to be
-measured under 1e-7 of rounding.
+Norms, routers, rotary tables and states often leave the model's dtype for float32, whose rounding of 1e-7 would hide
+what is to be measured.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ _CASTS: dict[Any, Callable[..., Any]] = {
 
 
 class float64_throughout(TorchFunctionMode):  # noqa: N801  (a context manager, named as one)
-    """While open, every torch function is given float64 where it is asked for a smaller floating dtype, or for none."""
+    """While open, torch functions get float64 where they are asked for a smaller floating dtype, or for none."""
 
     def __enter__(self) -> Self:
-        """Makes float64 the default dtype as well."""
+        """Make float64 the default dtype as well."""
         self._default = torch.get_default_dtype()
         torch.set_default_dtype(torch.float64)
         super().__enter__()  # type: ignore[no-untyped-call]  # torch's
         return self
 
     def __exit__(self, *error: Any) -> None:
-        """Puts the default dtype back."""
+        """Restore the default dtype."""
         super().__exit__(*error)  # type: ignore[no-untyped-call]  # torch's
         torch.set_default_dtype(self._default)
 
@@ -42,7 +42,7 @@ class float64_throughout(TorchFunctionMode):  # noqa: N801  (a context manager, 
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Calls `func` with float64 in place of smaller dtypes."""
+        """Call `func` with float64 in place of smaller dtypes."""
         return _CASTS.get(func, func)(*map(_widened, args), **{k: _widened(v) for k, v in (kwargs or {}).items()})
 
 

@@ -1,4 +1,4 @@
-"""Whether padding changes what a model computes: measured, since recurrent mixers let it in without saying so."""
+"""Measure whether padding changes what a model computes: recurrent mixers take it in without a warning."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from unwrite.models.teacher_forcing import response_logits
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_TOLERANCE = 1e-6  # relative; what padding leaves alone differs by 1e-14 or so in float64
-_LENGTHS = (3, 10, 24)  # the padding before a prompt is of no round length, so that blocks of tokens don't absorb it
+_TOLERANCE = 1e-6  # relative; where padding is masked out, the difference is about 1e-14 in float64
+_LENGTHS = (3, 10, 24)  # their differences are not round numbers, so that blocks of tokens do not absorb the padding
 _VOCABULARY = 64
 _RESPONSE = [5, 6, 7]
 _FAILURES = (RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError, AssertionError, ArithmeticError)
 
 
 def is_padding_sensitive(model: PreTrainedModel) -> bool:
-    """Whether what comes after a prompt changes when it is padded at the left, in a batch with longer ones.
+    """Whether the continuation of a prompt changes when it is padded on the left, in a batch with longer prompts.
 
-    Attention masks padding out; recurrences and convolutions may take it into their state, or into what they cache of
-    it, and blocks of tokens begin elsewhere. Prompts then have to be batched by equal length. That is always right,
-    only slower, so a model that can't be measured is taken for sensitive.
+    Attention masks padding out; recurrences and convolutions may take it into their state or their cache, and blocks
+    of tokens begin elsewhere. Such models need batches of prompts of equal length. That is always correct, only slower,
+    so a model that cannot be measured counts as sensitive.
 
     Args:
-        model: In float64, random, every part of a size that matters (a miniature), with at least 64 tokens.
+        model: a miniature: random, in float64, every part large enough to matter, with at least 64 tokens.
     """
     generator = torch.Generator().manual_seed(4)
     prompts = [torch.randint(1, _VOCABULARY, (length,), generator=generator).tolist() for length in _LENGTHS]
@@ -47,7 +47,7 @@ def is_padding_sensitive(model: PreTrainedModel) -> bool:
 
 @contextmanager
 def _attention_of_loaded(model: PreTrainedModel) -> Iterator[None]:
-    """While open, attention is computed as where a model is loaded: some models mask otherwise than by `eager`."""
+    """Compute attention as loaded models do while open: some models mask in another way than with `eager`."""
     own = model.config._attn_implementation
     if model._supports_sdpa:
         model.set_attn_implementation("sdpa")
@@ -58,6 +58,6 @@ def _attention_of_loaded(model: PreTrainedModel) -> Iterator[None]:
 
 
 def _logits(model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> Tensor:
-    """What predicts the first tokens after each prompt, [n, 2 × tokens, V]: in one pass, and from a cache."""
+    """Return the logits of the first tokens after each prompt, [n, 2 × tokens, V]: in one pass, and from a cache."""
     teacher_forced, _ = response_logits(model, prompts, [_RESPONSE] * len(prompts), len(_RESPONSE))
     return torch.cat([teacher_forced, greedy_logits(model, prompts, len(_RESPONSE))], dim=1)

@@ -1,7 +1,7 @@
 """Probes of one decoder layer: record what its modules do, shift or hold their outputs, project their parameters.
 
-Notation: d is the width of the stream; v [d] is the unit vector that probes add or remove; a *sink* is the place that
-is watched: the stream after the layer (None), or the input of a module in the layer (its name).
+Notation: d is the width of the stream; v [d] is the unit vector that probes add or remove; a *sink* is the place where
+their effect is measured: the stream after the layer (None), or the input of a module in the layer (its name).
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class RecordedLayer(NamedTuple):
     direction: Tensor
 
     def module(self, name: str) -> nn.Module:
-        """The module of that name in the layer."""
+        """Return the module of that name in the layer."""
         return self.layer.module.get_submodule(name)
 
     def label(self, name: str) -> str:
-        """The module's name and type, for messages."""
+        """Return the module's name and type, for messages."""
         return f"{name} ({type(self.module(name)).__name__})"
 
     def has_parameters(self, name: str) -> bool:
