@@ -89,7 +89,7 @@ def build_on_meta(config: PreTrainedConfig) -> PreTrainedModel:
     if config.is_encoder_decoder or getattr(config, "decoder", None) is not None:
         raise UnwriteError(
             f"A model of type {config.model_type!r} has an encoder and a decoder, and no part of it is edited alone. "
-            "Choose a decoder-only model."
+            "Use a decoder-only model."
         )
     with torch.device("meta"):
         return _from_config(config)
@@ -126,7 +126,7 @@ def _from_config(config: PreTrainedConfig, **arguments: Any) -> PreTrainedModel:
     except (*_BUILD_ERRORS, StrictDataclassError) as error:
         raise UnwriteError(
             f"transformers cannot build a causal language model of type {config.model_type!r} ({reason_of(error)}). "
-            "Choose a decoder-only model."
+            "Use a decoder-only model."
         ) from error
     return model
 
