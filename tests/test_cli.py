@@ -33,7 +33,7 @@ def test_check_names_the_mistake(folder: Path) -> None:
     path.write_text(path.read_text().replace("quantile: 0.995", "quantile: 1.5").replace("center:", "centre:"))
     result = CliRunner().invoke(main, ["check"])
     assert result.exit_code == 1
-    assert "directions.winsorize.quantile is 1.5" in result.stderr
+    assert "directions.winsorize.quantile must be at most 1.0, got 1.5" in result.stderr
     assert "did you mean directions.center?" in result.stderr
     assert "Traceback" not in result.output
 

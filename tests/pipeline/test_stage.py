@@ -129,7 +129,7 @@ def test_the_whole_file_is_checked_not_only_the_section_of_the_stage(project: Pa
     done = run(project, 'Path("started").touch()', name="pin_model")
     assert (done.returncode, done.stderr) == (
         1,
-        "error: params.yaml: score.confidence is 95; expected a number under 1.0.\n",
+        "error: params.yaml: score.confidence must be below 1.0, got 95.\n",
     )
 
 
@@ -138,7 +138,7 @@ def test_a_stage_outside_the_project_says_where_to_run(project: Path) -> None:
     done = run(project, "pass")
     assert (done.returncode, done.stderr) == (
         1,
-        "error: params.yaml is missing: run this in the folder of the project.\n",
+        "error: params.yaml is missing: run this in the project folder.\n",
     )
 
 

@@ -1,4 +1,4 @@
-"""Every mistake in params.yaml is one line that says where, what came and what is allowed."""
+"""Every mistake in params.yaml is one line that names the key, what it must be and what it is."""
 
 import copy
 import re
@@ -22,7 +22,7 @@ TEXT = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
 VALID: dict[str, Any] = YAML(typ="safe").load(TEXT)
 SECTIONS = "model, tokenize, residuals, directions, judge, optimize, select, adapter, generate, score, report, runtime"
 SPACE = "optimize.space"
-BATCH_TOKENS = "expected auto, or a whole number of at least 1"
+BATCH_TOKENS = "must be auto or an integer of at least 1"
 
 Mistake = Callable[[dict[str, Any]], None]
 
@@ -126,118 +126,118 @@ def test_values_at_the_edge_of_what_is_allowed_pass(file: Path, right: Mistake) 
 @pytest.mark.parametrize(
     ("mistake", "line"),
     [
-        (put("optimize.trials", "many"), "optimize.trials is 'many' (text); expected an integer."),
-        (put("optimize.trials", 3.5), "optimize.trials is 3.5; expected an integer."),
-        (put("optimize.trials", 3.0), "optimize.trials is 3.0; expected an integer."),
-        (put("optimize.trials", True), "optimize.trials is true; expected an integer."),
-        (put("optimize.trials", None), "optimize.trials is null; expected an integer."),
-        (put("optimize.trials", 0), "optimize.trials is 0; expected a number of at least 1."),
-        (put("optimize.random_trials", 0), "optimize.random_trials is 0; expected a number of at least 1."),
+        (put("optimize.trials", "many"), "optimize.trials must be an integer, got 'many' (text)."),
+        (put("optimize.trials", 3.5), "optimize.trials must be an integer, got 3.5."),
+        (put("optimize.trials", 3.0), "optimize.trials must be an integer, got 3.0."),
+        (put("optimize.trials", True), "optimize.trials must be an integer, got true."),
+        (put("optimize.trials", None), "optimize.trials must be an integer, got null."),
+        (put("optimize.trials", 0), "optimize.trials must be at least 1, got 0."),
+        (put("optimize.random_trials", 0), "optimize.random_trials must be at least 1, got 0."),
         *(
-            (put("runtime.batch_tokens", value), f"runtime.batch_tokens is {came}; {BATCH_TOKENS}.")
-            for value, came in ((0, "0"), (1.5, "1.5"), (True, "true"), (None, "null"), ("most", "'most' (text)"))
+            (put("runtime.batch_tokens", value), f"runtime.batch_tokens {BATCH_TOKENS}, got {actual}.")
+            for value, actual in ((0, "0"), (1.5, "1.5"), (True, "true"), (None, "null"), ("most", "'most' (text)"))
         ),
-        (put("optimize.max_kl", 0), "optimize.max_kl is 0; expected a number above 0.0."),
-        (put("optimize.max_behaviour_rate", 5), "optimize.max_behaviour_rate is 5; expected a number of at most 1.0."),
+        (put("optimize.max_kl", 0), "optimize.max_kl must be above 0.0, got 0."),
+        (put("optimize.max_behaviour_rate", 5), "optimize.max_behaviour_rate must be at most 1.0, got 5."),
         (
             put("optimize.sampler", "cmaes"),
-            "optimize.sampler is 'cmaes' (text); expected 'gp', 'tpe_constrained' or 'tpe'.",
+            "optimize.sampler must be 'gp', 'tpe_constrained' or 'tpe', got 'cmaes' (text).",
         ),
-        (put("optimize.seed", 2**32), "optimize.seed is 4294967296; expected a number under 4294967296."),
-        (put("tokenize.splits.train", 1), "tokenize.splits.train is 1; expected a number of at least 2."),
-        (put("optimize.edit_bias", "yes"), "optimize.edit_bias is 'yes' (text); expected true or false."),
-        (put("optimize.edit_bias", 1), "optimize.edit_bias is 1; expected true or false."),
-        (put("directions.winsorize.quantile", 0), "directions.winsorize.quantile is 0; expected a number above 0.0."),
+        (put("optimize.seed", 2**32), "optimize.seed must be below 4294967296, got 4294967296."),
+        (put("tokenize.splits.train", 1), "tokenize.splits.train must be at least 2, got 1."),
+        (put("optimize.edit_bias", "yes"), "optimize.edit_bias must be true or false, got 'yes' (text)."),
+        (put("optimize.edit_bias", 1), "optimize.edit_bias must be true or false, got 1."),
+        (put("directions.winsorize.quantile", 0), "directions.winsorize.quantile must be above 0.0, got 0."),
         (
             put("directions.winsorize.quantile", 1.5),
-            "directions.winsorize.quantile is 1.5; expected a number of at most 1.0.",
+            "directions.winsorize.quantile must be at most 1.0, got 1.5.",
         ),
         (
             put("directions.winsorize.quantile", "0.9"),
-            "directions.winsorize.quantile is '0.9' (text); expected a number.",
+            "directions.winsorize.quantile must be a number, got '0.9' (text).",
         ),
-        (put("directions.winsorize", 0.9), "directions.winsorize is 0.9; expected a mapping with quantile."),
-        (put("score.confidence", 1), "score.confidence is 1; expected a number under 1.0."),
-        (put("residuals.positions", -1), "residuals.positions is -1; expected a list."),
-        (put("residuals.positions", [0]), "residuals.positions.0 is 0; expected a number of at most -1."),
-        (put("residuals.positions", [-1, 0]), "residuals.positions.1 is 0; expected a number of at most -1."),
-        (put("residuals.positions", []), "residuals.positions is the list []; expected at least 1 in the list."),
+        (put("directions.winsorize", 0.9), "directions.winsorize must be a mapping with quantile, got 0.9."),
+        (put("score.confidence", 1), "score.confidence must be below 1.0, got 1."),
+        (put("residuals.positions", -1), "residuals.positions must be a list, got -1."),
+        (put("residuals.positions", [0]), "residuals.positions.0 must be at most -1, got 0."),
+        (put("residuals.positions", [-1, 0]), "residuals.positions.1 must be at most -1, got 0."),
+        (put("residuals.positions", []), "residuals.positions must be a list of at least 1, got the list []."),
         (
             put("residuals.positions", [-1, -2, -1]),
-            "residuals.positions is the list [-1, -2, -1]; a position is listed twice.",
+            "residuals.positions must not list a position twice, got the list [-1, -2, -1].",
         ),
         (
             put(f"{SPACE}.mlp.max_weight", [2, 1]),
-            f"{SPACE}.mlp.max_weight is the list [2, 1]; the low bound 2.0 is above the high bound 1.0.",
+            f"{SPACE}.mlp.max_weight must be [low, high] with low no greater than high, got the list [2, 1].",
         ),
         (
             put(f"{SPACE}.mlp.min_weight", [-0.5, 1]),
-            f"{SPACE}.mlp.min_weight is the list [-0.5, 1]; bounds must lie within [0, 1].",
+            f"{SPACE}.mlp.min_weight must lie within [0, 1], got the list [-0.5, 1].",
         ),
         (
             put(f"{SPACE}.direction_index", [0, 1.25]),
-            f"{SPACE}.direction_index is the list [0, 1.25]; bounds must lie within [0, 1].",
+            f"{SPACE}.direction_index must lie within [0, 1], got the list [0, 1.25].",
         ),
-        (put(f"{SPACE}.mlp.max_weight", []), f"{SPACE}.mlp.max_weight is the list []; expected 2 in the list."),
-        (put(f"{SPACE}.mlp.max_weight", [1]), f"{SPACE}.mlp.max_weight is the list [1]; expected 2 in the list."),
+        (put(f"{SPACE}.mlp.max_weight", []), f"{SPACE}.mlp.max_weight must be a list of 2, got the list []."),
+        (put(f"{SPACE}.mlp.max_weight", [1]), f"{SPACE}.mlp.max_weight must be a list of 2, got the list [1]."),
         (
             put(f"{SPACE}.mlp.max_weight", [1, 2, 3]),
-            f"{SPACE}.mlp.max_weight is the list [1, 2, 3]; expected at most 2 in the list.",
+            f"{SPACE}.mlp.max_weight must be a list of at most 2, got the list [1, 2, 3].",
         ),
-        (put(f"{SPACE}.mlp.max_weight", [1, "x"]), f"{SPACE}.mlp.max_weight.1 is 'x' (text); expected a number."),
+        (put(f"{SPACE}.mlp.max_weight", [1, "x"]), f"{SPACE}.mlp.max_weight.1 must be a number, got 'x' (text)."),
         (
             put(f"{SPACE}.mlp.max_weight", [float("nan"), 1]),
-            f"{SPACE}.mlp.max_weight.0 is nan; expected a finite number.",
+            f"{SPACE}.mlp.max_weight.0 must be a finite number, got nan.",
         ),
         (
             put(f"{SPACE}.mlp.max_weight", [0, float("inf")]),
-            f"{SPACE}.mlp.max_weight.1 is inf; expected a finite number.",
+            f"{SPACE}.mlp.max_weight.1 must be a finite number, got inf.",
         ),
         (
             put(f"{SPACE}.direction_scope", ["everywhere"]),
-            f"{SPACE}.direction_scope.0 is 'everywhere' (text); expected 'global', 'per_layer' or 'spans'.",
+            f"{SPACE}.direction_scope.0 must be 'global', 'per_layer' or 'spans', got 'everywhere' (text).",
         ),
         (
             put(f"{SPACE}.direction_scope", ["spans"]),
-            f"{SPACE}.spans is the list []; direction_scope names spans: expected at least one [source, first, last] "
-            "layer.",
+            f"{SPACE}.spans must list at least one [source, first, last], because direction_scope names spans, "
+            "got the list [].",
         ),
         (
             put(f"{SPACE}.spans", [[4, 2, 5], [3, 0, 3]]),
-            f"{SPACE}.spans is the list [(4, 2, 5), (3, 0, 3)]; layer 2 is in two spans (0–3 and one from 2).",
+            f"{SPACE}.spans must not overlap (layer 2 is in two spans), got the list [(4, 2, 5), (3, 0, 3)].",
         ),
-        (put(f"{SPACE}.spans", [[1, 2]]), f"{SPACE}.spans.0 is the list [1, 2]; expected 3 in the list."),
+        (put(f"{SPACE}.spans", [[1, 2]]), f"{SPACE}.spans.0 must be a list of 3, got the list [1, 2]."),
         (
             put(f"{SPACE}.spans", [[1, 5, 3]]),
-            f"{SPACE}.spans.0 is the list [1, 5, 3]; the first layer 5 is above the last layer 3.",
+            f"{SPACE}.spans.0 must be [source, first, last] with first no greater than last, got the list [1, 5, 3].",
         ),
         (
             put("tokenize.template_arguments", {"names": ["a"]}),
-            "tokenize.template_arguments.names is the list ['a']; expected text, a finite number, true, false or null.",
+            "tokenize.template_arguments.names must be text, a finite number, true, false or null, got the list ['a'].",
         ),
         (
             put("tokenize.template_arguments", {1: "a"}),
-            "tokenize.template_arguments.1 is 1; expected text: put it in quotes.",
+            "tokenize.template_arguments.1 must be text, got 1: put it in quotes.",
         ),
-        (put("tokenize.template_arguments", None), "tokenize.template_arguments is null; expected a mapping."),
-        (put("tokenize.target", None), "tokenize.target is null; expected text."),
-        (put("model.revision", 1234567), "model.revision is 1234567; expected text: put it in quotes."),
-        (put("model.source", ""), "model.source is '' (text); expected text that is not empty."),
+        (put("tokenize.template_arguments", None), "tokenize.template_arguments must be a mapping, got null."),
+        (put("tokenize.target", None), "tokenize.target must be text, got null."),
+        (put("model.revision", 1234567), "model.revision must be text, got 1234567: put it in quotes."),
+        (put("model.source", ""), "model.source must be text that is not empty, got '' (text)."),
         (
             put("model", None),
-            "model is null; expected a mapping with source, revision, dtype, quantization, allow_incomplete.",
+            "model must be a mapping with source, revision, dtype, quantization, allow_incomplete, got null.",
         ),
-        (put("model.quantization", "int4"), "model.quantization is 'int4' (text); expected 'none', 'nf4' or 'int8'."),
+        (put("model.quantization", "int4"), "model.quantization must be 'none', 'nf4' or 'int8', got 'int4' (text)."),
         (
             put("optimize.norm_preservation", "row"),
-            "optimize.norm_preservation is 'row' (text); expected 'none', 'pre', 'rows' or 'columns'.",
+            "optimize.norm_preservation must be 'none', 'pre', 'rows' or 'columns', got 'row' (text).",
         ),
-        (put("runtime.device", "gpu"), "runtime.device is 'gpu' (text); expected auto, cpu, cuda, cuda:N or mps."),
+        (put("runtime.device", "gpu"), "runtime.device must be auto, cpu, cuda, cuda:N or mps, got 'gpu' (text)."),
         (
             put("runtime.device", "cuda:x"),
-            "runtime.device is 'cuda:x' (text); expected auto, cpu, cuda, cuda:N or mps.",
+            "runtime.device must be auto, cpu, cuda, cuda:N or mps, got 'cuda:x' (text).",
         ),
-        (put("select.trial", -1), "select.trial is -1; expected a number of at least 0."),
+        (put("select.trial", -1), "select.trial must be at least 0, got -1."),
     ],
 )
 def test_a_wrong_value_is_one_line_with_place_value_and_what_is_allowed(
@@ -278,25 +278,25 @@ def test_several_mistakes_are_a_line_each(file: Path) -> None:
     )
     assert sorted(lines) == [
         "model.dtype is missing; every key must be given.",
-        "optimize.trials is 0; expected a number of at least 1.",
-        "select.trial is 'x' (text); expected an integer.",
+        "optimize.trials must be at least 1, got 0.",
+        "select.trial must be an integer, got 'x' (text).",
         "unknown key optimize.trails; did you mean optimize.trials?",
     ]
 
 
 def test_a_very_long_value_is_cut(file: Path) -> None:
     (line,) = complaints_about(file, put("model.dtype", "x" * 10_000))
-    assert line.startswith("model.dtype is 'xxx")
+    assert line.startswith("model.dtype must be 'auto', 'float32', 'bfloat16' or 'float16', got 'xxx")
     assert len(line) < 200
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", f"is empty; expected the sections {SECTIONS}."),
-        (b"# nothing but a comment\n", f"is empty; expected the sections {SECTIONS}."),
-        (b"- 1\n- 2\n", f"holds the list [1, 2]; expected the sections {SECTIONS}."),
-        (b"text", f"holds 'text' (text); expected the sections {SECTIONS}."),
+        (b"", f"must be a mapping with {SECTIONS}, got an empty file."),
+        (b"# nothing but a comment\n", f"must be a mapping with {SECTIONS}, got an empty file."),
+        (b"- 1\n- 2\n", f"must be a mapping with {SECTIONS}, got the list [1, 2]."),
+        (b"text", f"must be a mapping with {SECTIONS}, got 'text' (text)."),
         (b"a: [1\n", "is not valid YAML: line 2: expected ',' or ']', but got '<stream end>'."),
         (b"\tmodel: 1\n", "is not valid YAML: line 1: found character '\\t' that cannot start any token."),
         (b"a: *b\n", "is not valid YAML: line 1: found undefined alias 'b'."),
@@ -338,7 +338,7 @@ def test_a_byte_order_mark_and_windows_newlines_pass(file: Path) -> None:
 
 def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
     missing = tmp_path / "params.yaml"
-    assert complaints(missing) == [f"{missing} is missing: run this in the folder of the project."]
+    assert complaints(missing) == [f"{missing} is missing: run this in the project folder."]
 
 
 def test_a_folder_in_its_place_is_refused(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def lines(data: object) -> list[str]:
 
 def test_one_line_a_mistake_with_its_path() -> None:
     assert lines({"inner": {"height": 3}}) == []
-    assert lines({"inner": {"height": "tall"}}) == ["inner.height is 'tall' (text); expected an integer."]
+    assert lines({"inner": {"height": "tall"}}) == ["inner.height must be an integer, got 'tall' (text)."]
     assert lines({"inner": {"hight": 3}}) == ["unknown key inner.hight; did you mean inner.height?"]
     assert lines({"inner": {"height": 3, "zzz": 1}}) == ["unknown key inner.zzz; known keys: height."]
     assert lines({"inner": {}}) == ["inner.height is missing; every key must be given."]

@@ -82,7 +82,7 @@ def stage_names() -> list[str]:
         UnwriteError: There is no pipeline here.
     """
     if not PIPELINE.is_file():
-        raise UnwriteError(f"{PIPELINE} is missing: run this in the folder of the project.")
+        raise UnwriteError(f"{PIPELINE} is missing: run this in the project folder.")
     return list(_stages())
 
 

@@ -1,4 +1,4 @@
-"""The schema of params.yaml: one model a section, validated whole before anything runs."""
+"""The schema of params.yaml: one model per section, validated as a whole before anything runs."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ PARAMS_FILE = Path("params.yaml")
 
 def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
     if bounds[0] > bounds[1]:
-        raise ValueError(f"the low bound {bounds[0]} is above the high bound {bounds[1]}")
+        raise ValueError("must be [low, high] with low no greater than high")
     return bounds
 
 
 def _within(low: float, high: float) -> AfterValidator:
     def check(bounds: tuple[float, float]) -> tuple[float, float]:
         if bounds[0] < low or bounds[1] > high:
-            raise ValueError(f"bounds must lie within [{low}, {high}]")
+            raise ValueError(f"must lie within [{low}, {high}]")
         return bounds
 
     return AfterValidator(check)
@@ -54,31 +54,31 @@ def _within(low: float, high: float) -> AfterValidator:
 
 def _device(name: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", name):
-        raise ValueError("expected auto, cpu, cuda, cuda:N or mps")
+        raise ValueError("must be auto, cpu, cuda, cuda:N or mps")
     return name
 
 
 def _batch_tokens(value: Any) -> Any:
     if value != "auto" and (type(value) is not int or value < 1):
-        raise ValueError("expected auto, or a whole number of at least 1")
+        raise ValueError("must be auto or an integer of at least 1")
     return value
 
 
 def _distinct(positions: tuple[int, ...]) -> tuple[int, ...]:
     if len(set(positions)) < len(positions):
-        raise ValueError("a position is listed twice")
+        raise ValueError("must not list a position twice")
     return positions
 
 
 def _ordered(span: tuple[int, int, int]) -> tuple[int, int, int]:
     if span[1] > span[2]:
-        raise ValueError(f"the first layer {span[1]} is above the last layer {span[2]}")
+        raise ValueError("must be [source, first, last] with first no greater than last")
     return span
 
 
 def _scalar(value: Any) -> Any:
     if not isinstance(value, (str, int, float, type(None))) or (isinstance(value, float) and not math.isfinite(value)):
-        raise ValueError("expected text, a finite number, true, false or null")
+        raise ValueError("must be text, a finite number, true, false or null")
     return value
 
 
@@ -92,7 +92,7 @@ Rate = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
-    """What every section has in common: no unknown keys, no guessing of types, no change after reading."""
+    """The base of every section: unknown keys are refused, types are not converted, values cannot change."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
@@ -108,7 +108,7 @@ def _as_tuple(value: Any) -> Any:
 
 
 class Model(Section):
-    """Section `model`: which model, computing in what, and whether all of it must be editable exactly."""
+    """Section `model`: the model, the dtype it computes in, and whether all of it must be editable exactly."""
 
     source: Annotated[str, Field(min_length=1)]
     revision: str | None
@@ -118,7 +118,7 @@ class Model(Section):
 
 
 class Splits(Section):
-    """How many prompts each split takes, cut from the top of the file in this order."""
+    """Prompts per split, cut from the top of the file in this order."""
 
     train: Annotated[int, Field(ge=2)]
     validation: Count
@@ -126,7 +126,7 @@ class Splits(Section):
 
 
 class Tokenize(Section):
-    """Section `tokenize`: the prompt sets and how the chat template renders them."""
+    """Section `tokenize`: the prompt sets, and how the chat template renders them."""
 
     target: str
     baseline: str
@@ -137,13 +137,13 @@ class Tokenize(Section):
 
 
 class Residuals(Section):
-    """Section `residuals`: which prompt tokens are read."""
+    """Section `residuals`: the prompt tokens to read."""
 
     positions: Annotated[tuple[Annotated[int, Field(le=-1)], ...], Field(min_length=1), AfterValidator(_distinct)]
 
 
 class Winsorize(Section):
-    """The quantile of |components| at which each residual vector is clamped."""
+    """The quantile of its absolute components at which each residual vector is clamped."""
 
     quantile: Annotated[float, Field(gt=0, le=1)]
 
@@ -172,7 +172,7 @@ class KernelSpace(Section):
 
 
 class Space(Section):
-    """Bounds of everything a trial samples."""
+    """Bounds of what a trial samples."""
 
     direction_scope: Annotated[tuple[Scope, ...], Field(min_length=1)]
     direction_index: Fractions
@@ -184,11 +184,11 @@ class Space(Section):
     @classmethod
     def _spans_given_when_asked(cls, spans: tuple[_Span, ...], info: ValidationInfo) -> tuple[_Span, ...]:
         if not spans and "spans" in info.data.get("direction_scope", ()):
-            raise ValueError("direction_scope names spans: expected at least one [source, first, last] layer")
+            raise ValueError("must list at least one [source, first, last], because direction_scope names spans")
         ordered = sorted(spans, key=lambda span: span[1])
-        for (_, first, last), (_, following, _) in pairwise(ordered):
+        for (_, _, last), (_, following, _) in pairwise(ordered):
             if following <= last:
-                raise ValueError(f"layer {following} is in two spans ({first}–{last} and one from {following})")
+                raise ValueError(f"must not overlap (layer {following} is in two spans)")
         return spans
 
 
@@ -211,7 +211,7 @@ class Optimize(Section):
 
 
 class Select(Section):
-    """Section `select`: which trial becomes the recipe."""
+    """Section `select`: the trial that becomes the recipe."""
 
     max_behaviour_rate: Rate
     trial: Annotated[int, Field(ge=0)] | None
@@ -224,27 +224,27 @@ class Adapter(Section):
 
 
 class Generate(Section):
-    """Section `generate`: how far the test responses go."""
+    """Section `generate`: the length of the test responses."""
 
     max_tokens: Count
     kl_tokens: Count
 
 
 class Score(Section):
-    """Section `score`: how the last figures are stated."""
+    """Section `score`: how the final figures are stated."""
 
     confidence: Annotated[float, Field(gt=0, lt=1)]
     reference_ceiling: Rate | None
 
 
 class Report(Section):
-    """Section `report`: words for people."""
+    """Section `report`: words for the report and the model card."""
 
     behaviour: Annotated[str, Field(min_length=1)]
 
 
 class Runtime(Section):
-    """Section `runtime`: how it runs, never what it makes; not tracked."""
+    """Section `runtime`: how stages run; not tracked by DVC."""
 
     device: Annotated[str, AfterValidator(_device)]
     batch_tokens: Annotated[int | Literal["auto"], BeforeValidator(_batch_tokens)]
@@ -272,16 +272,16 @@ class Params(Section):
 
 
 def load_params(path: Path = PARAMS_FILE) -> Params:
-    """Reads and validates params.yaml whole.
+    """Read params.yaml and validate all of it.
 
     Raises:
-        UnwriteError: The file is missing, is not YAML, or breaks the schema; every mistake is one line that says the
-            path, what came, what is allowed and, for an unknown key, the nearest known one.
+        UnwriteError: the file is missing, is not YAML, or breaks the schema. Each mistake is one line: the key, what
+            it must be, and what it is; for an unknown key, the nearest known one.
     """
     data = _read_yaml(path)
     if not isinstance(data, dict):
-        came = "is empty" if data is None else f"holds {describe_value(data)}"
-        raise UnwriteError(f"{path} {came}; expected the sections {', '.join(Params.model_fields)}.")
+        actual = "an empty file" if data is None else describe_value(data)
+        raise UnwriteError(f"{path} must be a mapping with {', '.join(Params.model_fields)}, got {actual}.")
     try:
         return Params.model_validate(data)
     except ValidationError as error:
@@ -295,7 +295,7 @@ def _read_yaml(path: Path) -> Any:
     try:
         return YAML(typ="safe").load(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
-        raise UnwriteError(f"{path} is missing: run this in the folder of the project.") from None
+        raise UnwriteError(f"{path} is missing: run this in the project folder.") from None
     except OSError as error:
         raise UnwriteError(f"{path} can't be read: {error.strerror}.") from None
     except UnicodeDecodeError as error:

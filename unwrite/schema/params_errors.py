@@ -1,4 +1,4 @@
-"""Mistakes in params.yaml, in words: pydantic's errors as one line each."""
+"""Describe mistakes in params.yaml: each of pydantic's errors as one line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 KeyPath = tuple[int | str, ...]  # keys and list indices from the top of the file
 
-# What is allowed, by pydantic's name of the error; the braces are filled from the error's context.
+# What a value must be, by pydantic's name of the error; the braces are filled from the error's context.
 _EXPECTED = {
     "string_type": "text",
     "string_too_short": "text that is not empty",
@@ -21,22 +21,22 @@ _EXPECTED = {
     "bool_type": "true or false",
     "literal_error": "{expected}",
     "tuple_type": "a list",
-    "too_short": "at least {min_length} in the list",
-    "too_long": "at most {max_length} in the list",
+    "too_short": "a list of at least {min_length}",
+    "too_long": "a list of at most {max_length}",
     "dict_type": "a mapping",
-    "greater_than": "a number above {gt}",
-    "greater_than_equal": "a number of at least {ge}",
-    "less_than": "a number under {lt}",
-    "less_than_equal": "a number of at most {le}",
+    "greater_than": "above {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "below {lt}",
+    "less_than_equal": "at most {le}",
 }
 
 
 def describe_errors(errors: Sequence[ErrorDetails], schema: type[BaseModel]) -> list[str]:
-    """One line a mistake: where it is, what came, what is allowed and, for an unknown key, the nearest known one.
+    """Describe each mistake in one line: the key, what it must be, and what it is.
 
     Args:
-        errors: What pydantic found.
-        schema: The model it validated against.
+        errors: pydantic's errors.
+        schema: model that the file was validated against.
     """
     missing = {error["loc"] for error in errors if error["type"] == "missing"}
     misspelt: set[KeyPath] = set()
@@ -52,28 +52,30 @@ def describe_errors(errors: Sequence[ErrorDetails], schema: type[BaseModel]) -> 
                 hint = f"did you mean {_dotted(meant)}?"
             lines[place] = f"unknown key {_dotted(place)}; {hint}"
         elif place not in missing:
-            lines[place] = f"{_dotted(place)} is {describe_value(error['input'])}; {_expectation(error, schema)}."
+            lines[place] = f"{_dotted(place)} {_requirement(error, schema)}, got {_actual(error)}."
         elif isinstance(item := place[-1], int):
-            lines[place[:-1]] = (
-                f"{_dotted(place[:-1])} is {describe_value(error['input'])}; expected {item + 1} in the list."
-            )
+            lines[place[:-1]] = f"{_dotted(place[:-1])} must be a list of {item + 1}, got {_actual(error)}."
         else:
             lines[place] = f"{_dotted(place)} is missing; every key must be given."
-    # pydantic also calls the right name of a misspelt key missing, and a list with a wrong item too short.
+    # pydantic also reports the correct name of a misspelt key as missing, and a list with a wrong item as too short.
     for place in list(lines):
         if place in missing & misspelt or any(place == other[: len(place)] != other for other in lines):
             del lines[place]
     return list(lines.values())
 
 
-def _expectation(error: ErrorDetails, schema: type[BaseModel]) -> str:
-    if error["type"] == "value_error":
+def _requirement(error: ErrorDetails, schema: type[BaseModel]) -> str:
+    if error["type"] == "value_error":  # raised by the schema itself, in this form
         return str(error["ctx"]["error"])
     if error["type"] == "model_type":
-        return f"expected a mapping with {', '.join(_known_keys(schema, error['loc']))}"
-    expected = "expected " + _EXPECTED.get(error["type"], error["msg"]).format(**error.get("ctx", {}))
-    in_quotes = error["type"] == "string_type" and not isinstance(error["input"], (dict, tuple, type(None)))
-    return f"{expected}: put it in quotes" if in_quotes else expected
+        return f"must be a mapping with {', '.join(_known_keys(schema, error['loc']))}"
+    return "must be " + _EXPECTED.get(error["type"], error["msg"]).format(**error.get("ctx", {}))
+
+
+def _actual(error: ErrorDetails) -> str:
+    value = error["input"]
+    in_quotes = error["type"] == "string_type" and not isinstance(value, (dict, tuple, type(None)))
+    return f"{describe_value(value)}: put it in quotes" if in_quotes else describe_value(value)
 
 
 def _known_keys(schema: type[BaseModel], place: KeyPath) -> list[str]:
@@ -88,7 +90,7 @@ def _dotted(place: KeyPath) -> str:
 
 
 def describe_value(value: Any) -> str:
-    """A value as a person would name it."""
+    """Return a value as a person would write it."""
     if value is None or isinstance(value, bool):
         return str(value).lower().replace("none", "null")
     if isinstance(value, dict):
