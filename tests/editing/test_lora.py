@@ -16,7 +16,8 @@ from unwrite.editing.exact import edited_parameters
 from unwrite.editing.lora import AdaptedParameter, adapter_values, planned_changes
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import stored_tensors
-from unwrite.models.peft import Plan, Slot, Target
+from unwrite.models.adapter_slots import Slot
+from unwrite.models.peft import Plan, Target
 from unwrite.schema.artifacts import Edit, ParameterLayout, StoredLayout
 from unwrite.terms import NormPreservation
 

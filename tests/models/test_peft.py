@@ -13,8 +13,9 @@ from torch import Tensor
 from tests.support.tiny import tiny_config
 from tests.support.zoo import zoo_config, zoo_model
 from unwrite.errors import UnwriteError
+from unwrite.models.adapter_slots import slot_tensors
 from unwrite.models.discovery.miniature import build_on_meta
-from unwrite.models.peft import Plan, Slot, Target, plan_adapter, slot_tensors
+from unwrite.models.peft import Plan, Target, plan_adapter
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -152,24 +153,6 @@ def test_bias_is_in_the_adapter_of_its_module(kind: str, target: Target) -> None
     found = slot_tensors(slot, random_values(kind, [target])[target.parameter], bias)
     assert torch.equal(found[f"{slot.name}.lora_B.bias"], bias)
     assert plan.config["lora_bias"]
-
-
-def test_module_without_an_edited_bias_adds_zeros_if_others_have_one() -> None:
-    slot = Slot("m", rank=2, hidden_last=True, bias=5)
-    assert torch.equal(
-        slot_tensors(slot, [(torch.ones(5, 1), torch.ones(1, 3))], None)["m.lora_B.bias"], torch.zeros(5)
-    )
-
-
-def test_factors_are_padded_with_zeros_and_share_no_memory() -> None:
-    P, Q = torch.rand(5, 1), torch.rand(1, 3)
-    slot = Slot("m", rank=2, hidden_last=True, bias=0)
-    found = slot_tensors(slot, [(P, Q)], None)
-    A, B = found["m.lora_A.weight"], found["m.lora_B.weight"]
-    assert (A.shape, B.shape) == ((2, 3), (5, 2))
-    torch.testing.assert_close(B @ A, P @ Q)
-    other = slot_tensors(slot._replace(name="n"), [(P, Q)], None)["n.lora_A.weight"]
-    assert len({one.data_ptr() for one in (A, B, P, Q, other)}) == 5
 
 
 def test_shared_parameter_has_a_slot_per_module(monkeypatch: pytest.MonkeyPatch) -> None:

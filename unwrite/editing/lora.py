@@ -17,7 +17,8 @@ from unwrite.editing.checkpoint import matrix_parts
 from unwrite.editing.exact import REMEDY, applied_direction
 from unwrite.errors import UnwriteError, as_user_error
 from unwrite.files.checkpoints import StoredTensor, read_rows
-from unwrite.models.peft import Plan, Target, slot_tensors
+from unwrite.models.adapter_slots import slot_tensors
+from unwrite.models.peft import Plan, Target
 from unwrite.schema.artifacts import Artifact, Base, Edit, ParameterLayout, Recipe
 from unwrite.terms import NormPreservation
 

@@ -1,4 +1,4 @@
-"""A LoRA adapter as PEFT writes and reads it: what it wraps, its configuration, the names and shapes of its tensors.
+"""The plan of a LoRA adapter, made by PEFT itself: what it wraps, its configuration, and the names of its tensors.
 
 None of this is guessed. PEFT wraps the model without values, what it wrapped is compared with the targets, and the
 names of the tensors make a round trip through its own loading. A name that PEFT would change or skip, as it does for
@@ -14,10 +14,10 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from unwrite.errors import UnwriteError, reason_of
+from unwrite.models.adapter_slots import Slot
 from unwrite.models.discovery.miniature import build_on_meta
 from unwrite.models.patching import is_matrix_product
 from unwrite.models.tied import names_of_parameters
@@ -41,19 +41,6 @@ class Target(NamedTuple):
     """The rank of the change of each matrix."""
     bias: str | None
     """The bias [d] to adapt as well, if any."""
-
-
-class Slot(NamedTuple):
-    """The place in an adapter for the factors P [d, rank] and Q [rank, k] of each matrix of one parameter."""
-
-    name: str
-    """The prefix of its tensors' names."""
-    rank: int
-    """The rank that PEFT expects; smaller factors are padded with zeros."""
-    hidden_last: bool
-    """Whether PEFT's B holds P and its A holds Q; otherwise A holds P transposed and B holds Q transposed."""
-    bias: int
-    """Length of the bias that PEFT expects; 0 for none."""
 
 
 class Plan(NamedTuple):
@@ -103,30 +90,6 @@ def plan_adapter(config: PreTrainedConfig, targets: Sequence[Target], source: st
         slots[by_name[name].parameter].append(Slot(prefix, layer.r["default"], hidden_last, bias))
     _refuse_other_names([slot for group in slots.values() for slot in group], wrapped.keys)
     return Plan(_adapter_config(settings, source, revision), slots)
-
-
-def slot_tensors(slot: Slot, factors: Sequence[tuple[Tensor, Tensor]], bias: Tensor | None) -> dict[str, Tensor]:
-    """Lay out the factors of one parameter as PEFT's tensors, by name.
-
-    Args:
-        slot: the place in the adapter.
-        factors: P [d, rank] and Q [rank, k] of each of the parameter's matrices, in its order.
-        bias: the change of the bias, [d].
-
-    Returns:
-        PEFT's A [num_matrices · rank, in], B [out, rank · num_matrices], and the bias if the slot has one; the tensors
-        share no memory.
-    """
-    sides = [(Q, P) if slot.hidden_last else (P.T, Q.T) for P, Q in factors]  # [rank, in] and [out, rank]
-    padded = [(_pad(A, slot.rank), _pad(B.T, slot.rank).T) for A, B in sides]
-    B = torch.stack([B for _, B in padded], dim=-1)
-    tensors = {
-        f"{slot.name}.lora_A.weight": torch.cat([A for A, _ in padded]),
-        f"{slot.name}.lora_B.weight": B.reshape(len(B), -1),
-    }
-    if slot.bias:
-        tensors[f"{slot.name}.lora_B.bias"] = torch.zeros(slot.bias) if bias is None else bias.clone()
-    return tensors
 
 
 def _wrap_targets(
@@ -246,10 +209,6 @@ def _adapter_config(settings: Mapping[str, Any], source: str, revision: str | No
     config = LoraConfig(**settings, base_model_name_or_path=source, revision=revision)
     values: dict[str, Any] = config.to_dict()  # type: ignore[no-untyped-call]
     return {key: sorted(value) if isinstance(value, set) else value for key, value in sorted(values.items())}
-
-
-def _pad(rows: Tensor, count: int) -> Tensor:
-    return torch.cat([rows, rows.new_zeros(count - len(rows), rows.shape[1])])
 
 
 def _module(weight: str) -> str:

@@ -41,9 +41,7 @@ def divisors(config: PreTrainedConfig) -> list[int]:
     """
     width = getattr(config.get_text_config(), "hidden_size", None)
     if type(width) is not int:
-        raise UnwriteError(
-            f"A config of type {config.model_type!r} must have a hidden_size. Use a decoder-only model."
-        )
+        raise UnwriteError(f"A config of type {config.model_type!r} must have a hidden_size. Use a decoder-only model.")
     powers = [1 << power for power in range(12)]
     return [power for power in powers if width % power == 0 and _LEAST_WIDTH <= width // power <= _MOST_WIDTH] or [1]
 
