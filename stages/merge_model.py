@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unwrite.files.tensors import read_tensors
 from unwrite.pipeline.base import pinned_folder
 from unwrite.pipeline.progress import progress
 from unwrite.pipeline.runs import read_runs
@@ -28,9 +29,12 @@ def merge_model(params: Params) -> None:
     runs = read_runs(BEFORE, [BASE, DIRECTIONS, RECIPE])
     base = read_base()
     recipe = read_artifact(Recipe, RECIPE, "select_trial")
+    directions = read_tensors(DIRECTIONS, "compute_directions")
     base_folder = pinned_folder(base, weights=False)  # the shards are checked while they are merged
     with progress("edited tensors", len(tensor_edits(recipe)), params.runtime.progress) as advance:
-        save_edited_checkpoint(MODEL, base_folder, base, recipe, DIRECTIONS, runs=runs, advance=advance)
+        save_edited_checkpoint(
+            MODEL, base_folder, base, recipe, directions, directions_file=DIRECTIONS, runs=runs, advance=advance
+        )
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from tests.support.architectures import written_by
 from tests.support.releases import flip_bit
@@ -21,7 +22,7 @@ from unwrite.editing.weights import edited
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import model_files
 from unwrite.files.hashing import digest_of
-from unwrite.files.tensors import read_metadata, read_tensors, write_tensors
+from unwrite.files.tensors import write_tensors
 from unwrite.models.loading import load_model
 from unwrite.release.explain import explain_release
 from unwrite.release.save import save_edited_checkpoint
@@ -37,7 +38,7 @@ class Notebook(NamedTuple):
     base_folder: Path
     base: Base
     recipe: Recipe
-    directions: Path
+    directions: dict[str, Tensor]
     folder: Path
 
     def save(self) -> None:
@@ -56,9 +57,8 @@ def notebook(tmp_path: Path) -> Notebook:
     generator = torch.Generator().manual_seed(3)
     directions = torch.nn.functional.normalize(torch.randn(1, 4, 32, generator=generator), dim=-1)
     means = {name: torch.randn(1, 4, 32, generator=generator) for name in ("baseline_mean", "target_mean")}
-    write_tensors(tmp_path / "directions.safetensors", {"directions": directions, **means}, {"center": "mean"})
     recipe = make_recipe(PARAMETERS, writers, sample_settings(norm_preservation="columns"))
-    return Notebook(base_folder, base, recipe, tmp_path / "directions.safetensors", tmp_path / "my-model")
+    return Notebook(base_folder, base, recipe, {"directions": directions, **means}, tmp_path / "my-model")
 
 
 def test_a_release_of_a_recipe_made_by_hand_verifies(notebook: Notebook) -> None:
@@ -84,7 +84,7 @@ def test_the_saved_tensors_are_those_of_the_edited_model(notebook: Notebook) -> 
     saved = load_file(notebook.folder / "model.safetensors")
     model = load_model(notebook.base_folder, "bfloat16", torch.device("cpu"))
     names = [layout.parameter for edit in notebook.recipe.edits for layout in (edit.matrix, edit.bias) if layout]
-    with edited(model, notebook.recipe, read_tensors(notebook.directions, "compute_directions")):
+    with edited(model, notebook.recipe, notebook.directions):
         assert all(torch.equal(model.get_parameter(name), saved[name]) for name in names)
     assert not any(torch.equal(model.get_parameter(name), saved[name]) for name in names)
 
@@ -92,8 +92,17 @@ def test_the_saved_tensors_are_those_of_the_edited_model(notebook: Notebook) -> 
 def test_recipe_and_directions_are_saved_with_the_model(notebook: Notebook) -> None:
     notebook.save()
     assert Recipe.model_validate_json((notebook.folder / "edit.json").read_bytes()) == notebook.recipe
-    assert (notebook.folder / "directions.safetensors").read_bytes() == notebook.directions.read_bytes()
-    assert read_metadata(notebook.folder / "directions.safetensors", "publish") == {"center": "mean"}
+    saved = load_file(notebook.folder / "directions.safetensors")
+    assert saved.keys() == notebook.directions.keys()
+    assert all(torch.equal(saved[name], tensor) for name, tensor in notebook.directions.items())
+
+
+def test_a_directions_file_is_copied_with_its_metadata(notebook: Notebook, tmp_path: Path) -> None:
+    file = tmp_path / "directions.safetensors"
+    write_tensors(file, notebook.directions, {"center": "mean"})
+    folder, base_folder, base, recipe, directions = notebook.folder, *notebook[:4]
+    save_edited_checkpoint(folder, base_folder, base, recipe, directions, directions_file=file)
+    assert (folder / "directions.safetensors").read_bytes() == file.read_bytes()
 
 
 def test_the_log_tells_how_many_tensors_were_edited(notebook: Notebook, caplog: pytest.LogCaptureFixture) -> None:
@@ -104,9 +113,7 @@ def test_the_log_tells_how_many_tensors_were_edited(notebook: Notebook, caplog: 
 
 
 def test_incomplete_directions_are_refused_before_anything_is_written(notebook: Notebook) -> None:
-    complete = read_tensors(notebook.directions, "compute_directions")
-    del complete["target_mean"]
-    write_tensors(notebook.directions, complete, {})
+    del notebook.directions["target_mean"]
     with pytest.raises(UnwriteError, match="must hold baseline_mean, directions, target_mean"):
         notebook.save()
     assert not notebook.folder.exists()

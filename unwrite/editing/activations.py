@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from unwrite.core.edit import Factors, edit_bias, edit_output
 from unwrite.editing.edit_cache import EditCache, factors_of_trials
-from unwrite.editing.exact import REMEDY, applied_direction
+from unwrite.editing.exact import applied_direction, naming_in_errors
 from unwrite.editing.weights import edited_weights
 from unwrite.editing.weights_needed import outermost_module, why_edit_needs_weights
-from unwrite.errors import UnwriteError, as_user_error
+from unwrite.errors import UnwriteError
 from unwrite.models.patching import ModulePatch, patched_modules, patched_parameters
 from unwrite.schema.artifacts import Edit, Writer
 
@@ -122,7 +122,7 @@ def _output_edit(
 def _edited_bias(bias: Tensor, edit: Edit | None, cache: EditCache) -> Tensor:
     if edit is None or edit.bias is None:
         return bias
-    with as_user_error(edit.bias.parameter, REMEDY):
+    with naming_in_errors(edit.bias.parameter):
         direction = applied_direction(edit, cache.directions, cache.baseline_means, cache.parameters)
         return edit_bias(bias, direction, edit.strength)
 

@@ -16,8 +16,7 @@ from unwrite.core.edit import edited_blocks
 from unwrite.core.layout import as_matrices, as_vectors
 from unwrite.core.reproducible import GROUP_ROWS
 from unwrite.editing.changes import TensorChange
-from unwrite.editing.exact import REMEDY, edit_matrices, edit_vectors
-from unwrite.errors import as_user_error
+from unwrite.editing.exact import edit_matrices, edit_vectors, naming_in_errors
 from unwrite.files.checkpoints import ByteRange, StoredTensor, byte_blocks, cut, read_rows, read_span, row_blocks, spans
 from unwrite.schema.artifacts import StoredLayout
 
@@ -82,7 +81,7 @@ def changed_blocks(tensor: StoredTensor, change: TensorChange) -> Iterator[tuple
     Raises:
         UnwriteError: the tensor holds NaN, or an edited value is beyond the range of its dtype.
     """
-    with as_user_error(change.layout.tensor, REMEDY):
+    with naming_in_errors(change.layout.tensor):
         yield from _changed_blocks(tensor, change)
 
 

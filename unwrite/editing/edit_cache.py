@@ -19,7 +19,7 @@ from unwrite.core.edit import Factors
 from unwrite.core.products import Products, combined_factors, products, with_more
 from unwrite.editing.basis import BasisVector, Mix, basis_vector, combine, mix_of
 from unwrite.editing.blocks import Blocks
-from unwrite.editing.exact import REMEDY, resolve_direction
+from unwrite.editing.exact import naming_in_errors, resolve_direction
 from unwrite.errors import UnwriteError, as_user_error
 from unwrite.schema.artifacts import Edit, Norm, ParameterLayout, Writer
 from unwrite.terms import NormPreservation
@@ -97,7 +97,7 @@ class EditCache:
         scales = self.norm_scales(norms)
         stacked = torch.stack([basis_vector(one, self.directions, self.baseline_means, scales) for one in vectors])
         device = self.parameters[layout.parameter].device
-        with as_user_error(layout.parameter, REMEDY):
+        with naming_in_errors(layout.parameter):
             found = products(self._blocks_for_products(layout), stacked.to(device), self.norm_preservation)
         return WriterProducts(tuple(vectors), Products(*(tensor.cpu() for tensor in found)))
 

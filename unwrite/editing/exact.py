@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 
 from torch import Tensor
@@ -16,7 +17,10 @@ from unwrite.errors import as_user_error
 from unwrite.schema.artifacts import DirectionRef, Edit, Writer
 from unwrite.terms import NormPreservation
 
-REMEDY = "Check the files of the base model, or lower max_weight in params.yaml."
+
+def naming_in_errors(name: str) -> AbstractContextManager[None]:
+    """Name the parameter or tensor in the errors of its edit, with a remedy, while open."""
+    return as_user_error(name, "Check the files of the base model, or lower max_weight in params.yaml.")
 
 
 def resolve_direction(reference: DirectionRef, directions: Tensor, baseline_means: Tensor) -> Tensor:
@@ -98,13 +102,13 @@ def edited_parameters(
     values: dict[str, Tensor] = {}
     for edit in edits:
         weight = values[edit.matrix.parameter] = originals[edit.matrix.parameter].clone()
-        with as_user_error(edit.matrix.parameter, REMEDY):
+        with naming_in_errors(edit.matrix.parameter):
             direction = applied_direction(edit, directions, baseline_means, originals)
             matrices = as_matrices(weight, edit.matrix.axis, edit.matrix.num_matrices)
             edit_matrices(matrices, direction, edit.strength, norm_preservation)
         if edit.bias is not None:
             bias = values[edit.bias.parameter] = originals[edit.bias.parameter].clone()
-            with as_user_error(edit.bias.parameter, REMEDY):
+            with naming_in_errors(edit.bias.parameter):
                 edit_vectors(as_vectors(bias, edit.bias.axis), direction, edit.strength)
     return values
 

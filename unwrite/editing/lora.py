@@ -14,8 +14,8 @@ from unwrite.core.layout import as_matrices, as_vectors
 from unwrite.core.low_rank import LowRank, change_rank, low_rank_change, relative_error
 from unwrite.editing.blocks import blocks_of_matrix
 from unwrite.editing.checkpoint import matrix_parts
-from unwrite.editing.exact import REMEDY, applied_direction
-from unwrite.errors import UnwriteError, as_user_error
+from unwrite.editing.exact import applied_direction, naming_in_errors
+from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import StoredTensor, read_rows
 from unwrite.models.adapter_slots import slot_tensors
 from unwrite.models.peft import Plan, Target
@@ -107,7 +107,7 @@ def adapter_values(
     total_change = 0.0
     for change in changes:
         norms = {n.parameter: _read(tensors, n.tensor) for n in change.edit.norms if n.parameter and n.tensor}
-        with as_user_error(change.layout.parameter, REMEDY):
+        with naming_in_errors(change.layout.parameter):
             direction = applied_direction(change.edit, directions["directions"], directions["baseline_mean"], norms)
             parts = _low_rank_parts(change, tensors, direction)
             bias = _bias_change(change, tensors, direction)

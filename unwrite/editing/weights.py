@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from unwrite.core.layout import as_matrices, as_vectors
 from unwrite.editing.edit_cache import EditCache, factors_of_trials
-from unwrite.editing.exact import REMEDY, applied_direction, edit_vectors, edited_parameters, parameter_names
-from unwrite.errors import UnwriteError, as_user_error
+from unwrite.editing.exact import applied_direction, edit_vectors, edited_parameters, naming_in_errors, parameter_names
+from unwrite.errors import UnwriteError
 from unwrite.models.patching import parameters_of, patched_parameters
 from unwrite.schema.artifacts import Edit, Recipe
 
@@ -26,6 +26,10 @@ def edited(model: nn.Module, recipe: Recipe, directions: Mapping[str, Tensor]) -
 
     In the dtype of the checkpoint, the values are those that the merged checkpoint stores, bit for bit.
 
+    Example:
+        >>> with edited(model, recipe, directions):  # doctest: +SKIP
+        ...     model.generate(**inputs)
+
     Args:
         model: the model that the recipe is for; its weights must not be quantized.
         recipe: from a search, or from `recipe.make_recipe`.
@@ -33,10 +37,6 @@ def edited(model: nn.Module, recipe: Recipe, directions: Mapping[str, Tensor]) -
 
     Raises:
         UnwriteError: a weight is quantized, or a parameter does not have the layout that the recipe states.
-
-    Example:
-        with edited(model, recipe, directions):
-            model.generate(**inputs)
     """
     originals = parameters_of(model, parameter_names(recipe.edits))
     for edit in recipe.edits:
@@ -76,7 +76,7 @@ def edited_weights(edits: Sequence[Edit], cache: EditCache) -> dict[str, Tensor]
         values[edit.matrix.parameter] = _edited_weight(edit, cache)
         if edit.bias is not None:
             bias = values[edit.bias.parameter] = cache.parameters[edit.bias.parameter].clone()
-            with as_user_error(edit.bias.parameter, REMEDY):
+            with naming_in_errors(edit.bias.parameter):
                 direction = applied_direction(edit, cache.directions, cache.baseline_means, cache.parameters)
                 edit_vectors(as_vectors(bias, edit.bias.axis), direction, edit.strength)
     return values

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+from torch import Tensor
 
 from unwrite.editing.changes import changes_of
 from unwrite.editing.merging import base_errors_first, merge_files
 from unwrite.errors import UnwriteError
 from unwrite.files.atomic import atomic_folder, refuse_full_disk
-from unwrite.files.checkpoints import INDEX_FILE, copy_file, index_of, stored_tensors
+from unwrite.files.checkpoints import INDEX_FILE, StoredTensor, copy_file, index_of, stored_tensors
 from unwrite.files.direction_tensors import wrong_directions
 from unwrite.files.hashing import digest_of
 from unwrite.files.records import write_json
-from unwrite.files.tensors import read_tensors
+from unwrite.files.tensors import write_tensors
 from unwrite.files.threads import processors
 from unwrite.pipeline.runs import StageRun
 from unwrite.release.manifest import build_manifest, manifest_json
-from unwrite.schema.artifacts import Base, Recipe, as_json
+from unwrite.schema.artifacts import Base, FileDigest, Recipe, as_json
 from unwrite.schema.paths import DIRECTIONS, MANIFEST, RECIPE
 
 logger = logging.getLogger(__name__)
@@ -29,8 +31,9 @@ def save_edited_checkpoint(
     base_folder: Path,
     base: Base,
     recipe: Recipe,
-    directions: Path,
+    directions: Mapping[str, Tensor],
     *,
+    directions_file: Path | None = None,
     runs: Sequence[StageRun] = (),
     advance: Callable[[int], None] = lambda _: None,
 ) -> None:
@@ -38,12 +41,20 @@ def save_edited_checkpoint(
 
     The edit is computed exactly from the base's bytes, in one pass, a few rows at a time.
 
+    Example:
+        >>> base = pin_base("Qwen/Qwen3-0.6B")  # doctest: +SKIP
+        >>> recipe = make_recipe(parameters, base.writers, settings)  # doctest: +SKIP
+        >>> folder, base_folder = Path("my-model"), pinned_folder(base)  # doctest: +SKIP
+        >>> save_edited_checkpoint(folder, base_folder, base, recipe, directions)  # doctest: +SKIP
+
     Args:
         folder: the folder of the release.
         base_folder: the folder of the base model.
         base: the record of the base model; every file is checked against it.
         recipe: from a search, or from `recipe.make_recipe`.
-        directions: the directions file that the recipe refers to.
+        directions: `directions`, `target_mean` and `baseline_mean`, each [P, L+1, d], as `compute_directions` returns
+            them or directions.safetensors holds them.
+        directions_file: the file that they were read from, to be copied; without it a new one is written.
         runs: the records of the stages that led to the recipe, for the manifest; none for a recipe made by hand.
         advance: called with 1 after each edited tensor.
 
@@ -51,23 +62,37 @@ def save_edited_checkpoint(
         UnwriteError: the base is not the pinned one, the recipe does not fit it, the directions are not complete, or
             the disk is full.
     """
-    stored_directions = read_tensors(directions, "compute_directions")
-    if (wrong := wrong_directions(stored_directions)) is not None:
-        raise UnwriteError(f"{directions} {wrong}.")
+    if (wrong := wrong_directions(directions)) is not None:
+        raise UnwriteError(f"directions {wrong}.")
     refuse_full_disk(folder, sum(file.size for file in base.files))
     with atomic_folder(folder) as unfinished:
         with base_errors_first(base_folder, base.files):
             tensors = stored_tensors(base_folder)
-            changes = changes_of(recipe, tensors, stored_directions)
+            changes = changes_of(recipe, tensors, directions)
             files = merge_files(
                 base_folder, unfinished, base.files, tensors, changes, advance=advance, threads=processors()
             )
-        if INDEX_FILE not in {file.name for file in files}:
-            write_json(unfinished / INDEX_FILE, index_of(tensors))
-            files.append(digest_of(unfinished / INDEX_FILE))
-        write_json(unfinished / RECIPE.name, as_json(recipe))
-        copy_file(directions, unfinished / DIRECTIONS.name)  # with the metadata that reading leaves out
-        files += [digest_of(unfinished / path.name) for path in (RECIPE, DIRECTIONS)]
+        files += _write_index(unfinished, tensors)
+        files += _write_recipe(unfinished, recipe, directions, directions_file)
         manifest = build_manifest(base, recipe, tensors, sorted(files, key=lambda file: file.name), runs)
         write_json(unfinished / MANIFEST, manifest_json(manifest))
     logger.info("%d of %d tensors edited; the model is in %s.", len(changes), len(tensors), folder)
+
+
+def _write_index(folder: Path, tensors: Mapping[str, StoredTensor]) -> list[FileDigest]:
+    """Write the index of a checkpoint in one file, which has none: the directions must not be taken for weights."""
+    if (folder / INDEX_FILE).exists():
+        return []
+    write_json(folder / INDEX_FILE, index_of(tensors))
+    return [digest_of(folder / INDEX_FILE)]
+
+
+def _write_recipe(
+    folder: Path, recipe: Recipe, directions: Mapping[str, Tensor], directions_file: Path | None
+) -> list[FileDigest]:
+    write_json(folder / RECIPE.name, as_json(recipe))
+    if directions_file is None:
+        write_tensors(folder / DIRECTIONS.name, directions, {})
+    else:
+        copy_file(directions_file, folder / DIRECTIONS.name)
+    return [digest_of(folder / path.name) for path in (RECIPE, DIRECTIONS)]
