@@ -15,6 +15,7 @@ from torch.nn.functional import normalize
 from benchmarks.comparison import alternated, ratio, spread, table
 from benchmarks.projects import project_copy
 from benchmarks.search import measured, plain_trial, prepare_plain, runtime, settings_of
+from stages.optimize_weights import read_inputs
 from stages.pin_model import pin_model
 from unwrite.editing.recipe import edit_settings
 from unwrite.files.tensors import write_tensors
@@ -50,7 +51,10 @@ def report(repeats: int, config: Mapping[str, Any] = QWEN3_4B, at_once: Sequence
         base = read_base()
         plain = prepare_plain(settings_of(params))  # first: what it takes is no longer free
         objective = prepare_objective(
-            runtime(params, "activations", max(at_once)), base, edit_settings(params.optimize, "none")
+            read_inputs(params, base),
+            params.optimize,
+            edit_settings(params.optimize, "none"),
+            runtime(params, "activations", max(at_once)).runtime,
         )
         trials = [_trial(number, base.layers) for number in range(max(at_once))]
 

@@ -21,6 +21,7 @@ import click
 import torch
 from tabulate import tabulate
 
+from stages.optimize_weights import read_inputs
 from unwrite.editing.recipe import edit_settings
 from unwrite.errors import UnwriteError
 from unwrite.files.hashing import sha256_of
@@ -29,8 +30,8 @@ from unwrite.files.tensors import read_metadata
 from unwrite.schema.artifacts import TrialParameters, read_base
 from unwrite.schema.params import Params, load_params
 from unwrite.schema.paths import BASE, DIRECTIONS, TOKENS
-from unwrite.search.objective import Objective, prepare_objective
-from unwrite.search.samplers import Told, ask, make_sampler, reseeded, tell
+from unwrite.search.objective import prepare_objective
+from unwrite.search.samplers import Observation, ask, batch_seed, make_sampler, observe
 from unwrite.search.space import Sampled, one_shot_settings, parameters_of, search_space
 from unwrite.search.trials import Measured
 from unwrite.terms import Sampler
@@ -48,18 +49,20 @@ TABLE = Path(__file__).with_suffix(".md")
 
 
 class Strategy(NamedTuple):
-    """A way to search: what it is, how its sampler is made from a seed, what that is told, and what comes first."""
+    """A way to search: its title, its sampler for a seed, what that observes of a trial, and what comes first."""
 
     title: str
     make: Callable[[int], BaseSampler]
-    told: Callable[[Measured], Told]
+    observe: Callable[[Measured], Observation]
     one_shots: bool = True
 
 
-def _ours(sampler: Sampler, random_trials: int) -> tuple[Callable[[int], BaseSampler], Callable[[Measured], Told]]:
+def _ours(
+    sampler: Sampler, random_trials: int
+) -> tuple[Callable[[int], BaseSampler], Callable[[Measured], Observation]]:
     return (
         lambda seed: make_sampler(sampler, seed=seed, random_trials=random_trials),
-        lambda measured: tell(sampler, measured, AIM),
+        lambda measured: observe(sampler, measured, AIM),
     )
 
 
@@ -69,12 +72,12 @@ def _whole_process(seed: int) -> BaseSampler:
     return GPSampler(seed=seed, n_startup_trials=10, warn_independent_sampling=False)
 
 
-def _both(measured: Measured) -> Told:
-    return Told([_rate(measured), math.log(measured.kl)], None)
+def _both(measured: Measured) -> Observation:
+    return Observation([_rate(measured), math.log(measured.kl)], None)
 
 
-def _penalty(measured: Measured) -> Told:
-    return Told([math.log(measured.kl) + 10 * max(0.0, _rate(measured) - AIM)], None)
+def _penalty(measured: Measured) -> Observation:
+    return Observation([math.log(measured.kl) + 10 * max(0.0, _rate(measured) - AIM)], None)
 
 
 def _rate(measured: Measured) -> float:
@@ -153,10 +156,10 @@ def _search(
     ended: list[tuple[Sampled, Measured]] = []
     asking = 0.0
     while len(ended) < trials:
-        told = [(sampled, strategy.told(measured)) for sampled, measured in ended]
+        observed = [(sampled, strategy.observe(measured)) for sampled, measured in ended]
         start = time.perf_counter()
-        sampler = strategy.make(reseeded(seed, len(ended)))
-        asked = ask(sampler, told, distributions, first[len(ended) :], BATCH)
+        sampler = strategy.make(batch_seed(seed, len(ended)))
+        asked = ask(sampler, observed, distributions, first[len(ended) :], BATCH)
         asking += time.perf_counter() - start
         ended += zip(asked, measure([parameters_of(sampled) for sampled in asked]), strict=True)
     return [measured for _, measured in ended], asking / len(ended)
@@ -177,11 +180,9 @@ def _measured_once(params: Params) -> tuple[Measure, int]:
         for line in path.read_text().splitlines():
             entry = json.loads(line)
             known[entry["trial"]] = Measured(**entry["measured"])
-    objective: Objective = prepare_objective(
-        params,
-        read_base(),
-        edit_settings(params.optimize, read_metadata(DIRECTIONS, "compute_directions")["orthogonalize"]),
-    )
+    inputs = read_inputs(params, read_base())
+    settings = edit_settings(params.optimize, read_metadata(DIRECTIONS, "compute_directions")["orthogonalize"])
+    objective = prepare_objective(inputs, params.optimize, settings, params.runtime)
 
     def measure(trials: Sequence[TrialParameters]) -> list[Measured]:
         names = [trial.model_dump_json() for trial in trials]
@@ -194,7 +195,7 @@ def _measured_once(params: Params) -> tuple[Measure, int]:
                 file.write(json.dumps({"trial": trial.model_dump_json(), "measured": result._asdict()}) + "\n")
         return [known[name] for name in names]
 
-    return measure, objective.positions
+    return measure, len(inputs.directions)
 
 
 if __name__ == "__main__":

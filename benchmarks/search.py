@@ -14,6 +14,7 @@ from torch import Tensor
 from benchmarks.adapter import change_of, set_adapter, with_adapter
 from benchmarks.comparison import alternated, peak_memory, ratio, spread, table
 from benchmarks.projects import deeper_demo, fewer_prompts
+from stages.optimize_weights import read_inputs
 from unwrite.core.kl import kl_from_log_probs, log_probabilities
 from unwrite.core.markers import shows_behaviour
 from unwrite.editing.exact import applied_direction, edited_parameters, parameter_names
@@ -135,7 +136,7 @@ def _check(trials: Trials) -> str:
     """
     exact = settings_of(with_settings(load_params(), norm_preservation="none", kl_tokens=1), "float32")
     same, compared, rates, divergences = _agreement(exact, trials)
-    objective = prepare_objective(runtime(exact.params, "weights"), exact.base, shared_settings(exact.params))
+    objective = _objective(runtime(exact.params, "weights"), exact.base)
     results = [measured(result) for result in objective.evaluate(trials)]
     if same != compared or [result.behaviour_rate for result in results] != rates:
         raise RuntimeError(f"Verdicts differ: {same} of {compared} are equal; {rates} of {results}.")
@@ -227,7 +228,7 @@ def runtime(params: Params, backend: BackendName | Literal["auto"], at_once: int
 def ours(backend: BackendName | Literal["auto"], trials: Trials) -> Callable[[], list[Measured]]:
     """What measures the trials as the stage does, in batches of `optimize.batch`."""
     params = runtime(load_params(), backend)
-    objective: Objective = prepare_objective(params, read_base(), shared_settings(params))
+    objective = _objective(params, read_base())
     size = params.optimize.batch
 
     def evaluate() -> list[Measured]:
@@ -235,6 +236,11 @@ def ours(backend: BackendName | Literal["auto"], trials: Trials) -> Callable[[],
         return [measured(result) for batch in batches for result in objective.evaluate(batch)]
 
     return evaluate
+
+
+def _objective(params: Params, base: Base) -> Objective:
+    """Return what measures trials as the stage does."""
+    return prepare_objective(read_inputs(params, base), params.optimize, shared_settings(params), params.runtime)
 
 
 def measured(result: Measured | UnwriteError) -> Measured:

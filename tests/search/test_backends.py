@@ -1,4 +1,4 @@
-"""Trials measured on weights, on activations and any number at once: the same figures, and those of a release."""
+"""Trials on weights or on activations, one or several at once, measure the same as an edited release."""
 
 from __future__ import annotations
 
@@ -27,9 +27,11 @@ from unwrite.models.generation import generate_greedily
 from unwrite.models.memory import Limits
 from unwrite.models.patching import parameters_of, patched_parameters
 from unwrite.schema.artifacts import Edit
-from unwrite.search.backends import EvaluationContext, choose_backend, on_activations, on_weights
+from unwrite.search.backend_choice import BackendChoice
+from unwrite.search.backends import choose_backend, measure_trials, on_activations, on_weights
+from unwrite.search.context import EvaluationContext
 from unwrite.search.trials import Measured
-from unwrite.terms import NormPreservation
+from unwrite.terms import BackendName, NormPreservation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -44,7 +46,7 @@ TOKENS = 4
 
 
 def words() -> PreTrainedTokenizerFast:
-    """A tokenizer whose every token is a word of its own: token 7 is "w07."."""
+    """A tokenizer in which every token is a word: token 7 is "w07."."""
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
 
@@ -57,7 +59,7 @@ def base_model(name: str) -> PreTrainedModel:
     return zoo_model(name, torch.float32)
 
 
-def scene(name: str, mode: NormPreservation, **changes: Any) -> EvaluationContext:
+def context_of(name: str, mode: NormPreservation, **changes: Any) -> EvaluationContext:
     model, tokenizer = base_model(name), words()
     writers = written_by(name, model)
     originals = parameters_of(model, parameter_names(writers))
@@ -72,8 +74,9 @@ def scene(name: str, mode: NormPreservation, **changes: Any) -> EvaluationContex
         model=model,
         tokenizer=tokenizer,
         writers=writers,
-        form=EditCache(partial(blocks_in_memory, originals), originals, mode, DIRECTIONS, MEANS),
+        cache=EditCache(partial(blocks_in_memory, originals), originals, mode, DIRECTIONS, MEANS),
         target=TARGET,
+        base_rate=4 / 7,
         teacher_forced=teacher_force(model, BASELINE, responses, TOKENS, batches=batches),
         markers=markers,
         max_tokens=6,
@@ -87,7 +90,7 @@ def scene(name: str, mode: NormPreservation, **changes: Any) -> EvaluationContex
 
 
 def recipes(of: EvaluationContext) -> list[list[Edit]]:
-    """Six trials: strong, weak, on some writers only, on none, biprojected, strong again."""
+    """Return six trials: strong, weak, on some writers only, on none, biprojected, strong again."""
 
     def recipe(strength: float, index: float, orthogonalize_to: int | None = None) -> list[Edit]:
         return [
@@ -119,8 +122,8 @@ def assert_same(found: Sequence[Measured | UnwriteError], expected: Sequence[Mea
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2", "mixtral"])
-def test_any_realization_and_any_number_at_once_measure_the_same(name: str, mode: NormPreservation) -> None:
-    of = scene(name, mode)
+def test_every_backend_and_number_at_once_measures_the_same(name: str, mode: NormPreservation) -> None:
+    of = context_of(name, mode)
     trials = recipes(of)
     expected = on_weights(of, trials)
     measured = [result for result in expected if isinstance(result, Measured)]
@@ -134,11 +137,11 @@ def test_any_realization_and_any_number_at_once_measure_the_same(name: str, mode
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_trials_measure_what_a_release_would(mode: NormPreservation) -> None:
-    of = scene("gpt2", mode)
+def test_trials_measure_what_the_release_would(mode: NormPreservation) -> None:
+    of = context_of("gpt2", mode)
     model, tokenizer = of.model, of.tokenizer
     for edits, found in zip(recipes(of), on_weights(of, recipes(of)), strict=True):
-        values = edited_parameters(edits, of.form.parameters, mode, DIRECTIONS, MEANS)
+        values = edited_parameters(edits, of.cache.parameters, mode, DIRECTIONS, MEANS)
         with patched_parameters(model, values):
             divergences = measure_kl(model, of.teacher_forced)
             said = generate_greedily(model, TARGET, 6, batches=[[row] for row in range(len(TARGET))])
@@ -152,8 +155,8 @@ def test_trials_measure_what_a_release_would(mode: NormPreservation) -> None:
 
 
 @pytest.mark.parametrize("at_once", [1, 3])
-def test_beyond_max_kl_nothing_is_generated(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    of = scene("llama", "rows")
+def test_no_response_is_generated_above_max_kl(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    of = context_of("llama", "rows")
     trials = recipes(of)
     expected = [result for result in on_weights(of, trials) if isinstance(result, Measured)]
     bound = sorted(result.kl for result in expected)[2]
@@ -175,44 +178,44 @@ def test_beyond_max_kl_nothing_is_generated(at_once: int, monkeypatch: pytest.Mo
             assert (one.behaviour_rate is None) == (other.kl > bound)
 
 
-@pytest.mark.parametrize("realize", [on_weights, partial(on_activations, at_once=6)])
-def test_a_trial_that_fails_fails_alone(realize: Any) -> None:
-    of = scene("llama", "none")
+@pytest.mark.parametrize("backend", [on_weights, partial(on_activations, at_once=6)])
+def test_only_the_trial_that_fails_gives_an_error(backend: Any) -> None:
+    of = context_of("llama", "none")
     trials = recipes(of)
     expected = on_weights(of, trials)
     broken = [edit.model_copy(update={"strength": 1e39}) for edit in trials[1]]
-    found = realize(of, [trials[0], broken, *trials[2:]])
+    found = backend(of, [trials[0], broken, *trials[2:]])
     assert isinstance(found[1], UnwriteError)
     assert "Layer 0 puts out NaN or infinite numbers" in str(found[1])
     assert_same([found[0], *found[2:]], [expected[0], *expected[2:]])
 
 
 @pytest.mark.parametrize(("weights", "activations", "chosen"), [(1.0, 0.4, "activations"), (1.0, 0.6, "weights")])
-def test_the_faster_way_is_chosen_and_said(
+def test_the_faster_backend_is_chosen_with_its_timing(
     weights: float, activations: float, chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    of = scene("llama", "rows")
+    of = context_of("llama", "rows")
     trials = recipes(of)
-    clock = iter([0.0, 6 * weights, 6 * (weights + activations)])
+    clock = iter([0.0, 6 * weights, 6 * weights, 6 * (weights + activations)])
     monkeypatch.setattr("unwrite.search.backends.time.perf_counter", lambda: next(clock))
-    way, why, results = choose_backend(of, trials, 4)
-    assert way == chosen
-    assert why == f"{chosen} (weights, 1 s a trial; activations, 4 at once, {activations:.2g} s)"
+    backend, reason, results = choose_backend(of, trials, 4)
+    assert backend == chosen
+    assert reason == f"weights: 1 s per trial; activations, 4 at once: {activations:.2g} s"
     assert_same(results, on_weights(of, trials))
 
 
-def test_weights_where_activations_cannot_do_it() -> None:
-    of = scene("mixtral", "rows")
-    way, why, results = choose_backend(of, recipes(of), 6)
-    assert way == "weights"
-    assert "does more than multiply by model.layers.0.mlp.experts.down_proj" in why
+def test_weights_are_chosen_if_activations_cannot_express_the_edit() -> None:
+    of = context_of("mixtral", "rows")
+    backend, reason, results = choose_backend(of, recipes(of), 6)
+    assert backend == "weights"
+    assert "does more than multiply by model.layers.0.mlp.experts.down_proj" in reason
     assert_same(results, on_weights(of, recipes(of)))
-    of = scene("mixtral", "none")
+    of = context_of("mixtral", "none")
     assert "at once" in choose_backend(of, recipes(of), 6)[1]
 
 
-def test_weights_where_activations_measure_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    of = scene("llama", "rows")
+def test_weights_are_chosen_if_activations_measure_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    of = context_of("llama", "rows")
     trials = recipes(of)
 
     @contextmanager
@@ -220,16 +223,24 @@ def test_weights_where_activations_measure_something_else(monkeypatch: pytest.Mo
         yield lambda _: None
 
     monkeypatch.setattr("unwrite.search.backends.edited_activations", forgetful)
-    way, why, results = choose_backend(of, trials, 6)
-    assert (way, why[:46]) == ("weights", "weights, as activations measure something else")
+    backend, reason, results = choose_backend(of, trials, 6)
+    assert (backend, reason[:46]) == ("weights", "activations measure something else: KL diverge")
     assert_same(results, on_weights(of, trials))
 
 
-def test_nothing_is_left_behind() -> None:
-    of = scene("llama", "columns")
+def test_measuring_leaves_no_change_behind() -> None:
+    of = context_of("llama", "columns")
     before = {name: parameter.clone() for name, parameter in of.model.named_parameters()}
     on_weights(of, recipes(of))
     on_activations(of, recipes(of), 2)
     after = dict(of.model.named_parameters())
     assert all(torch.equal(after[name], value) for name, value in before.items())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in of.model.modules())
+
+
+@pytest.mark.parametrize(("backend", "at_once"), [("weights", 3), ("activations", 3)])
+def test_the_chosen_backend_measures(backend: BackendName, at_once: int) -> None:
+    of = context_of("llama", "rows")
+    choice = BackendChoice(backend=backend, trials_at_once=at_once, limits=of.limits)
+    expected = on_weights(of, recipes(of)) if backend == "weights" else on_activations(of, recipes(of), at_once)
+    assert measure_trials(of, recipes(of), choice) == expected

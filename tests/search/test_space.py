@@ -1,4 +1,4 @@
-"""The space: every parameter within its bounds, whatever the bounds; the one-shot settings are λ = 1 in every layer."""
+"""The space: every parameter is within its bounds, and one-shot settings are λ = 1 in every layer."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unwrite.core.kernel import kernel_weight
+from unwrite.errors import UnwriteError
 from unwrite.schema.artifacts import Kernel, TrialParameters
 from unwrite.schema.params import KernelSpace, Space
-from unwrite.search.space import one_shot_settings, parameters_of, search_space, why_no_one_shots
+from unwrite.search.space import check_spans, one_shot_settings, parameters_of, search_space, why_no_one_shots
 from unwrite.terms import COMPONENTS
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -45,7 +46,7 @@ SPACES = st.builds(
 
 
 def asked(space: Space, layers: int, positions: int, trials: int, seed: int = 0) -> list[dict[str, Any]]:
-    """What some trials sample at random."""
+    """Return what some trials sample at random."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     distributions = search_space(space, layers=layers, positions=positions)
     return [study.ask(distributions).params for _ in range(trials)]
@@ -83,7 +84,7 @@ FLAT = KernelSpace(max_weight=(-0.5, 1.5), max_weight_position=(0, 1), min_weigh
 WIDE = Space(direction_scope=("global", "per_layer"), direction_index=(0.4, 0.9), spans=(), attention=FLAT, mlp=FLAT)
 
 
-def test_every_trial_asks_for_the_same_parameters() -> None:
+def test_every_trial_samples_the_same_parameters() -> None:
     trials = asked(WIDE, layers=9, positions=2, trials=20)
     found = [parameters_of(sampled) for sampled in trials]
     assert len({tuple(sorted(sampled)) for sampled in trials}) == 1
@@ -91,7 +92,7 @@ def test_every_trial_asks_for_the_same_parameters() -> None:
     assert {parameters.position for parameters in found} == {0, 1}
 
 
-def test_a_weight_under_zero_is_zero() -> None:
+def test_a_weight_below_zero_becomes_zero() -> None:
     for sampled in asked(WIDE, layers=9, positions=1, trials=20):
         kernel = parameters_of(sampled).mlp
         assert kernel.max_weight == max(0, sampled["mlp.max_weight"])
@@ -126,8 +127,8 @@ def test_one_shot_settings_are_within_the_bounds_and_one_everywhere(space: Space
 
 
 @pytest.mark.parametrize("layers", [2, 6, 36, 80])
-def test_there_are_a_few_depths_between_the_bounds(layers: int) -> None:
-    deep = FLAT.model_copy(update={"max_weight_position": (0.6, 1.0)})  # what params.yaml says for deep models
+def test_one_shot_settings_cover_the_bounds_at_five_depths(layers: int) -> None:
+    deep = FLAT.model_copy(update={"max_weight_position": (0.6, 1.0)})  # as params.yaml has it for deep models
     for kernel in (FLAT, deep):
         space = WIDE.model_copy(update={"attention": kernel, "mlp": kernel})
         depths = [sampled["direction_index"] for sampled in one_shot_settings(space, layers=layers)]
@@ -137,7 +138,7 @@ def test_there_are_a_few_depths_between_the_bounds(layers: int) -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"direction_scope": ("per_layer",)}, "direction_scope is without global"),
+        ({"direction_scope": ("per_layer",)}, "direction_scope lacks global"),
         ({"mlp": FLAT.model_copy(update={"max_weight": (0.0, 0.9)})}, "mlp.max_weight [0.0, 0.9] excludes 1"),
         (
             {"attention": FLAT.model_copy(update={"min_weight": (0.0, 0.5)})},
@@ -149,7 +150,7 @@ def test_there_are_a_few_depths_between_the_bounds(layers: int) -> None:
         ),
     ],
 )
-def test_what_the_space_excludes_is_not_tried_and_it_says_why(changes: dict[str, Any], why: str) -> None:
+def test_a_bound_that_excludes_one_shot_settings_is_named(changes: dict[str, Any], why: str) -> None:
     assert one_shot_settings(WIDE, layers=9)
     assert why_no_one_shots(WIDE, layers=9) is None
     narrow = WIDE.model_copy(update=changes)
@@ -157,5 +158,13 @@ def test_what_the_space_excludes_is_not_tried_and_it_says_why(changes: dict[str,
     assert why_no_one_shots(narrow, layers=9) == f"optimize.space.{why}"
 
 
-def test_one_depth_is_tried_once() -> None:
+def test_a_single_depth_is_tried_once() -> None:
     assert len(one_shot_settings(WIDE.model_copy(update={"direction_index": (0.5, 0.5)}), layers=9)) == 1
+
+
+@pytest.mark.parametrize("span", [(9, 0, 3), (3, 2, 9)])
+def test_a_span_beyond_the_last_layer_is_refused(span: tuple[int, int, int]) -> None:
+    space = WIDE.model_copy(update={"spans": (span,)})
+    check_spans(space, layers=10)
+    with pytest.raises(UnwriteError, match=r"^layers in optimize\.space\.spans must be between 0 and 8, got 9\."):
+        check_spans(space, layers=9)

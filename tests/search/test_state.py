@@ -1,4 +1,4 @@
-"""The record of a search: killed anywhere and resumed it is the one never killed; damage costs time alone."""
+"""The record of a search: a killed and resumed search equals an uninterrupted one; damage costs only time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import random
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,11 +16,15 @@ import pytest
 
 from tests.support.example import KEY, ROOT, evaluate, settings
 from unwrite.errors import UnwriteError
+from unwrite.models.memory import Limits
 from unwrite.schema.paths import TRIALS
-from unwrite.search import state as module
-from unwrite.search.state import RECORD, SEARCHES, search_key, search_state
+from unwrite.search.backend_choice import BackendChoice
+from unwrite.search.state import RECORD, SEARCHES, search_state
 from unwrite.search.study import run_study
 from unwrite.search.trials import TrialOutcome, write_trials
+
+WEIGHTS = BackendChoice(backend="weights", trials_at_once=5, limits=Limits(16384, 2048, 1 << 25))
+ACTIVATIONS = BackendChoice(backend="activations", trials_at_once=5, limits=Limits(16384, 2048, 1 << 25))
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +40,7 @@ def record() -> Path:
 
 
 def search(trials: int, key: str = KEY) -> tuple[list[TrialOutcome], str]:
-    """Searches from where the record ends; also what was wrong with the record."""
+    """Search from where the record ends; also return what was wrong with the record."""
     section = settings(trials=trials)
     with search_state(key) as state:
         outcomes = list(state.done)
@@ -52,11 +55,11 @@ def without_seconds(outcomes: list[TrialOutcome]) -> list[TrialOutcome]:
 
 
 def rows(path: Path) -> list[str]:
-    """trials.csv without its last column, the seconds."""
+    """Return trials.csv without its last column, the seconds."""
     return [line.rpartition(",")[0] for line in path.read_text().splitlines()]
 
 
-def test_what_is_added_comes_back_to_the_bit() -> None:
+def test_added_trials_are_read_back_exactly() -> None:
     made, _ = search(20)
     with search_state(KEY) as state:
         assert state.done == made
@@ -65,30 +68,39 @@ def test_what_is_added_comes_back_to_the_bit() -> None:
     assert {outcome.reason for outcome in made} == {"", "logits are NaN", "divergence over max_kl"}
 
 
-def test_how_trials_are_measured_is_settled_once() -> None:
+def test_the_choice_of_a_backend_is_recorded_once() -> None:
     with search_state(KEY) as state:
-        assert state.chosen is None
-        state.choose("weights")
+        assert state.choice is None
+        state.choose(WEIGHTS)
     size = (SEARCHES / KEY / RECORD).stat().st_size
     with search_state(KEY) as state:
-        assert state.chosen == "weights"
-        state.choose("weights")
+        assert state.choice == WEIGHTS
+        state.choose(WEIGHTS)
     assert (SEARCHES / KEY / RECORD).stat().st_size == size
     search(10)
     with search_state(KEY) as state:
-        state.choose("activations 5")
+        state.choose(ACTIVATIONS)
+        assert state.choice == ACTIVATIONS
     with search_state(KEY) as state:
-        assert (state.chosen, len(state.done)) == ("activations 5", 10)
+        assert (state.choice, len(state.done)) == (ACTIVATIONS, 10)
 
 
-def test_a_search_in_parts_is_the_search_in_one() -> None:
+def test_the_state_holds_what_was_added() -> None:
+    made, _ = search(20)
+    with search_state("another") as state:
+        state.add(made[:5])
+        state.add(made[5:10])
+        assert state.done == made[:10]
+
+
+def test_a_search_in_parts_equals_an_uninterrupted_one() -> None:
     for trials in (5, 10, 20):
         parts, _ = search(trials)
     whole, _ = search(20, "another")
     assert without_seconds(parts) == without_seconds(whole)
 
 
-def test_a_budget_that_ends_inside_a_batch_changes_nothing() -> None:
+def test_a_budget_within_a_batch_changes_no_trial() -> None:
     search(7)
     parts, _ = search(20)
     whole, _ = search(20, "another")
@@ -96,8 +108,8 @@ def test_a_budget_that_ends_inside_a_batch_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_killed_at_random_moments_and_resumed(tmp_path: Path, seed: int) -> None:
-    """SIGKILL between any two writes, most of them in the middle of a line of the record."""
+def test_a_search_killed_at_random_and_resumed_equals_an_uninterrupted_one(tmp_path: Path, seed: int) -> None:
+    """SIGKILL can come between any two writes, mostly in the middle of a line of the record."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "tests.support.driver", "20"]
     writes = random.Random(seed)
@@ -138,7 +150,7 @@ def empty(_: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("damage", [cut, cut_to_the_header, zeros_at_the_end, empty])
-def test_what_a_kill_or_a_crash_leaves_is_not_worth_a_word(record: Path, damage: Callable[[bytes], bytes]) -> None:
+def test_what_a_kill_or_a_crash_leaves_is_dropped_silently(record: Path, damage: Callable[[bytes], bytes]) -> None:
     whole, _ = search(20)
     record.write_bytes(damage(record.read_bytes()))
     again, said = search(20)
@@ -169,21 +181,19 @@ def nested(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("damage", [another_digit, a_line_missing, nonsense, nested])
-def test_a_damaged_record_keeps_what_is_whole_and_runs_the_rest_again(
-    record: Path, damage: Callable[[bytes], bytes]
-) -> None:
+def test_a_damaged_record_keeps_the_lines_before_the_damage(record: Path, damage: Callable[[bytes], bytes]) -> None:
     whole, _ = search(20)
     broken = damage(record.read_bytes())
     assert broken != record.read_bytes()
     record.write_bytes(broken)
     again, said = search(20)
     assert without_seconds(again) == without_seconds(whole)
-    assert "trials.jsonl is damaged or from another version from line 3 on: 5 trials are kept" in said
+    assert "trials.jsonl is damaged or from another version from line 3 on: 5 trials are kept, the rest is run" in said
     assert search(20)[1] == ""
 
 
-@pytest.mark.parametrize("entry", [{"format": 1, "search": KEY}, {"format": 2, "search": "of another"}, ["a list"]])
-def test_a_record_of_another_version_or_search_is_never_mixed_in(record: Path, entry: object) -> None:
+@pytest.mark.parametrize("entry", [{"format": 2, "search": KEY}, {"format": 3, "search": "of another"}, ["a list"]])
+def test_a_record_of_another_format_or_search_is_run_again(record: Path, entry: object) -> None:
     whole, _ = search(20)
     first, *rest = record.read_bytes().split(b"\n")
     if isinstance(entry, dict):
@@ -196,35 +206,53 @@ def test_a_record_of_another_version_or_search_is_never_mixed_in(record: Path, e
     assert record.read_bytes().startswith(first)
 
 
-def test_a_line_whose_fields_are_not_ours_is_refused_though_its_checksum_is_right(record: Path) -> None:
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"trials": [{"number": 5, "score": 1}]},
+        {"choice": "weights 5 16384 2048 33554432"},
+        {"choice": {"backend": "both", "limits": [1, 1, 1], "trials_at_once": 1}},
+        {"choice": {"backend": "weights", "limits": [1, 1], "trials_at_once": 1}},
+    ],
+)
+def test_a_line_with_unknown_fields_is_refused_although_its_checksum_is_right(
+    record: Path, entry: dict[str, object]
+) -> None:
     lines = record.read_bytes().split(b"\n")
-    entry = {"trials": [{"number": 5, "score": 1}]}
     digest = hashlib.sha256(json.dumps(entry, separators=(",", ":")).encode()).hexdigest()
     lines[2] = json.dumps({**entry, "sha256": digest}).encode()
     record.write_bytes(b"\n".join(lines))
     assert "from line 3 on: 5 trials" in search(5)[1]
 
 
-def test_two_at_once_the_second_says_who_is_there() -> None:
+def test_damage_is_warned_about(record: Path, caplog: pytest.LogCaptureFixture) -> None:
+    search(20)
+    assert caplog.records == []
+    record.write_bytes(nonsense(record.read_bytes()))
+    _, damage = search(20)
+    assert [(one.levelname, one.getMessage()) for one in caplog.records] == [("WARNING", damage)]
+
+
+def test_a_second_process_is_refused_with_the_first_one_named() -> None:
     with search_state(KEY), pytest.raises(UnwriteError, match=rf"already running \(process {os.getpid()} on \S+\)"):  # noqa: SIM117
         with search_state(KEY):
             pass
     search(5)
 
 
-def test_another_search_does_not_wait() -> None:
+def test_another_search_is_not_locked() -> None:
     with search_state("one"), search_state("other"):
         pass
 
 
-def test_a_folder_that_cannot_be_made() -> None:
+def test_a_folder_that_cannot_be_created() -> None:
     SEARCHES.parent.mkdir()
     SEARCHES.write_text("in the way")
-    with pytest.raises(UnwriteError, match=r"Can't keep the search's record in .*\. Make the folder writable"):
+    with pytest.raises(UnwriteError, match=r"^Cannot write the search's record in .*\. Make the folder writable"):
         search(5)
 
 
-def test_a_disk_that_fills_up_keeps_the_batches_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_keeps_the_earlier_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     before, _ = search(10)
     fsync = os.fsync
 
@@ -237,40 +265,3 @@ def test_a_disk_that_fills_up_keeps_the_batches_before(monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "fsync", fsync)
     with search_state(KEY) as state:
         assert without_seconds(state.done)[:10] == without_seconds(before)
-
-
-STAGE = ROOT / "stages/optimize_weights.py"
-
-
-def test_the_key_is_of_all_that_decides_the_trials(monkeypatch: pytest.MonkeyPatch) -> None:
-    key = search_key({"a": 1, "b": [0.1]}, STAGE)
-    assert key == search_key({"b": [0.1], "a": 1}, STAGE)
-    assert key != search_key({"a": 1, "b": [0.2]}, STAGE)
-    monkeypatch.setattr(module, "FORMAT", 99)
-    assert key != search_key({"a": 1, "b": [0.1]}, STAGE)
-    monkeypatch.undo()
-    monkeypatch.setattr(module, "version", lambda name: f"another {name}")
-    assert key != search_key({"a": 1, "b": [0.1]}, STAGE)
-
-
-def test_the_key_is_of_the_code_that_the_stage_imports_and_of_no_other(tmp_path: Path) -> None:
-    for folder in ("unwrite", "stages"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    stage = tmp_path / "stages/optimize_weights.py"
-    key = search_key({}, stage)
-    assert key == search_key({}, STAGE)  # wherever the project is
-    for other in ("unwrite/cli.py", "unwrite/report/page.py", "unwrite/core/geometry.py", "stages/select_trial.py"):
-        with (tmp_path / other).open("a") as file:
-            file.write("# another line\n")
-        assert search_key({}, stage) == key, other
-    for part in (
-        "unwrite/core/edit.py",
-        "unwrite/search/samplers.py",
-        "unwrite/__init__.py",
-        "stages/optimize_weights.py",
-    ):
-        before = (tmp_path / part).read_text()
-        (tmp_path / part).write_text(before + "# another line\n")
-        assert search_key({}, stage) != key, part
-        (tmp_path / part).write_text(before)
-    assert search_key({}, stage) == key

@@ -1,4 +1,4 @@
-"""artifacts/trials.csv: the trials come back to the bit, failed ones are left out, damage is refused."""
+"""artifacts/trials.csv: trials are read back exactly, failed ones are left out, and damage is refused."""
 
 from pathlib import Path
 
@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from unwrite.errors import UnwriteError
 from unwrite.schema.artifacts import Kernel, TrialParameters
 from unwrite.schema.paths import TRIALS
-from unwrite.search.trials import OVER_MAX_KL, Measured, TrialOutcome, read_trials, trial_of, write_trials
+from unwrite.search.trials import (
+    OVER_MAX_KL,
+    Measured,
+    TrialOutcome,
+    describe_trial,
+    read_trials,
+    trial_of,
+    write_trials,
+)
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 KERNELS = st.builds(
@@ -57,13 +65,13 @@ def outcome(number: int, measured: Measured | None, reason: str = "", seconds: f
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(outcomes())
-def test_measured_trials_come_back_to_the_bit(made: list[TrialOutcome]) -> None:
+def test_measured_trials_are_read_back_exactly(made: list[TrialOutcome]) -> None:
     write_trials(made)
-    # repr tells −0 from 0; equality would not.
+    # repr distinguishes −0 from 0; equality does not.
     assert repr(read_trials()) == repr([trial for o in made if (trial := trial_of(o)) is not None])
 
 
-def test_one_row_a_trial_with_dotted_names_seconds_and_the_reason_in_one_line() -> None:
+def test_a_row_has_dotted_names_seconds_and_the_reason_in_one_line() -> None:
     write_trials([outcome(0, Measured(0.5, 0.25), "", 1.23456), outcome(1, None, "two\r\nlines, here", 2)])
     header, first, second = TRIALS.read_text().splitlines()
     assert header.split(",")[:4] == ["number", "behaviour_rate", "kl", "direction_scope"]
@@ -81,16 +89,16 @@ def test_failed_trials_are_left_out() -> None:
 
 
 def test_a_trial_above_max_kl_has_a_divergence_and_no_rate() -> None:
-    hopeless = outcome(0, Measured(None, 3.5), OVER_MAX_KL)
-    write_trials([hopeless])
+    above = outcome(0, Measured(None, 3.5), OVER_MAX_KL)
+    write_trials([above])
     row = TRIALS.read_text().splitlines()[1]
     assert row.startswith("0,,3.5,global,")
     assert f",{OVER_MAX_KL}," in row
     assert read_trials() == []
-    assert trial_of(hopeless) is None
+    assert trial_of(above) is None
 
 
-def test_no_measured_trial_gives_an_empty_list() -> None:
+def test_a_table_without_measured_trials_gives_an_empty_list() -> None:
     write_trials([outcome(0, None, "infinite logits")])
     assert read_trials() == []
 
@@ -120,7 +128,14 @@ def test_a_damaged_file_is_refused(right: str, wrong: str) -> None:
     assert right in TRIALS.read_text()
     TRIALS.write_text(TRIALS.read_text().replace(right, wrong, 1))
     with pytest.raises(
-        UnwriteError, match=r"trials.csv is (damaged|not what this version writes) .*dvc repro -f"
+        UnwriteError, match=r"trials.csv (is damaged|has another format than this version writes) .*dvc repro -f"
     ) as caught:
         read_trials()
     assert "\n" not in str(caught.value)
+
+
+def test_a_trial_is_described_by_its_figures() -> None:
+    assert describe_trial(trial_of(outcome(3, Measured(0.125, 0.01234)))) == (
+        "trial 3, rate 12.5 %, KL divergence 0.0123 nats"
+    )
+    assert describe_trial(None) == "none"

@@ -18,7 +18,6 @@ from stages.score_responses import score_responses
 from stages.select_trial import select_trial
 from stages.tokenize_prompts import tokenize_prompts
 from stages.write_report import write_report
-from unwrite.pipeline.logs import log_to_stderr
 from unwrite.pipeline.runs import recorded
 from unwrite.schema.params import Params, load_params
 
@@ -74,13 +73,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name in STAGES:
             run_stage(name, small_params())
     return folder
-
-
-@pytest.fixture(autouse=True)
-def log() -> Iterator[None]:
-    """Messages shown on stderr, as when a stage runs."""
-    with log_to_stderr():
-        yield
 
 
 @pytest.fixture

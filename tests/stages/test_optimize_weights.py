@@ -1,4 +1,4 @@
-"""The search on the demo: what it writes, that it goes on where it was stopped, and what it says of bad input."""
+"""The search on the demo: what it writes, that it continues where it was stopped, and which inputs it refuses."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pytest
 
-from stages import optimize_weights as stage
 from stages.compute_directions import compute_directions
 from stages.extract_residuals import extract
 from stages.optimize_weights import optimize_weights
@@ -26,7 +24,7 @@ from tests.stages.conftest import small_params
 from unwrite.errors import UnwriteError
 from unwrite.schema.artifacts import Front, TrialParameters, read_artifact
 from unwrite.schema.params import Params
-from unwrite.search.objective import Objective, prepare_objective
+from unwrite.search.objective import Objective
 from unwrite.search.state import search_state
 from unwrite.search.trials import Measured, read_trials
 
@@ -37,7 +35,7 @@ SEARCHES = Path(".unwrite/search")
 
 
 def rows() -> list[dict[str, str]]:
-    """trials.csv."""
+    """Return the rows of trials.csv."""
     with TRIALS.open() as file:
         return list(csv.DictReader(file))
 
@@ -57,7 +55,7 @@ def test_every_trial_is_recorded_with_its_parameters_objectives_and_seconds(proj
         assert float(row["seconds"]) > 0
 
 
-def test_the_front_is_of_the_trials(project: Path) -> None:
+def test_the_front_consists_of_trials(project: Path) -> None:
     front = read_artifact(Front, FRONT, "optimize_weights")
     assert front.base_behaviour_rate == 1
     assert front.trials
@@ -65,7 +63,7 @@ def test_the_front_is_of_the_trials(project: Path) -> None:
 
 
 @pytest.mark.parametrize("post_norm", ["compensate", "ignore"])
-def test_the_front_says_what_all_trials_have_in_common(project: Path, params: Params, post_norm: str) -> None:
+def test_the_front_states_the_settings_of_all_trials(project: Path, params: Params, post_norm: str) -> None:
     optimize_weights(with_optimize(params, trials=1, norm_preservation="pre", edit_bias=False, post_norm=post_norm))
     front = read_artifact(Front, FRONT, "optimize_weights")
     assert (front.settings.norm_preservation, front.settings.edit_bias, front.settings.post_norm) == (
@@ -106,39 +104,35 @@ def test_the_search_removes_the_behaviour_it_was_given(project: Path, params: Pa
     assert (trial.behaviour_rate, trial.kl) == (1, 0)
 
 
-def test_nothing_to_remove(project: Path, params: Params) -> None:
-    Path(params.judge.markers).write_text("a phrase that nobody says\n")
+def test_a_base_without_the_behaviour_is_refused(project: Path, params: Params) -> None:
+    Path(params.judge.markers).write_text("a phrase that is never said\n")
     FRONT.unlink()
     with pytest.raises(UnwriteError, match="None of the 8 target validation prompts shows the behaviour"):
         optimize_weights(params)
     assert not FRONT.exists()
 
 
-def test_no_marker(project: Path, params: Params) -> None:
+def test_an_empty_list_of_markers_is_refused(project: Path, params: Params) -> None:
     Path(params.judge.markers).write_text("# only a comment\n")
     with pytest.raises(UnwriteError, match="holds no marker"):
         optimize_weights(params)
 
 
-def test_a_span_beyond_the_last_layer(project: Path, params: Params) -> None:
+def test_a_span_beyond_the_last_layer_is_refused(project: Path, params: Params) -> None:
     space = params.optimize.space.model_copy(update={"spans": ((3, 2, 6),), "direction_scope": ("spans",)})
-    with pytest.raises(UnwriteError, match=r"names layer 6; the model's layers are 0–5"):
+    with pytest.raises(UnwriteError, match=r"must be between 0 and 5, got 6"):
         optimize_weights(with_optimize(params, space=space))
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, fails: Callable[[int], bool]) -> None:
-    """Makes some trials of each batch fail, by their place in it."""
+    """Make some trials of each batch fail, by their place in it."""
+    evaluate = Objective.evaluate
 
-    def prepare_failing(*arguments: Any, **named: Any) -> Objective:
-        objective = prepare_objective(*arguments, **named)
+    def evaluate_some(self: Objective, trials: Sequence[TrialParameters]) -> list[Measured | UnwriteError]:
+        results = evaluate(self, trials)
+        return [UnwriteError("logits are NaN") if fails(n) else result for n, result in enumerate(results)]
 
-        def evaluate(trials: Sequence[TrialParameters]) -> list[Measured | UnwriteError]:
-            results = objective.evaluate(trials)
-            return [UnwriteError("logits are NaN") if fails(n) else result for n, result in enumerate(results)]
-
-        return objective._replace(evaluate=evaluate)
-
-    monkeypatch.setattr(stage, "prepare_objective", prepare_failing)
+    monkeypatch.setattr(Objective, "evaluate", evaluate_some)
 
 
 def test_if_every_trial_fails_the_stage_fails_with_the_reason(
@@ -146,13 +140,16 @@ def test_if_every_trial_fails_the_stage_fails_with_the_reason(
 ) -> None:
     failing(monkeypatch, lambda _: True)
     FRONT.unlink()
-    with pytest.raises(UnwriteError, match=r"3 of 3 trials failed, 3 of them so: logits are NaN\.\n.*delete \.unwrite"):
+    with pytest.raises(
+        UnwriteError,
+        match=r"3 of 3 trials failed, 3 of them because: logits are NaN\. None was measured\.\n.*delete \.unwrite",
+    ):
         optimize_weights(with_optimize(params, seed=1))
     assert not FRONT.exists()
     assert [row["reason"] for row in rows()] == ["logits are NaN"] * 3
 
 
-def test_another_dtype_is_not_the_pinned_one(project: Path, params: Params) -> None:
+def test_another_dtype_gives_other_measurements(project: Path, params: Params) -> None:
     wide = params.model_copy(update={"model": params.model.model_copy(update={"dtype": "float32"})})
     before = read_trials()
     pin_model(wide)
@@ -162,7 +159,7 @@ def test_another_dtype_is_not_the_pinned_one(project: Path, params: Params) -> N
     assert [trial.kl for trial in after] != [trial.kl for trial in before]
 
 
-def test_the_divergence_counts_as_many_tokens_as_asked(project: Path, params: Params) -> None:
+def test_the_kl_averages_as_many_tokens_as_asked(project: Path, params: Params) -> None:
     optimize_weights(with_optimize(params, kl_tokens=1))
     first = [trial.kl for trial in read_trials()]
     optimize_weights(with_optimize(params, kl_tokens=6))
@@ -170,68 +167,69 @@ def test_the_divergence_counts_as_many_tokens_as_asked(project: Path, params: Pa
     assert all(one != six for one, six in zip(first, longer, strict=True))
 
 
-def test_failed_trials_are_spoken_of(
+def test_failed_trials_are_warned_about(
     project: Path, params: Params, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     failing(monkeypatch, lambda place: place == 1)
     optimize_weights(with_optimize(params, seed=1))
-    assert "warning: 1 of 3 trials failed, 1 of them so: logits are NaN" in capsys.readouterr().err
+    assert "warning: 1 of 3 trials failed, 1 of them because: logits are NaN" in capsys.readouterr().err
     assert [trial.number for trial in read_trials()] == [0, 2]
 
 
-def test_hopeless_trials_are_recorded_without_a_rate(
+def test_trials_above_max_kl_are_recorded_without_a_rate(
     project: Path, params: Params, capsys: pytest.CaptureFixture[str]
 ) -> None:
     worst = max(trial.kl for trial in read_trials())
     before = {row["number"]: row for row in rows()}
     optimize_weights(with_optimize(params, max_kl=worst * 0.9))
-    hopeless = [row for row in rows() if row["reason"]]
+    above = [row for row in rows() if row["reason"]]
     said = capsys.readouterr().err
     assert "1 of 3 trials were above optimize.max_kl and not measured further." in said
     assert "failed" not in said
-    assert [(row["reason"], row["behaviour_rate"]) for row in hopeless] == [("divergence over max_kl", "")]
-    assert float(hopeless[0]["kl"]) == pytest.approx(worst, rel=0.01)  # it may be measured another way
+    assert [(row["reason"], row["behaviour_rate"]) for row in above] == [("divergence over max_kl", "")]
+    assert float(above[0]["kl"]) == pytest.approx(worst, rel=0.01)  # it may be measured another way
     for row in rows():
         if not row["reason"]:
             assert row["behaviour_rate"] == before[row["number"]]["behaviour_rate"]
 
 
-def test_all_trials_hopeless(project: Path, params: Params) -> None:
+def test_a_search_with_every_trial_above_max_kl_is_an_error(project: Path, params: Params) -> None:
     with pytest.raises(UnwriteError, match=r"Every trial is above optimize\.max_kl: raise it"):
         optimize_weights(with_optimize(params, max_kl=1e-9))
 
 
 def without_seconds() -> list[str]:
-    """trials.csv but for its last column."""
+    """Return trials.csv without its last column."""
     return [line.rpartition(",")[0] for line in TRIALS.read_text().splitlines()]
 
 
 KILLED = """
 import os, signal
 from pathlib import Path
-from stages import optimize_weights as stage
+from stages.optimize_weights import optimize_weights
 from tests.stages.test_optimize_weights import many
+from unwrite.search import runner
 
 count = 0
-def killed(outcomes, write=stage.write_trials):
+def killed(outcomes, write=runner.write_trials):
     global count
     count += 1
     write(outcomes)
     if count == {batches}:
         os.kill(os.getpid(), signal.SIGKILL)
 
-stage.write_trials = killed
-stage.optimize_weights(many({trials}))
+runner.write_trials = killed
+optimize_weights(many({trials}))
 """
 
 
 def many(trials: int) -> Params:
-    """Parameters for a search of this many trials, three at once."""
+    """Return parameters for a search of this many trials, three per batch."""
     return with_optimize(small_params(), trials=trials, random_trials=4, seed=3)
 
 
-def test_killed_and_resumed_is_never_killed(project: Path) -> None:
-    """The stage itself, by SIGKILL, twice, in batches of three; then a larger budget, which extends it."""
+def test_a_killed_and_resumed_search_equals_an_uninterrupted_one(project: Path) -> None:
+    """The stage is killed twice by SIGKILL, in batches of three; then a larger budget extends it."""
     for batches in (1, 2):
         script = KILLED.format(batches=batches, trials=9)
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -249,16 +247,20 @@ def test_killed_and_resumed_is_never_killed(project: Path) -> None:
     assert FRONT.read_bytes() == front
 
 
-def test_fewer_trials_than_are_done(project: Path, params: Params, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_smaller_budget_uses_the_first_trials(
+    project: Path, params: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
     three = without_seconds()
     optimize_weights(with_optimize(params, trials=2, random_trials=3))
     assert without_seconds() == three[:3]
     said = capsys.readouterr().err
     assert "3 trials were done before" in said
-    assert "optimize.trials is 2: the first 2 count, as if no more had run." in said
+    assert "optimize.trials is 2: only the first 2 count, as if no more had run." in said
 
 
-def test_whatever_else_changes_starts_anew(project: Path, params: Params, capsys: pytest.CaptureFixture[str]) -> None:
+def test_any_other_change_starts_a_new_search(
+    project: Path, params: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
     def searches() -> int:
         return len(list(Path(".unwrite/search").iterdir()))
 
@@ -271,9 +273,7 @@ def test_whatever_else_changes_starts_anew(project: Path, params: Params, capsys
     assert capsys.readouterr().err.count("done before") == 1
 
 
-def test_a_damaged_record_costs_time_and_nothing_else(
-    project: Path, params: Params, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_damaged_record_costs_only_time(project: Path, params: Params, capsys: pytest.CaptureFixture[str]) -> None:
     before = without_seconds()
     (record,) = Path(".unwrite/search").glob("*/trials.jsonl")
     record.write_text("spilt\ntea\n")
@@ -283,7 +283,7 @@ def test_a_damaged_record_costs_time_and_nothing_else(
     assert without_seconds() == before
 
 
-def test_two_at_once(project: Path, params: Params) -> None:
+def test_a_search_that_is_running_is_not_started_again(project: Path, params: Params) -> None:
     (folder,) = Path(".unwrite/search").iterdir()
     with (
         search_state(folder.name),
@@ -292,21 +292,23 @@ def test_two_at_once(project: Path, params: Params) -> None:
         optimize_weights(params)
 
 
-def test_a_record_that_cannot_be_written(project: Path, params: Params) -> None:
+def test_a_record_that_cannot_be_written_is_an_error(project: Path, params: Params) -> None:
     shutil.rmtree(".unwrite/search")
     Path(".unwrite/search").write_text("in the way")
-    with pytest.raises(UnwriteError, match=r"Can't keep the search's record in \.unwrite/search/"):
+    with pytest.raises(UnwriteError, match=r"Cannot write the search's record in \.unwrite/search/"):
         optimize_weights(params)
 
 
-def test_a_marker_that_separates_nothing(project: Path, params: Params, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_marker_in_every_response_is_warned_about(
+    project: Path, params: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
     markers = Path(params.judge.markers)
     markers.write_text(markers.read_text() + ".\n")
     optimize_weights(with_optimize(params, max_tokens=40, kl_tokens=30))
-    assert "every base response of both sets contains the marker '.': it separates nothing" in capsys.readouterr().err
+    assert "every base response of both sets contains the marker '.', so it does not" in capsys.readouterr().err
 
 
-def test_the_best_one_shot_setting_is_what_the_search_must_beat(
+def test_the_best_one_shot_setting_is_recorded(
     project: Path, params: Params, capsys: pytest.CaptureFixture[str]
 ) -> None:
     optimize_weights(with_optimize(params, trials=6, random_trials=6, sampler="tpe"))
@@ -338,21 +340,21 @@ def test_the_dashboard_has_every_trial(project: Path, params: Params) -> None:
     assert found == [(trial.behaviour_rate, trial.kl) for trial in read_trials()]
 
 
-def test_a_marker_list_that_is_not_there(project: Path, params: Params) -> None:
+def test_a_missing_list_of_markers_is_refused(project: Path, params: Params) -> None:
     Path(params.judge.markers).unlink()
     with pytest.raises(UnwriteError, match=r"declines\.txt is missing"):
         optimize_weights(params)
 
 
 @pytest.mark.parametrize("damage", ["missing", "damaged"])
-def test_directions_that_cannot_be_read(project: Path, params: Params, damage: str) -> None:
+def test_directions_that_cannot_be_read_are_refused(project: Path, params: Params, damage: str) -> None:
     path = Path("artifacts/directions.safetensors")
     path.unlink() if damage == "missing" else path.write_bytes(b"nonsense")
     with pytest.raises(UnwriteError, match=rf"{damage}.*compute_directions"):
         optimize_weights(params)
 
 
-def test_a_journal_that_cannot_be_written_stops_nothing(
+def test_a_journal_that_cannot_be_written_does_not_stop_the_search(
     project: Path, params: Params, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def full(*_: object) -> None:
@@ -360,15 +362,16 @@ def test_a_journal_that_cannot_be_written_stops_nothing(
 
     before = without_seconds()
     shutil.rmtree(SEARCHES)
-    monkeypatch.setattr("stages.optimize_weights.open_journal", full)
+    monkeypatch.setattr("unwrite.search.journal._create_study", full)
     optimize_weights(params)
     assert (
-        "journal.log, which is to look at only, can't be written (No space left on device)" in capsys.readouterr().err
+        "journal.log, which only a dashboard reads, cannot be written (No space left on device)"
+        in capsys.readouterr().err
     )
     assert without_seconds() == before
 
 
-def test_trials_that_were_done_are_listed_again_before_a_further_one(
+def test_finished_trials_are_written_again_before_the_next_one_runs(
     project: Path, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stopped(*_: object, **__: object) -> None:
@@ -376,7 +379,7 @@ def test_trials_that_were_done_are_listed_again_before_a_further_one(
 
     done = without_seconds()
     TRIALS.unlink()
-    monkeypatch.setattr("stages.optimize_weights.run_study", stopped)
+    monkeypatch.setattr("unwrite.search.runner.run_study", stopped)
     with pytest.raises(KeyboardInterrupt):
         optimize_weights(params)
     assert without_seconds() == done

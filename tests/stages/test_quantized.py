@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from stages.optimize_weights import read_inputs
 from tests.stages.conftest import run_stage
 from unwrite.editing.recipe import edit_settings
 from unwrite.models.quantized import load_quantized
@@ -73,9 +74,14 @@ def test_trials_are_measured_on_four_bits(project: Path, params: Params, monkeyp
     settings = quantized(params, "nf4")
     directions(params, "nf4")
     loads = watched_loads(monkeypatch)
-    objective = prepare_objective(settings, read_base(), edit_settings(settings.optimize, "projected"))
+    objective = prepare_objective(
+        read_inputs(settings, read_base()),
+        settings.optimize,
+        edit_settings(settings.optimize, "projected"),
+        settings.runtime,
+    )
     assert loads == ["nf4"]
-    assert objective.base_rate >= 0.9
+    assert objective.context.base_rate >= 0.9
     measured = objective.evaluate(
         [parameters_of(setting) for setting in one_shot_settings(settings.optimize.space, layers=6)]
     )

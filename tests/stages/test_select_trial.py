@@ -1,4 +1,4 @@
-"""Selecting: within the rate the lowest divergence, else the lowest rate with a warning, or the one that is named."""
+"""Selecting: the recipe of the chosen trial, with everything that the front states about it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from stages import select_trial as stage
-from stages.select_trial import choose
 from tests.support.samples import sample_base, sample_front, sample_outcome, sample_writers, selected
 from unwrite.errors import UnwriteError
 from unwrite.files.records import write_json
@@ -35,35 +34,6 @@ FRONT = [trial(7, 0.0, 0.9), trial(2, 0.04, 0.3), trial(5, 0.2, 0.1), trial(3, 0
 TRIALS = sorted([*FRONT, trial(0, 0.6, 0.9), trial(6, 0.3, 0.3)], key=lambda t: t.number)
 
 
-@pytest.mark.parametrize(("rate", "number"), [(0.0, 7), (0.03, 7), (0.04, 2), (0.1, 2), (0.2, 5), (0.99, 3), (1.0, 3)])
-def test_the_lowest_divergence_within_the_rate(rate: float, number: int, capsys: pytest.CaptureFixture[str]) -> None:
-    chosen, why = choose(TRIALS, FRONT, rate, None)
-    assert chosen.number == number
-    assert why == f"lowest divergence at a behaviour rate of at most {100 * rate:.1f} %"
-    assert capsys.readouterr().err == ""
-
-
-def test_none_within_the_rate_takes_the_lowest_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
-    chosen, why = choose(TRIALS, FRONT[1:], 0.01, None)
-    assert chosen.number == 2
-    assert why == "lowest behaviour rate; none reached 1.0 %"
-    warning = capsys.readouterr().err
-    assert warning.startswith("warning: no trial reached select.max_behaviour_rate 1.0 %; the lowest is 4.0 %.")
-
-
-@pytest.mark.parametrize("number", [0, 2, 6])
-def test_a_named_trial_is_taken_whether_on_the_front_or_not(number: int) -> None:
-    chosen, why = choose(TRIALS, FRONT, 0.05, number)
-    assert chosen == next(t for t in TRIALS if t.number == number)
-    assert why == "named by number"
-
-
-@pytest.mark.parametrize("number", [1, 8, 4000])
-def test_a_named_trial_that_failed_or_never_was_is_an_error(number: int) -> None:
-    with pytest.raises(UnwriteError, match=rf"select\.trial is {number}, which is not in .*trials\.csv \(0–7\) or has"):
-        choose(TRIALS, FRONT, 0.05, number)
-
-
 @pytest.fixture
 def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     """A folder with base.json, front.json and trials.csv, where trial 1 has failed."""
@@ -83,7 +53,7 @@ def select(params: Params, **changes: Any) -> Recipe:
     return Recipe.model_validate_json(Path("artifacts/edit.json").read_text())
 
 
-def test_the_recipe_names_every_writer_with_weight_and_direction(params: Params) -> None:
+def test_the_recipe_names_every_writer_with_strength_and_direction(params: Params) -> None:
     recipe = select(params, max_behaviour_rate=0.05, trial=None)
     assert (recipe.trial, recipe.parameters) == (selected(FRONT[1]), FRONT[1].parameters)
     assert recipe.settings.norm_preservation == "columns"
@@ -101,7 +71,7 @@ def test_the_recipe_names_every_writer_with_weight_and_direction(params: Params)
         assert (edit.direction.index, edit.direction.orthogonalize_to) == (1.5, edit.layer + 1)
 
 
-def test_a_trial_off_the_front_comes_back_from_the_table_as_it_was(params: Params) -> None:
+def test_a_trial_outside_the_front_is_read_back_from_the_table_exactly(params: Params) -> None:
     recipe = select(params, trial=6)
     assert (recipe.trial, recipe.parameters) == (selected(TRIALS[4]), TRIALS[4].parameters)
 
@@ -112,7 +82,7 @@ def test_a_failed_trial_cannot_be_named(params: Params) -> None:
     assert not Path("artifacts/edit.json").exists()
 
 
-def test_what_the_front_says_about_biases_norms_and_projection_is_followed(params: Params) -> None:
+def test_the_settings_of_the_front_decide_biases_norms_and_projection(params: Params) -> None:
     front = json.loads(Path("artifacts/front.json").read_text())
     changed = {"edit_bias": False, "post_norm": "ignore", "orthogonalize": "projected"}
     write_json(Path("artifacts/front.json"), front | {"settings": front["settings"] | changed})
@@ -120,3 +90,10 @@ def test_what_the_front_says_about_biases_norms_and_projection_is_followed(param
     assert [edit.bias for edit in recipe.edits] == [None] * 5
     assert [edit.norms for edit in recipe.edits] == [[]] * 5
     assert {edit.direction.orthogonalize_to for edit in recipe.edits} == {None}
+
+
+def test_the_selected_trial_is_logged(params: Params, capsys: pytest.CaptureFixture[str]) -> None:
+    select(params, trial=2)
+    assert capsys.readouterr().err == (
+        "Selected trial 2, rate 4.0 %, KL divergence 0.3 nats (named by number); 5 writers to edit.\n"
+    )

@@ -20,7 +20,7 @@ _write = os.write
 
 
 def main() -> None:
-    """Searches from where the record ends, and writes trials.csv after each batch."""
+    """Search from where the record ends, and write trials.csv after each batch."""
     setattr(os, "write", _write_a_little)  # noqa: B010
     section = settings(trials=int(sys.argv[1]))
     with search_state(KEY) as state:
@@ -29,7 +29,7 @@ def main() -> None:
             state.add(batch)
             outcomes += batch
             write_trials(outcomes[: section.trials])
-        write_trials(outcomes[: section.trials])  # also where the last kill came after the last batch
+        write_trials(outcomes[: section.trials])  # also if the last kill came after the last batch
 
 
 def _evaluate(trials: Sequence[TrialParameters]) -> list[Measured | UnwriteError]:

@@ -1,197 +1,205 @@
-"""Trials measured on weights, one at a time, or on activations, K in one forward pass; and which of the two is faster.
+"""Measure trials on weights, one at a time, or on activations, K per forward pass; and choose the faster of the two.
 
-On activations the prompts come K times, and row r of them belongs to trial r // n. Both measure the same, to the
-rounding of the dtype that the model computes in: in 16 bits a verdict at the edge can flip.
+On activations every prompt is repeated K times: row r belongs to trial r // n. Both backends measure the same up to the
+rounding of the model's dtype, so in 16 bits a borderline verdict can flip.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from statistics import fmean
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from unwrite.editing.activations import RowSelector, edited_activations
-from unwrite.editing.edit_cache import EditCache
 from unwrite.editing.weights import edited_weights
 from unwrite.editing.weights_needed import why_recipe_needs_weights
 from unwrite.errors import UnwriteError
 from unwrite.evaluation.behaviour import behaviour_verdicts
-from unwrite.evaluation.divergence import TeacherForced, measure_kl, teacher_forced_batches
-from unwrite.models.batches import Budget, by_token_budget, do_nothing
-from unwrite.models.memory import Limits
+from unwrite.evaluation.divergence import measure_kl, teacher_forced_batches
+from unwrite.models.batches import by_token_budget, do_nothing
 from unwrite.models.patching import patched_parameters
-from unwrite.schema.artifacts import Edit, Writer
+from unwrite.schema.artifacts import Edit
+from unwrite.search.backend_choice import BackendChoice
+from unwrite.search.context import EvaluationContext
 from unwrite.search.trials import Measured
 from unwrite.terms import BackendName
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Edits = Sequence[Edit]
 Result = Measured | UnwriteError
 
-_WORTH_IT = 0.5  # of the time of weights: the two round differently, so noise in a timing must not choose
-_ALIKE = 0.2  # of a divergence: far above the rounding of bfloat16, far below what another edit makes of it
-_DIGITS, _DECIMALS = 4, 6  # kept of a figure: float32 differs beyond that between realizations and batches
+_WORTH_IT = 0.5  # of the time on weights: the backends round differently, so timing noise must not choose
+_ALIKE = 0.2  # of a KL divergence: far above the rounding of bfloat16, far below the effect of another edit
+_DIGITS, _DECIMALS = 4, 6  # kept of a figure: beyond them float32 differs between backends and batches
 
 
-class EvaluationContext(NamedTuple):
-    """What the measurements of all trials have in common.
+class ChosenBackend(NamedTuple):
+    """The backend to continue with, why it was chosen, and its results for the trials it was chosen on."""
 
-    teacher_forced: The baseline prompts with the base model's responses.
-    max_kl: The divergence from which on nothing is generated, if any.
-    limits: What batches are made for.
-    budget: What there is memory for.
-    """
-
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    writers: Sequence[Writer]
-    form: EditCache
-    target: Sequence[Sequence[int]]
-    teacher_forced: TeacherForced
-    markers: Sequence[str]
-    max_tokens: int
-    max_kl: float | None
-    vocabulary: int
-    padding_sensitive: bool
-    limits: Limits
-    budget: Budget
+    backend: BackendName
+    reason: str
+    results: list[Result]
 
 
-def on_weights(scene: EvaluationContext, trials: Sequence[Edits]) -> list[Result]:
-    """Measures one trial after the other, its weights exchanged; an error is the result of a trial that fails."""
-    return [_or_error(_on_weights, scene, edits) for edits in trials]
+def measure_trials(context: EvaluationContext, trials: Sequence[Edits], choice: BackendChoice) -> list[Result]:
+    """Measure trials with the chosen backend."""
+    if choice.backend == "weights":
+        return on_weights(context, trials)
+    return on_activations(context, trials, choice.trials_at_once)
 
 
-def on_activations(scene: EvaluationContext, trials: Sequence[Edits], at_once: int) -> list[Result]:
-    """Measures `at_once` trials together, no weights exchanged; by itself what has to be edited on weights.
+def on_weights(context: EvaluationContext, trials: Sequence[Edits]) -> list[Result]:
+    """Measure one trial after the other with its weights exchanged; a trial that fails gives its error."""
+    return [_result_or_error(_on_weights, context, edits) for edits in trials]
 
-    Trials of which one fails are measured again one by one, so that it fails alone.
+
+def on_activations(context: EvaluationContext, trials: Sequence[Edits], at_once: int) -> list[Result]:
+    """Measure `at_once` trials per forward pass without exchanging weights.
+
+    A trial that has to be edited on weights is measured by itself. If one of several fails, each of them is measured
+    again by itself, so that only that one fails.
     """
     results: dict[int, Result] = {}
     together = []
     for number, edits in enumerate(trials):
-        if why_recipe_needs_weights(scene.model, edits, scene.writers, scene.form.norm_preservation) is None:
+        if _why_weights(context, edits) is None:
             together.append(number)
         else:
-            results[number] = _or_error(_alone, scene, edits)
+            results[number] = _result_or_error(_alone, context, edits)
     for first in range(0, len(together), at_once):
         numbers = together[first : first + at_once]
-        results |= zip(numbers, _together(scene, [trials[number] for number in numbers]), strict=True)
+        results |= zip(numbers, _together(context, [trials[number] for number in numbers]), strict=True)
     return [results[number] for number in range(len(trials))]
 
 
-def choose_backend(
-    scene: EvaluationContext, trials: Sequence[Edits], at_once: int
-) -> tuple[BackendName, str, list[Result]]:
-    """Measures trials both ways, if there are two.
+def choose_backend(context: EvaluationContext, trials: Sequence[Edits], at_once: int) -> ChosenBackend:
+    """Measure trials with both backends, if both apply, and choose.
 
-    Returns:
-        Which way to go on with, a line that says why, and the results that it gave.
+    Activations are chosen if they are at least twice as fast and measure the same.
+
+    Args:
+        context: what the measurements have in common.
+        trials: the edits of each trial, at least one trial.
+        at_once: trials per forward pass on activations.
     """
-    reasons = (
-        why_recipe_needs_weights(scene.model, edits, scene.writers, scene.form.norm_preservation) for edits in trials
+    reasons = [reason for edits in trials if (reason := _why_weights(context, edits)) is not None]
+    if reasons:
+        return ChosenBackend("weights", reasons[0], on_weights(context, trials))
+    on_weights(context, trials[:1])  # the very first pass is slower, whatever it measures
+    by_weights, weights = _timed(partial(on_weights, context), trials)
+    by_activations, activations = _timed(partial(on_activations, context, at_once=at_once), trials)
+    difference = _difference(by_weights, by_activations)
+    if difference is not None:
+        return ChosenBackend("weights", f"activations measure something else: {difference}", by_weights)
+    timing = (
+        f"weights: {weights:.2g} s per trial; activations, {min(at_once, len(trials))} at once: {activations:.2g} s"
     )
-    if reason := next((reason for reason in reasons if reason is not None), None):
-        return "weights", f"weights: {reason}", on_weights(scene, trials)
-    on_weights(scene, trials[:1])  # the first pass of all is slower, whatever it is of
-    start = time.perf_counter()
-    by_weights = on_weights(scene, trials)
-    between = time.perf_counter()
-    by_activations = on_activations(scene, trials, at_once)
-    end = time.perf_counter()
-    weights, activations = ((after - before) / len(trials) for before, after in ((start, between), (between, end)))
-    together = f"{min(at_once, len(trials))} at once"
-    figures = f"weights, {weights:.2g} s a trial; activations, {together}, {activations:.2g} s"
-    if (unlike := _unlike(by_weights, by_activations)) is not None:
-        return "weights", f"weights, as activations measure something else ({unlike})", by_weights
     if activations < _WORTH_IT * weights:
-        return "activations", f"activations ({figures})", by_activations
-    return "weights", f"weights ({figures})", by_weights
+        return ChosenBackend("activations", timing, by_activations)
+    return ChosenBackend("weights", timing, by_weights)
 
 
-def _or_error(
-    measure: Callable[[EvaluationContext, Edits], Measured], scene: EvaluationContext, edits: Edits
+def _timed(measure: Callable[[Sequence[Edits]], list[Result]], trials: Sequence[Edits]) -> tuple[list[Result], float]:
+    """Return the results and the seconds per trial."""
+    start = time.perf_counter()
+    results = measure(trials)
+    return results, (time.perf_counter() - start) / len(trials)
+
+
+def _difference(by_weights: Sequence[Result], by_activations: Sequence[Result]) -> str | None:
+    """Describe the first trial that the backends measure differently; None if they agree on all."""
+    for weights, activations in zip(by_weights, by_activations, strict=True):
+        if isinstance(weights, UnwriteError) and isinstance(activations, UnwriteError):
+            continue
+        if isinstance(weights, UnwriteError):
+            return str(weights)
+        if isinstance(activations, UnwriteError):
+            return str(activations)
+        if abs(weights.kl - activations.kl) > _ALIKE * max(weights.kl, activations.kl) + 1e-3:
+            return f"KL divergence {activations.kl:.4g}, on weights {weights.kl:.4g}"
+    return None
+
+
+def _why_weights(context: EvaluationContext, edits: Edits) -> str | None:
+    return why_recipe_needs_weights(context.model, edits, context.writers, context.cache.norm_preservation)
+
+
+def _result_or_error(
+    measure: Callable[[EvaluationContext, Edits], Measured], context: EvaluationContext, edits: Edits
 ) -> Result:
     try:
-        return measure(scene, edits)
+        return measure(context, edits)
     except UnwriteError as error:
         return error
 
 
-def _on_weights(scene: EvaluationContext, edits: Edits) -> Measured:
-    with patched_parameters(scene.model, edited_weights(edits, scene.form)):
-        return _measure(scene, 1, do_nothing)[0]
+def _on_weights(context: EvaluationContext, edits: Edits) -> Measured:
+    with patched_parameters(context.model, edited_weights(edits, context.cache)):
+        return _measure(context, 1, do_nothing)[0]
 
 
-def _alone(scene: EvaluationContext, edits: Edits) -> Measured:
-    with edited_activations(scene.model, [edits], scene.writers, scene.form) as select:
-        return _measure(scene, 1, select)[0]
+def _alone(context: EvaluationContext, edits: Edits) -> Measured:
+    with edited_activations(context.model, [edits], context.writers, context.cache) as select:
+        return _measure(context, 1, select)[0]
 
 
-def _together(scene: EvaluationContext, trials: Sequence[Edits]) -> Sequence[Result]:
+def _together(context: EvaluationContext, trials: Sequence[Edits]) -> Sequence[Result]:
     try:
-        with edited_activations(scene.model, trials, scene.writers, scene.form) as select:
-            return _measure(scene, len(trials), select)
+        with edited_activations(context.model, trials, context.writers, context.cache) as select:
+            return _measure(context, len(trials), select)
     except UnwriteError as error:
-        return [error] if len(trials) == 1 else [_or_error(_alone, scene, edits) for edits in trials]
+        if len(trials) == 1:
+            return [error]
+    return [_result_or_error(_alone, context, edits) for edits in trials]
 
 
-def _measure(scene: EvaluationContext, count: int, select: RowSelector) -> list[Measured]:
-    """Measures the trials that the model is edited for: the divergence first, the rate where that is not hopeless."""
-    baseline = len(scene.teacher_forced.prompts)
-    divergences = measure_kl(
-        scene.model,
-        scene.teacher_forced,
-        teacher_forced_batches(
-            [*scene.teacher_forced.prompts] * count,
-            scene.teacher_forced.tokens,
-            scene.vocabulary,
-            scene.limits,
-            padding_sensitive=scene.padding_sensitive,
-        ),
-        before_pass=lambda rows: select([row // baseline for row in rows]),
-        budget=scene.budget,
+def _measure(context: EvaluationContext, count: int, select: RowSelector) -> list[Measured]:
+    """Measure the `count` trials that the model is edited for: KL first, then the rate of those within `max_kl`."""
+    kl = _kl_of_trials(context, count, select)
+    within = [trial for trial in range(count) if context.max_kl is None or kl[trial] <= context.max_kl]
+    rates = dict(zip(within, _rates(context, within, select), strict=True)) if within else {}
+    return [Measured(rates.get(trial), kl[trial]) for trial in range(count)]
+
+
+def _kl_of_trials(context: EvaluationContext, count: int, select: RowSelector) -> list[float]:
+    """Return the mean KL divergence over the baseline prompts of each trial."""
+    prompts = context.teacher_forced.prompts
+    n = len(prompts)
+    batches = teacher_forced_batches(
+        [*prompts] * count,
+        context.teacher_forced.tokens,
+        context.vocabulary,
+        context.limits,
+        padding_sensitive=context.padding_sensitive,
     )
-    response = [
-        _rounded(fmean(divergences.response[trial * baseline : (trial + 1) * baseline])) for trial in range(count)
-    ]
-    hopeful = [trial for trial in range(count) if scene.max_kl is None or response[trial] <= scene.max_kl]
-    rates = dict(zip(hopeful, _rates(scene, hopeful, select), strict=True)) if hopeful else {}
-    return [Measured(rates.get(trial), response[trial]) for trial in range(count)]
+    per_row = measure_kl(
+        context.model,
+        context.teacher_forced,
+        batches,
+        before_pass=lambda rows: select([row // n for row in rows]),
+        budget=context.budget,
+    ).response
+    return [_rounded(fmean(per_row[start : start + n])) for start in range(0, count * n, n)]
 
 
-def _rates(scene: EvaluationContext, trials: Sequence[int], select: RowSelector) -> list[float]:
-    """The behaviour rate of each of these trials."""
-    n = len(scene.target)
-    prompts = [*scene.target] * len(trials)
-    lengths = [len(prompt) + scene.max_tokens for prompt in prompts]
+def _rates(context: EvaluationContext, trials: Sequence[int], select: RowSelector) -> list[float]:
+    """Return the behaviour rate of each of these trials."""
+    n = len(context.target)
+    prompts = [*context.target] * len(trials)
+    lengths = [len(prompt) + context.max_tokens for prompt in prompts]
     verdicts = behaviour_verdicts(
-        scene.model,
-        scene.tokenizer,
+        context.model,
+        context.tokenizer,
         prompts,
-        by_token_budget(lengths, scene.limits.generation, padding_sensitive=scene.padding_sensitive),
-        max_tokens=scene.max_tokens,
-        markers=scene.markers,
+        by_token_budget(lengths, context.limits.generation, padding_sensitive=context.padding_sensitive),
+        max_tokens=context.max_tokens,
+        markers=context.markers,
         before_pass=lambda rows: select([trials[row // n] for row in rows]),
-        budget=scene.budget,
+        budget=context.budget,
     )
     return [sum(verdicts[start : start + n]) / n for start in range(0, len(prompts), n)]
 
 
 def _rounded(value: float) -> float:
     return round(float(f"{value:.{_DIGITS}g}"), _DECIMALS)
-
-
-def _unlike(weights: Sequence[Result], activations: Sequence[Result]) -> str | None:
-    """Two divergences of one trial that aren't the same, in words."""
-    for one, other in zip(weights, activations, strict=True):
-        if isinstance(one, UnwriteError) != isinstance(other, UnwriteError):
-            return str(one if isinstance(one, UnwriteError) else other)
-        if isinstance(one, UnwriteError) or isinstance(other, UnwriteError):
-            continue
-        if abs(one.kl - other.kl) > _ALIKE * max(one.kl, other.kl) + 1e-3:
-            return f"divergence {other.kl:.4g}, on weights {one.kl:.4g}"
-    return None

@@ -1,67 +1,76 @@
-"""Who asks for the next trials: Optuna's samplers, made anew for every batch, and what they are told about a trial."""
+"""Ask Optuna's samplers for the next trials: a new sampler per batch, which learns from every trial measured so far."""
 
 from __future__ import annotations
 
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from typing import TYPE_CHECKING, NamedTuple
 
+from unwrite.errors import UnwriteError
 from unwrite.search.space import Sampled
 from unwrite.search.trials import Measured
 from unwrite.terms import Sampler
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
-    from optuna.samplers import BaseSampler
+    from optuna.samplers import BaseSampler, GPSampler
 
-# Under this a divergence is rounding; its logarithm would be all that a sampler sees.
-_LEAST = 1e-6
+_LEAST_KL = 1e-6  # below this a KL divergence is rounding, and its logarithm would be all that a sampler sees
 
-# Optuna's Gaussian process spends its time on climbing the acquisition function. With these it takes a fifth of it, and
-# on three seeds of the demo found as good trials. They are attributes of the sampler that have no argument.
+# Optuna's Gaussian process spends its time climbing the acquisition function. With these settings it takes a fifth of
+# that time, and on three seeds of the demo it found trials as good. They are attributes without an argument.
 _CHEAPER = {"_n_local_search": 4, "_n_preliminary_samples": 512, "_n_qmc_samples_qei": 32, "_tol": 1e-2}
 
 
-class Told(NamedTuple):
-    """A trial as a sampler sees it: what to minimize, and what must not be above 0 (None: no constraint)."""
+class Observation(NamedTuple):
+    """A trial as a sampler sees it: values to minimize, and constraints that must not exceed 0 (or None)."""
 
     values: list[float]
     constraints: dict[str, float] | None
 
 
-def tell(sampler: Sampler, measured: Measured, max_behaviour_rate: float) -> Told:
-    """A measured trial in the sampler's terms.
+def observe(sampler: Sampler, measured: Measured, max_behaviour_rate: float) -> Observation:
+    """Return a measured trial in the terms of a sampler.
 
-    `tpe` is told both objectives as they are. The others minimize the logarithm of the divergence, which spans decades,
-    where the rate is at most `max_behaviour_rate`. A trial above `max_kl` has no rate. To `tpe` and `tpe_constrained`
-    it shows the behaviour always, since they rank by the constraint before anything else; to `gp`, which learns the
-    constraint by itself, nothing but its divergence speaks against it.
+    `tpe` minimizes both objectives as they are. The others minimize the logarithm of the KL divergence, which spans
+    decades, under the constraint that the rate is at most `max_behaviour_rate`. A trial above `max_kl` has no rate. For
+    `tpe` and `tpe_constrained` it counts as always showing the behaviour, since they rank by the constraint first; for
+    `gp`, which models the constraint separately, only its KL divergence counts against it.
+
+    Args:
+        sampler: name of the sampler.
+        measured: measurements of the trial.
+        max_behaviour_rate: highest acceptable behaviour rate.
     """
     rate = measured.behaviour_rate
     if sampler == "tpe":
-        return Told([1.0 if rate is None else rate, measured.kl], None)
+        return Observation([1.0 if rate is None else rate, measured.kl], None)
     if rate is None:
         rate = 0.0 if sampler == "gp" else 1.0
-    over = rate - max_behaviour_rate
-    return Told([math.log(max(measured.kl, _LEAST))], {"behaviour rate": over})
+    excess = rate - max_behaviour_rate
+    return Observation([math.log(max(measured.kl, _LEAST_KL))], {"behaviour rate": excess})
 
 
 def make_sampler(sampler: Sampler, *, seed: int, random_trials: int) -> BaseSampler:
-    """A sampler that knows the seed and nothing else: the rest it learns from the trials of its study.
+    """Return a sampler that knows only its seed; the rest it learns from the trials of its study.
 
     Args:
-        sampler: `gp`: constrained expected improvement under Gaussian processes (Gardner et al. 2014). Otherwise the
-            tree-structured Parzen estimator, multivariate; with a running trial taken for a bad one, so that those of
-            a batch differ.
-        seed: Fixes what it asks.
-        random_trials: It samples at random until it was told so many.
+        sampler: `gp` for constrained expected improvement under Gaussian processes (Gardner et al. 2014); otherwise the
+            multivariate tree-structured Parzen estimator, which assumes that running trials are bad, so that the trials
+            of a batch differ.
+        seed: seed of everything that it samples.
+        random_trials: how many observed trials it needs before it stops sampling at random.
+
+    Raises:
+        UnwriteError: this version of Optuna lacks a setting that the Gaussian process needs.
     """
     import optuna
 
     if sampler == "gp":
         process = optuna.samplers.GPSampler(seed=seed, n_startup_trials=random_trials, warn_independent_sampling=False)
-        vars(process).update(_CHEAPER)
+        _make_cheaper(process)
         return process
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -70,8 +79,19 @@ def make_sampler(sampler: Sampler, *, seed: int, random_trials: int) -> BaseSamp
         )
 
 
-def reseeded(seed: int, ended: int) -> int:
-    """The seed for the batch after `ended` trials, so that what is asked then does not depend on who asked before."""
+def _make_cheaper(process: GPSampler) -> None:
+    attributes = vars(process)
+    missing = sorted(_CHEAPER.keys() - attributes.keys())
+    if missing:
+        raise UnwriteError(
+            f"Optuna {version('optuna')} has no GPSampler.{missing[0]}, which the search sets. "
+            "Install the version in requirements.lock, or set optimize.sampler to tpe_constrained."
+        )
+    attributes.update(_CHEAPER)
+
+
+def batch_seed(seed: int, ended: int) -> int:
+    """Return the seed for the batch after `ended` trials, so that it does not depend on earlier samplers."""
     from numpy.random import SeedSequence
 
     return int(SeedSequence((seed, ended)).generate_state(1)[0])
@@ -79,27 +99,27 @@ def reseeded(seed: int, ended: int) -> int:
 
 def ask(
     sampler: BaseSampler,
-    told: Sequence[tuple[Sampled, Told]],
+    observed: Sequence[tuple[Sampled, Observation]],
     distributions: Mapping[str, BaseDistribution],
     first: Sequence[Sampled],
     count: int,
 ) -> list[Sampled]:
-    """What the next `count` trials sample, in a study of those that the sampler is told: none of them is running.
+    """Return what the next `count` trials sample, in a study of the observed trials.
 
     Args:
-        sampler: Made for this call: a sampler that has asked before remembers more than its study.
-        told: Every trial that has ended.
-        distributions: The space, by name.
-        first: What some trials must be, before the sampler has its say.
-        count: How many are asked for before any of them is told.
+        sampler: a sampler made for this call; one that has asked before remembers more than its study.
+        observed: every measured trial.
+        distributions: what each parameter is sampled from, by name.
+        first: settings that come before anything sampled.
+        count: how many trials are asked for before any of them is measured.
     """
     import optuna
     import torch
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    objectives = len(told[0][1].values) if told else 1
+    objectives = len(observed[0][1].values) if observed else 1
     study = optuna.create_study(directions=["minimize"] * objectives, sampler=sampler)
-    for sampled, (values, constraints) in told:
+    for sampled, (values, constraints) in observed:
         study.add_trial(
             optuna.create_trial(
                 values=values,
@@ -110,5 +130,5 @@ def ask(
         )
     for settings in first:
         study.enqueue_trial(dict(settings))
-    with torch.enable_grad():  # a Gaussian process is fitted by gradients
+    with torch.enable_grad():  # a Gaussian process is fitted with gradients
         return [study.ask(dict(distributions)).params for _ in range(count)]

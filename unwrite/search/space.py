@@ -1,4 +1,4 @@
-"""What one trial samples, between the bounds of params.yaml, and what that means for the model."""
+"""The search space: what one trial samples within the bounds of params.yaml, and what that means for the model."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from unwrite.core.kernel import kernel_weight
+from unwrite.errors import UnwriteError
 from unwrite.schema.artifacts import Kernel, TrialParameters
 from unwrite.schema.params import KernelSpace, Space
 from unwrite.terms import COMPONENTS
@@ -15,19 +16,31 @@ if TYPE_CHECKING:
 
 Sampled = Mapping[str, float | int | str]
 
-_DEPTHS = 5
+_DEPTHS = 5  # one-shot settings
+
+
+def check_spans(space: Space, *, layers: int) -> None:
+    """Refuse spans beyond the last layer.
+
+    Raises:
+        UnwriteError: a span names a layer that the model does not have.
+    """
+    last = layers - 1
+    for layer in (layer for span in space.spans for layer in span):
+        if layer > last:
+            raise UnwriteError(f"layers in optimize.space.spans must be between 0 and {last}, got {layer}.")
 
 
 def search_space(space: Space, *, layers: int, positions: int) -> dict[str, BaseDistribution]:
-    """Every parameter by name with what it is sampled from.
+    """Return what each parameter is sampled from, by name.
 
-    Each is sampled in every trial, whether or not the sampled scope uses it, so that the sampler sees one space and
+    Every trial samples all of them, whether or not the sampled scope uses them, so that the sampler sees one space and
     not several.
 
     Args:
-        space: Bounds; fractions are of L − 1.
+        space: bounds; fractions are of L − 1.
         layers: L.
-        positions: How many prompt positions have directions.
+        positions: how many prompt positions have directions.
     """
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
@@ -45,14 +58,20 @@ def search_space(space: Space, *, layers: int, positions: int) -> dict[str, Base
 
 
 def parameters_of(sampled: Sampled) -> TrialParameters:
-    """What a trial does to the model: a weight under 0 is 0, and the smaller weight is a share of the larger."""
+    """Return what a trial does to the model.
+
+    A kernel weight below 0 becomes 0, and the smaller weight is sampled as a share of the larger.
+
+    Args:
+        sampled: values by the names of `search_space`.
+    """
 
     def kernel(component: str) -> Kernel:
-        strongest = max(0.0, float(sampled[f"{component}.max_weight"]))
+        max_weight = max(0.0, float(sampled[f"{component}.max_weight"]))
         return Kernel(
-            max_weight=strongest,
+            max_weight=max_weight,
             max_weight_position=sampled[f"{component}.max_weight_position"],
-            min_weight=strongest * float(sampled[f"{component}.min_weight"]),
+            min_weight=max_weight * float(sampled[f"{component}.min_weight"]),
             min_weight_distance=sampled[f"{component}.min_weight_distance"],
         )
 
@@ -66,10 +85,14 @@ def parameters_of(sampled: Sampled) -> TrialParameters:
 
 
 def one_shot_settings(space: Space, *, layers: int) -> list[dict[str, float | int | str]]:
-    """The classic settings that need no search: one layer's direction, λ = 1 in every layer (Arditi et al. 2024).
+    """Return the settings that need no search: one layer's direction, λ = 1 in every layer (Arditi et al. 2024).
 
-    Directions at a few depths between the bounds, of the first position, each projected out of attention and MLP.
-    There are none where the bounds exclude them (`why_no_one_shots`): what the space excludes is not tried.
+    They take the directions at a few depths within the bounds, at the first position, and project each out of attention
+    and MLP. Bounds that exclude λ = 1 everywhere exclude all of them (`why_no_one_shots`).
+
+    Args:
+        space: bounds; fractions are of L − 1.
+        layers: L.
     """
     if why_no_one_shots(space, layers=layers) is not None:
         return []
@@ -83,9 +106,14 @@ def one_shot_settings(space: Space, *, layers: int) -> list[dict[str, float | in
 
 
 def why_no_one_shots(space: Space, *, layers: int) -> str | None:
-    """The bound that excludes one-shot settings, as params.yaml has it; None where none does."""
+    """Return the bound of params.yaml that excludes one-shot settings; None if none does.
+
+    Args:
+        space: bounds; fractions are of L − 1.
+        layers: L.
+    """
     if "global" not in space.direction_scope:
-        return "optimize.space.direction_scope is without global"
+        return "optimize.space.direction_scope lacks global"
     for component in COMPONENTS:
         kernel_space = getattr(space, component)
         bounds = _kernel_bounds(kernel_space, layers - 1)
@@ -100,7 +128,7 @@ def why_no_one_shots(space: Space, *, layers: int) -> str | None:
 
 
 def _kernel_bounds(space: KernelSpace, last: int) -> dict[str, tuple[float, float]]:
-    """Bounds in layers where params.yaml has fractions of L − 1."""
+    """Return the bounds with positions and distances in layers, where params.yaml has fractions of L − 1."""
     position_low, position_high = space.max_weight_position
     distance_low, distance_high = space.min_weight_distance
     # A kernel narrower than one layer could miss them all.
@@ -114,7 +142,7 @@ def _kernel_bounds(space: KernelSpace, last: int) -> dict[str, tuple[float, floa
 
 
 def _flat_kernel(bounds: Mapping[str, tuple[float, float]], layers: int) -> dict[str, float]:
-    """The kernel that is 1 in as many layers as bounds of position and distance let it: it peaks next to the middle."""
+    """Return the kernel that is 1 in as many layers as the bounds allow: it peaks as close to the middle as it can."""
     low, high = bounds["max_weight_position"]
     return {
         "max_weight": 1.0,

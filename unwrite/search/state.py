@@ -1,157 +1,176 @@
-"""What a search has done so far, on disk: batches of trials that a killed search need not do again."""
+"""The record of a search on disk: batches of trials that a killed search does not have to repeat."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
+import logging
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.metadata import version
-from modulefinder import ModuleFinder
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from unwrite.errors import UnwriteError
-from unwrite.files.hashing import sha256_of
 from unwrite.pipeline.lock import exclusive
+from unwrite.search.backend_choice import BackendChoice
+from unwrite.search.key import FORMAT, canonical_json, digest
 from unwrite.search.space import parameters_of
 from unwrite.search.trials import Measured, TrialOutcome
 
+logger = logging.getLogger(__name__)
+
 SEARCHES = Path(".unwrite/search")
 RECORD = "trials.jsonl"
-FORMAT = 2
-_LIBRARIES = ("numpy", "optuna", "scipy", "torch", "transformers")
 
 
-class State(NamedTuple):
-    """A search's record, open.
+class SearchState:
+    """An open record, which grows: `add` and `choose` append to it, and what they append survives a kill.
 
-    folder: Where it is.
-    done: The trials in it.
-    add: Adds a batch for good.
-    chosen: How its trials are measured, if that was settled while it ran.
-    choose: Settles it for good: what is measured in another way is rounded in another way.
-    damage: What was wrong with the record, if anything.
+    folder: folder of the record.
+    done: the trials in it.
+    choice: how its trials are measured; None until that is settled.
+    damage: what was wrong with the record when it was opened; empty if nothing was.
     """
 
-    folder: Path
+    def __init__(self, folder: Path, descriptor: int, contents: _Contents, damage: str) -> None:
+        """Continue a record.
+
+        Args:
+            folder: folder of the record.
+            descriptor: the record's file, open at its end.
+            contents: what the record holds.
+            damage: what was wrong with the record.
+        """
+        self.folder = folder
+        self.done = contents.done
+        self.choice = contents.choice
+        self.damage = damage
+        self._descriptor = descriptor
+
+    def add(self, batch: Sequence[TrialOutcome]) -> None:
+        """Append a batch.
+
+        Raises:
+            UnwriteError: the record cannot be written.
+        """
+        self._append({"trials": [_as_json(outcome) for outcome in batch]})
+        self.done += batch
+
+    def choose(self, choice: BackendChoice) -> None:
+        """Append how trials are measured from now on, unless the record has it already.
+
+        Raises:
+            UnwriteError: the record cannot be written.
+        """
+        if choice != self.choice:
+            self._append({"choice": choice.model_dump(mode="json")})
+            self.choice = choice
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        with _clear_errors(self.folder):
+            _append(self._descriptor, entry)
+
+
+class _Contents(NamedTuple):
+    """What the intact lines of a record hold, and how many bytes they take."""
+
     done: list[TrialOutcome]
-    add: Callable[[Sequence[TrialOutcome]], None]
-    chosen: str | None
-    choose: Callable[[str], None]
-    damage: str
-
-
-def search_key(inputs: Mapping[str, Any], script: Path) -> str:
-    """The name of a search: the sha256 of everything that decides its trials.
-
-    That is its inputs, and what makes trials of them: a script with all that it imports from its own project, and the
-    libraries that sample and compute. Imports are read from the sources, which takes less than a tenth of a second:
-    which modules Python has loaded when it is asked depends on who asks.
-
-    Args:
-        inputs: Whatever JSON can hold.
-        script: A file in a folder of the project's.
-    """
-    code = {path: sha256_of(script.parents[1] / path) for path in _imported(script)}
-    return _digest(
-        {"format": FORMAT, "code": code, "libraries": {name: version(name) for name in _LIBRARIES}, **inputs}
-    )
-
-
-def _imported(script: Path) -> list[str]:
-    """The script and the files of its project that it imports, at the top of a module or inside a function."""
-    project = script.parents[1]
-    finder = ModuleFinder(path=[str(project)])
-    finder.run_script(str(script))
-    # typeshed lacks modulefinder.Module.__file__
-    files = (getattr(module, "__file__", None) for module in finder.modules.values())
-    return sorted(str(Path(file).relative_to(project)) for file in files if file)
+    choice: BackendChoice | None
+    size: int
 
 
 @contextlib.contextmanager
-def search_state(key: str) -> Iterator[State]:
-    """Opens the record of the search `key`, under a lock.
+def search_state(key: str) -> Iterator[SearchState]:
+    """Open the record of the search `key`, under a lock.
 
-    The record is a header and one line a batch, each with a checksum, written and synced when the batch has ended. A
-    kill leaves whole batches and perhaps a part of a line. From the first line that is not as it was written, all is
-    dropped: a batch follows from those before it, so running it again gives the same trials.
+    The record is a header and one line per batch, each with a checksum, written and synced when the batch has ended. A
+    kill leaves complete batches and perhaps part of a line. Everything from the first damaged line on is dropped: a
+    batch follows from those before it, so running it again gives the same trials.
 
     Raises:
-        UnwriteError: Another process is at this search, or the folder can't be written.
+        UnwriteError: another process runs this search, or the folder cannot be written.
     """
     folder = SEARCHES / key
     with contextlib.ExitStack() as stack:
-        with _os_errors(folder):
+        with _clear_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             name = f"{os.getpid()} on {socket.gethostname()}"
             stack.enter_context(exclusive("This search is already running", folder / "lock", folder / "owner", name))
-            # Python's "r+" wants a file and "w" empties it: opened by hand, unbuffered, so that a line is one write.
+            # Python's "r+" needs an existing file and "w" empties it. Opened unbuffered, so that a line is one write.
             descriptor = os.open(folder / RECORD, os.O_RDWR | os.O_CREAT, 0o644)
             stack.callback(os.close, descriptor)
             content = (folder / RECORD).read_bytes()
-            done, chosen, good = _read(content, key)
-            os.ftruncate(descriptor, good)
-            os.lseek(descriptor, good, os.SEEK_SET)
-            if not good:
+            contents = _read(content, key)
+            os.ftruncate(descriptor, contents.size)
+            os.lseek(descriptor, contents.size, os.SEEK_SET)
+            if contents.size == 0:
                 _append(descriptor, {"format": FORMAT, "search": key})
-
-        def add(batch: Sequence[TrialOutcome]) -> None:
-            with _os_errors(folder):
-                _append(descriptor, {"trials": [_as_json(outcome) for outcome in batch]})
-
-        def choose(way: str) -> None:
-            nonlocal chosen
-            if way != chosen:
-                with _os_errors(folder):
-                    _append(descriptor, {"chosen": way})
-                chosen = way
-
-        yield State(folder, done, add, chosen, choose, _damage(folder, content, good, len(done)))
+        damage = _damage(folder, content, contents)
+        if damage:
+            logger.warning(damage)
+        yield SearchState(folder, descriptor, contents, damage)
 
 
-def _read(content: bytes, key: str) -> tuple[list[TrialOutcome], str | None, int]:
-    """What the lines that are as they were written say, from the top; and how many bytes those are."""
+def _read(content: bytes, key: str) -> _Contents:
+    """Return what the intact lines hold, from the top to the first damaged one."""
     done: list[TrialOutcome] = []
-    chosen: str | None = None
-    good = 0
+    choice: BackendChoice | None = None
+    size = 0
     for number, line in enumerate(content.splitlines(keepends=True)):
         try:
-            entry = json.loads(line)
-            checksum = entry.pop("sha256")
-            if not line.endswith(b"\n") or checksum != _digest(entry):
-                break
+            entry = _parse_line(line)
             if number == 0:
-                if entry != {"format": FORMAT, "search": key}:
-                    break
-            elif "chosen" in entry:
-                chosen = str(entry["chosen"])
+                _check_header(entry, key)
+            elif "choice" in entry:
+                choice = BackendChoice.model_validate(entry["choice"])
             else:
-                batch = [_from_json(fields) for fields in entry["trials"]]
-                if [outcome.number for outcome in batch] != list(range(len(done), len(done) + len(batch))):
-                    break
-                done += batch
+                done += _parse_batch(entry, len(done))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             break
-        good += len(line)
-    return done, chosen, good
+        size += len(line)
+    return _Contents(done, choice, size)
 
 
-def _damage(folder: Path, content: bytes, good: int, kept: int) -> str:
-    """A part of a line at the end is what a kill leaves; anything else that was dropped is worth a word."""
-    if b"\n" not in content[good:]:
+def _parse_line(line: bytes) -> dict[str, Any]:
+    """Return the entry of a line without its checksum.
+
+    Raises:
+        ValueError: the line is incomplete, or its checksum is wrong.
+    """
+    entry: dict[str, Any] = json.loads(line)
+    checksum = entry.pop("sha256")
+    if not line.endswith(b"\n") or checksum != digest(entry):
+        raise ValueError("damaged line")
+    return entry
+
+
+def _check_header(entry: dict[str, Any], key: str) -> None:
+    if entry != {"format": FORMAT, "search": key}:
+        raise ValueError("record of another search")
+
+
+def _parse_batch(entry: dict[str, Any], first: int) -> list[TrialOutcome]:
+    """Return a batch whose trials must count on from `first`."""
+    batch = [_from_json(fields) for fields in entry["trials"]]
+    if [outcome.number for outcome in batch] != list(range(first, first + len(batch))):
+        raise ValueError("a batch is missing")
+    return batch
+
+
+def _damage(folder: Path, content: bytes, contents: _Contents) -> str:
+    """Describe what was dropped; part of a line at the end is what a kill leaves, and not worth a message."""
+    if b"\n" not in content[contents.size :]:
         return ""
-    line = content[:good].count(b"\n") + 1
+    line = content[: contents.size].count(b"\n") + 1
     return (
         f"{folder / RECORD} is damaged or from another version from line {line} on: "
-        f"{kept} trials are kept, what came after is run again."
+        f"{len(contents.done)} trials are kept, the rest is run again."
     )
 
 
 def _append(descriptor: int, entry: dict[str, Any]) -> None:
-    line = memoryview(_canonical({**entry, "sha256": _digest(entry)}) + b"\n")
+    line = memoryview(canonical_json({**entry, "sha256": digest(entry)}) + b"\n")
     while line:
         line = line[os.write(descriptor, line) :]
     os.fsync(descriptor)
@@ -173,20 +192,12 @@ def _from_json(fields: dict[str, Any]) -> TrialOutcome:
     return TrialOutcome(**{**fields, "measured": measured, "parameters": parameters_of(fields["sampled"])})
 
 
-def _digest(value: Any) -> str:
-    return hashlib.sha256(_canonical(value)).hexdigest()
-
-
-def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
-
-
 @contextlib.contextmanager
-def _os_errors(folder: Path) -> Iterator[None]:
+def _clear_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise UnwriteError(
-            f"Can't keep the search's record in {folder}: {error.strerror or error}. "
-            "Make the folder writable, or make room; finished batches of trials are kept."
+            f"Cannot write the search's record in {folder}: {error.strerror or error}. "
+            "Make the folder writable or free disk space; finished batches of trials are kept."
         ) from error

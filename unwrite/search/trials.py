@@ -1,14 +1,13 @@
-"""A trial as the search knows it, and the format of artifacts/trials.csv: a row a trial, parameters by dotted name."""
+"""A trial as the search knows it, and artifacts/trials.csv: one row per trial, parameters by dotted name."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
-
 from unwrite.errors import UnwriteError, reason_of
 from unwrite.files.records import read_csv, write_csv
+from unwrite.report.format import nats, percent
 from unwrite.schema.artifacts import Trial, TrialParameters
 from unwrite.schema.paths import TRIALS
 
@@ -18,10 +17,10 @@ OVER_MAX_KL = "divergence over max_kl"
 class Measured(NamedTuple):
     """What a trial does to the model, on the validation prompts.
 
-    behaviour_rate: The share of target responses that show the behaviour; None where the divergence, which is measured
-        first, was above `optimize.max_kl`, and so nothing was generated.
-    kl: KL(base ‖ edited) in nats over the baseline prompts, averaged over the first `optimize.kl_tokens`
-        response tokens.
+    behaviour_rate: share of target responses that show the behaviour; None if `kl`, which is measured first, was above
+        `optimize.max_kl`, so that no response was generated.
+    kl: KL(base ‖ edited) in nats over the baseline prompts, averaged over the first `optimize.kl_tokens` response
+        tokens.
     """
 
     behaviour_rate: float | None
@@ -31,11 +30,11 @@ class Measured(NamedTuple):
 class TrialOutcome(NamedTuple):
     """One trial that has ended.
 
-    sampled: What the sampler chose, by Optuna's names.
-    parameters: What that means.
-    measured: None if it failed.
-    reason: Why it failed, or why it counts for nothing (`OVER_MAX_KL`); otherwise empty.
-    seconds: What it took; of a batch measured together, its share.
+    sampled: values that the sampler chose, by Optuna's names.
+    parameters: what these values mean for the model.
+    measured: its measurements; None if it failed.
+    reason: why it failed, or `OVER_MAX_KL`; otherwise empty.
+    seconds: time it took; in a batch measured together, its share.
     """
 
     number: int
@@ -47,7 +46,7 @@ class TrialOutcome(NamedTuple):
 
 
 def trial_of(outcome: TrialOutcome) -> Trial | None:
-    """A trial with both objectives as the record that other stages read; None for any other."""
+    """Return a trial as the record that other stages read; None unless both objectives were measured."""
     measured = outcome.measured
     if measured is None or measured.behaviour_rate is None:
         return None
@@ -59,54 +58,63 @@ def trial_of(outcome: TrialOutcome) -> Trial | None:
     )
 
 
+def describe_trial(trial: Trial | None) -> str:
+    """Return a trial's figures in a few words; "none" for no trial."""
+    if trial is None:
+        return "none"
+    return f"trial {trial.number}, rate {percent(trial.behaviour_rate)}, KL divergence {nats(trial.kl)}"
+
+
 def write_trials(outcomes: Sequence[TrialOutcome]) -> None:
-    """Writes every trial: number, objectives (empty where not measured), parameters, reason, seconds."""
+    """Write artifacts/trials.csv: number, objectives (empty if not measured), parameters, reason, seconds.
+
+    Args:
+        outcomes: trials that have ended, at least one.
+    """
     names = list(_flat(outcomes[0].parameters.model_dump()))
-    rows = [
-        [
-            o.number,
-            "" if o.measured is None or o.measured.behaviour_rate is None else o.measured.behaviour_rate,
-            "" if o.measured is None else o.measured.kl,
-            *_flat(o.parameters.model_dump()).values(),
-            " ".join(o.reason.split()),
-            f"{o.seconds:.3f}",
-        ]
-        for o in outcomes
-    ]
-    write_csv(TRIALS, ["number", "behaviour_rate", "kl", *names, "reason", "seconds"], rows)
+    header = ["number", "behaviour_rate", "kl", *names, "reason", "seconds"]
+    write_csv(TRIALS, header, [_row(outcome) for outcome in outcomes])
 
 
 def read_trials() -> list[Trial]:
-    """Reads the trials that have both objectives, in order.
+    """Read the trials that have both objectives, in order.
 
     Raises:
-        UnwriteError: The file is missing or is not what `write_trials` writes.
+        UnwriteError: the file is missing, or `write_trials` did not write it.
     """
-    measured = []
-    for row in read_csv(TRIALS):
-        try:
-            if row["reason"]:
-                continue
-            number, rate, kl = row.pop("number"), row.pop("behaviour_rate"), row.pop("kl")
-            row.pop("reason"), row.pop("seconds")
-            parameters = TrialParameters.model_validate(_nested(row))
-            measured.append(
-                Trial(
-                    number=int(number),
-                    behaviour_rate=float(rate),
-                    kl=float(kl),
-                    parameters=parameters,
-                )
-            )
-        except (KeyError, TypeError, ValueError, ValidationError) as error:
-            raise UnwriteError(
-                f"{TRIALS} is not what this version writes ({reason_of(error)}): run `dvc repro -f optimize_weights`."
-            ) from None
-    return measured
+    try:
+        return [_parse_row(row) for row in read_csv(TRIALS) if not row["reason"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnwriteError(
+            f"{TRIALS} has another format than this version writes ({reason_of(error)}). "
+            "Run `dvc repro -f optimize_weights`."
+        ) from None
+
+
+def _row(outcome: TrialOutcome) -> list[object]:
+    measured = outcome.measured
+    return [
+        outcome.number,
+        "" if measured is None or measured.behaviour_rate is None else measured.behaviour_rate,
+        "" if measured is None else measured.kl,
+        *_flat(outcome.parameters.model_dump()).values(),
+        " ".join(outcome.reason.split()),
+        f"{outcome.seconds:.3f}",
+    ]
+
+
+def _parse_row(row: dict[str, str]) -> Trial:
+    fields = {name: row.pop(name) for name in ("number", "behaviour_rate", "kl", "reason", "seconds")}
+    return Trial(
+        number=int(fields["number"]),
+        behaviour_rate=float(fields["behaviour_rate"]),
+        kl=float(fields["kl"]),
+        parameters=TrialParameters.model_validate(_nested(row)),
+    )
 
 
 def _flat(parameters: dict[str, Any]) -> dict[str, object]:
-    """{"mlp": {"min_weight": 1}} → {"mlp.min_weight": 1}."""
+    """Turn {"mlp": {"min_weight": 1}} into {"mlp.min_weight": 1}."""
     flat: dict[str, object] = {}
     for name, value in parameters.items():
         if isinstance(value, dict):
@@ -117,6 +125,7 @@ def _flat(parameters: dict[str, Any]) -> dict[str, object]:
 
 
 def _nested(flat: dict[str, str]) -> dict[str, Any]:
+    """Turn {"mlp.min_weight": 1} into {"mlp": {"min_weight": 1}}."""
     nested: dict[str, Any] = {}
     for name, value in flat.items():
         outer, _, inner = name.partition(".")

@@ -1,0 +1,182 @@
+"""What all trials of a search are measured with: the model, its prompts, and the base model's own measurements."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from torch import Tensor
+
+from unwrite.core.markers import markers_in_all
+from unwrite.editing.basis import vectors_of_search
+from unwrite.editing.blocks import Blocks
+from unwrite.editing.edit_cache import EditCache, prepare_products
+from unwrite.editing.exact import parameter_names
+from unwrite.editing.recipe import applied_norms
+from unwrite.errors import UnwriteError, as_user_error
+from unwrite.evaluation.behaviour import behaviour_rate, decode
+from unwrite.evaluation.divergence import TeacherForced, teacher_force, teacher_forced_batches
+from unwrite.models.batches import Budget, by_token_budget
+from unwrite.models.generation import generate_greedily
+from unwrite.models.memory import Limits
+from unwrite.models.patching import parameters_of
+from unwrite.pipeline.progress import Style, progress
+from unwrite.schema.artifacts import Base, EditSettings, ParameterLayout, Writer
+from unwrite.schema.params import Optimize, Space
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+
+Prompts = Sequence[Sequence[int]]
+
+
+class SearchInputs(NamedTuple):
+    """Everything a search reads, loaded.
+
+    base: record of the pinned model.
+    model: the model, in the memory of its device.
+    tokenizer: its tokenizer.
+    target: token ids of the target validation prompts.
+    baseline: token ids of the baseline validation prompts.
+    markers: phrases that mark the behaviour.
+    directions: unit vectors, [P, L+1, d].
+    baseline_means: means over baseline prompts, [P, L+1, d].
+    blocks: reads the weight of a writer, block by block.
+    """
+
+    base: Base
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    target: Prompts
+    baseline: Prompts
+    markers: Sequence[str]
+    directions: Tensor
+    baseline_means: Tensor
+    blocks: Callable[[ParameterLayout], Blocks]
+
+
+class EvaluationContext(NamedTuple):
+    """What the measurements of all trials have in common.
+
+    cache: closed forms of the edits of every writer.
+    base_rate: behaviour rate of the base model on the target prompts.
+    teacher_forced: baseline prompts with the base model's responses.
+    max_kl: KL divergence above which no response is generated, if any.
+    limits: what the batches are made for.
+    budget: tokens that fit into memory, lowered when it runs out.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    writers: Sequence[Writer]
+    cache: EditCache
+    target: Prompts
+    base_rate: float
+    teacher_forced: TeacherForced
+    markers: Sequence[str]
+    max_tokens: int
+    max_kl: float | None
+    vocabulary: int
+    padding_sensitive: bool
+    limits: Limits
+    budget: Budget
+
+
+def prepare_context(
+    inputs: SearchInputs, optimize: Optimize, settings: EditSettings, limits: Limits, style: Style
+) -> EvaluationContext:
+    """Measure the base model and prepare the closed forms of all edits that the search can try.
+
+    Args:
+        inputs: everything the search reads.
+        optimize: section `optimize` of params.yaml.
+        settings: settings that all trials share.
+        limits: what one forward pass may hold.
+        style: how progress is shown.
+
+    Raises:
+        UnwriteError: no target prompt shows the behaviour; a marker is empty once normalized; a weight is unreadable.
+    """
+    base, model, tokenizer = inputs.base, inputs.model, inputs.tokenizer
+    budget = Budget()
+
+    lengths = [len(tokens) + optimize.max_tokens for tokens in inputs.target]
+    batches = by_token_budget(lengths, limits.generation, padding_sensitive=base.padding_sensitive)
+    with progress("base responses to target prompts", len(inputs.target), style) as advance:
+        responses = generate_greedily(
+            model, inputs.target, optimize.max_tokens, batches=batches, advance=advance, budget=budget
+        )
+    target_texts = decode(tokenizer, responses)
+    base_rate = _behaviour_rate(target_texts, inputs.markers)
+
+    batches = teacher_forced_batches(
+        inputs.baseline, optimize.kl_tokens, base.vocabulary, limits, padding_sensitive=base.padding_sensitive
+    )
+    with progress("base responses to baseline prompts", len(inputs.baseline), style) as advance:
+        responses = generate_greedily(
+            model, inputs.baseline, optimize.kl_tokens, batches=batches, advance=advance, budget=budget
+        )
+    _warn_about_common_markers(inputs.markers, [*target_texts, *decode(tokenizer, responses)])
+
+    return EvaluationContext(
+        model=model,
+        tokenizer=tokenizer,
+        writers=base.writers,
+        cache=_edit_cache(inputs, optimize.space, settings),
+        target=inputs.target,
+        base_rate=base_rate,
+        teacher_forced=teacher_force(
+            model, inputs.baseline, responses, optimize.kl_tokens, batches=batches, budget=budget
+        ),
+        markers=inputs.markers,
+        max_tokens=optimize.max_tokens,
+        max_kl=optimize.max_kl,
+        vocabulary=base.vocabulary,
+        padding_sensitive=base.padding_sensitive,
+        limits=limits,
+        budget=budget,
+    )
+
+
+def _behaviour_rate(texts: Sequence[str], markers: Sequence[str]) -> float:
+    with as_user_error("The marker list", "Remove that line from judge.markers."):
+        rate = behaviour_rate(texts, markers)
+    if rate == 0:
+        raise UnwriteError(
+            f"None of the {len(texts)} target validation prompts shows the behaviour in the base model, so there is "
+            "nothing to remove. Check the target prompts and the markers (judge.markers)."
+        )
+    return rate
+
+
+def _warn_about_common_markers(markers: Sequence[str], texts: Sequence[str]) -> None:
+    for marker in markers_in_all(markers, texts):
+        logger.warning(
+            f"every base response of both sets contains the marker {marker!r}, so it does not separate them."
+        )
+
+
+def _edit_cache(inputs: SearchInputs, space: Space, settings: EditSettings) -> EditCache:
+    """Multiply every writer with the vectors that the search can ask for."""
+    base = inputs.base
+    cache = EditCache(
+        blocks=inputs.blocks,
+        parameters=parameters_of(inputs.model, parameter_names(base.writers)),
+        norm_preservation=settings.norm_preservation,
+        directions=inputs.directions,
+        baseline_means=inputs.baseline_means,
+    )
+    writers = [writer.model_copy(update={"norms": applied_norms(writer, settings)}) for writer in base.writers]
+    wanted = partial(
+        vectors_of_search,
+        space=space,
+        layers=base.layers,
+        positions=len(inputs.directions),
+        biprojected=settings.orthogonalize == "biprojected",
+    )
+    prepare_products(cache, writers, wanted)
+    return cache
