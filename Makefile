@@ -1,11 +1,12 @@
-# make repro · make test · make check · make audit · make bench · make architectures. Each creates .venv from requirements.lock first, if need be.
+# make repro · make test · make test-fast · make check · make audit · make bench · make architectures.
+# Each creates .venv from requirements.lock first, if need be.
 
 PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test check audit bench architectures clean
+.PHONY: repro test test-fast check audit bench architectures clean
 
 repro: $(INSTALLED)
 	unwrite check
@@ -13,7 +14,10 @@ repro: $(INSTALLED)
 	@unwrite summary
 
 test: $(INSTALLED)
-	python -m pytest -n 2 --dist loadfile
+	python -m pytest -n 2 --dist worksteal
+
+test-fast: $(INSTALLED)
+	python -m pytest -n 2 --dist worksteal -m "not pipeline and not zoo and not slow"
 
 check: $(INSTALLED)
 	ruff check .

@@ -1,4 +1,4 @@
-"""What every test has in common: one thread, no network, and hypothesis that tries the same examples every time."""
+"""What all tests share: one thread, no network, the same hypothesis examples every time, and marks by folder."""
 
 import os
 
@@ -7,6 +7,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,9 +19,22 @@ torch.set_num_threads(1)
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.load_profile("same")
 
+TESTS = Path(__file__).parent
+PIPELINE = {"end_to_end", "stages"}  # folders whose tests run stages
+ZOO = ("zoo_config", "zoo_model")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of the folders that run stages, and of the modules that import the zoo."""
+    for item in items:
+        if item.path.relative_to(TESTS).parts[0] in PIPELINE:
+            item.add_marker(pytest.mark.pipeline)
+        if isinstance(item, pytest.Function) and any(hasattr(item.module, name) for name in ZOO):
+            item.add_marker(pytest.mark.zoo)
+
 
 @pytest.fixture(autouse=True)
 def _messages() -> Iterator[None]:
-    """Messages of stages and library code appear on stderr, as when a stage or a command runs."""
+    """Messages of stages and library code on stderr, as when a stage or a command runs."""
     with log_to_stderr():
         yield

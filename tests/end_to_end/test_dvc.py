@@ -1,4 +1,7 @@
-"""The pipeline under DVC: what changing one thing reruns, and that a killed run repeats to the same bytes."""
+"""The pipeline under DVC: what one change reruns, and that a killed run writes the same bytes when repeated.
+
+Each test runs DVC only as far as the last stage it asserts something about.
+"""
 
 import csv
 import hashlib
@@ -13,21 +16,12 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from tests.support.workspace import ENVIRONMENT, ORDER, commit, make_workspace, run, set_parameter, stages_that_ran
-
-
-@pytest.fixture(scope="module")
-def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace in which everything has run and is committed."""
-    folder = make_workspace(tmp_path_factory.mktemp("project"))
-    assert stages_that_ran(run(folder, "dvc", "repro")) == set(ORDER)
-    commit(folder)
-    return folder
+from tests.support.workspace import ENVIRONMENT, ORDER, make_workspace, run, set_parameter, stages_that_ran
 
 
 @pytest.fixture
 def workspace(ready: Path) -> Iterator[Path]:
-    """The ready workspace, put back as it was afterwards."""
+    """The module's workspace, restored after the test."""
     yield ready
     run(ready, "git", "checkout", "--quiet", "--force", "HEAD")
     run(ready, "git", "clean", "--quiet", "-d", "--force")
@@ -35,11 +29,11 @@ def workspace(ready: Path) -> Iterator[Path]:
 
 
 def assert_rerun_from(first: str, output: str) -> None:
-    """`first` and the stage after it ran, nothing before it did. What a later stage finds unchanged may be skipped."""
+    """Check that `first` and the stage after it ran and nothing before them. Later stages may find nothing changed."""
     ran = stages_that_ran(output)
-    place = ORDER.index(first)
-    assert ran <= set(ORDER[place:]), output
-    assert set(ORDER[place : place + 2]) <= ran, output
+    start = ORDER.index(first)
+    assert ran <= set(ORDER[start:]), output
+    assert set(ORDER[start : start + 2]) <= ran, output
 
 
 def test_nothing_changed_reruns_nothing(workspace: Path) -> None:
@@ -73,7 +67,7 @@ def test_plots_have_titles_and_the_columns_they_name(workspace: Path) -> None:
 
 
 def test_winsorize_quantile_reruns_from_the_directions(workspace: Path) -> None:
-    output = run(workspace, "dvc", "exp", "run", "-S", "directions.winsorize.quantile=0.9")
+    output = run(workspace, "dvc", "exp", "run", "-S", "directions.winsorize.quantile=0.9", "optimize_weights")
     assert_rerun_from("compute_directions", output)
     assert "quantile" in run(workspace, "dvc", "params", "diff")
     assert "artifacts/metrics.json" in run(workspace, "dvc", "metrics", "diff")
@@ -81,22 +75,22 @@ def test_winsorize_quantile_reruns_from_the_directions(workspace: Path) -> None:
 
 def test_search_bound_reruns_from_the_search(workspace: Path) -> None:
     set_parameter(workspace, "optimize", "space", "mlp", "max_weight", value=[0.5, 1.0])
-    assert_rerun_from("optimize_weights", run(workspace, "dvc", "repro"))
+    assert_rerun_from("optimize_weights", run(workspace, "dvc", "repro", "select_trial"))
 
 
 def test_selection_rule_reruns_from_the_selection(workspace: Path) -> None:
     chosen = (workspace / "artifacts/edit.json").read_text()
     other = next(n for n in range(3) if f'"number": {n}' not in chosen)
     set_parameter(workspace, "select", "trial", value=other)
-    output = run(workspace, "dvc", "repro")
+    output = run(workspace, "dvc", "repro", "generate_responses")
     assert_rerun_from("select_trial", output)
     assert "generate_responses" in stages_that_ran(output)
 
 
-def test_marker_reruns_the_search_and_the_scores_but_no_extraction(workspace: Path) -> None:
+def test_marker_reruns_the_search_and_the_scores_but_not_the_extraction(workspace: Path) -> None:
     with (workspace / "prompts/declines.txt").open("a") as markers:
-        markers.write("a phrase that nobody says\n")
-    ran = stages_that_ran(run(workspace, "dvc", "repro"))
+        markers.write("a phrase in no response\n")
+    ran = stages_that_ran(run(workspace, "dvc", "repro", "score_responses"))
     assert {"optimize_weights", "score_responses"} <= ran
     assert not ran & set(ORDER[: ORDER.index("optimize_weights")])
 
@@ -111,7 +105,7 @@ def test_metrics_and_the_graph_can_be_shown(workspace: Path) -> None:
 
 
 def results(folder: Path) -> dict[str, str]:
-    """What must be the same bytes each time; of trials.csv all but its seconds."""
+    """Return the digest of each result that is reproducible to the byte, and trials.csv without its seconds."""
     artifacts = folder / "artifacts"
     paths = [artifacts / name for name in ("base.json", "directions.safetensors", "front.json", "edit.json")]
     paths += sorted((artifacts / "model").glob("*.safetensors"))
@@ -122,7 +116,7 @@ def results(folder: Path) -> dict[str, str]:
 
 
 def run_until(folder: Path, line: str) -> None:
-    """Starts `dvc repro` and kills it and its children, at once and without warning, when it has printed `line`."""
+    """Start `dvc repro`, and kill it and its children without warning (SIGKILL) once it has printed `line`."""
     process = subprocess.Popen(
         ["dvc", "repro"],
         cwd=folder,
@@ -138,11 +132,11 @@ def run_until(folder: Path, line: str) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def test_killed_and_repeated_runs_make_the_same_bytes(ready: Path, tmp_path: Path) -> None:
+def test_killed_and_repeated_runs_write_the_same_bytes(finished: Path, tmp_path: Path) -> None:
     folder = make_workspace(tmp_path / "project")
     run_until(folder, "Base model: behaviour rate")  # in the middle of the search
     assert not (folder / "artifacts/front.json").exists()
     run_until(folder, "Running stage 'merge_model'")
     assert not (folder / "artifacts/model").exists()
-    run(folder, "dvc", "repro")
-    assert results(folder) == results(ready)
+    run(folder, "dvc", "repro", "merge_model")
+    assert results(folder) == results(finished)

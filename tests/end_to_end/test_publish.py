@@ -14,10 +14,10 @@ from click.testing import CliRunner
 from huggingface_hub import ModelCard, constants
 from huggingface_hub.utils._http import close_session
 
-from tests.release.test_signing import key_pair
 from tests.support.fake_hub import NAMESPACE, TOKEN, fake_hub
+from tests.support.keys import key_pair
 from tests.support.releases import changed_json, flip_bit
-from tests.support.workspace import ORDER, commit, make_workspace, run
+from tests.support.workspace import ORDER, commit, run
 from unwrite.cli import main
 from unwrite.release.manifest import read_manifest
 from unwrite.release.statement import Manifest
@@ -25,15 +25,6 @@ from unwrite.schema.artifacts import Evaluation
 
 RELEASE = Path("release")
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the hub library's own
-
-
-@pytest.fixture(scope="module")
-def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace in which everything has run and is committed."""
-    folder = make_workspace(tmp_path_factory.mktemp("project"))
-    run(folder, "dvc", "repro")
-    commit(folder)
-    return folder
 
 
 @pytest.fixture

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import rsa
 
+from tests.support.keys import key_pair
 from unwrite.errors import UnwriteError
 from unwrite.release.signing import SIGNATURE, sign_release, wrong_signature
 
@@ -18,15 +19,6 @@ def release(tmp_path: Path) -> Path:
     (folder / "model.safetensors").write_bytes(b"weights")
     (folder / "config.json").write_text("{}")
     return folder
-
-
-def key_pair(folder: Path, name: str) -> tuple[Path, Path]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    private, public = folder / f"{name}.pem", folder / f"{name}.pub"
-    encoding, secret = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    private.write_bytes(key.private_bytes(encoding, secret, serialization.NoEncryption()))
-    public.write_bytes(key.public_key().public_bytes(encoding, serialization.PublicFormat.SubjectPublicKeyInfo))
-    return private, public
 
 
 def test_signed_release_passes_with_its_public_key(release: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from stages.extract_residuals import extract
 from stages.optimize_weights import read_inputs
 from stages.pin_model import pin_model
 from stages.tokenize_prompts import tokenize_prompts
-from tests.stages.conftest import ROOT, small_params
+from tests.support.small_project import ROOT, small_params
 from unwrite.editing.recipe import edit_settings
 from unwrite.schema.artifacts import Base
 from unwrite.schema.params import Params

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from tests.stages.conftest import ROOT, run_stage, small_params
+from tests.support.small_project import ROOT, run_stage, small_params
 
 PIPELINE: dict[str, dict[str, Any]] = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 

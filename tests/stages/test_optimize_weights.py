@@ -20,7 +20,7 @@ from stages.extract_residuals import extract
 from stages.optimize_weights import optimize_weights
 from stages.pin_model import pin_model
 from stages.tokenize_prompts import tokenize_prompts
-from tests.stages.conftest import small_params
+from tests.support.small_project import small_params
 from unwrite.errors import UnwriteError
 from unwrite.schema.artifacts import Front, TrialParameters, read_artifact
 from unwrite.schema.params import Params

@@ -10,7 +10,7 @@ import pytest
 
 from stages import pin_model as stage
 from stages.pin_model import pin_model
-from tests.stages.conftest import ROOT
+from tests.support.small_project import ROOT
 from unwrite.errors import UnwriteError
 from unwrite.pipeline.pinning import pin_base
 from unwrite.schema.artifacts import Base, read_base

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from stages.optimize_weights import read_inputs
-from tests.stages.conftest import run_stage
+from tests.support.small_project import run_stage
 from unwrite.editing.recipe import edit_settings
 from unwrite.models.quantized import load_quantized
 from unwrite.schema.artifacts import read_base

@@ -1,8 +1,8 @@
 """A tiny model of every architecture in transformers that generates text and needs no encoder.
 
-The configs are data: `data/zoo/text.json` holds the language models, `image_text.json` the models that also read images
-and run on text alone, `left_out.json` the model types that are left out, each with its reason. An entry gives the model
-type and what differs from `COMMON` (from `COMMON` in its text config, where it has one).
+The configs are data, in `tests/data/zoo`: `text.json` holds the language models, `image_text.json` the models that also
+read images and run on text alone, `left_out.json` the model types that are left out, each with its reason. An entry
+gives the model type and what differs from `COMMON` (from `COMMON` in its text config, where it has one).
 
 Tests name about half of the entries, those that have something of their own. All of them are run by
 `make architectures` only: run it after each change of transformers' version, and of unwrite/models/discovery.
@@ -23,7 +23,7 @@ from tests.support.tiny import COMMON, randomised, tiny_config
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-_DATA = Path(__file__).with_name("data") / "zoo"
+_DATA = Path(__file__).parents[1] / "data" / "zoo"
 _BARE = {"blt", "xlnet"}  # model types whose configs have no name of COMMON
 
 

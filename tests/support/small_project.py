@@ -1,0 +1,58 @@
+"""The stages as functions, and parameters with which all of them run in seconds on the demo model."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from stages.compute_directions import compute_directions
+from stages.export_adapter import export_adapter
+from stages.extract_residuals import extract
+from stages.generate_responses import generate_responses
+from stages.merge_model import merge_model
+from stages.optimize_weights import optimize_weights
+from stages.pin_model import pin_model
+from stages.score_responses import score_responses
+from stages.select_trial import select_trial
+from stages.tokenize_prompts import tokenize_prompts
+from stages.write_report import write_report
+from unwrite.pipeline.runs import recorded
+from unwrite.schema.params import Params, load_params
+
+ROOT = Path(__file__).parents[2]
+# In the order of the pipeline.
+STAGES: dict[str, Callable[[Params], None]] = {
+    "pin_model": pin_model,
+    "tokenize_prompts": tokenize_prompts,
+    "extract_residuals": extract,
+    "compute_directions": compute_directions,
+    "optimize_weights": optimize_weights,
+    "select_trial": select_trial,
+    "merge_model": merge_model,
+    "export_adapter": export_adapter,
+    "generate_responses": generate_responses,
+    "score_responses": score_responses,
+    "write_report": write_report,
+}
+
+
+def run_stage(name: str, params: Params) -> None:
+    """Run a stage in the current folder as its script would, and record the run."""
+    with recorded(name, params):
+        STAGES[name](params)
+
+
+def small_params() -> Params:
+    """Return the project's parameters with few prompts and trials."""
+    params = load_params(ROOT / "params.yaml")
+    splits = params.tokenize.splits.model_copy(update={"train": 12, "validation": 8, "test": 8})
+    sections = {
+        "tokenize": params.tokenize.model_copy(update={"splits": splits}),
+        "residuals": params.residuals.model_copy(update={"positions": (-1, -2)}),
+        "optimize": params.optimize.model_copy(update={"trials": 3, "random_trials": 3, "batch": 3, "max_tokens": 12}),
+        "adapter": params.adapter.model_copy(update={"rank": 2}),
+        "generate": params.generate.model_copy(update={"max_tokens": 16, "kl_tokens": 4}),
+        # Fixed: the fastest backend depends on the machine, and another one rounds differently.
+        "runtime": params.runtime.model_copy(
+            update={"progress": "none", "device": "cpu", "batch_tokens": 300, "backend": "weights"}
+        ),
+    }
+    return params.model_copy(update=sections)
