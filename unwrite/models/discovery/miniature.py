@@ -88,8 +88,7 @@ def build_on_meta(config: PreTrainedConfig) -> PreTrainedModel:
     """
     if config.is_encoder_decoder or getattr(config, "decoder", None) is not None:
         raise UnwriteError(
-            f"A model of type {config.model_type!r} has an encoder and a decoder, and no part of it is edited alone. "
-            "Use a decoder-only model."
+            f"A model of type {config.model_type!r} has an encoder and a decoder. Use a decoder-only model."
         )
     with torch.device("meta"):
         return _from_config(config)
