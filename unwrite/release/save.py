@@ -44,8 +44,7 @@ def save_edited_checkpoint(
     Example:
         >>> base = pin_base("Qwen/Qwen3-0.6B")  # doctest: +SKIP
         >>> recipe = make_recipe(parameters, base.writers, settings)  # doctest: +SKIP
-        >>> folder, base_folder = Path("my-model"), pinned_folder(base)  # doctest: +SKIP
-        >>> save_edited_checkpoint(folder, base_folder, base, recipe, directions)  # doctest: +SKIP
+        >>> save_edited_checkpoint(Path("new"), pinned_folder(base), base, recipe, directions)  # doctest: +SKIP
 
     Args:
         folder: the folder of the release.
@@ -80,7 +79,7 @@ def save_edited_checkpoint(
 
 
 def _write_index(folder: Path, tensors: Mapping[str, StoredTensor]) -> list[FileDigest]:
-    """Write the index of a checkpoint in one file, which has none: the directions must not be taken for weights."""
+    """Write an index if the base has none, so that engines do not load directions.safetensors as weights."""
     if (folder / INDEX_FILE).exists():
         return []
     write_json(folder / INDEX_FILE, index_of(tensors))
