@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -14,11 +14,7 @@ from unwrite.models.discovery.findings import FoundNorm
 from unwrite.models.discovery.parameters import Weight
 from unwrite.models.discovery.probes import UnprovableError, run_to
 
-
-@pytest.fixture(autouse=True)
-def no_grad() -> Iterator[None]:
-    with torch.no_grad():
-        yield
+pytestmark = pytest.mark.usefixtures("no_grad")
 
 
 DOWN = Weight("mlp.down.weight", 0, 1, None, 0)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,11 +10,7 @@ from tests.support.synthetic_layers import D, Layer, Mlp, recorded_layer
 from unwrite.models.discovery.branches import leaves, search_branches
 from unwrite.models.discovery.components import find_components
 
-
-@pytest.fixture(autouse=True)
-def no_grad() -> Iterator[None]:
-    with torch.no_grad():
-        yield
+pytestmark = pytest.mark.usefixtures("no_grad")
 
 
 class CausalMean(nn.Module):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,11 +11,7 @@ from unwrite.models.discovery.findings import FoundNorm
 from unwrite.models.discovery.parameters import Weight, find_norm, find_weights
 from unwrite.models.discovery.probes import UnprovableError
 
-
-@pytest.fixture(autouse=True)
-def no_grad() -> Iterator[None]:
-    with torch.no_grad():
-        yield
+pytestmark = pytest.mark.usefixtures("no_grad")
 
 
 def test_a_linear_layer_writes_along_its_first_axis_with_its_bias() -> None:

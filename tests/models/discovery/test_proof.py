@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-import torch
 from torch import Tensor, nn
 
 from tests.support.synthetic_layers import D, Layer, Mlp, recorded_layer
@@ -14,11 +11,7 @@ from unwrite.models.discovery.parameters import Weight
 from unwrite.models.discovery.probes import UnprovableError
 from unwrite.models.discovery.proof import examine_layer, prove_branches
 
-
-@pytest.fixture(autouse=True)
-def no_grad() -> Iterator[None]:
-    with torch.no_grad():
-        yield
+pytestmark = pytest.mark.usefixtures("no_grad")
 
 
 class Two(nn.Module):
