@@ -1,4 +1,4 @@
-"""Compute the directions: winsorize, centre, take the difference, orthogonalize; and figures that describe them."""
+"""Compute the directions (winsorize, center, subtract, orthogonalize) and figures that describe them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Extract the residual stream at the asked positions of every training prompt, at every layer."""
+"""Extract the residual stream of every training prompt at every layer, at the positions in params.yaml."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = logging.getLogger("unwrite.stage")
 
 
 def extract(params: Params) -> None:
-    """Writes artifacts/residuals/{target,baseline}.safetensors: `residuals` [n, P, L+1, d] in the model's dtype."""
+    """Write artifacts/residuals/{target,baseline}.safetensors: `residuals` [n, P, L+1, d] in the model's dtype."""
     base = read_base()
     prompts = {name: [row.tokens for row in read_tokens(name, "train")] for name in SETS}
     model = load_model(pinned_folder(base), base.compute_dtype, params.runtime.device, base.quantization)

@@ -1,4 +1,4 @@
-"""Tokenize the prompts: cut splits, render the chat template, write token ids with the text people can read."""
+"""Tokenize the prompts: cut splits, render the chat template, write token ids with the rendered text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ logger = logging.getLogger("unwrite.stage")
 
 
 def tokenize_prompts(params: Params) -> None:
-    """Writes artifacts/tokens/{target,baseline}.{train,validation,test}.jsonl."""
+    """Write artifacts/tokens/{target,baseline}.{train,validation,test}.jsonl."""
     settings = params.tokenize
     paths: dict[SetName, Path] = {"target": Path(settings.target), "baseline": Path(settings.baseline)}
     sizes: dict[SplitName, int] = {split: getattr(settings.splits, split) for split in SPLITS}

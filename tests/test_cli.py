@@ -79,7 +79,7 @@ def test_writers_of_a_model_that_cannot_be_edited_exactly(tmp_path: Path) -> Non
     assert result.exit_code == 1
     assert "mlp.experts.down_proj" in result.stdout
     assert "not complete" in result.stdout
-    assert "some of it can't be edited exactly:\nlayer 0: " in result.stderr
+    assert "part of this model cannot be edited exactly:\nlayer 0: " in result.stderr
 
 
 def test_writers_of_no_model() -> None:

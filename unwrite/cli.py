@@ -23,7 +23,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 def _expected_errors(command: Callable[P, None]) -> Callable[P, None]:
-    """Shows an expected error as one or two lines with exit code 1; a bug keeps its traceback."""
+    """Show an expected error as one or two lines with exit code 1; a bug keeps its traceback."""
 
     @wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -69,16 +69,14 @@ def check(path: Path) -> None:
     refuse_shared_prompts({name: cut_splits(file, read_prompts(file), sizes) for name, file in files.items()})
     read_markers(Path(params.judge.markers))
     if params.select.max_behaviour_rate < params.optimize.max_behaviour_rate:
-        click.echo(
-            "note: the search aims at a higher optimize.max_behaviour_rate than select.max_behaviour_rate asks for."
-        )
+        click.echo("note: the search aims at a higher behaviour rate than select.max_behaviour_rate accepts.")
     click.echo(f"{path} is valid.")
 
 
 @main.command()
 @_expected_errors
 def summary() -> None:
-    """Print the last evaluation: rates before and after with intervals, divergence, where things are."""
+    """Print the last evaluation: rates before and after with intervals, KL divergences, and where things are."""
     from unwrite.report.tables import summary as text
     from unwrite.schema.artifacts import Evaluation, read_artifact
     from unwrite.schema.params import load_params
@@ -95,7 +93,7 @@ def summary() -> None:
 def writers(model: str, revision: str | None) -> None:
     """Show which parameters of MODEL (a folder or hub id) write its residual stream.
 
-    Needs no weights: it is the architecture that decides, so a quantized checkpoint will do.
+    Needs no weights: the architecture decides, so a quantized checkpoint works too.
     """
     from unwrite.models.discovery.miniature import build_on_meta
     from unwrite.models.discovery.writers import find_writers
@@ -109,7 +107,7 @@ def writers(model: str, revision: str | None) -> None:
     shapes = {writer.parameter: list(full.get_parameter(writer.parameter).shape) for writer in discovery.writers}
     click.echo(writers_table(discovery, shapes))
     if discovery.incomplete:
-        raise UnwriteError("\n".join(("some of it can't be edited exactly:", *discovery.incomplete)))
+        raise UnwriteError("\n".join(("part of this model cannot be edited exactly:", *discovery.incomplete)))
 
 
 @main.command()
@@ -120,9 +118,8 @@ def writers(model: str, revision: str | None) -> None:
 def diff(a: str, b: str | None, as_json: bool) -> None:
     """Compare directions layer by layer, and the parameters and recipes that go with them.
 
-    REV_A (HEAD, unless another is named) against REV_B (the workspace, unless one is named): git revisions, DVC
-    experiments, files of directions, or folders that hold one, such as a release. Tensors of a revision come from DVC's
-    cache or its remote.
+    REV_A (default: HEAD) and REV_B (default: the workspace) are git revisions, DVC experiments, files of directions, or
+    folders that hold one, such as a release. Tensors of a revision come from DVC's cache or its remote.
     """
     from unwrite.history.diff import compare
     from unwrite.history.diff_text import comparison_text
@@ -136,13 +133,13 @@ def diff(a: str, b: str | None, as_json: bool) -> None:
 @click.argument("release")
 @click.option("--base", help="The base model: a folder, or a hub id (taken at the commit that the release declares).")
 @click.option("--revision", help="Branch, tag or commit of RELEASE, if it is a hub id.")
-@click.option("--key", type=_FILE, help="Public key (PEM) of whoever is said to have signed it.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+@click.option("--key", type=_FILE, help="Public key (PEM) of the person who signed the release.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @_expected_errors
 def verify(release: str, base: str | None, revision: str | None, key: Path | None, as_json: bool) -> None:
     """Check that RELEASE (a folder or hub id) is its base plus the declared edit, and nothing more.
 
-    Needs the two models alone: no repository, no GPU. Exit code 1 if anything is wrong.
+    Needs only the two models: no repository and no GPU. The exit code is 1 if anything is wrong.
     """
     from unwrite.files.threads import processors
     from unwrite.models.source import resolve_release, resolve_source
@@ -159,14 +156,14 @@ def verify(release: str, base: str | None, revision: str | None, key: Path | Non
 
 
 def _declared_commit(release: Path, base: str) -> str:
-    """The base's commit by the manifest; a branch or a pull request could be made to hold anything later."""
+    """Return the base's commit that the manifest declares; a branch could later hold anything."""
     from unwrite.release.manifest import read_manifest
 
     commit = read_manifest(release).external.base.get("commit")
     if commit is None or re.fullmatch("[0-9a-f]{40}", commit) is None:
         raise UnwriteError(
-            f"{base!r}: there is no such folder, and as a hub id it won't do, since the release declares no commit of "
-            "its base. Name the folder of the base that you trust."
+            f"{base!r} is not a folder, and cannot be used as a hub id: the release declares no base commit. "
+            "Name the folder of a base that you trust."
         )
     return commit
 
@@ -175,7 +172,7 @@ def _declared_commit(release: Path, base: str) -> str:
 @click.argument("release", type=_FOLDER)
 @_expected_errors
 def explain(release: Path) -> None:
-    """Say in one page what the RELEASE in a folder was made of, how, and what was measured."""
+    """Explain on one page what the RELEASE in a folder was made from and how, and what was measured."""
     from unwrite.release.explain import explain_release
 
     click.echo(explain_release(release))
@@ -184,7 +181,7 @@ def explain(release: Path) -> None:
 @main.command()
 @_expected_errors
 def audit() -> None:
-    """Check every artifact against dvc.lock and against the sums that its stage took when it ran."""
+    """Check every artifact against dvc.lock and against the checksums that its stage recorded."""
     from unwrite.release.audit import audit_project, audit_text
 
     findings = audit_project()
@@ -195,34 +192,34 @@ def audit() -> None:
 @main.command()
 @click.option("--folder", type=_FOLDER, help="Write the release into this folder.")
 @click.option("--repository", metavar="ORG/NAME", help="Upload it to this repository of the hub.")
-@click.option("--private", is_flag=True, help="Leave the repository private.")
+@click.option("--private", is_flag=True, help="Keep the repository private.")
 @click.option("--sign", type=_FILE, metavar="KEY", help="Sign it with this private key (PEM, elliptic curve).")
-@click.option("--notes", type=_FILE, help="Markdown of your own, to stand at the end of the card.")
+@click.option("--notes", type=_FILE, help="Your own Markdown, added at the end of the card.")
 @click.option(
     "--allow",
     "allowed",
     multiple=True,
     type=click.Choice(OVERRIDES),
-    help="Publish in spite of this; the manifest will say so. May be given several times.",
+    help="Publish despite this problem; the manifest records it. Can be given several times.",
 )
 @_expected_errors
 def publish(
     *, folder: Path | None, repository: str | None, private: bool, sign: Path | None, notes: Path | None, allowed: Any
 ) -> None:
-    """Put a release together (model, card, manifest, parameters, dvc.lock), verify it, write it or upload it.
+    """Put a release together (model, card, manifest, parameters, dvc.lock), verify it, and write or upload it.
 
-    Refused where the tree has uncommitted changes, a stage is out of date, an artifact is not what its stage made, or
-    the release does not verify.
+    Refused if the tree has uncommitted changes, a stage is out of date, an artifact is not what its stage wrote, or the
+    release does not verify.
     """
     from unwrite.files.threads import processors
     from unwrite.release.publish import assemble_release
 
     if folder is None and repository is None:
-        raise click.UsageError("Say where to: --folder PATH, --repository ORG/NAME, or both.")
+        raise click.UsageError("Name a destination: --folder PATH, --repository ORG/NAME, or both.")
     if repository is not None and repository.count("/") != 1:
         raise click.UsageError(f"{repository!r} is not a valid repository name: expected ORG/NAME.")
-    # The hub gets what is verified here, from a folder that goes when it has arrived.
-    with nullcontext(folder) if folder is not None else _passing() as target:
+    # The hub gets exactly the folder that is verified here; without --folder it is temporary.
+    with nullcontext(folder) if folder is not None else _temporary_folder() as target:
         passed = assemble_release(target, allowed=allowed, private_key=sign, notes=notes, threads=processors())
         if folder is not None:
             click.echo(f"The release is in {folder}.")
@@ -240,8 +237,8 @@ def publish(
 
 
 @contextmanager
-def _passing() -> Iterator[Path]:
-    """A folder beside the project's own state, on the disk that has room for the model, removed at the end."""
+def _temporary_folder() -> Iterator[Path]:
+    """Yield a folder on the project's disk, which has room for the model, and remove it at the end."""
     folder = Path(".unwrite/publish")
     try:
         yield folder

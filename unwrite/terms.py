@@ -11,7 +11,7 @@ CenterMethod = Literal["mean", "geometric_median"]
 Orthogonalize = Literal["none", "projected", "biprojected"]
 Scope = Literal["global", "per_layer", "spans"]
 LayerSpan = tuple[int, int, int]
-"""(source layer, first layer, last layer): what was measured at the source is applied from first to last, inclusive."""
+"""(source layer, first layer, last layer): the direction of the source is applied from first to last, inclusive."""
 
 ComputeDtype = Literal["auto", "float32", "bfloat16", "float16"]
 """What a model computes in; `auto` is the dtype of its checkpoint."""

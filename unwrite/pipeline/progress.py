@@ -15,13 +15,13 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 @contextmanager
 def progress(title: str, total: int, style: Style, done: int = 0) -> Iterator[Callable[..., None]]:
-    """Yields `advance(n, note="")`, to be called as work is done; writes to stderr.
+    """Yield `advance(n, note="")`, to be called as work is done; progress goes to stderr.
 
     Args:
-        title: What is being done.
-        total: How many units there are.
-        style: `bar`, `lines` (one now and then), `none`, or `auto`: a bar if stderr is a terminal.
-        done: How many of them an earlier run did: no part of the estimate of the time left.
+        title: name of the work.
+        total: number of units.
+        style: `bar`, `lines` (one every ten seconds), `none`, or `auto`: a bar if stderr is a terminal.
+        done: units that an earlier run did, left out of the estimate of the time left.
     """
     if style == "bar" or (style == "auto" and sys.stderr.isatty()):
         from tqdm import tqdm

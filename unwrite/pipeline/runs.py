@@ -1,8 +1,8 @@
-"""What one run of a stage read, wrote and ran on, recorded as it ends: `artifacts/runs/<stage>.json`.
+"""Record what one run of a stage read, wrote and ran on: `artifacts/runs/<stage>.json`.
 
-DVC's own record proves nothing: `dvc commit -f` makes whatever lies there a result. These sums are taken by the run
-itself, so that `unwrite audit` can tell what a stage made from what somebody put in its place; and the manifest of a
-release lists what it was made from by them. No commit and no time is in them: the same run gives the same record.
+DVC's own record proves nothing: `dvc commit -f` turns any file into a result. The run itself takes these checksums, so
+`unwrite audit` can tell what a stage wrote from what replaced it later, and the manifest of a release lists its inputs
+by them. Records hold no commit and no time: equal runs give equal records.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from unwrite.schema.paths import MANIFEST, RUNS
 
 PIPELINE = Path("dvc.yaml")
 LOCK = Path("dvc.lock")
-_SOURCES = (".py", ".jinja", ".css")  # the project's own, which its commit tells
+_SOURCES = (".py", ".jinja", ".css")  # the project's own, which its commit identifies
 
 
 class StageRun(Artifact):
-    """One run of a stage: its sections of params.yaml, and every file it read or wrote, by path from the project.
+    """One run of a stage: its sections of params.yaml, and every file it read or wrote, by path in the project.
 
-    Of a folder with a manifest, the manifest alone is listed: it holds the others' sums.
+    For a folder with a manifest, only the manifest is listed: it holds the checksums of the other files.
     """
 
     format: Literal[2] = FORMAT
@@ -44,24 +44,28 @@ class StageRun(Artifact):
 
 
 def run_file(stage: str) -> Path:
-    """Where a stage's record lies."""
+    """Return the path of a stage's record."""
     return RUNS / f"{stage}.json"
 
 
 def read_run(stage: str) -> StageRun:
-    """The record of a stage's last run.
+    """Read the record of a stage's last run.
 
     Raises:
-        UnwriteError: It is missing or damaged.
+        UnwriteError: the record is missing or damaged.
     """
     return read_artifact(StageRun, run_file(stage), stage)
 
 
 def read_runs(stages: Iterable[str], used: Iterable[Path]) -> list[StageRun]:
-    """The records of some stages, and that what is used of theirs is what they wrote.
+    """Read the records of some stages, and check that the files used of theirs are the ones they wrote.
+
+    Args:
+        stages: names of the stages.
+        used: files that these stages wrote.
 
     Raises:
-        UnwriteError: A record is missing or damaged, or a used file is not the one that a stage wrote.
+        UnwriteError: a record is missing or damaged, or a used file is not the one that its stage wrote.
     """
     runs = [read_run(stage) for stage in stages]
     made = {file.name: (run.stage, file.sha256) for run in runs for file in run.writes}
@@ -69,17 +73,17 @@ def read_runs(stages: Iterable[str], used: Iterable[Path]) -> list[StageRun]:
         stage, sha256 = made[path.as_posix()]
         if sha256_of(path) != sha256:
             raise UnwriteError(
-                f"{path} is not what {stage} wrote when it ran: somebody changed it since. "
-                f"Run `dvc repro -f {stage}` to have it made again."
+                f"{path} is not what {stage} wrote when it ran: it was changed since. "
+                f"Run `dvc repro -f {stage}` to make it again."
             )
     return runs
 
 
 def stage_names() -> list[str]:
-    """Every stage of the pipeline, in its order.
+    """Return the names of all stages, in the order of the pipeline.
 
     Raises:
-        UnwriteError: There is no pipeline here.
+        UnwriteError: there is no pipeline here.
     """
     if not PIPELINE.is_file():
         raise UnwriteError(f"{PIPELINE} is missing: run this in the project folder.")
@@ -88,12 +92,12 @@ def stage_names() -> list[str]:
 
 @contextmanager
 def recorded(stage: str, params: Params) -> Iterator[None]:
-    """While open, a stage runs; what it read is taken down before, what it wrote and ran on when it has ended.
+    """Record the run of a stage: what it reads when this opens, what it wrote and ran on when this closes.
 
-    A script that dvc.yaml doesn't know is not recorded.
+    A script that dvc.yaml does not name is not recorded.
 
     Raises:
-        UnwriteError: A file that the stage reads changed meanwhile.
+        UnwriteError: a file that the stage reads changed while it was running.
     """
     entry = _stages().get(stage) if PIPELINE.is_file() else None
     if entry is None:
@@ -104,9 +108,7 @@ def recorded(stage: str, params: Params) -> Iterator[None]:
     before = _digests(reads)
     yield
     if changed := {file.name for file in {*before} ^ {*_digests(reads)}}:
-        raise UnwriteError(
-            f"{min(changed)} changed while {stage} ran, so that nobody knows what it read. Run it again."
-        )
+        raise UnwriteError(f"{min(changed)} changed while {stage} was running; run {stage} again.")
     run = StageRun(
         stage=stage,
         parameters=params.model_dump(mode="json", include=set(entry.get("params", []))),
@@ -118,7 +120,7 @@ def recorded(stage: str, params: Params) -> Iterator[None]:
 
 
 def files_of(path: Path) -> list[Path]:
-    """The files that stand for a path: itself; of a folder its manifest, or else every file in it, sorted."""
+    """Return the files to record for a path: itself, or for a folder its manifest, or else all its files, sorted."""
     if not path.is_dir():
         return [path]
     manifest = path / MANIFEST
@@ -139,7 +141,7 @@ def _outs(entry: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _resolved(path: str, params: Mapping[str, Any]) -> str:
-    """A path of dvc.yaml with what params.yaml says in place of `${section.key}`."""
+    """Return a path of dvc.yaml with `${section.key}` replaced by the value in params.yaml."""
     return re.sub(r"\$\{([\w.]+)\}", lambda match: str(reduce(getitem, match[1].split("."), params)), path)
 
 

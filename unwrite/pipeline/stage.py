@@ -1,4 +1,4 @@
-"""What every stage script does around its work: parameters checked whole, one run at a time, errors in one line."""
+"""Run a stage: check all parameters, take the lock, record the run, show expected errors in one line."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, err
 
 
 def run_stage(work: Callable[[Params], None]) -> None:
-    """Runs a stage's `work` with the validated parameters, under a lock of the stage's own.
+    """Run a stage's `work` with the validated parameters, under the stage's lock.
 
-    DVC does not stop its child when it is killed; the lock keeps the next run from writing beside the old one. An
+    DVC does not stop its child process when it is killed; the lock keeps the next run from writing at the same time. An
     expected error ends the process with one or two lines on stderr and exit code 1.
     """
     name = Path(sys.argv[0]).stem
@@ -46,13 +46,13 @@ def run_stage(work: Callable[[Params], None]) -> None:
         if error.errno not in _DISK:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        fail(UnwriteError(f"{where}{error.strerror}. Make room, or mend the permissions, and run `dvc repro` again."))
+        fail(UnwriteError(f"{where}{error.strerror}. Free space or fix the permissions, then run `dvc repro` again."))
     except KeyboardInterrupt:
         fail(UnwriteError("Interrupted; nothing was left half-written. Run `dvc repro` to start this stage again."))
 
 
 def fail(error: UnwriteError) -> NoReturn:
-    """Ends the process as expected errors do."""
+    """End the process with an expected error."""
     sys.stderr.write(f"error: {error}\n")
     raise SystemExit(1)
 
@@ -63,7 +63,7 @@ def say(line: str) -> None:
 
 
 def _use_threads(threads: int) -> None:
-    # Stages that don't compute don't import torch, and it costs a second and a half: take it only if it is there.
+    # Importing torch takes seconds, and stages that compute nothing do not import it.
     torch = sys.modules.get("torch")
     if threads and torch is not None:
         torch.set_num_threads(threads)

@@ -1,4 +1,4 @@
-"""Tokenized prompts as stages hand them on: artifacts/tokens/{target,baseline}.{split}.jsonl."""
+"""Read and write tokenized prompts: artifacts/tokens/{target,baseline}.{split}.jsonl."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from unwrite.terms import SetName, SplitName
 
 
 class TokenizedPrompt(NamedTuple):
-    """A prompt, its known answer if any, and what the model sees of it: rendered text and token ids."""
+    """A prompt, its reference answer if known, and what the model sees: rendered text and token ids."""
 
     prompt: str
     reference: str | None
@@ -21,15 +21,15 @@ class TokenizedPrompt(NamedTuple):
 
 
 def write_tokens(folder: Path, set_name: SetName, split: SplitName, prompts: Sequence[TokenizedPrompt]) -> None:
-    """Writes one set's split into `folder`."""
+    """Write one split of one set into `folder`."""
     write_jsonl(folder / f"{set_name}.{split}.jsonl", [prompt._asdict() for prompt in prompts])
 
 
 def read_tokens(set_name: SetName, split: SplitName) -> list[TokenizedPrompt]:
-    """Reads one set's split.
+    """Read one split of one set.
 
     Raises:
-        UnwriteError: The file is missing or damaged.
+        UnwriteError: the file is missing or damaged.
     """
     path = TOKENS / f"{set_name}.{split}.jsonl"
     fields = TokenizedPrompt._fields

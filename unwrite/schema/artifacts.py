@@ -1,4 +1,4 @@
-"""The shapes of the JSON files that stages hand each other."""
+"""The records that stages write as JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ A = TypeVar("A", bound="Artifact")
 
 
 class Artifact(BaseModel):
-    """What every record has in common: no unknown keys, finite numbers, no change after reading."""
+    """The base of every record: unknown keys and numbers that are not finite are refused, values cannot change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -30,7 +30,7 @@ class FileDigest(Artifact):
 
 
 class StoredLayout(Artifact):
-    """Where matrices [d, k] lie in a tensor of the checkpoint: its hidden axis, and how many matrices it holds."""
+    """Matrices [d, k] in a tensor of the checkpoint: its hidden axis, and how many matrices it holds."""
 
     tensor: str
     axis: int
@@ -65,11 +65,11 @@ class Norm(Artifact):
 
 
 class Writer(Artifact):
-    """One parameter that writes the residual stream, with the bias beside it.
+    """One parameter that writes the residual stream, with its bias.
 
-    What `module` puts out passes through `norms`, in order, and reaches the stream times `multiplier` (None: it is
-    learned, or a gate makes it differ from token to token). `shape` is the parameter's in memory, `dtype` as the
-    checkpoint stores it. `shared_layers` lists other layers that use the same (tied) parameter.
+    The output of `module` passes through `norms`, in order, and reaches the stream times `multiplier` (None: learned,
+    or different for each token because of a gate). `shape` is the parameter's in memory, `dtype` the one in the
+    checkpoint. `shared_layers` lists other layers that use the same (tied) parameter.
     """
 
     module: str
@@ -85,7 +85,7 @@ class Writer(Artifact):
 
 
 class BaseCard(Artifact):
-    """What the base model's own card states, in the hub's terms; None, or no language, where it says nothing."""
+    """What the base model's own card states, in the hub's terms; None, or no languages, where it states nothing."""
 
     license: str | None
     license_name: str | None
@@ -97,9 +97,9 @@ class Base(Artifact):
     """`artifacts/base.json`: the model as it was when pinned. Every later stage depends on this, never on the folder.
 
     `unexplained` is the largest ‖h_out − s·h_in − Σ m·y‖ / ‖h_out‖ over layers: what the writers leave unexplained.
-    `quantization` is how extraction and search hold the linear layers' weights; the release is of the stored dtype.
-    `incomplete` says what can't be edited exactly; it is empty unless model.allow_incomplete let it pass.
-    `padding_sensitive`: prompts of a batch must be of one length, because padding changes what the model computes.
+    `quantization` is how extraction and search hold the weights of linear layers; the release has the stored dtype.
+    `incomplete` lists what cannot be edited exactly; it is empty unless model.allow_incomplete is true.
+    `padding_sensitive`: padding changes what the model computes, so the prompts of a batch must have one length.
     """
 
     format: Literal[2] = FORMAT
@@ -121,7 +121,7 @@ class Base(Artifact):
 
 
 class DirectionRef(Artifact):
-    """Which direction: a real-valued residual index of directions.safetensors, at one of its positions.
+    """A direction: a real-valued residual index of directions.safetensors, at one of its positions.
 
     Between two indices the directions are interpolated. With `orthogonalize_to`, the result is orthogonalized against
     the baseline mean of that residual index (biprojection).
@@ -133,9 +133,9 @@ class DirectionRef(Artifact):
 
 
 class Edit(Artifact):
-    """One writer to edit, with weight λ and direction v.
+    """One writer to edit, with strength λ and direction v.
 
-    With `norms`, what is projected out of the writer is normalize(γ∘v), so that v vanishes after them.
+    With `norms`, normalize(γ∘v) is projected out of the writer, so that v vanishes after the norms.
     """
 
     layer: int
@@ -165,7 +165,7 @@ class EditSettings(Artifact):
 
 
 class Kernel(Artifact):
-    """Weight over layers for one component; positions and distances in layers."""
+    """The strength over layers for one component; positions and distances are in layers."""
 
     max_weight: float
     max_weight_position: float
@@ -174,7 +174,7 @@ class Kernel(Artifact):
 
 
 class TrialParameters(Artifact):
-    """What one trial sampled. `direction_index` is a residual index, `position` counts the stored positions."""
+    """The values that one trial sampled. `direction_index` is a residual index; `position` counts stored positions."""
 
     direction_scope: Scope
     direction_index: float
@@ -184,7 +184,7 @@ class TrialParameters(Artifact):
 
 
 class Trial(Artifact):
-    """One recipe tried on the validation split: the rate is a share, the divergence in nats."""
+    """One edit tried on the validation split: its behaviour rate, and its KL divergence in nats."""
 
     number: int
     behaviour_rate: float
@@ -193,10 +193,10 @@ class Trial(Artifact):
 
 
 class Front(Artifact):
-    """`artifacts/front.json`: the trials that no other beats in both objectives, and what is common to all trials.
+    """`artifacts/front.json`: the trials that no other beats in both objectives, and what all trials share.
 
-    `one_shot` is the best of the settings that need no search: what a search must beat. None where the space excludes
-    them all, or none was measured.
+    `one_shot` is the best of the settings that need no search, which a search must beat. It is None where the space
+    excludes them all, or none was measured.
     """
 
     format: Literal[2] = FORMAT
@@ -208,7 +208,7 @@ class Front(Artifact):
 
 
 class SelectedTrial(Artifact):
-    """The trial that a recipe was made of, as measured on the validation split."""
+    """The trial that a recipe was made from, as measured on the validation split."""
 
     number: int
     behaviour_rate: float
@@ -254,9 +254,10 @@ class ModelScores(Artifact):
 
 
 class Evaluation(Artifact):
-    """`artifacts/evaluation.json`: both models on the test split; divergences in nats, over baseline prompts.
+    """`artifacts/evaluation.json`: both models on the test split; KL divergences in nats, over baseline prompts.
 
-    `confidence` is that of the intervals, `reference_ceiling` what the model knew before it had the behaviour.
+    `confidence` is the confidence of the intervals, `reference_ceiling` the reference accuracy before the model had the
+    behaviour.
     """
 
     format: Literal[2] = FORMAT
@@ -309,10 +310,10 @@ class Metrics(Artifact):
 
 
 def read_artifact(model: type[A], path: Path, stage: str) -> A:
-    """Reads one of the records above from a JSON file made by `stage`.
+    """Read one of the records above from a JSON file written by `stage`.
 
     Raises:
-        UnwriteError: The file is missing or is not what the stage writes.
+        UnwriteError: the file is missing or is not what the stage writes.
     """
     try:
         return parse_record(model, path.read_bytes(), str(path))
@@ -332,5 +333,5 @@ def read_base() -> Base:
 
 
 def as_json(artifact: Artifact) -> dict[str, Any]:
-    """The record as plain JSON values."""
+    """Return the record as plain JSON values."""
     return artifact.model_dump(mode="json")

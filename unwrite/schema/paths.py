@@ -1,4 +1,4 @@
-"""Where the pipeline's artifacts are, from the project's folder. dvc.yaml names the same places."""
+"""Paths of the pipeline's artifacts, relative to the project folder; dvc.yaml names the same ones."""
 
 from pathlib import Path
 
