@@ -31,6 +31,12 @@ def geometry(target: Tensor, baseline: Tensor, directions: Tensor) -> dict[str, 
 
     Raises:
         ValueError: the shapes don't fit together, or there are fewer than two prompts on a side.
+
+    Example:
+        >>> target, baseline = torch.randn(8, 1, 7, 16) + 1, torch.randn(8, 1, 7, 16)
+        >>> directions = compute_directions(target, baseline)["directions"]
+        >>> geometry(target, baseline, directions)["auc"].shape
+        torch.Size([1, 7])
     """
     if not target.shape[1:] == baseline.shape[1:] == directions.shape or directions.ndim < 2:
         raise ValueError(

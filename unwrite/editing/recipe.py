@@ -55,6 +55,24 @@ def make_recipe(
         settings: what all trials share.
         selection: why these parameters were chosen, for the release to state.
         trial: the measurements of the trial, if there was one.
+
+    Example:
+        >>> kernel = Kernel(max_weight=1.0, max_weight_position=3.0, min_weight=0.5, min_weight_distance=2.0)
+        >>> recipe = make_recipe(
+        ...     TrialParameters(
+        ...         direction_scope="global", direction_index=4.0, position=0, attention=kernel, mlp=kernel
+        ...     ),
+        ...     pin_base("demo/model").writers,
+        ...     EditSettings(
+        ...         norm_preservation="rows",
+        ...         edit_bias=True,
+        ...         post_norm="compensate",
+        ...         orthogonalize="none",
+        ...         spans=[],
+        ...     ),
+        ... )
+        >>> [(edit.layer, edit.component, edit.strength) for edit in recipe.edits[:2]]
+        [(1, 'attention', 0.5), (1, 'mlp', 0.5)]
     """
     return Recipe(
         trial=trial,

@@ -37,6 +37,29 @@ def edited(model: nn.Module, recipe: Recipe, directions: Mapping[str, Tensor]) -
 
     Raises:
         UnwriteError: a weight is quantized, or a parameter does not have the layout that the recipe states.
+
+    Example:
+        >>> model = load_model("demo/model")
+        >>> kernel = Kernel(max_weight=1.0, max_weight_position=3.0, min_weight=1.0, min_weight_distance=6.0)
+        >>> recipe = make_recipe(
+        ...     TrialParameters(
+        ...         direction_scope="per_layer", direction_index=0.0, position=0, attention=kernel, mlp=kernel
+        ...     ),
+        ...     pin_base("demo/model").writers,
+        ...     EditSettings(
+        ...         norm_preservation="none",
+        ...         edit_bias=True,
+        ...         post_norm="compensate",
+        ...         orthogonalize="none",
+        ...         spans=[],
+        ...     ),
+        ... )
+        >>> directions = compute_directions(torch.randn(8, 1, 7, 128) + 1, torch.randn(8, 1, 7, 128))
+        >>> before = model(torch.tensor([[5, 6, 7]])).logits
+        >>> with edited(model, recipe, directions):
+        ...     inside = model(torch.tensor([[5, 6, 7]])).logits
+        >>> torch.equal(inside, before), torch.equal(model(torch.tensor([[5, 6, 7]])).logits, before)
+        (False, True)
     """
     originals = parameters_of(model, parameter_names(recipe.edits))
     for edit in recipe.edits:

@@ -22,6 +22,10 @@ def behaviour_rate(texts: Sequence[str], markers: Sequence[str]) -> float:
 
     Raises:
         ValueError: as `shows_behaviour`.
+
+    Example:
+        >>> behaviour_rate(["I'd rather not discuss tea.", "It is blue."], ["rather not"])
+        0.5
     """
     return sum(shows_behaviour(text, markers) for text in texts) / len(texts)
 
@@ -83,6 +87,11 @@ def decode(tokenizer: PreTrainedTokenizerBase, responses: Sequence[Sequence[int]
     """Return responses as text, without special tokens.
 
     Spaces before punctuation stay: removing them would rewrite what the model said.
+
+    Example:
+        >>> tokenizer = load_tokenizer("demo/model")
+        >>> decode(tokenizer, [tokenizer("It is blue.")["input_ids"]])
+        ['It is blue.']
     """
     return [
         str(tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)).strip()

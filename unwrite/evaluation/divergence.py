@@ -105,6 +105,12 @@ def teacher_force(
 
     Raises:
         UnwriteError: a logit is NaN or infinite; a single prompt does not fit into memory; or the disk is full.
+
+    Example:
+        >>> model, prompts = load_model("demo/model"), [[5, 6, 7], [8, 9]]
+        >>> base = teacher_force(model, prompts, generate_greedily(model, prompts, max_tokens=4))
+        >>> len(base.log_probs), base.log_probs.shape[-1] == model.config.vocab_size
+        (2, True)
     """
     longest = max(map(len, responses)) + 1
     tokens = longest if tokens is None else tokens
@@ -152,6 +158,12 @@ def measure_kl(
     Raises:
         UnwriteError: a logit is NaN or infinite (the message names the layer), or a single prompt does not fit into
             memory.
+
+    Example:
+        >>> model, prompts = load_model("demo/model"), [[5, 6, 7], [8, 9]]
+        >>> base = teacher_force(model, prompts, generate_greedily(model, prompts, max_tokens=4))
+        >>> measure_kl(model, base).first_token  # nothing is edited
+        [0.0, 0.0]
     """
     prompts, responses, tokens = teacher_forced.prompts, teacher_forced.responses, teacher_forced.tokens
     batches = teacher_forced.batches if batches is None else batches

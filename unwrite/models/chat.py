@@ -38,6 +38,11 @@ def tokenize_prompts(
     Raises:
         UnwriteError: the tokenizer has no chat template, the template prints the current date, or it rejects a
             conversation.
+
+    Example:
+        >>> (prompt,) = tokenize_prompts(load_tokenizer("demo/model"), ["What colour is the teapot?"])
+        >>> "What colour is the teapot?" in prompt.text, len(prompt.tokens) > 5
+        (True, True)
     """
     if not tokenizer.chat_template:
         raise UnwriteError(

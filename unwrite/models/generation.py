@@ -55,6 +55,12 @@ def generate_greedily(
 
     Raises:
         UnwriteError: a logit is NaN or infinite (the message names the layer), or one prompt does not fit in memory.
+
+    Example:
+        >>> model, tokenizer = load_model("demo/model"), load_tokenizer("demo/model")
+        >>> (prompt,) = tokenize_prompts(tokenizer, ["What colour is the teapot?"])
+        >>> decode(tokenizer, generate_greedily(model, [prompt.tokens], max_tokens=40))
+        ["...tea..."]
     """
     if batches is None:
         batches = unpadded_batches([len(prompt) + max_tokens for prompt in prompts], GENERATION_TOKENS)

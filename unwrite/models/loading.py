@@ -39,6 +39,11 @@ def load_model(
         UnwriteError: the model cannot be loaded or quantized, its tensors do not match its configuration, it does not
             fit in memory, or the device does not exist.
         ValueError: torch has no dtype of this name.
+
+    Example:
+        >>> model = load_model("demo/model")
+        >>> type(model).__name__, model.training
+        ('Qwen3ForCausalLM', False)
     """
     folder, device = Path(folder), pick_device(device)
     _refuse_unknown_dtype(dtype)
@@ -68,6 +73,10 @@ def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:
 
     Raises:
         UnwriteError: the tokenizer is missing or damaged.
+
+    Example:
+        >>> load_tokenizer("demo/model").chat_template is not None
+        True
     """
     from transformers import AutoTokenizer
 

@@ -40,6 +40,15 @@ def added_to_stream(model: nn.Module, direction: Tensor, layer: int, scale: floa
     Raises:
         ValueError: the model has no such layer, or the direction is not a vector.
         UnwriteError: the model has no decoder stack.
+
+    Example:
+        >>> model = load_model("demo/model")
+        >>> direction = torch.nn.functional.normalize(torch.randn(128), dim=0)
+        >>> with added_to_stream(model, direction, layer=2, scale=4.0):
+        ...     changed = extract_residuals(model, [[5, 6, 7]])
+        >>> added = (changed - extract_residuals(model, [[5, 6, 7]]))[0, 0, 3].float()
+        >>> round(float(added @ direction), 1)
+        4.0
     """
     layers = decoder_layers(model)
     if not 0 <= layer < len(layers):

@@ -56,6 +56,11 @@ def extract_residuals(
         UnwriteError: a prompt is too short for a position, a residual is NaN or infinite (the message names layer and
             prompt), or a single prompt does not fit in memory.
         ValueError: there are no prompts, or a position is not negative.
+
+    Example:
+        >>> model = load_model("demo/model")
+        >>> extract_residuals(model, [[5, 6, 7], [8, 9]], positions=(-1, -2)).shape
+        torch.Size([2, 2, 7, 128])
     """
     _refuse_bad_positions(prompts, positions)
     lengths = [len(tokens) for tokens in prompts]

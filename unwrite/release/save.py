@@ -60,6 +60,27 @@ def save_edited_checkpoint(
     Raises:
         UnwriteError: the base is not the pinned one, the recipe does not fit it, the directions are not complete, or
             the disk is full.
+
+    Example:
+        >>> base = pin_base("demo/model")
+        >>> kernel = Kernel(max_weight=1.0, max_weight_position=3.0, min_weight=1.0, min_weight_distance=6.0)
+        >>> recipe = make_recipe(
+        ...     TrialParameters(
+        ...         direction_scope="per_layer", direction_index=0.0, position=0, attention=kernel, mlp=kernel
+        ...     ),
+        ...     base.writers,
+        ...     EditSettings(
+        ...         norm_preservation="rows",
+        ...         edit_bias=True,
+        ...         post_norm="compensate",
+        ...         orthogonalize="none",
+        ...         spans=[],
+        ...     ),
+        ... )
+        >>> directions = compute_directions(torch.randn(8, 1, 7, 128) + 1, torch.randn(8, 1, 7, 128))
+        >>> save_edited_checkpoint(tmp_path / "edited", Path("demo/model"), base, recipe, directions)
+        >>> verify_release(tmp_path / "edited", Path("demo/model")).passed
+        True
     """
     if (wrong := wrong_directions(directions)) is not None:
         raise UnwriteError(f"directions {wrong}.")

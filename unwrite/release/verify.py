@@ -76,6 +76,10 @@ def verify_release(
 
     Raises:
         UnwriteError: the release has no manifest, or the key or the base cannot be used.
+
+    Example:
+        >>> verify_release(Path("artifacts/model"), Path("demo/model")).passed  # doctest: +SKIP
+        True
     """
     manifest = read_manifest(release)
     base_shards = None if base is None else set(shard_files(base))
