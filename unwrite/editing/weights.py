@@ -26,10 +26,6 @@ def edited(model: nn.Module, recipe: Recipe, directions: Mapping[str, Tensor]) -
 
     In the dtype of the checkpoint, the values are those that the merged checkpoint stores, bit for bit.
 
-    Example:
-        >>> with edited(model, recipe, directions):  # doctest: +SKIP
-        ...     model.generate(**inputs)
-
     Args:
         model: the model that the recipe is for; its weights must not be quantized.
         recipe: from a search, or from `recipe.make_recipe`.

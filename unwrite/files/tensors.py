@@ -17,8 +17,7 @@ from unwrite.files.atomic import atomic_file
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-    """Writes named tensors with JSON metadata. The same tensors and metadata give the same bytes.
-    """
+    """Writes named tensors with JSON metadata. The same tensors and metadata give the same bytes."""
     data = save(
         {name: tensor.contiguous() for name, tensor in sorted(tensors.items())},
         # One key: safetensors writes several in an order that changes from run to run.

@@ -41,11 +41,6 @@ def save_edited_checkpoint(
 
     The edit is computed exactly from the base's bytes, in one pass, a few rows at a time.
 
-    Example:
-        >>> base = pin_base("Qwen/Qwen3-0.6B")  # doctest: +SKIP
-        >>> recipe = make_recipe(parameters, base.writers, settings)  # doctest: +SKIP
-        >>> save_edited_checkpoint(Path("new"), pinned_folder(base), base, recipe, directions)  # doctest: +SKIP
-
     Args:
         folder: the folder of the release.
         base_folder: the folder of the base model.

@@ -78,7 +78,8 @@ def verify_release(
         UnwriteError: the release has no manifest, or the key or the base cannot be used.
 
     Example:
-        >>> verify_release(Path("artifacts/model"), Path("demo/model")).passed  # doctest: +SKIP
+        >>> stored = Path("tests/data/releases/0.2")
+        >>> verify_release(stored / "dense-rows", stored / "dense-base").passed  # doctest: +SKIP
         True
     """
     manifest = read_manifest(release)
