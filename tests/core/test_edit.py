@@ -1,47 +1,18 @@
 """The closed form against the dense formulas of the design; the theorem of each mode, and a control for each."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import get_args
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from unwrite.core import edit
-from unwrite.core.edit import Factors, edit_bias, edit_output, edit_rows, edit_weight, edited_blocks, factors
+from tests.support.edits import CHECK, MODES, Case, cases, close, in_blocks, left
+from unwrite.core import streaming
+from unwrite.core.edit import edit_rows, edit_weight, edited_blocks, factors
 from unwrite.core.rounding import round_to
 from unwrite.terms import NormPreservation
-
-MODES: tuple[NormPreservation, ...] = get_args(NormPreservation)
-CHECK = settings(deadline=None, derandomize=True, max_examples=60, database=None)
-
-
-@dataclass(frozen=True)
-class Case:
-    """A weight with rows of very different size, a unit direction and a strength."""
-
-    weight: Tensor
-    direction: Tensor
-    strength: float
-
-
-@st.composite
-def cases(draw: st.DrawFn, min_rows: int = 1, zeros: bool = True) -> Case:
-    d, k = draw(st.integers(min_rows, 150)), draw(st.integers(1, 40))
-    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
-    weight = torch.randn(d, k, generator=generator, dtype=torch.float64)
-    weight = weight * torch.randn(d, 1, generator=generator, dtype=torch.float64).exp()
-    if zeros:
-        weight[draw(st.lists(st.integers(0, d - 1), max_size=3))] = 0
-        weight[:, draw(st.lists(st.integers(0, k - 1), max_size=3))] = 0
-    direction = torch.randn(d, generator=generator, dtype=torch.float64)
-    direction[draw(st.lists(st.integers(0, d - 1), max_size=3))] = 0
-    assume(bool(direction.any()))
-    return Case(weight, direction / direction.norm(), draw(st.floats(-0.5, 2)))
 
 
 def dense(W: Tensor, v: Tensor, strength: float, mode: NormPreservation) -> Tensor:
@@ -63,22 +34,6 @@ def dense(W: Tensor, v: Tensor, strength: float, mode: NormPreservation) -> Tens
         norms = edited.norm(dim=1)
         edited = edited / torch.where(norms > 0, norms, 1)[:, None]
     return torch.diag(rows) @ edited
-
-
-def left(case: Case, mode: NormPreservation) -> float:
-    """The smallest part of a row's (column's) norm that the projection leaves; what rescaling divides by."""
-    unscaled = edit_weight(case.weight, case.direction, case.strength, "pre" if mode == "rows" else "none")
-    axis = 1 if mode == "rows" else 0
-    before, after = case.weight.norm(dim=axis), unscaled.norm(dim=axis)
-    return float((after[before > 0] / before[before > 0]).min()) if bool((before > 0).any()) else 1.0
-
-
-def close(a: Tensor, b: Tensor, tolerance: float = 1e-10) -> bool:
-    return bool((a - b).abs().max() <= tolerance * max(1.0, float(b.abs().max())))
-
-
-def in_blocks(weight: Tensor, size: int) -> Callable[[], list[tuple[slice, Tensor]]]:
-    return lambda: [(slice(i, min(i + size, len(weight))), weight[i : i + size]) for i in range(0, len(weight), size)]
 
 
 @CHECK
@@ -261,7 +216,7 @@ def test_every_byte_is_that_of_the_fixed_order(
     weight = case.weight.to(dtype)
     expected = round_to(plain(weight, case.direction, case.strength, mode), dtype)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(edit, "CACHED", cached)
+        patch.setattr(streaming, "CACHED", cached)
         blocks = edited_blocks(in_blocks(weight, size), case.direction, case.strength, mode)
         assert torch.equal(torch.cat([block for _, block in blocks]), expected)
 
@@ -273,49 +228,6 @@ def test_control_another_order_of_additions_gives_other_bytes() -> None:
     backwards = edit_weight(weight.flip(0), v.flip(0), 1, "none").flip(0)
     assert not torch.equal(backwards, edit_weight(weight, v, 1, "none"))
     assert close(backwards, edit_weight(weight, v, 1, "none"), 1e-13)
-
-
-@CHECK
-@given(cases(), st.sampled_from(MODES))
-def test_activations_equal_the_edited_weight(case: Case, mode: NormPreservation) -> None:
-    assume(mode in {"none", "pre"} or left(case, mode) > 1e-3)
-    made = factors(in_blocks(case.weight, 64), case.direction, case.strength, mode)
-    x = torch.randn(2, 3, case.weight.shape[1], generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    by_activations = edit_output((made.c * x) @ case.weight.T, made)
-    by_weight = x @ edit_weight(case.weight, case.direction, case.strength, mode).T
-    assert close(by_activations, by_weight)
-
-
-def test_different_edits_for_different_rows_of_one_batch() -> None:
-    generator = torch.Generator().manual_seed(4)
-    weight = torch.randn(10, 6, generator=generator, dtype=torch.float64)
-    directions = torch.nn.functional.normalize(torch.randn(3, 10, generator=generator, dtype=torch.float64), dim=-1)
-    each = [factors(in_blocks(weight, 10), v, 0.5 + i, "rows") for i, v in enumerate(directions)]
-    together = Factors(*(torch.stack(parts)[:, None] for parts in zip(*each, strict=True)))
-    y = torch.randn(3, 4, 10, generator=generator, dtype=torch.float64)
-    expected = torch.stack([edit_output(y[i], each[i]) for i in range(3)])
-    assert close(edit_output(y, together), expected, 1e-14)
-    assert not close(expected[0], edit_output(y[0], each[1]), 1e-3)  # the control: they differ
-
-
-def test_output_keeps_its_dtype_but_is_computed_wider() -> None:
-    direction = torch.nn.functional.normalize(torch.randn(64, generator=torch.Generator().manual_seed(5)), dim=0)
-    made = factors(in_blocks(torch.eye(64), 64), direction, 1, "none")
-    y = torch.randn(9, 64, generator=torch.Generator().manual_seed(6)).to(torch.bfloat16)
-    came = edit_output(y, made)
-    assert came.dtype == torch.bfloat16
-    assert torch.equal(came, edit_output(y.double(), made).to(torch.bfloat16))
-
-
-@CHECK
-@given(cases(min_rows=2, zeros=False))
-def test_bias(case: Case) -> None:
-    bias, v = case.weight[:, 0], case.direction
-    expected = bias - case.strength * v * (v @ bias)
-    assert close(edit_bias(bias, v, case.strength), expected, 1e-13)
-    assert torch.equal(edit_bias(bias, v, 0), bias)
-    assert torch.equal(edit_bias(bias, torch.zeros_like(v), 1), bias)
-    assert abs(float(v @ edit_bias(bias, v, 1))) <= 1e-14 * float(bias.norm())
 
 
 @pytest.mark.parametrize(
@@ -340,8 +252,3 @@ def test_refusals(direction: list[float], strength: float, mode: NormPreservatio
 def test_weight_that_is_not_finite_is_refused(bad: float, mode: NormPreservation) -> None:
     with pytest.raises(ValueError, match="NaN or infinite"):
         edit_weight(torch.tensor([[1.0, bad], [1.0, 2.0]]), torch.tensor([0.6, 0.8]), 1, mode)
-
-
-def test_bias_of_another_length_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"a bias must have the shape of its direction, \[2\], got \[3\]"):
-        edit_bias(torch.ones(3), torch.tensor([0.6, 0.8]), 1)

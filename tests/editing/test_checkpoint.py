@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tests.support.edited import edit_on_disk, overwrite
 from tests.support.samples import sample_direction, sample_edit, sample_recipe, sample_writer
-from unwrite.core import edit
+from unwrite.core import streaming
 from unwrite.core.edit import edit_weight
 from unwrite.core.layout import as_matrices, as_vectors
 from unwrite.core.rounding import round_to
@@ -168,9 +168,10 @@ def test_the_bytes_depend_on_neither_threads_nor_blocks(
     v = torch.nn.functional.normalize(random(130, dtype=torch.float64, seed=1), dim=0)
     found = []
     before = torch.get_num_threads()
-    for threads, cached, elements in ((1, edit.CACHED, 1 << 20), (2, 1 << 20, 1 << 20), (2, 999, 5000), (1, 1, 701)):
+    held = streaming.CACHED
+    for threads, cached, elements in ((1, held, 1 << 20), (2, 1 << 20, 1 << 20), (2, 999, 5000), (1, 1, 701)):
         torch.set_num_threads(threads)
-        monkeypatch.setattr(edit, "CACHED", cached)
+        monkeypatch.setattr(streaming, "CACHED", cached)
         monkeypatch.setattr(
             checkpoint, "row_blocks", lambda shape, *_, most=elements: checkpoints.row_blocks(shape, most)
         )

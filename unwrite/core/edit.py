@@ -1,7 +1,5 @@
 """The edit of one writer in closed form: W' = diag(r) (I − a bᵀ) W diag(c) for every kind of norm preservation.
 
-With W ∈ ℝ^{d×k} (hidden axis first), the unit direction v and the strength λ:
-
 ========= ============================================================= ================================ ======== =====
 mode      W'                                                            a                                b        scale
 ========= ============================================================= ================================ ======== =====
@@ -11,59 +9,67 @@ mode      W'                                                            a       
 `columns` normalize_columns(Ŵ − λ v (vᵀŴ)) · C, W = Ŵ C, unit columns   λ v                              v        c
 ========= ============================================================= ================================ ======== =====
 
-`none` is the directional ablation of Arditi et al. 2024 (λ = 1); `columns` is the norm-preserving form of Lai 2025. A
-strength over 1 turns the sign of what is written along v (2 reflects), a negative one strengthens it.
+====== ======= ==================================================================================================
+symbol shape   meaning
+====== ======= ==================================================================================================
+W      [d, k]  the weight, hidden axis first
+v      [d]     the direction, of unit norm; zero edits nothing
+λ      –       the strength: 1 removes v, 2 reflects along it, a negative one strengthens it
+D      [d]     the norms of W's rows in `pre` and `rows`, ones in the other modes
+b      [d]     what is read: D⁻¹ v, zero where D is zero
+s      [k]     what the weight writes along b: bᵀW
+a      [d]     where it is subtracted: λ D v; the edit is W − a s, before scaling
+r      [d]     the scale that gives each row its norm back (`rows`), ones in the other modes
+c      [k]     the scale that gives each column its norm back (`columns`), ones in the other modes
+====== ======= ==================================================================================================
+
+`none` is the directional ablation of Arditi et al. 2024 (λ = 1); `columns` is the norm-preserving form of Lai 2025.
 
 Zero columns stay zero, and so do zero rows in `pre` and `rows` (`none` and `columns` write −λ vᵢ vᵀW into them). A row
-(`rows`) or column (`columns`) of which no more than a millionth is left has nothing to restore but rounding errors, and
-becomes zero. All sums are float64 in a fixed order (`reproducible`): the factors are the same bytes on any machine and
+(`rows`) or column (`columns`) that keeps at most a millionth of its norm holds nothing but rounding errors, and becomes
+zero. All sums are float64 in a fixed order (`reproducible`), so the factors are the same bytes on any machine and
 however the rows were cut into blocks.
 """
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache, partial
+from functools import partial
 from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-from unwrite.core.reproducible import add_up, aligned_groups, halves, stable_sqrt, stable_sum
+from unwrite.core import streaming
+from unwrite.core.reproducible import add_up, aligned_groups, stable_sqrt, stable_sum
 from unwrite.core.rounding import round_to
+from unwrite.core.streaming import Workspace
 from unwrite.terms import NormPreservation
 
-CACHED = 1 << 18
-"""Numbers held in float64 at once: few enough for a processor's cache, and enough that an operation on them takes
-longer than threads take to hand Python's lock to each other."""
+Blocks = Callable[[], Iterable[tuple[slice, Tensor]]]
+"""Gives a weight from its first row on each call, as consecutive (rows, block [rows, k])."""
 
 VANISHED = 1e-6
-"""The part of a row's or column's norm up to which it counts as removed altogether."""
-
-
-_Room = Callable[[tuple[int, int], int | None], tuple[Tensor, list[tuple[Tensor, Tensor]]]]
+"""The share of a row's or column's norm up to which it counts as removed completely."""
 
 
 class Factors(NamedTuple):
-    """The edit of one writer, W' = diag(r) (W − a s) diag(c); float64."""
+    """The edit of one writer, W' = diag(r) (W − a s) diag(c): r, a and b [d], c and s [k], all float64."""
 
     r: Tensor
-    """Output scale, [d]."""
     a: Tensor
-    """What is subtracted, [d]."""
     b: Tensor
-    """What is read, [d]."""
     c: Tensor
-    """Input scale, [k]."""
     s: Tensor
-    """bᵀW, [k]."""
 
 
-def factors(
-    blocks: Callable[[], Iterable[tuple[slice, Tensor]]],
-    direction: Tensor,
-    strength: float,
-    norm_preservation: NormPreservation,
-) -> Factors:
+class _Edit(NamedTuple):
+    """Factors, and the norms D that the edited rows must have again; None where r is known already."""
+
+    factors: Factors
+    row_norms: Tensor | None
+
+
+def factors(blocks: Blocks, direction: Tensor, strength: float, norm_preservation: NormPreservation) -> Factors:
     """Compute the closed form of one edit, reading the weight once (`none`, `pre`) or twice (`rows`, `columns`).
 
     Args:
@@ -76,16 +82,15 @@ def factors(
         The factors, on the direction's device. For λ = 0 or a zero direction: r = c = 1 and a = b = s = 0.
 
     Raises:
-        ValueError: the direction isn't a unit vector or doesn't fit the weight; a number isn't finite; the mode is
+        ValueError: the direction is not a unit vector or does not fit the weight; a number is not finite; the mode is
             unknown.
     """
-    form, norms = _closed_form(blocks, direction, strength, norm_preservation)
-    if norms is not None:
-        room = _room(form.s.device)
+    edit, workspace = _prepare_edit(blocks, direction, strength, norm_preservation)
+    if edit.row_norms is not None:
         for rows, block in blocks():
-            for part, scales, _ in _edited_parts(block, rows, form, norms, room):
-                form.r[part] = scales
-    return form
+            for part, scales, _ in _edited_chunks(block, rows, edit, workspace):
+                edit.factors.r[part] = scales
+    return edit.factors
 
 
 def edit_rows(block: Tensor, rows: slice, factors: Factors) -> Tensor:
@@ -103,15 +108,12 @@ def edit_rows(block: Tensor, rows: slice, factors: Factors) -> Tensor:
 
 
 def edited_blocks(
-    blocks: Callable[[], Iterable[tuple[slice, Tensor]]],
-    direction: Tensor,
-    strength: float,
-    norm_preservation: NormPreservation,
+    blocks: Blocks, direction: Tensor, strength: float, norm_preservation: NormPreservation
 ) -> Iterator[tuple[slice, Tensor]]:
     """Edit a weight block by block, each rounded once to the dtype it came in.
 
     Args:
-        blocks: as `factors`; all of it is read before the first block is given back.
+        blocks: as `factors`; all of it is read before the first block is returned.
         direction: [d], unit norm or zero.
         strength: λ.
         norm_preservation: the mode, see the top of this module.
@@ -122,11 +124,10 @@ def edited_blocks(
     Raises:
         ValueError: as `factors` and `round_to`.
     """
-    form, norms = _closed_form(blocks, direction, strength, norm_preservation)
-    room = _room(form.s.device)
+    edit, workspace = _prepare_edit(blocks, direction, strength, norm_preservation)
     for rows, block in blocks():
         edited = torch.empty(block.shape, dtype=block.dtype, device=block.device)
-        for part, _, values in _edited_parts(block, rows, form, norms, room):
+        for part, _, values in _edited_chunks(block, rows, edit, workspace):
             edited[part.start - rows.start : part.stop - rows.start] = round_to(values, block.dtype)
         yield rows, edited
 
@@ -152,50 +153,12 @@ def edit_weight(weight: Tensor, direction: Tensor, strength: float, norm_preserv
     )
 
 
-def edit_output(output: Tensor, factors: Factors) -> Tensor:
-    """Edit what a writer put out instead of its weight: y ← r ⊙ (y − a (bᵀy)).
-
-    Equal to the edited weight if the writer's *input* was scaled by `factors.c` first (`columns`; 1 in the other modes)
-    and its bias isn't in `output` (take it off before, add `edit_bias` of it after).
-
-    Args:
-        output: W (c ∘ x), [..., d].
-        factors: from `factors`. r, a and b may have leading axes that broadcast against `output` (say [batch, 1, d]),
-            so that rows of one batch get different edits.
-
-    Returns:
-        [..., d] in the dtype of `output`; the arithmetic is float32 or wider.
-    """
-    y = output.to(torch.promote_types(output.dtype, torch.float32))
-    r, a, b = factors.r.to(y), factors.a.to(y), factors.b.to(y)
-    return (r * torch.addcmul(y, a, (b * y).sum(-1, keepdim=True), value=-1)).to(output.dtype)
-
-
-def edit_bias(bias: Tensor, direction: Tensor, strength: float) -> Tensor:
-    """Edit a writer's bias: b ← b − λ v (vᵀb), whatever the mode of the weight.
-
-    Args:
-        bias: [d], any floating dtype.
-        direction: [d], unit norm or zero.
-        strength: λ.
-
-    Returns:
-        [d], float64; bit for bit the bias itself for λ = 0 or a zero direction.
+def checked_direction(direction: Tensor, strength: float) -> Tensor:
+    """Return the direction [d] of an edit, normalized in float64.
 
     Raises:
-        ValueError: the direction isn't a unit vector or has another length; λ isn't finite.
+        ValueError: the direction is not one finite vector of norm 1 or 0, or the strength is not finite.
     """
-    v = _unit(direction.to(bias.device), strength)
-    if v.shape != bias.shape:
-        raise ValueError(f"a bias must have the shape of its direction, [{len(v)}], got {list(bias.shape)}")
-    b = bias.to(torch.float64)
-    if strength == 0 or not bool(v.any()):
-        return b
-    return b - strength * v * stable_sum(v * b, 0)
-
-
-def _unit(direction: Tensor, strength: float) -> Tensor:
-    """Check an edit's direction and strength; the direction comes back normalized in float64, [d]."""
     if not math.isfinite(strength):
         raise ValueError(f"strength must be finite, got {strength}")
     if direction.ndim != 1 or not bool(direction.isfinite().all()):
@@ -209,131 +172,79 @@ def _unit(direction: Tensor, strength: float) -> Tensor:
     return v / norm
 
 
-def _closed_form(
-    blocks: Callable[[], Iterable[tuple[slice, Tensor]]],
-    direction: Tensor,
-    strength: float,
-    norm_preservation: NormPreservation,
-) -> tuple[Factors, Tensor | None]:
-    """The factors; those of `rows` without r, but with the norms [d] that its rows must have again."""
+def _prepare_edit(
+    blocks: Blocks, direction: Tensor, strength: float, norm_preservation: NormPreservation
+) -> tuple[_Edit, Workspace]:
+    """Read a weight until its edit is known; r of `rows` follows when its rows are edited."""
     if norm_preservation not in get_args(NormPreservation):
         raise ValueError(
             f"norm_preservation must be one of {', '.join(get_args(NormPreservation))}, got {norm_preservation!r}"
         )
-    v = _unit(direction, strength)
-
-    def groups() -> Iterator[tuple[slice, Tensor]]:
-        return aligned_groups(blocks(), len(v), dtype=None)
-
+    v = checked_direction(direction, strength)
+    workspace = Workspace(v.device)
     if strength == 0 or not bool(v.any()):
-        _, first = next(iter(groups()))
-        zeros = v.new_zeros(first.shape[1])
-        return Factors(
-            torch.ones_like(v), torch.zeros_like(v), torch.zeros_like(v), torch.ones_like(zeros), zeros
-        ), None
-
-    room = _room(v.device)
-    D, b, s = torch.ones_like(v), v.clone(), v.new_zeros(())
-    for rows, group in groups():
-        if norm_preservation in {"pre", "rows"}:
-            D[rows] = _row_norms(group, room)
-            b[rows] = torch.where(D[rows] > 0, v[rows] / D[rows], 0.0)
-        s = s + _column_sums(group, partial(_weigh, b[rows, None]), room)
+        _, first = next(_groups(blocks, v))
+        nothing, s = torch.zeros_like(v), v.new_zeros(first.shape[1])
+        return _Edit(Factors(torch.ones_like(v), nothing, nothing, torch.ones_like(s), s), None), workspace
+    D, b, s = _read(_groups(blocks, v), v, workspace, by_rows=norm_preservation in {"pre", "rows"})
     if not (bool(D.isfinite().all()) and bool(s.isfinite().all())):
         raise ValueError("the weight holds NaN or infinite values, so it cannot be edited")
-    a, c = strength * D * v, torch.ones_like(s)
+    a = strength * D * v
+    r, c = torch.ones_like(v), torch.ones_like(s)
     if norm_preservation == "columns":
-        before = after = v.new_zeros(())
-        for rows, group in groups():
-            before = before + _column_sums(group, lambda x, _: _square(x), room)
-            after = after + _column_sums(group, partial(_square_edited, a[rows, None], s), room)
-        c = _restore(stable_sqrt(before), stable_sqrt(after))
-    return Factors(torch.ones_like(v), a, b, c, s), D if norm_preservation == "rows" else None
+        c = _column_scales(_groups(blocks, v), a, s, workspace)
+    return _Edit(Factors(r, a, b, c, s), D if norm_preservation == "rows" else None), workspace
 
 
-def _row_norms(block: Tensor, room: _Room) -> Tensor:
-    """[rows], float64."""
-    step = _few(block.shape[1], block)
-    squares, pairs = room((min(step, len(block)), block.shape[1]), 1)
-    sums = []
-    for few in torch.split(block, step):
-        _square(squares[: len(few)].copy_(few))
-        add_up(pairs)
-        sums.append(squares[: len(few), 0].clone())
-    return stable_sqrt(torch.cat(sums))
+def _groups(blocks: Blocks, v: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    return aligned_groups(blocks(), len(v), dtype=None)
 
 
-def _column_sums(group: Tensor, term: Callable[[Tensor, slice], object], room: _Room) -> Tensor:
-    """The sum over rows of what `term(float64 numbers, their columns)` makes of a group's numbers, in place; [k]."""
-    rows, k = group.shape
-    step = _few(rows, group)
-    terms, pairs = room((rows, min(step, k)), 0)
-    sums = terms.new_empty(k)
-    for start in range(0, k, step):
-        columns = slice(start, min(start + step, k))
-        few = terms[:, : columns.stop - start]
-        term(few.copy_(group[:, columns]), columns)
-        add_up(pairs)
-        sums[columns] = few[0]
-    return sums
+def _read(
+    groups: Iterable[tuple[slice, Tensor]], v: Tensor, workspace: Workspace, *, by_rows: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute D, b and s in one pass; without `by_rows`, D is all ones and b is v."""
+    D, b, s = torch.ones_like(v), v.clone(), v.new_zeros(())
+    for rows, group in groups:
+        if by_rows:
+            D[rows] = streaming.row_norms(group, workspace)
+            b[rows] = torch.where(D[rows] > 0, v[rows] / D[rows], 0.0)
+        s = s + streaming.column_sums(group, partial(streaming.weigh, b[rows, None]), workspace)
+    return D, b, s
 
 
-def _edited_parts(
-    block: Tensor, rows: slice, form: Factors, norms: Tensor | None, room: _Room
+def _column_scales(groups: Iterable[tuple[slice, Tensor]], a: Tensor, s: Tensor, workspace: Workspace) -> Tensor:
+    """Compute c in one pass: the norm of each column before the edit over the one after it."""
+    before = after = a.new_zeros(())
+    for rows, group in groups:
+        before = before + streaming.column_sums(group, streaming.square, workspace)
+        after = after + streaming.column_sums(group, partial(streaming.square_edited, a[rows, None], s), workspace)
+    return _restore(stable_sqrt(before), stable_sqrt(after))
+
+
+def _edited_chunks(
+    block: Tensor, rows: slice, edit: _Edit, workspace: Workspace
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Edited rows, a few at a time: (which, their scales r, values [rows, k] in a buffer that the next ones reuse)."""
-    step = _few(block.shape[1], block)
-    shape = (min(step, len(block)), block.shape[1])
-    (values, _), (terms, pairs) = room(shape, None), room(shape, 1)
-    start = rows.start
-    for few in torch.split(block, step):
-        part = slice(start, start + len(few))
-        edited, term, scales = values[: len(few)], terms[: len(few)], form.r[part]
-        edited.copy_(few)
-        edited -= torch.mul(form.a[part, None], form.s, out=term)
-        if norms is None:
-            edited *= form.c
-        else:
-            torch.mul(edited, edited, out=term)
-            add_up(pairs)
-            scales = _restore(norms[part], stable_sqrt(term[:, 0]))
-            edited *= scales[:, None]
+    """Yield (rows, r of these rows, edited values [rows, k] in a buffer that the next chunk overwrites)."""
+    _, a, _, c, s = edit.factors
+    shape = streaming.chunk_shape(block)
+    values, (terms, pairs) = workspace.buffer(shape), workspace.summed_buffer(shape, 1)
+    for part, chunk in streaming.row_chunks(block, rows):
+        edited, term = values[: len(chunk)], terms[: len(chunk)]
+        edited.copy_(chunk)
+        edited -= torch.mul(a[part, None], s, out=term)
+        if edit.row_norms is None:
+            edited *= c
+            yield part, edit.factors.r[part], edited
+            continue
+        torch.mul(edited, edited, out=term)
+        add_up(pairs)
+        scales = _restore(edit.row_norms[part], stable_sqrt(term[:, 0]))
+        edited *= scales[:, None]
         yield part, scales, edited
-        start = part.stop
-
-
-def _room(device: torch.device) -> _Room:
-    """Room for float64 numbers of a shape, filled anew by each who asks, and what adds them up along an axis, if any.
-
-    What is kept for a weight's next rows need not be found again, which takes longer than filling it.
-    """
-
-    @cache
-    def room(shape: tuple[int, int], dim: int | None) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        numbers = torch.zeros(shape, dtype=torch.float64, device=device)
-        return numbers, [] if dim is None else halves(numbers, dim)
-
-    return room
-
-
-def _few(width: int, of: Tensor) -> int:
-    """How many rows (columns) of that many numbers are dealt with at once."""
-    return max(1, CACHED // width) if of.device.type == "cpu" else of.numel()
-
-
-def _weigh(b: Tensor, x: Tensor, _columns: slice) -> Tensor:
-    return x.mul_(b)
-
-
-def _square_edited(a: Tensor, s: Tensor, x: Tensor, columns: slice) -> Tensor:
-    return _square(x.sub_(a * s[columns]))
-
-
-def _square(x: Tensor) -> Tensor:
-    return x.mul_(x)
 
 
 def _restore(before: Tensor, after: Tensor) -> Tensor:
-    """The factor that takes norms `after` back to `before`: 0 for what has vanished, 1 for what was zero already."""
+    """Compute the scale that takes norms `after` back to `before`: 0 for what has vanished, 1 for what was zero."""
     scale = torch.where(after > VANISHED * before, before / after, 0.0)
     return torch.where(before > 0, scale, 1.0)

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from unwrite.core.edit import Factors, edit_bias, edit_output
+from unwrite.core.edit import Factors
+from unwrite.core.outputs import edit_bias, edit_output
 from unwrite.editing.edit_cache import EditCache, factors_of_trials
 from unwrite.editing.exact import applied_direction, naming_in_errors
 from unwrite.editing.weights import edited_weights

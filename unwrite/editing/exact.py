@@ -9,8 +9,9 @@ from functools import partial
 from torch import Tensor
 
 from unwrite.core.directions import interpolate, orthogonalize, through_norms
-from unwrite.core.edit import edit_bias, edited_blocks
+from unwrite.core.edit import edited_blocks
 from unwrite.core.layout import as_matrices, as_vectors
+from unwrite.core.outputs import edit_bias
 from unwrite.core.rounding import round_to
 from unwrite.editing.blocks import blocks_of_matrix
 from unwrite.errors import as_user_error

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from unwrite.core.edit import edit_bias
 from unwrite.core.layout import as_matrices, as_vectors
 from unwrite.core.low_rank import LowRank, change_rank, low_rank_change, relative_error
+from unwrite.core.outputs import edit_bias
 from unwrite.editing.blocks import blocks_of_matrix
 from unwrite.editing.checkpoint import matrix_parts
 from unwrite.editing.exact import applied_direction, naming_in_errors
