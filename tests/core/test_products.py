@@ -7,12 +7,12 @@ from typing import get_args
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from unwrite.core.edit import Factors, factors
-from unwrite.core.products import combined_factors, products, with_more
+from unwrite.core.products import column_scales, combined_factors, products, row_scales, with_more
 from unwrite.terms import NormPreservation
 
 MODES: tuple[NormPreservation, ...] = get_args(NormPreservation)
@@ -110,3 +110,58 @@ def test_what_has_no_products() -> None:
         weight[2, 1] = torch.nan
         with pytest.raises(ValueError, match="NaN or infinite"):
             products(lambda: in_blocks(weight), normal(2, 6, seed=1), mode)
+
+
+def case(seed: int, d: int, k: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn(d, k, generator=generator, dtype=torch.float64)
+    weight = weight * torch.rand(d, 1, generator=generator, dtype=torch.float64)
+    return weight, torch.nn.functional.normalize(torch.randn(d, generator=generator, dtype=torch.float64), dim=0)
+
+
+def read(weight: Tensor, direction: Tensor, strength: float, mode: NormPreservation) -> tuple[Tensor, Tensor]:
+    made = factors(lambda: [(slice(0, len(weight)), weight)], direction, strength, mode)
+    return made.r, made.c
+
+
+@settings(deadline=None, derandomize=True, max_examples=100, database=None)
+@given(st.integers(0, 2**31), st.integers(2, 100), st.integers(1, 30), st.floats(-0.5, 2))
+def test_scales_equal_the_factors(seed: int, d: int, k: int, strength: float) -> None:
+    weight, v = case(seed, d, k)
+    r, c = read(weight, v, strength, "rows")[0], read(weight, v, strength, "columns")[1]
+    assume(max(float(r.max()), float(c.max())) < 100)  # beyond, cancellation takes its part
+    assume(min(float(r.min()), float(c.min())) > 0)
+    unit = weight / weight.norm(dim=1, keepdim=True)
+    u = unit.T @ v
+    assert torch.allclose(row_scales(v, strength, unit @ u, u @ u), r, rtol=1e-10)
+    assert torch.allclose(column_scales(strength, v @ (weight / weight.norm(dim=0))), c, rtol=1e-10)
+
+
+def test_products_with_the_stored_directions_serve_every_direction_between_them() -> None:
+    # What the formulas are for: p of (1 − f) v₁ + f v₂ is linear, g quadratic in products made once.
+    weight, first = case(0, 40, 10)
+    second = case(1, 40, 10)[1]
+    unit = weight / weight.norm(dim=1, keepdim=True)
+    u = torch.stack([first, second]) @ unit  # [2, k]
+    p, gram = u @ unit.T, u @ u.T
+    mix = torch.tensor([0.3, 0.7], dtype=torch.float64)
+    v = mix @ torch.stack([first, second])
+    mix, v = mix / v.norm(), v / v.norm()
+    assert torch.allclose(row_scales(v, 1.2, mix @ p, mix @ gram @ mix), read(weight, v, 1.2, "rows")[0], rtol=1e-12)
+
+
+def test_what_vanishes_has_scale_zero() -> None:
+    v = torch.tensor([0.6, 0.8], dtype=torch.float64)
+    # ŵ₀ = λ v₀ u: then p₀ = ŵ₀·u = λ v₀ g and 1 − 2 λ² v₀² g + λ² v₀² g = 0 for λ² v₀² g = 1.
+    g = torch.tensor(1 / 0.36, dtype=torch.float64)
+    scales = row_scales(v, 1.0, torch.stack([0.6 * g, torch.tensor(0.1, dtype=torch.float64)]), g)
+    assert scales[0] == 0
+    assert scales[1] > 0
+    assert column_scales(1.0, torch.tensor([1.0, -1.0, 0.0, 0.6], dtype=torch.float64)).tolist() == [0, 0, 1, 1.25]
+
+
+def test_many_strengths_at_once() -> None:
+    v, p = torch.tensor([0.6, 0.8], dtype=torch.float64), torch.tensor([0.3, 0.4], dtype=torch.float64)
+    g, strengths = torch.tensor(0.5, dtype=torch.float64), torch.tensor([[0.5], [1.0]], dtype=torch.float64)
+    assert torch.equal(row_scales(v, strengths, p, g)[0], row_scales(v, 0.5, p, g))
+    assert torch.equal(column_scales(strengths, p)[1], column_scales(1.0, p))

@@ -2,6 +2,9 @@
 
 import torch
 from torch import Tensor
+from torch.linalg import vector_norm
+
+from unwrite.core.directions import NEGLIGIBLE
 
 
 def geometry(target: Tensor, baseline: Tensor, directions: Tensor) -> dict[str, Tensor]:
@@ -54,9 +57,9 @@ def geometry(target: Tensor, baseline: Tensor, directions: Tensor) -> dict[str, 
         x = target.reshape(len(target), *flat.shape)[:, index].to(torch.float64)
         y = baseline.reshape(len(baseline), *flat.shape)[:, index].to(torch.float64)
         mean = y.mean(0)
-        difference = torch.linalg.vector_norm(x.mean(0) - mean)
-        length = torch.linalg.vector_norm(mean)
-        cosine = _ratio(mean @ direction, length * torch.linalg.vector_norm(direction))
+        difference = vector_norm(x.mean(0) - mean)
+        length = vector_norm(mean)
+        cosine = _ratio(mean @ direction, length * vector_norm(direction))
         above, below = x @ direction, y @ direction
         figures = [difference, _ratio(difference, length), cosine, _separation(above, below), _auc(above, below)]
         rows.append(torch.stack(figures))
@@ -65,6 +68,37 @@ def geometry(target: Tensor, baseline: Tensor, directions: Tensor) -> dict[str, 
     figures_by_name = {name: table[i].reshape(v.shape[:-1]) for i, name in enumerate(names)}
     previous = torch.cat([torch.zeros_like(v[..., :1, :]), v[..., :-1, :]], dim=-2)
     return figures_by_name | {"cosine_to_previous": (v * previous).sum(-1)}
+
+
+def cosines(a: Tensor, b: Tensor) -> Tensor:
+    """The cosine of the angle between two vectors, a·b / (‖a‖ ‖b‖).
+
+    Args:
+        a: [..., d], any length.
+        b: the same shape.
+
+    Returns:
+        [...], float64, in [−1, 1]; NaN where either is zero and there is no angle.
+    """
+    x, y = a.to(torch.float64), b.to(torch.float64)
+    cosine: Tensor = (x * y).sum(-1) / (vector_norm(x, dim=-1) * vector_norm(y, dim=-1))
+    return cosine.clamp(-1, 1)
+
+
+def difference_norms(target_mean: Tensor, baseline_mean: Tensor) -> Tensor:
+    """The norm of the difference of means, ‖μ_target − μ_baseline‖.
+
+    Args:
+        target_mean: [..., d].
+        baseline_mean: the same shape.
+
+    Returns:
+        [...], float64; zero where it is at most 1e-6 ‖μ_baseline‖, where there is no direction either
+        (`difference_direction`) and what is left is rounding.
+    """
+    baseline = baseline_mean.to(torch.float64)
+    norm = vector_norm(target_mean.to(torch.float64) - baseline, dim=-1)
+    return torch.where(norm > NEGLIGIBLE * vector_norm(baseline, dim=-1), norm, 0.0)
 
 
 def _ratio(a: Tensor, b: Tensor) -> Tensor:

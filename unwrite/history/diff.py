@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from unwrite.core.alignment import cosines, difference_norms
+from unwrite.core.geometry import cosines, difference_norms
 from unwrite.history.side import Side
 from unwrite.schema.artifacts import Artifact, DirectionRef, Edit, Recipe
 from unwrite.schema.dotted_keys import flattened
