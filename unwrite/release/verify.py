@@ -78,8 +78,11 @@ def verify_release(
         UnwriteError: the release has no manifest, or the key or the base cannot be used.
 
     Example:
-        >>> stored = Path("tests/data/releases/0.2")
-        >>> verify_release(stored / "dense-rows", stored / "dense-base").passed  # doctest: +SKIP
+        >>> import shutil
+        >>> stored = Path("tests/data/releases/0.2/dense")
+        >>> for part in ("base", "rows"):
+        ...     _ = shutil.copytree(stored / part, tmp_path / "release", dirs_exist_ok=True)
+        >>> verify_release(tmp_path / "release", stored / "base").passed
         True
     """
     manifest = read_manifest(release)
