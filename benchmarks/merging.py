@@ -29,11 +29,11 @@ from stages.merge_model import merge_model
 from stages.pin_model import pin_model
 from tests.support.samples import record_upstream
 from unwrite.core.directions import difference_direction
-from unwrite.editing.recipe import build_edits
+from unwrite.editing.recipe import make_recipe
 from unwrite.files.records import write_json
 from unwrite.files.tensors import write_tensors
 from unwrite.models.loading import load_model
-from unwrite.schema.artifacts import EditSettings, Kernel, Recipe, TrialParameters, as_json, read_base
+from unwrite.schema.artifacts import EditSettings, Kernel, TrialParameters, as_json, read_base
 from unwrite.schema.params import load_params
 from unwrite.schema.paths import DIRECTIONS, MODEL, RECIPE
 from unwrite.terms import NormPreservation
@@ -205,12 +205,6 @@ def _write_recipe(mode: NormPreservation) -> None:
     shared = EditSettings(
         norm_preservation=mode, edit_bias=True, post_norm="compensate", orthogonalize="projected", spans=[]
     )
-    recipe = Recipe(
-        trial=None,
-        parameters=parameters,
-        selection="every writer, for the benchmark",
-        settings=shared,
-        edits=build_edits(parameters, base.writers, shared),
-    )
+    recipe = make_recipe(parameters, base.writers, shared, selection="every writer, for the benchmark")
     write_json(RECIPE, as_json(recipe))
     record_upstream()
