@@ -78,7 +78,7 @@ def test_writers_of_a_model_that_cannot_be_edited_exactly(tmp_path: Path) -> Non
     result = CliRunner().invoke(main, ["writers", str(tmp_path)])
     assert result.exit_code == 1
     assert "mlp.experts.down_proj" in result.stdout
-    assert "not complete" in result.stdout
+    assert "; incomplete." in result.stdout
     assert "part of this model cannot be edited exactly:\nlayer 0: " in result.stderr
 
 
@@ -195,7 +195,10 @@ def test_publish_refuses_a_name_that_is_none_before_any_work() -> None:
 def test_a_base_that_is_not_there_is_named(release: Release) -> None:
     result = CliRunner().invoke(main, ["verify", str(release.folder), "--base", "demo/modle"])
     assert result.exit_code == 1
-    assert "'demo/modle': there is no such folder" in result.stderr
+    assert (
+        "'demo/modle' is not a folder, and cannot be used as a hub id: the release declares no base commit"
+        in result.stderr
+    )
 
 
 def test_publish_wants_to_know_where_to() -> None:

@@ -4,6 +4,8 @@ import ast
 import shutil
 import subprocess
 import sys
+from collections import Counter
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import grimp
@@ -23,19 +25,51 @@ def graph() -> grimp.ImportGraph:
     )
 
 
-@pytest.mark.parametrize("importer", ["core", "models", "files"])
-@pytest.mark.parametrize("imported", ["core", "models", "files", "search", "report", "release", "history"])
-def test_core_models_and_files_know_nothing_of_each_other(
-    graph: grimp.ImportGraph, importer: str, imported: str
-) -> None:
-    if importer == imported:
-        return
-    chain = graph.find_shortest_chain(f"unwrite.{importer}", f"unwrite.{imported}", as_packages=True)
-    assert chain is None, f"unwrite.{importer} reaches unwrite.{imported}: {chain}"
+# What each part of the package may import. A row names the parts below it; none of those names the row in return.
+MAY_IMPORT = {
+    "errors": set[str](),
+    "terms": set[str](),
+    "core": {"terms"},
+    "models": {"errors", "terms"},
+    "schema": {"errors", "terms"},
+    "files": {"errors", "schema", "terms"},
+    "pipeline": {"errors", "files", "models", "schema", "terms"},
+    "report": {"errors", "files", "pipeline", "schema", "terms"},
+    "editing": {"core", "errors", "files", "models", "schema", "terms"},
+    "evaluation": {"core", "errors", "models", "report", "schema", "terms"},
+    "history": {"core", "errors", "files", "schema", "terms"},
+    "search": {
+        *("core", "editing", "errors", "evaluation", "files", "models", "pipeline", "report", "schema", "terms"),
+    },
+    "release": {"core", "editing", "errors", "files", "models", "pipeline", "report", "schema", "terms"},
+    "api": {"core", "editing", "evaluation", "models", "pipeline", "release", "schema"},
+    "cli": {"errors", "files", "history", "models", "pipeline", "release", "report", "schema", "terms"},
+}
 
 
-def test_the_rule_above_can_fail(graph: grimp.ImportGraph) -> None:
-    assert graph.find_shortest_chain("unwrite.evaluation.divergence", "unwrite.models", as_packages=True) is not None
+def part(module: str) -> str:
+    return module.split(".")[1]
+
+
+@pytest.mark.parametrize("name", MAY_IMPORT)
+def test_a_part_imports_only_those_below_it(graph: grimp.ImportGraph, name: str) -> None:
+    own = {f"unwrite.{name}", *graph.find_descendants(f"unwrite.{name}")}
+    imported = {target for module in own for target in graph.find_modules_directly_imported_by(module)}
+    parts = {part(module) for module in imported if module.startswith("unwrite.")} - {name}
+    assert parts <= MAY_IMPORT[name], f"unwrite.{name} imports {sorted(parts - MAY_IMPORT[name])}"
+
+
+def test_the_parts_are_those_of_the_package_and_in_an_order() -> None:
+    found = {
+        path.stem for path in (ROOT / "unwrite").iterdir() if not path.name.startswith("_") and path.suffix != ".typed"
+    }
+    assert found == set(MAY_IMPORT)
+    assert len(list(TopologicalSorter(MAY_IMPORT).static_order())) == len(MAY_IMPORT)
+
+
+def test_a_forbidden_import_would_be_seen(graph: grimp.ImportGraph) -> None:
+    assert graph.find_shortest_chain("unwrite.evaluation", "unwrite.models", as_packages=True) is not None
+    assert "evaluation" not in MAY_IMPORT["models"]
 
 
 def test_no_cycles(graph: grimp.ImportGraph) -> None:
@@ -80,11 +114,16 @@ def test_core_imports_torch_scipy_and_the_terms_alone(graph: grimp.ImportGraph) 
 
 
 @pytest.mark.parametrize(
-    "path", sorted((ROOT / "unwrite").rglob("__init__.py")), ids=lambda p: str(p.relative_to(ROOT))
+    "path", sorted((ROOT / "unwrite").glob("*/**/__init__.py")), ids=lambda p: str(p.relative_to(ROOT))
 )
-def test_init_files_import_nothing(path: Path) -> None:
-    body = ast.parse(path.read_text()).body
-    assert all(isinstance(node, ast.Expr) for node in body), "an __init__.py holds a docstring and nothing else"
+def test_init_files_hold_a_docstring_and_nothing_else(path: Path) -> None:
+    assert all(isinstance(node, ast.Expr) for node in ast.parse(path.read_text()).body)
+
+
+def test_importing_the_package_imports_none_of_it() -> None:
+    script = "import sys, unwrite; print([m for m in sys.modules if m.startswith('unwrite.') or m == 'torch'])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("module", ["unwrite.core.edit", "unwrite.core.directions", "unwrite.core.kl"])
@@ -170,3 +209,31 @@ def test_every_module_has_its_test_file() -> None:
     modules = [path for path in (ROOT / "unwrite").rglob("*.py") if path.name not in {"__init__.py", "errors.py"}]
     missing = [str(path.relative_to(ROOT)) for path in modules if f"test_{path.name}" not in tests]
     assert not missing
+
+
+def test_no_two_modules_have_the_same_file_name() -> None:
+    names = Counter(path.name for path in SOURCES if path.name != "__init__.py")
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+# Schemas are tables of fields: they grow with the fields.
+MAY_BE_LONG = {"unwrite/schema/artifacts.py", "unwrite/schema/params.py"}
+MOST_LINES, MOST_LINES_OF_A_FUNCTION = 250, 50
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_and_functions_are_short(path: Path) -> None:
+    text = path.read_text()
+    if str(path.relative_to(ROOT)) not in MAY_BE_LONG:
+        assert len(text.splitlines()) <= MOST_LINES
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            assert lines_of(node) <= MOST_LINES_OF_A_FUNCTION, f"{node.name} has {lines_of(node)} lines"
+
+
+def lines_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines without the docstring."""
+    body = function.body[0]
+    docstring = body.end_lineno - body.lineno + 1 if ast.get_docstring(function) and body.end_lineno else 0
+    assert function.end_lineno is not None
+    return function.end_lineno - function.lineno + 1 - docstring

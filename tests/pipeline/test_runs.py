@@ -120,9 +120,7 @@ def test_a_missing_or_damaged_record_says_what_to_run() -> None:
 
 def test_what_was_read_is_what_lay_there_before_the_run(params: Params) -> None:
     with (
-        pytest.raises(
-            UnwriteError, match=r"responses/a changed while judge_things was running; run judge_things again"
-        ),
+        pytest.raises(UnwriteError, match="responses/a changed while judge_things was running; run it again"),
         recorded("judge_things", params),
     ):
         Path("artifacts/responses/a").write_text("meanwhile")

@@ -19,11 +19,13 @@ from unwrite.schema.params import Params
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STAGE = """
-import os, signal, sys
+import logging, os, signal, sys
 from pathlib import Path
 from unwrite.errors import UnwriteError
 from unwrite.schema.params import Params
-from unwrite.pipeline.stage import run_stage, say
+from unwrite.pipeline.stage import run_stage
+
+logger = logging.getLogger("unwrite.stage")
 
 def work(params: Params) -> None:
     {work}
@@ -72,7 +74,7 @@ def at_work(project: Path) -> Iterator[subprocess.Popen[str]]:
 
 def test_work_gets_the_parameters_and_says_what_it_did(project: Path) -> None:
     change(project, "trials", "trials: 123")
-    done = run(project, 'say(f"{params.optimize.trials} trials")')
+    done = run(project, 'logger.info("%d trials", params.optimize.trials)')
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "123 trials\n")
 
 
@@ -159,7 +161,7 @@ def test_another_stage_runs_meanwhile(project: Path, at_work: subprocess.Popen[s
 def test_the_lock_is_free_after_a_kill(project: Path, at_work: subprocess.Popen[str]) -> None:
     at_work.kill()
     assert at_work.wait() == -signal.SIGKILL
-    done = run(project, 'say("went on")')
+    done = run(project, 'logger.info("went on")')
     assert (done.returncode, done.stderr) == (0, "went on\n")
 
 

@@ -108,7 +108,7 @@ def recorded(stage: str, params: Params) -> Iterator[None]:
     before = _digests(reads)
     yield
     if changed := {file.name for file in {*before} ^ {*_digests(reads)}}:
-        raise UnwriteError(f"{min(changed)} changed while {stage} was running; run {stage} again.")
+        raise UnwriteError(f"{min(changed)} changed while {stage} was running; run it again.")
     run = StageRun(
         stage=stage,
         parameters=params.model_dump(mode="json", include=set(entry.get("params", []))),

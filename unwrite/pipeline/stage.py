@@ -57,11 +57,6 @@ def fail(error: UnwriteError) -> NoReturn:
     raise SystemExit(1)
 
 
-def say(line: str) -> None:
-    """One line of a stage's log."""
-    sys.stderr.write(f"{line}\n")
-
-
 def _use_threads(threads: int) -> None:
     # Importing torch takes seconds, and stages that compute nothing do not import it.
     torch = sys.modules.get("torch")
