@@ -29,8 +29,8 @@ from unwrite.models.discovery.probes import (
     seeded,
 )
 from unwrite.models.discovery.proof import examine_layer
+from unwrite.models.discovery.sharing import merge_shared
 from unwrite.models.layers import CalledLayer, CapturedLayers, capture_layers
-from unwrite.models.tied import names_of_parameters
 from unwrite.terms import Component
 
 if TYPE_CHECKING:
@@ -53,13 +53,6 @@ class _LayerWriters(NamedTuple):
 
     writers: list[FoundWriter]
     examination: Examination
-
-
-class _Deduplicated(NamedTuple):
-    """Writers of which no two are the same parameter, and why others were left out."""
-
-    writers: list[FoundWriter]
-    reasons: list[str]
 
 
 @torch.no_grad()
@@ -86,16 +79,16 @@ def find_writers(config: PreTrainedConfig) -> Discovery:
             writers += found.writers
             incomplete += [f"layer {index}: {reason}" for reason in found.examination.reasons]
             unexplained = max(unexplained, found.examination.unexplained)
-        deduplicated = _without_aliases(run.model, writers)
+        merged = merge_shared(run.model, writers)
     text = config.get_text_config()
     return Discovery(
         architecture=type(run.model).__name__,
         layers=len(run.elsewhere),
         hidden_size=text.hidden_size,
         vocabulary=text.vocab_size,
-        writers=deduplicated.writers,
+        writers=merged.writers,
         unexplained=unexplained,
-        incomplete=incomplete + deduplicated.reasons,
+        incomplete=incomplete + merged.reasons,
         padding_sensitive=run.padding_sensitive,
     )
 
@@ -196,45 +189,3 @@ def _multipliers(layer: CalledLayer, found: Sequence[Leaf]) -> list[float | None
         constant = m is not None and float(m.max() - m.min()) < TOLERANCE
         multipliers.append(round(float(m.mean()), 8) if m is not None and constant else None)
     return multipliers
-
-
-def _without_aliases(model: nn.Module, writers: Sequence[FoundWriter]) -> _Deduplicated:
-    """Keep each parameter once, at the first layer that uses it; leave out those that something else uses too.
-
-    Layers may share a writer only as a whole: its weight, its bias and the norms after it.
-    """
-    names = names_of_parameters(model)
-    uses_of: dict[str, list[FoundWriter]] = {}
-    for writer in writers:
-        uses_of.setdefault(names[writer.parameter][0], []).append(writer)
-    kept, reasons = [], []
-    for uses in uses_of.values():
-        first = uses[0]
-        conflict = _conflict(uses, names)
-        if conflict is None:
-            kept.append(first._replace(shared_layers=tuple(use.layer for use in uses[1:])))
-        else:
-            tied = " and ".join(conflict)
-            reasons.append(f"layer {first.layer}: {tied} are one parameter: editing one would edit the other")
-    return _Deduplicated(kept, reasons)
-
-
-def _conflict(uses: Sequence[FoundWriter], names: dict[str, list[str]]) -> list[str] | None:
-    """Return the names of a parameter that something other than these writers uses, or that they use differently.
-
-    Args:
-        uses: the writers with the same parameter.
-        names: every name of each parameter.
-    """
-    first = uses[0]
-    tensors = [names[name] for name in (first.parameter, first.bias) if name is not None]
-    strays = [group for group in tensors if len(group) > len(uses)]
-    if strays:
-        return strays[0]
-
-    def identity(name: str | None) -> str | None:
-        return None if name is None else names[name][0]
-
-    alike = {(use.axis, identity(use.bias), tuple(identity(norm.parameter) for norm in use.norms)) for use in uses}
-    layers = {use.layer for use in uses}
-    return tensors[0] if len(alike) > 1 or len(layers) < len(uses) else None

@@ -1,0 +1,60 @@
+"""Writers that layers share: each parameter is one writer, unless something else uses it too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from torch import nn
+
+from unwrite.models.discovery.findings import FoundWriter
+from unwrite.models.tied import names_of_parameters
+
+
+class Merged(NamedTuple):
+    """Writers of which no two are the same parameter, and why others were left out."""
+
+    writers: list[FoundWriter]
+    reasons: list[str]
+
+
+def merge_shared(model: nn.Module, writers: Sequence[FoundWriter]) -> Merged:
+    """Keep each parameter once, at the first layer that uses it; leave out those that something else uses too.
+
+    Layers may share a writer only as a whole: its weight, its bias and the norms after it.
+    """
+    names = names_of_parameters(model)
+    uses_of: dict[str, list[FoundWriter]] = {}
+    for writer in writers:
+        uses_of.setdefault(names[writer.parameter][0], []).append(writer)
+    kept, reasons = [], []
+    for uses in uses_of.values():
+        first = uses[0]
+        conflict = _conflict(uses, names)
+        if conflict is None:
+            kept.append(first._replace(shared_layers=tuple(use.layer for use in uses[1:])))
+        else:
+            tied = " and ".join(conflict)
+            reasons.append(f"layer {first.layer}: {tied} are one parameter: editing one would edit the other")
+    return Merged(kept, reasons)
+
+
+def _conflict(uses: Sequence[FoundWriter], names: Mapping[str, Sequence[str]]) -> Sequence[str] | None:
+    """Return the names of a parameter that something other than these writers uses, or that they use differently.
+
+    Args:
+        uses: the writers with the same parameter.
+        names: every name of each parameter.
+    """
+    first = uses[0]
+    tensors = [names[name] for name in (first.parameter, first.bias) if name is not None]
+    strays = [group for group in tensors if len(group) > len(uses)]
+    if strays:
+        return strays[0]
+
+    def identity(name: str | None) -> str | None:
+        return None if name is None else names[name][0]
+
+    alike = {(use.axis, identity(use.bias), tuple(identity(norm.parameter) for norm in use.norms)) for use in uses}
+    layers = {use.layer for use in uses}
+    return tensors[0] if len(alike) > 1 or len(layers) < len(uses) else None
