@@ -64,7 +64,7 @@ def test_an_empty_file_is_refused(tmp_path: Path, name: str, content: str) -> No
 
 @pytest.mark.parametrize("name", ["x.jsonl", "x.txt"])
 def test_missing_and_wrongly_saved_files_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UnwriteError, match=rf"{name} can't be read .*: check the path in params.yaml"):
+    with pytest.raises(UnwriteError, match=rf"{name} cannot be read .*: check the path in params.yaml"):
         read_prompts(tmp_path / name)
     with pytest.raises(UnwriteError, match=f"{name} is not UTF-8"):
         read_prompts(file(tmp_path, name, '{"prompt": "café"}'.encode("latin-1")))
@@ -170,5 +170,5 @@ def test_a_list_without_a_marker_is_refused(tmp_path: Path, content: str) -> Non
 
 
 def test_a_missing_marker_list_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UnwriteError, match=r"m.txt can't be read"):
+    with pytest.raises(UnwriteError, match=r"m.txt cannot be read"):
         read_markers(tmp_path / "m.txt")

@@ -107,7 +107,7 @@ def test_what_can_not_be_read_names_the_file_and_the_reason(tmp_path: Path) -> N
     with pytest.raises(UnwriteError, match=r"latin is not UTF-8 \(byte 3\): save it as UTF-8"):
         read_lines(tmp_path / "latin")
     for path in (tmp_path / "missing", tmp_path, tmp_path / "latin" / "inside"):
-        with pytest.raises(UnwriteError, match=r"can't be read \(.*\): check the path in params.yaml"):
+        with pytest.raises(UnwriteError, match=r"cannot be read \(.*\): check the path in params.yaml"):
             read_lines(path)
 
 

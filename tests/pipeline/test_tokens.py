@@ -29,7 +29,7 @@ def test_round_trip_of_every_set_and_split() -> None:
 
 
 def test_a_missing_file_names_it_and_what_to_run() -> None:
-    with pytest.raises(UnwriteError, match=r"target.train.jsonl can't be read .* run `dvc repro`"):
+    with pytest.raises(UnwriteError, match=r"target.train.jsonl cannot be read .* run `dvc repro`"):
         read_tokens("target", "train")
 
 

@@ -342,7 +342,7 @@ def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
 
 
 def test_a_folder_in_its_place_is_refused(tmp_path: Path) -> None:
-    assert complaints(tmp_path) == [f"{tmp_path} can't be read: Is a directory."]
+    assert complaints(tmp_path) == [f"{tmp_path} cannot be read (Is a directory)."]
 
 
 def test_setting_a_value_with_dvc_changes_its_line_alone(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_response_prefix_and_system_prompt(project: Path, params: Params) -> Non
 
 
 def test_missing_file(project: Path, params: Params) -> None:
-    assert_refused(with_tokenize(params, target="prompts/none.jsonl"), "prompts/none.jsonl can't be read")
+    assert_refused(with_tokenize(params, target="prompts/none.jsonl"), "prompts/none.jsonl cannot be read")
 
 
 def test_empty_file(project: Path, params: Params) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from unwrite.errors import UnwriteError
+from unwrite.files.records import read_text
+from unwrite.files.safe_yaml import load_yaml
 from unwrite.schema.artifacts import BaseCard
 
 CARD_FILE = "README.md"
@@ -39,20 +41,11 @@ def read_card(folder: Path) -> BaseCard:
 
 
 def _front_matter(path: Path) -> dict[str, Any]:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
+    found = _FRONT_MATTER.match(read_text(path))
     try:
-        found = _FRONT_MATTER.match(path.read_text(encoding="utf-8-sig"))
-        # YAML 1.2, as the hub reads it: in 1.1 the language `no` (Norwegian) is false.
-        data = YAML(typ="safe").load(found[1]) if found else None
-    except OSError as error:
-        raise UnwriteError(f"{path} can't be read ({error.strerror}).") from None
-    except UnicodeDecodeError as error:
-        raise UnwriteError(f"{path} is not UTF-8 (byte {error.start}).") from None
-    except (YAMLError, ValueError, RecursionError, AttributeError, TypeError):
-        # The reader stumbles over a few damaged documents with errors of Python's own.
-        raise UnwriteError(f"{path} opens with front matter that is not YAML.") from None
+        data = load_yaml(found[1]) if found else None
+    except ValueError as error:
+        raise UnwriteError(f"{path} opens with front matter that is not YAML ({error}).") from None
     if data is None:
         return {}
     if not isinstance(data, dict):

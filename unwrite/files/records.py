@@ -55,19 +55,31 @@ def read_jsonl(path: Path, required: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Lines of a UTF-8 text file (a byte order mark is dropped).
+    """Read the lines of a UTF-8 text file that params.yaml names or the pipeline makes.
 
     Raises:
-        UnwriteError: The file is missing or not UTF-8.
+        UnwriteError: as `read_text`.
+    """
+    text = read_text(path, "check the path in params.yaml, or run `dvc repro` if the pipeline makes it")
+    # Split at newlines only: str.splitlines would also cut at characters that JSON allows inside a string.
+    return text.split("\n")
+
+
+def read_text(path: Path, remedy: str = "") -> str:
+    """Read a UTF-8 text file; a byte order mark is dropped.
+
+    Args:
+        path: the file.
+        remedy: what to do if it cannot be read, without a full stop.
+
+    Raises:
+        UnwriteError: the file cannot be read, or is not UTF-8.
     """
     try:
-        # Split at newlines only: str.splitlines would also cut at characters that JSON allows inside a string.
-        return path.read_text(encoding="utf-8-sig").split("\n")
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise UnwriteError(
-            f"{path} can't be read ({error.strerror}): check the path in params.yaml, "
-            "or run `dvc repro` if the pipeline makes it."
-        ) from None
+        reason = f"{path} cannot be read ({error.strerror})"
+        raise UnwriteError(f"{reason}: {remedy}." if remedy else f"{reason}.") from None
     except UnicodeDecodeError as error:
         raise UnwriteError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8.") from None
 

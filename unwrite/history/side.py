@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unwrite.errors import UnwriteError
 from unwrite.files.direction_tensors import wrong_directions
+from unwrite.files.safe_yaml import load_yaml
 from unwrite.files.tensors import read_metadata, read_tensors
 from unwrite.schema.artifacts import Recipe
 from unwrite.schema.dotted_keys import flattened
@@ -112,14 +113,11 @@ def _parameters(params: bytes | None, name: str) -> tuple[dict[str, Any] | None,
 
     It is not validated: the file of an earlier revision may break today's schema.
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
     if params is None:
         return None, []
     try:
-        sections = YAML(typ="safe").load(params.decode("utf-8-sig"))
-    except (YAMLError, ValueError):  # UnicodeDecodeError, or a date such as 2024-13-45
+        sections = load_yaml(params.decode("utf-8-sig"))
+    except ValueError:  # not UTF-8, or not YAML
         sections = None
     if not isinstance(sections, Mapping):
         return None, [f"{PARAMS_FILE} of {name} is not a YAML mapping"]

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from unwrite.errors import UnwriteError
 from unwrite.files.hashing import digest_of, sha256_of
 from unwrite.files.records import write_json
+from unwrite.files.safe_yaml import load_yaml
 from unwrite.pipeline.environment import Environment, current_environment
 from unwrite.schema.artifacts import Artifact, FileDigest, as_json, read_artifact
 from unwrite.schema.params import Params
@@ -128,9 +129,7 @@ def files_of(path: Path) -> list[Path]:
 
 
 def _stages() -> Mapping[str, Mapping[str, Any]]:
-    from ruamel.yaml import YAML
-
-    stages: Mapping[str, Mapping[str, Any]] = YAML(typ="safe").load(PIPELINE)["stages"]
+    stages: Mapping[str, Mapping[str, Any]] = load_yaml(PIPELINE.read_text(encoding="utf-8"))["stages"]
     return stages
 
 

@@ -16,6 +16,7 @@ from tabulate import tabulate
 
 from unwrite.errors import UnwriteError, reason_of
 from unwrite.files.hashing import sha256_of
+from unwrite.files.safe_yaml import load_yaml
 from unwrite.pipeline.runs import LOCK, StageRun, files_of, read_run, run_file, stage_names
 from unwrite.schema.artifacts import Base, read_artifact
 from unwrite.schema.paths import BASE, MANIFEST
@@ -74,15 +75,12 @@ def audit_text(findings: Sequence[Finding]) -> str:
 
 def _locked() -> dict[str, Outs]:
     """Path and md5 of every out, by stage."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
     try:
-        stages: Any = YAML(typ="safe").load(LOCK)["stages"]
+        stages: Any = load_yaml(LOCK.read_text(encoding="utf-8"))["stages"]
         return {name: {out["path"]: out["md5"] for out in entry.get("outs", [])} for name, entry in stages.items()}
     except FileNotFoundError:
         raise UnwriteError(f"{LOCK} is missing: nothing has run here. Run `make repro` first.") from None
-    except (YAMLError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnwriteError(f"{LOCK} is not what DVC writes ({error}): take it from git again.") from None
 
 

@@ -14,7 +14,7 @@ from unwrite.errors import UnwriteError
 from unwrite.files.atomic import atomic_folder, refuse_full_disk
 from unwrite.files.checkpoints import copy_file, stored_tensors
 from unwrite.files.hashing import digest_of
-from unwrite.files.records import write_json, write_text
+from unwrite.files.records import read_text, write_json, write_text
 from unwrite.pipeline.base import pinned_folder
 from unwrite.pipeline.lock import exclusive_run
 from unwrite.pipeline.runs import LOCK, StageRun, read_run, stage_names
@@ -108,12 +108,7 @@ def _refuse_base_folder(target: Path, source: Path) -> None:
 
 
 def _read_notes(notes: Path) -> str:
-    try:
-        return notes.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise UnwriteError(f"{notes} cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise UnwriteError(f"{notes} must be UTF-8: save it as UTF-8.") from None
+    return read_text(notes).strip()
 
 
 def _release_files() -> list[Path]:

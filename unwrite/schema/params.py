@@ -21,6 +21,8 @@ from pydantic import (
 )
 
 from unwrite.errors import UnwriteError
+from unwrite.files.records import read_text
+from unwrite.files.safe_yaml import load_yaml
 from unwrite.schema.params_errors import describe_errors, describe_value
 from unwrite.terms import (
     BackendName,
@@ -289,19 +291,10 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
 
 
 def _read_yaml(path: Path) -> Any:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
+    if not path.exists():
+        raise UnwriteError(f"{path} is missing: run this in the project folder.")
+    text = read_text(path)
     try:
-        return YAML(typ="safe").load(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise UnwriteError(f"{path} is missing: run this in the project folder.") from None
-    except OSError as error:
-        raise UnwriteError(f"{path} can't be read: {error.strerror}.") from None
-    except UnicodeDecodeError as error:
-        raise UnwriteError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8.") from None
-    except MarkedYAMLError as error:
-        where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise UnwriteError(f"{path} is not valid YAML: {where}{error.problem}.") from None
-    except (YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-45
-        raise UnwriteError(f"{path} is not valid YAML: {str(error).splitlines()[0]}.") from None
+        return load_yaml(text)
+    except ValueError as error:
+        raise UnwriteError(f"{path} is not valid YAML: {error}.") from None
