@@ -32,7 +32,7 @@ def test_every_package_of_an_extra_is_known_and_no_other() -> None:
     }
     named: dict[str, set[str]] = {extra: set() for extra in installs}
     for package, extra in _OPTIONAL.values():
-        named[extra].add({"Jinja": "jinja2"}.get(package, package.lower()))
+        named[extra].add(package.lower())
     assert named == installs
 
 

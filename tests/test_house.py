@@ -45,16 +45,15 @@ MAY_IMPORT = {
 }
 
 
-def part(module: str) -> str:
-    return module.split(".")[1]
+def imported_parts(graph: grimp.ImportGraph, name: str) -> set[str]:
+    own = {f"unwrite.{name}", *graph.find_descendants(f"unwrite.{name}")}
+    imported = {target for module in own for target in graph.find_modules_directly_imported_by(module)}
+    return {module.split(".")[1] for module in imported if module.startswith("unwrite.")} - {name}
 
 
 @pytest.mark.parametrize("name", MAY_IMPORT)
 def test_a_part_imports_only_those_below_it(graph: grimp.ImportGraph, name: str) -> None:
-    own = {f"unwrite.{name}", *graph.find_descendants(f"unwrite.{name}")}
-    imported = {target for module in own for target in graph.find_modules_directly_imported_by(module)}
-    parts = {part(module) for module in imported if module.startswith("unwrite.")} - {name}
-    assert parts <= MAY_IMPORT[name], f"unwrite.{name} imports {sorted(parts - MAY_IMPORT[name])}"
+    assert imported_parts(graph, name) <= MAY_IMPORT[name]
 
 
 def test_the_parts_are_those_of_the_package_and_in_an_order() -> None:
@@ -64,9 +63,9 @@ def test_the_parts_are_those_of_the_package_and_in_an_order() -> None:
     assert len(list(TopologicalSorter(MAY_IMPORT).static_order())) == len(MAY_IMPORT)
 
 
-def test_a_forbidden_import_would_be_seen(graph: grimp.ImportGraph) -> None:
-    assert graph.find_shortest_chain("unwrite.evaluation", "unwrite.models", as_packages=True) is not None
-    assert "evaluation" not in MAY_IMPORT["models"]
+def test_an_import_is_seen(graph: grimp.ImportGraph) -> None:
+    assert imported_parts(graph, "evaluation") >= {"core", "models"}
+    assert imported_parts(graph, "cli") >= {"release", "terms"}
 
 
 def test_no_cycles(graph: grimp.ImportGraph) -> None:
@@ -140,7 +139,7 @@ def test_the_command_line_imports_nothing_heavy() -> None:
 
 
 # These come along with torch, transformers and huggingface-hub, which can't be imported without them.
-BROUGHT_ALONG = {"filelock", "jinja2", "tqdm"}
+BROUGHT_ALONG = {"filelock", "tqdm"}
 WITHOUT_EXTRAS = """
 import sys
 from unwrite.cli import main

@@ -12,7 +12,6 @@ _OPTIONAL = {  # top-level module: the package's name, and the extra of unwrite 
     "dvc": ("DVC", "pipeline"),
     "dvc_data": ("DVC", "pipeline"),
     "filelock": ("filelock", "pipeline"),
-    "jinja2": ("Jinja", "pipeline"),
     "matplotlib": ("Matplotlib", "pipeline"),
     "optuna": ("Optuna", "pipeline"),
     "peft": ("PEFT", "pipeline"),
