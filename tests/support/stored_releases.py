@@ -102,7 +102,7 @@ def write_release(folder: Path, base_folder: Path, mode: NormPreservation) -> No
     with TemporaryDirectory() as temporary:
         file = Path(temporary) / "directions.safetensors"
         write_tensors(file, directions, {"quantile": 0.995})
-        save_edited_checkpoint(folder, base_folder, base, recipe, file)
+        save_edited_checkpoint(folder, base_folder, base, recipe, directions, directions_file=file)
     for path in base_folder.iterdir():
         if (folder / path.name).read_bytes() == path.read_bytes():
             (folder / path.name).unlink()
