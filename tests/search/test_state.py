@@ -85,7 +85,7 @@ def test_the_choice_of_a_backend_is_recorded_once() -> None:
         assert (state.choice, len(state.done)) == (ACTIVATIONS, 10)
 
 
-def test_the_state_holds_what_was_added() -> None:
+def test_the_state_holds_the_added_trials() -> None:
     made, _ = search(20)
     with search_state("another") as state:
         state.add(made[:5])
@@ -150,7 +150,7 @@ def empty(_: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("damage", [cut, cut_to_the_header, zeros_at_the_end, empty])
-def test_what_a_kill_or_a_crash_leaves_is_dropped_silently(record: Path, damage: Callable[[bytes], bytes]) -> None:
+def test_leftovers_of_a_kill_or_a_crash_are_dropped_silently(record: Path, damage: Callable[[bytes], bytes]) -> None:
     whole, _ = search(20)
     record.write_bytes(damage(record.read_bytes()))
     again, said = search(20)

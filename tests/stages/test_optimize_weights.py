@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import json
 import os
 import shutil
 import signal
@@ -338,6 +339,20 @@ def test_the_dashboard_has_every_trial(project: Path, params: Params) -> None:
     study = optuna.load_study(study_name="unwrite", storage=storage)
     found = [(trial.values[0], trial.values[1]) for trial in study.trials]
     assert found == [(trial.behaviour_rate, trial.kl) for trial in read_trials()]
+
+
+def test_a_backend_that_the_model_excludes_is_refused_before_it_is_loaded(
+    project: Path, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("the model is loaded")
+
+    base = Path("artifacts/base.json")
+    base.write_text(json.dumps(json.loads(base.read_text()) | {"quantization": "nf4"}))
+    monkeypatch.setattr("stages.optimize_weights.load_model", never)
+    assert params.runtime.backend == "weights"
+    with pytest.raises(UnwriteError, match=r"runtime\.backend must be auto or activations"):
+        optimize_weights(params)
 
 
 def test_a_missing_list_of_markers_is_refused(project: Path, params: Params) -> None:

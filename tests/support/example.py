@@ -1,4 +1,4 @@
-"""A small search whose objectives are formulas, some trials of which fail or are hopeless."""
+"""A small search whose objectives are formulas; some of its trials fail, and some are above `max_kl`."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ SPACE = Space(
 
 
 def settings(**changes: Any) -> Optimize:
-    """A section `optimize`: 20 trials in batches of 5, 6 of them before the sampler learns."""
+    """Return a section `optimize`: 20 trials in batches of 5, 6 of them before the sampler learns."""
     few = {"trials": 20, "random_trials": 6, "batch": 5, "seed": 0, "sampler": "tpe", "space": SPACE}
     return load_params(ROOT / "params.yaml").optimize.model_copy(update=few | changes)
 
 
 def measure(parameters: TrialParameters) -> Measured:
-    """The stronger, the lower the rate, in steps of a hundredth, and the higher the divergence."""
+    """Return figures: a stronger edit lowers the rate, in steps of a hundredth, and raises the KL divergence."""
     strength = parameters.attention.max_weight + parameters.mlp.max_weight
     rate = round(max(0.0, 1 - strength / 2), 2)
     return Measured(rate, strength * parameters.direction_index / 10)
 
 
 def evaluate(trials: Sequence[TrialParameters]) -> list[Measured | UnwriteError]:
-    """Every formula at once; weak attention fails, and what diverges by more than a nat is hopeless."""
+    """Evaluate every formula; weak attention fails, and a KL divergence above one nat has no rate."""
     results: list[Measured | UnwriteError] = []
     for parameters in trials:
         measured = measure(parameters)

@@ -51,7 +51,7 @@ def measure_trials(context: EvaluationContext, trials: Sequence[Edits], choice: 
 
 def on_weights(context: EvaluationContext, trials: Sequence[Edits]) -> list[Result]:
     """Measure one trial after the other with its weights exchanged; a trial that fails gives its error."""
-    return [_result_or_error(_on_weights, context, edits) for edits in trials]
+    return [_result_or_error(_one_on_weights, context, edits) for edits in trials]
 
 
 def on_activations(context: EvaluationContext, trials: Sequence[Edits], at_once: int) -> list[Result]:
@@ -66,10 +66,10 @@ def on_activations(context: EvaluationContext, trials: Sequence[Edits], at_once:
         if _why_weights(context, edits) is None:
             together.append(number)
         else:
-            results[number] = _result_or_error(_alone, context, edits)
+            results[number] = _result_or_error(_one_on_activations, context, edits)
     for first in range(0, len(together), at_once):
         numbers = together[first : first + at_once]
-        results |= zip(numbers, _together(context, [trials[number] for number in numbers]), strict=True)
+        results |= zip(numbers, _several_on_activations(context, [trials[number] for number in numbers]), strict=True)
     return [results[number] for number in range(len(trials))]
 
 
@@ -134,24 +134,24 @@ def _result_or_error(
         return error
 
 
-def _on_weights(context: EvaluationContext, edits: Edits) -> Measured:
+def _one_on_weights(context: EvaluationContext, edits: Edits) -> Measured:
     with patched_parameters(context.model, edited_weights(edits, context.cache)):
         return _measure(context, 1, do_nothing)[0]
 
 
-def _alone(context: EvaluationContext, edits: Edits) -> Measured:
+def _one_on_activations(context: EvaluationContext, edits: Edits) -> Measured:
     with edited_activations(context.model, [edits], context.writers, context.cache) as select:
         return _measure(context, 1, select)[0]
 
 
-def _together(context: EvaluationContext, trials: Sequence[Edits]) -> Sequence[Result]:
+def _several_on_activations(context: EvaluationContext, trials: Sequence[Edits]) -> Sequence[Result]:
     try:
         with edited_activations(context.model, trials, context.writers, context.cache) as select:
             return _measure(context, len(trials), select)
     except UnwriteError as error:
         if len(trials) == 1:
             return [error]
-    return [_result_or_error(_alone, context, edits) for edits in trials]
+    return [_result_or_error(_one_on_activations, context, edits) for edits in trials]
 
 
 def _measure(context: EvaluationContext, count: int, select: RowSelector) -> list[Measured]:

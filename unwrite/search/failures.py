@@ -1,4 +1,4 @@
-"""What is said about trials without a measurement, and when a search has failed because of them."""
+"""Report the trials without a measurement, and fail a search that has no others."""
 
 from __future__ import annotations
 

@@ -22,8 +22,9 @@ logger = logging.getLogger(__name__)
 class Objective:
     """Measures trials, and holds the backend that measures them; the first list of trials chooses it if none is given.
 
-    context: what the measurements have in common.
-    choice: how trials are measured; None until that is chosen.
+    Attributes:
+        context: what the measurements have in common.
+        choice: how trials are measured; None until that is chosen.
     """
 
     def __init__(

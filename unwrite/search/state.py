@@ -27,10 +27,11 @@ RECORD = "trials.jsonl"
 class SearchState:
     """An open record, which grows: `add` and `choose` append to it, and what they append survives a kill.
 
-    folder: folder of the record.
-    done: the trials in it.
-    choice: how its trials are measured; None until that is settled.
-    damage: what was wrong with the record when it was opened; empty if nothing was.
+    Attributes:
+        folder: folder of the record.
+        done: the trials in it.
+        choice: how its trials are measured; None until that is settled.
+        damage: what was wrong with the record when it was opened; empty if nothing was.
     """
 
     def __init__(self, folder: Path, descriptor: int, contents: _Contents, damage: str) -> None:
