@@ -314,7 +314,7 @@ def test_a_parameter_that_peft_cannot_adapt_is_refused_before_weights_are_read(
 ) -> None:
     prepare("none", "gpt_oss")
     monkeypatch.setattr(adapter, "stored_tensors", None)
-    with pytest.raises(UnwriteError, match=r"can't adapt model\.layers\.0\.self_attn\.o_proj\.bias"):
+    with pytest.raises(UnwriteError, match=r"cannot adapt model\.layers\.0\.self_attn\.o_proj\.bias"):
         stage.export_adapter(params())
     assert not ADAPTER.exists()
 
