@@ -7,8 +7,8 @@ from unwrite.files.records import read_jsonl, write_text
 from unwrite.pipeline.stage import run_stage
 from unwrite.release.card import model_card
 from unwrite.report.curves import read_geometry
+from unwrite.report.edit_text import layer_rows
 from unwrite.report.page import Example, Plots, first_examples, report_page
-from unwrite.report.tables import layer_rows
 from unwrite.schema.artifacts import Base, Evaluation, Front, Recipe, read_artifact
 from unwrite.schema.params import Params
 from unwrite.schema.paths import BASE, CARD, CURVES, EVALUATION, FRONT, RECIPE, REPORT, RESPONSES
@@ -16,7 +16,7 @@ from unwrite.search.trials import read_trials
 
 
 def write_report(params: Params) -> None:
-    """Writes artifacts/report.html and artifacts/card/README.md."""
+    """Write artifacts/report.html and artifacts/card/README.md."""
     from unwrite.report.plots import geometry_plot, kernels_plot, rates_plot, trials_plot  # an extra: only when it runs
 
     behaviour = params.report.behaviour

@@ -174,7 +174,7 @@ def test_explain_prints_the_page(release: Release) -> None:
     assert "4 of 30 tensors" in result.stdout
 
 
-@pytest.mark.parametrize(("command", "message"), [("audit", "is no DVC repository"), ("publish", "is missing: run")])
+@pytest.mark.parametrize(("command", "message"), [("audit", "is not a DVC repository"), ("publish", "is missing: run")])
 def test_outside_the_project_there_is_nothing_to_audit_or_publish(
     command: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

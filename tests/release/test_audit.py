@@ -1,4 +1,4 @@
-"""Whatever is not as its stage made it is found and named, also where DVC was told to take it for the result."""
+"""Every artifact that is not as its stage made it is found and named, even if it was committed to DVC."""
 
 from __future__ import annotations
 
@@ -92,12 +92,12 @@ def cached(name: str) -> Path:
     return next(path for path in Path(".dvc/cache").rglob("*") if path.is_file() and path.read_text() == name)
 
 
-def test_what_nobody_touched_is_as_it_was_made(project: Path) -> None:
+def test_untouched_project_has_no_findings(project: Path) -> None:
     assert audit_project() == []
     assert "Every artifact is what its stage made" in audit_text([])
 
 
-def test_a_changed_out_is_found(project: Path) -> None:
+def test_changed_out_is_found(project: Path) -> None:
     change("artifacts/two")
     assert found() == {
         "second": {
@@ -108,33 +108,33 @@ def test_a_changed_out_is_found(project: Path) -> None:
     assert "dvc repro -f second" in audit_text(audit_project())
 
 
-def test_an_out_made_by_hand_and_committed_is_found(project: Path) -> None:
+def test_out_made_by_hand_is_found_though_committed(project: Path) -> None:
     change("artifacts/one")
     run(project, "dvc", "commit", "--force", "--quiet", "first")
     assert found() == {"first": {"artifacts/one is not what the stage wrote when it ran"}}
     # And so is what DVC then makes from it.
     run(project, "dvc", "repro", "--quiet")
-    assert found()["second"] == {"it read another artifacts/one than first wrote"}
+    assert found()["second"] == {"it read a different artifacts/one than first wrote"}
 
 
-def test_a_file_more_or_less_in_a_folder_is_found(project: Path) -> None:
+def test_added_or_removed_file_of_a_folder_is_found(project: Path) -> None:
     change("artifacts/many/c")
-    assert "artifacts/many/c was not there when the stage ran" in found()["first"]
+    assert "artifacts/many/c did not exist when the stage ran" in found()["first"]
     run(project, "dvc", "commit", "--force", "--quiet")
-    assert found()["first"] == {"artifacts/many/c was not there when the stage ran"}
+    assert found()["first"] == {"artifacts/many/c did not exist when the stage ran"}
     Path("artifacts/many/c").unlink()
     Path("artifacts/many/a").unlink()
     assert "artifacts/many is not what dvc.lock records" in found()["first"]
 
 
 @pytest.mark.parametrize("name", ["artifacts/two", "artifacts/many"])
-def test_a_missing_out_is_found(name: str, project: Path) -> None:
+def test_missing_out_is_found(name: str, project: Path) -> None:
     shutil.rmtree(name) if Path(name).is_dir() else Path(name).unlink()
     assert f"{name} is missing" in set().union(*found().values())
 
 
 @pytest.mark.parametrize("content", ["what colour is the teapot\n", "a"])
-def test_a_damaged_cache_is_found_though_dvc_restores_from_it(content: str, project: Path) -> None:
+def test_damaged_cache_is_found_though_dvc_restores_from_it(content: str, project: Path) -> None:
     damaged = cached(content)
     damaged.write_text("damaged")
     problems = found()["first"]
@@ -142,13 +142,13 @@ def test_a_damaged_cache_is_found_though_dvc_restores_from_it(content: str, proj
     assert f"delete {damaged.resolve()}" in problems.pop()
 
 
-def test_a_missing_record_is_found(project: Path) -> None:
+def test_missing_record_is_found(project: Path) -> None:
     Path("artifacts/runs/first.json").unlink()
     assert found() == {"first": {"artifacts/runs/first.json is missing: run `dvc repro first` first."}}
-    assert "git checkout for what git keeps; to make them again: dvc repro" in audit_text(audit_project())
+    assert "git checkout for what git keeps. To make them again: dvc repro" in audit_text(audit_project())
 
 
-def test_a_changed_input_is_found(project: Path) -> None:
+def test_changed_input_is_found(project: Path) -> None:
     change("prompts.txt")
     assert found() == {"first": {"prompts.txt has changed since it was read"}}
 
@@ -156,13 +156,13 @@ def test_a_changed_input_is_found(project: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda: Path("dvc.lock").unlink(), r"dvc\.lock is missing: nothing has run here"),
-        (lambda: change("dvc.lock", "- x"), r"dvc\.lock is not what DVC writes"),
-        (lambda: change("dvc.lock", "{"), r"dvc\.lock is not what DVC writes"),
-        (lambda: shutil.rmtree(".dvc"), r"this is no DVC repository"),
+        (lambda: Path("dvc.lock").unlink(), r"dvc\.lock is missing: no stage has run here"),
+        (lambda: change("dvc.lock", "- x"), r"dvc\.lock is damaged"),
+        (lambda: change("dvc.lock", "{"), r"dvc\.lock is damaged"),
+        (lambda: shutil.rmtree(".dvc"), r"This is not a DVC repository"),
     ],
 )
-def test_where_there_is_nothing_to_audit_it_says_so(
+def test_missing_project_or_lock_is_refused(
     damage: Callable[[], object], message: str, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     damage()

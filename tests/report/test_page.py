@@ -120,7 +120,7 @@ def test_what_was_done_about_norms_is_said(page: Page, base: Base) -> None:
     assert "norm follows" not in page()
     norms = [Norm(parameter="n", tensor="n", offset=0.0)]
     writers = [writer.model_copy(update={"norms": norms}) for writer in base.writers]
-    assert "A norm follows 6 of the edited parameters, whose scale was left" in page(
+    assert "A norm follows 6 of the edited parameters, and its scale was ignored" in page(
         base=base.model_copy(update={"writers": writers})
     )
 

@@ -8,8 +8,8 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from unwrite.report.curves import GeometryPoint
+from unwrite.report.edit_text import layer_rows
 from unwrite.report.plots import geometry_plot, kernels_plot, rates_plot, trials_plot
-from unwrite.report.tables import layer_rows
 from unwrite.schema.artifacts import Base, Evaluation, Front, Recipe, Trial
 
 

@@ -23,7 +23,6 @@ import torch
 from tests.support.tiny import tiny_config, tiny_model, tiny_tokenizer
 from unwrite.core.direction_set import compute_directions
 from unwrite.editing.recipe import make_recipe
-from unwrite.files.tensors import write_tensors
 from unwrite.pipeline.pinning import pin_base
 from unwrite.release.save import save_edited_checkpoint
 from unwrite.schema.artifacts import EditSettings, Kernel, TrialParameters
@@ -99,10 +98,7 @@ def write_release(folder: Path, base_folder: Path, mode: NormPreservation) -> No
         norm_preservation=mode, edit_bias=True, post_norm="compensate", orthogonalize="biprojected", spans=[]
     )
     recipe = make_recipe(PARAMETERS, base.writers, settings)
-    with TemporaryDirectory() as temporary:
-        file = Path(temporary) / "directions.safetensors"
-        write_tensors(file, directions, {"quantile": 0.995})
-        save_edited_checkpoint(folder, base_folder, base, recipe, directions, directions_file=file)
+    save_edited_checkpoint(folder, base_folder, base, recipe, directions)
     for path in base_folder.iterdir():
         if (folder / path.name).read_bytes() == path.read_bytes():
             (folder / path.name).unlink()

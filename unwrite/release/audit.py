@@ -1,7 +1,7 @@
-"""Whether the artifacts are what their stages made: every out against dvc.lock, and against the sums of its own run.
+"""The audit of a project: every artifact against dvc.lock, and against the sums that its stage recorded when it ran.
 
-dvc.lock alone proves nothing: DVC takes a damaged object of its cache for the result, and `dvc commit -f` makes one of
-whatever lies there.
+dvc.lock alone proves nothing: DVC restores a damaged object of its cache as the result, and `dvc commit -f` records
+whatever is there.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ Outs = Mapping[str, str]
 
 
 class Finding(NamedTuple):
-    """Something that is not as it was made: which stage makes it, and what is wrong."""
+    """Something that is not as it was made: the stage that makes it, and what is wrong."""
 
     stage: str
     problem: str
 
 
 def audit_project() -> list[Finding]:
-    """Looks at every file that dvc.lock says a stage made.
+    """Check every file that a stage made according to dvc.lock.
 
     Returns:
-        What is wrong, stage by stage in the order of dvc.lock.
+        What is wrong, by stage in the order of dvc.lock.
 
     Raises:
-        UnwriteError: There is no dvc.lock, or it is damaged.
+        UnwriteError: dvc.lock is missing or damaged, or this is not a DVC repository.
     """
     findings, cached = [], _cached()
     runs: dict[str, StageRun] = {}
     locked, stages = _locked(), set(stage_names())
-    for stage, made in locked.items():
+    for stage, all_outs in locked.items():
         if stage not in stages:
-            continue  # dvc.lock keeps what an earlier pipeline had
-        outs = {name: md5 for name, md5 in made.items() if Path(name) != run_file(stage)}
+            continue  # dvc.lock keeps the stages of earlier pipelines
+        outs = {name: md5 for name, md5 in all_outs.items() if Path(name) != run_file(stage)}
         findings += [Finding(stage, problem) for problem in _against_lock(outs, cached)]
         try:
             runs[stage] = read_run(stage)
@@ -63,25 +63,25 @@ def audit_project() -> list[Finding]:
 
 
 def audit_text(findings: Sequence[Finding]) -> str:
-    """The table that a person reads, and what to do."""
+    """Return the findings as a table, and what to do."""
     if not findings:
         return "Every artifact is what its stage made: dvc.lock, the stages' own sums and the manifests agree."
     table = tabulate(findings, ["stage", "problem"], "simple", disable_numparse=True)
     if all(_MISSING in finding.problem for finding in findings):
         restore = "dvc checkout, dvc pull, or git checkout for what git keeps"
-        return f"{table}\n\nTo have them back: {restore}; to make them again: dvc repro"
-    return f"{table}\n\nTo make them again: dvc repro -f {findings[0].stage}, and what follows from it: dvc repro"
+        return f"{table}\n\nTo restore them: {restore}. To make them again: dvc repro."
+    return f"{table}\n\nTo make them again: dvc repro -f {findings[0].stage}, then dvc repro for the stages after it."
 
 
 def _locked() -> dict[str, Outs]:
-    """Path and md5 of every out, by stage."""
+    """Return the md5 of every out by path, by stage."""
     try:
         stages: Any = load_yaml(LOCK.read_text(encoding="utf-8"))["stages"]
         return {name: {out["path"]: out["md5"] for out in entry.get("outs", [])} for name, entry in stages.items()}
     except FileNotFoundError:
-        raise UnwriteError(f"{LOCK} is missing: nothing has run here. Run `make repro` first.") from None
+        raise UnwriteError(f"{LOCK} is missing: no stage has run here. Run `make repro` first.") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UnwriteError(f"{LOCK} is not what DVC writes ({error}): take it from git again.") from None
+        raise UnwriteError(f"{LOCK} is damaged ({error}): restore it from git.") from None
 
 
 def _against_lock(outs: Outs, cached: Callable[[str], Path]) -> Iterator[str]:
@@ -92,11 +92,11 @@ def _against_lock(outs: Outs, cached: Callable[[str], Path]) -> Iterator[str]:
         elif _md5_of(path) != md5:
             yield f"{name} is not what dvc.lock records"
         for damaged in _damaged_objects(cached, md5):
-            yield f"DVC's cache holds {name} damaged, and would restore it so: delete {damaged}"
+            yield f"DVC's cached copy of {name} is damaged: delete {damaged}"
 
 
 def _damaged_objects(cached: Callable[[str], Path], md5: str) -> Iterator[Path]:
-    """Objects of the cache that don't have the md5 they are named by: that of an out, and those a folder lists."""
+    """Yield the cached objects whose content does not match their name: an out's, and those that a folder lists."""
     path = cached(md5)
     if not path.is_file():
         return
@@ -108,14 +108,16 @@ def _damaged_objects(cached: Callable[[str], Path], md5: str) -> Iterator[Path]:
 
 
 def _cached() -> Callable[[str], Path]:
-    """Where DVC's cache keeps what has an md5."""
+    """Return a function from an md5 to its path in DVC's cache."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     try:
         cache = Repo().cache.local
     except DvcException as error:
-        raise UnwriteError(f"this is no DVC repository ({reason_of(error)}): run it in the project's folder.") from None
+        raise UnwriteError(
+            f"This is not a DVC repository ({reason_of(error)}): run the command in the project's folder."
+        ) from None
     return lambda md5: Path(cache.oid_to_path(md5))
 
 
@@ -127,7 +129,7 @@ def _against_run(run: StageRun, outs: Outs) -> Iterator[str]:
     for out in outs:
         for file in files_of(Path(out)) if Path(out).exists() else []:
             if file.as_posix() not in made:
-                yield f"{file} was not there when the stage ran"
+                yield f"{file} did not exist when the stage ran"
         if (Path(out) / MANIFEST).is_file():
             yield from _against_manifest(Path(out))
 
@@ -140,30 +142,30 @@ def _against_manifest(folder: Path) -> Iterator[str]:
     except (UnwriteError, KeyError) as error:
         yield str(error)
         return
-    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {MANIFEST}
-    for name in sorted(listed.keys() - there):
-        yield f"{folder / name} is missing"
-    for name in sorted(there - listed.keys()):
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {MANIFEST}
+    for name in sorted(listed.keys() - present):
+        yield f"{folder / name} {_MISSING}"
+    for name in sorted(present - listed.keys()):
         yield f"{folder / name} is not in the manifest"
-    for name in sorted(listed.keys() & there):
+    for name in sorted(listed.keys() & present):
         if sha256_of(folder / name) != listed[name]:
             yield f"{folder / name} is not the one in the manifest"
 
 
 def _between(runs: Sequence[StageRun]) -> Iterator[Finding]:
-    """What a stage read, though the stage that makes it wrote something else."""
+    """Yield the files that a stage read and that are not what the stage before it wrote, or have changed since."""
     made = {file.name: (run.stage, file.sha256) for run in runs for file in run.writes}
     for run in runs:
         for file in run.reads:
             maker, sha256 = made.get(file.name, (run.stage, file.sha256))
             if sha256 != file.sha256:
-                yield Finding(run.stage, f"it read another {file.name} than {maker} wrote")
+                yield Finding(run.stage, f"it read a different {file.name} than {maker} wrote")
             elif file.name not in made and Path(file.name).is_file() and sha256_of(Path(file.name)) != file.sha256:
                 yield Finding(run.stage, f"{file.name} has changed since it was read")
 
 
 def _base_files() -> Iterator[str]:
-    """Files of a local base model that are no longer those that were pinned."""
+    """Yield the files of a local base model that are no longer those that were pinned."""
     if not BASE.is_file():
         return
     try:
@@ -175,13 +177,13 @@ def _base_files() -> Iterator[str]:
     for file in base.files if base.commit is None else []:
         path = folder / file.name
         if not path.is_file():
-            yield f"{path} is missing"
+            yield f"{path} {_MISSING}"
         elif sha256_of(path) != file.sha256:
             yield f"{path} is not the one that was pinned"
 
 
 def _md5_of(path: Path) -> str:
-    """What DVC calls a file or folder, computed from its bytes: DVC itself believes its own database."""
+    """Return the md5 that DVC gives a file or folder, computed from its bytes: DVC itself trusts its own database."""
     if path.is_file():
         return _md5_of_file(path)
     from dvc_data.hashfile.hash_info import HashInfo

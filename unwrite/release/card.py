@@ -1,4 +1,4 @@
-"""The model card of a release: metadata that the hub reads, and what users must know. Every figure is an artifact's."""
+"""The model card of a release: metadata for the hub, and what users must know; every figure is from an artifact."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unwrite.report import tables
+from unwrite.report.facts import edit_facts
 from unwrite.report.rendering import template_environment
+from unwrite.report.tables import model_name, rate_rows
 from unwrite.schema.artifacts import Base, Evaluation, Front, Recipe
 
 if TYPE_CHECKING:
@@ -27,47 +28,38 @@ def model_card(
     front: Front,
     prompts: Mapping[str, str],
 ) -> str:
-    """The README.md of a release: YAML front matter and Markdown.
+    """Return the README.md of a release: YAML front matter and Markdown.
 
     Args:
-        behaviour: One line that says what the edit was to remove.
-        base: The pinned model.
-        recipe: The edit.
-        evaluation: Both models on the test split.
-        front: What is common to all trials.
-        prompts: The file of each prompt set, `target` and `baseline`.
+        behaviour: the behaviour that the edit was to remove, in one line.
+        base: the pinned model.
+        recipe: the edit.
+        evaluation: both models on the test split.
+        front: what is common to all trials.
+        prompts: file of each prompt set, `target` and `baseline`.
     """
-    # Every value is escaped on its way into the text: a behaviour or a name can't become markup.
+    # Every value is escaped before it is inserted: a behaviour or a name cannot become markup.
     environment = template_environment("unwrite.release", autoescape=False, finalize=markdown_text)
     body = environment.get_template("card.md.jinja").render(
         behaviour=behaviour,
-        base=base,
-        recipe=recipe,
-        evaluation=evaluation,
-        front=front,
+        **edit_facts(base=base, recipe=recipe, evaluation=evaluation, front=front, trials=front.trials),
         prompts={name: Path(file).name for name, file in prompts.items()},
-        model=tables.model_name(base),
-        rates=tables.rate_rows(evaluation),
-        direction=tables.direction_text(recipe.parameters, [trial.parameters for trial in front.trials]),
-        norms=tables.NORMS[recipe.settings.norm_preservation],
-        post_norms=tables.norms_text(recipe, base),
-        numbers=tables.edited_numbers(recipe, base),
     )
     return f"---\n{card_metadata(base, evaluation, prompts).to_yaml()}\n---\n\n{body}"
 
 
 def card_metadata(base: Base, evaluation: Evaluation, prompts: Mapping[str, str]) -> ModelCardData:
-    """The metadata of the card.
+    """Return the metadata of the card.
 
-    `base_model` names a repository of the hub, so a local folder has none. Of the relations the hub knows (adapter,
-    finetune, merge, quantized; https://huggingface.co/docs/hub/model-cards#specifying-a-base-model) an edit of the
-    weights is nearest to finetune. The licence and the languages are those that the base model's card states. The
-    figures are the edited model's, under `model-index`.
+    `base_model` names a repository of the hub; a local folder has none. Of the hub's relations (adapter, finetune,
+    merge, quantized; https://huggingface.co/docs/hub/model-cards#specifying-a-base-model), finetune is the closest to
+    an edit of the weights. Licence and languages are those of the base model's card. The figures under `model-index`
+    are those of the edited model.
 
     Args:
-        base: The pinned model.
-        evaluation: Both models on the test split.
-        prompts: The file of each prompt set, `target` and `baseline`.
+        base: the pinned model.
+        evaluation: both models on the test split.
+        prompts: file of each prompt set, `target` and `baseline`.
     """
     from huggingface_hub import ModelCardData
 
@@ -82,18 +74,17 @@ def card_metadata(base: Base, evaluation: Evaluation, prompts: Mapping[str, str]
         library_name="transformers",
         pipeline_tag=TASK,
         tags=list(_TAGS),
-        model_name=f"{tables.model_name(base)}, edited",
+        model_name=f"{model_name(base)}, edited",
         eval_results=list(_results(evaluation, prompts)),
     )
 
 
 def _results(evaluation: Evaluation, prompts: Mapping[str, str]) -> Iterator[EvalResult]:
-    """Every figure of the edited model: rates as shares of the responses, divergences in nats."""
+    """Yield every figure of the edited model: rates as shares of the responses, divergences in nats."""
     from huggingface_hub import EvalResult
 
     figures = [
-        (row.prompts, row.figure.replace(" ", "_"), row.figure, row.edited.value)
-        for row in tables.rate_rows(evaluation)
+        (row.prompts, row.figure.replace(" ", "_"), row.figure, row.edited.value) for row in rate_rows(evaluation)
     ]
     first, response = evaluation.kl_first_token, evaluation.kl_response
     figures.append(("baseline", "kl_first_token", "KL divergence at the first response token (nats)", first))
@@ -103,7 +94,7 @@ def _results(evaluation: Evaluation, prompts: Mapping[str, str]) -> Iterator[Eva
             task_type=TASK,
             dataset_type=Path(prompts[prompt_set]).stem,
             dataset_name=f"{Path(prompts[prompt_set]).name} ({prompt_set} prompts)",
-            # Two sets whose files have one name, in two folders, are still two.
+            # Tells apart two sets whose files have the same name in different folders.
             dataset_config=prompt_set,
             dataset_split="test",
             metric_type=metric,
@@ -113,5 +104,5 @@ def _results(evaluation: Evaluation, prompts: Mapping[str, str]) -> Iterator[Eva
 
 
 def markdown_text(value: object) -> str:
-    """A value as Markdown that shows it as it is, on one line."""
+    """Return a value as Markdown that shows it literally, on one line."""
     return re.sub(r"([\\`*_\[\]<>|~&$])", r"\\\1", " ".join(str(value).split()))

@@ -15,7 +15,8 @@ from unwrite.pipeline.environment import Environment
 from unwrite.release.manifest import edited_patterns, read_manifest
 from unwrite.release.statement import Manifest
 from unwrite.release.untrusted import is_plain_file, printable
-from unwrite.report import tables
+from unwrite.report.edit_text import NORMS, direction_text, kernel_rows
+from unwrite.report.tables import measured_text
 from unwrite.schema.artifacts import A, Evaluation, Recipe
 from unwrite.schema.dotted_keys import flattened
 from unwrite.schema.parsing import parse_record
@@ -74,21 +75,21 @@ def _measured(release: Path) -> str:
     evaluation = _read(Evaluation, release / EVALUATION.name)
     if evaluation is None:
         return f"This folder has no figures: {EVALUATION.name} is added when a release is published."
-    return tables.measured_text(evaluation)
+    return measured_text(evaluation)
 
 
 def _changed(manifest: Manifest, recipe: Recipe) -> Iterator[str]:
     edited = {name: edit for name, edit in manifest.internal.tensors.items() if edit is not None}
     norms = recipe.settings.norm_preservation
-    yield f"{len(edited)} of {len(manifest.internal.tensors)} tensors. Norms ({norms}): {tables.NORMS[norms]}."
+    yield f"{len(edited)} of {len(manifest.internal.tensors)} tensors. Norms ({norms}): {NORMS[norms]}."
     yield from (f"  {pattern}" for pattern in edited_patterns(edited))
     parameters = recipe.parameters
-    yield f"The direction is {tables.direction_text(parameters, [parameters])}."
+    yield f"The direction is {direction_text(parameters, [parameters])}."
     trial = "No search" if recipe.trial is None else f"Trial {recipe.trial.number} of the search"
     yield f"{trial}; {recipe.selection}."
     rows = [
         [component, *(f"{value:.3g}" for value in kernel.model_dump().values())]
-        for component, kernel in tables.kernel_rows(parameters)
+        for component, kernel in kernel_rows(parameters)
     ]
     headers = ["kernel", "max weight", "at layer", "min weight", "over layers"]
     yield ""

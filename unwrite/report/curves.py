@@ -1,4 +1,4 @@
-"""The curves of artifacts/plots/geometry.csv, typed."""
+"""The curves of artifacts/plots/geometry.csv, as typed records."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class GeometryPoint(NamedTuple):
 
 
 def read_geometry(path: Path) -> list[GeometryPoint]:
-    """Reads the curves in the order of the file.
+    """Read the curves, in the order of the file.
 
     Raises:
-        UnwriteError: The file is missing or is not what `compute_directions` writes.
+        UnwriteError: the file is missing or is not what `compute_directions` writes.
     """
     try:
         return [
@@ -38,6 +38,6 @@ def read_geometry(path: Path) -> list[GeometryPoint]:
         ]
     except (KeyError, TypeError, ValueError) as error:
         raise UnwriteError(
-            f"{path} is not what this version writes ({type(error).__name__}: {error}): "
+            f"{path} is damaged or of another version ({type(error).__name__}: {error}): "
             "run `dvc repro -f compute_directions`."
         ) from None

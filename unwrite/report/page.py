@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing else, from the artifacts alone."""
+"""The report: one HTML file that needs no other, from the artifacts alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from unwrite.pipeline.environment import package_versions
-from unwrite.report import tables
+from unwrite.report.edit_text import kernel_rows, layer_rows
+from unwrite.report.facts import edit_facts
 from unwrite.report.rendering import template_environment
 from unwrite.schema.artifacts import Base, Evaluation, Front, Recipe, Trial
 
@@ -17,7 +18,7 @@ _PACKAGES = ("unwrite", "matplotlib", "jinja2")
 
 
 class Example(NamedTuple):
-    """One test prompt with the responses of both models, and the answer of a model without the behaviour, if known."""
+    """One test prompt with the responses of both models, and the reference answer, if there is one."""
 
     prompt: str
     base: str
@@ -35,11 +36,11 @@ class Plots(NamedTuple):
 
 
 def first_examples(base: Sequence[Mapping[str, Any]], edited: Sequence[Mapping[str, Any]]) -> list[Example]:
-    """The first examples of a set, in the order of its file: never chosen.
+    """Return the first examples of a set, in the order of its file: they are not chosen.
 
     Args:
-        base: Rows of artifacts/responses/base.*.jsonl.
-        edited: Rows of the edited model, the same prompts in the same order.
+        base: rows of artifacts/responses/base.*.jsonl.
+        edited: rows of the edited model, for the same prompts in the same order.
     """
     pairs = zip(base[:EXAMPLES], edited[:EXAMPLES], strict=True)
     return [Example(one["prompt"], one["response"], two["response"], one.get("reference")) for one, two in pairs]
@@ -56,37 +57,28 @@ def report_page(
     examples: Mapping[str, Sequence[Example]],
     plots: Plots,
 ) -> str:
-    """The report as HTML. Every text is escaped, whoever wrote it; only the figures go in as they are.
+    """Return the report as HTML. All text is escaped; only the figures are inserted as they are.
 
     Args:
-        behaviour: One line that says what the edit was to remove.
-        base: The pinned model.
-        recipe: The edit.
-        evaluation: Both models on the test split.
-        front: What is common to all trials.
-        trials: Every trial that was measured.
-        examples: By prompt set.
-        plots: The figures.
+        behaviour: the behaviour that the edit was to remove, in one line.
+        base: the pinned model.
+        recipe: the edit.
+        evaluation: both models on the test split.
+        front: what is common to all trials.
+        trials: every trial that was measured.
+        examples: examples by prompt set.
+        plots: the figures.
     """
-    # Responses come from a model and prompts from anyone: autoescape is what keeps them text.
+    # Responses come from a model and prompts from anyone: autoescape keeps them text.
     environment = template_environment("unwrite.report", autoescape=True)
     return environment.get_template("report.html.jinja").render(
         behaviour=" ".join(behaviour.split()),
-        base=base,
-        recipe=recipe,
-        evaluation=evaluation,
-        front=front,
+        **edit_facts(base=base, recipe=recipe, evaluation=evaluation, front=front, trials=trials),
         trials=trials,
         examples=examples,
         plots=plots,
-        model=tables.model_name(base),
-        rates=tables.rate_rows(evaluation),
-        layers=tables.layer_rows(recipe, base),
-        kernels=list(tables.kernel_rows(recipe.parameters)),
-        direction=tables.direction_text(recipe.parameters, [trial.parameters for trial in trials]),
-        norms=tables.NORMS[recipe.settings.norm_preservation],
-        post_norms=tables.norms_text(recipe, base),
-        numbers=tables.edited_numbers(recipe, base),
+        layers=layer_rows(recipe, base),
+        kernels=list(kernel_rows(recipe.parameters)),
         shortened=SHORTENED,
         versions={"Python": platform.python_version()} | package_versions(_PACKAGES),
     )

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from unwrite.report.curves import GeometryPoint
+from unwrite.report.edit_text import LayerRow
 from unwrite.report.svg import FIRST, INK, MUTED, SECOND, draw
-from unwrite.report.tables import LayerRow, rate_rows
+from unwrite.report.tables import rate_rows
 from unwrite.schema.artifacts import Evaluation, SelectedTrial, Share, Trial
 from unwrite.terms import Component
 
@@ -91,7 +92,7 @@ def kernels_plot(rows: Sequence[LayerRow]) -> str:
             ("mlp", SECOND, "s", "--", "none"),
         )
         for component, colour, mark, dash, face in styles:
-            points = [(row.layer, weight) for row in rows if (weight := row.weights[component]) is not None]
+            points = [(row.layer, weight) for row in rows if (weight := row.strengths[component]) is not None]
             layers, weights = [layer for layer, _ in points], [weight for _, weight in points]
             label = {"attention": "attention", "mlp": "MLP"}[component]
             axes.plot(layers, weights, color=colour, marker=mark, linestyle=dash, markerfacecolor=face, label=label)

@@ -1,4 +1,4 @@
-"""The template environment that the report and the model card share: strict, and with our figures as filters."""
+"""The template environment that the report and the model card share: strict, with filters that write figures."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from unwrite.report.format import nats, percent
 def template_environment(
     package: str, *, autoescape: bool, finalize: Callable[[object], object] | None = None
 ) -> Environment:
-    """Templates of `package`; an unknown name in one is an error, not an empty place.
+    """Return an environment in which an unknown name is an error, not an empty string.
 
     Args:
-        package: Whose folder `templates` to read.
-        autoescape: Whether values are escaped as HTML.
-        finalize: What every value passes through on its way into the text, if anything.
+        package: package whose folder `templates` is read.
+        autoescape: whether values are escaped as HTML.
+        finalize: function applied to every value before it is inserted, if any.
     """
     environment = Environment(
         loader=PackageLoader(package),

@@ -1,4 +1,4 @@
-"""A matplotlib figure as one SVG element that can stand in a page: always the same bytes, no page-wide styles."""
+"""A matplotlib figure as one SVG element for a page: always the same bytes, and no styles that affect the page."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ _STYLE = {
 
 
 def draw(paint: Callable[[Figure], None], name: str, width: float, height: float) -> str:
-    """A figure as an <svg> element.
+    """Draw a figure as an <svg> element.
 
     Args:
-        paint: Draws on the empty figure, in the colours above.
-        name: Unique in the page; every id in the element begins with it.
-        width: In inches.
-        height: In inches.
+        paint: function that draws on the empty figure, in the colours above.
+        name: unique name in the page; every id in the element begins with it.
+        width: width in inches.
+        height: height in inches.
     """
     style: Any = {**_STYLE, "svg.hashsalt": name}
     buffer = io.StringIO()
-    # Figure, not pyplot: no state shared between figures. The style has to hold while drawing and while writing.
+    # Figure, not pyplot: figures share no state. The style must apply while drawing and while writing.
     with mpl.rc_context(style):
         figure = Figure(figsize=(width, height), layout="constrained")
         paint(figure)
