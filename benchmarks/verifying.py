@@ -10,7 +10,8 @@ from pathlib import Path
 from benchmarks.comparison import alternated, peak_memory, ratio, spread, table
 from benchmarks.merging import MODES, checkpoint_project, clear, ours
 from unwrite.editing.changes import changes_of
-from unwrite.files.checkpoints import spans, stored_tensors
+from unwrite.files.checkpoints import stored_tensors
+from unwrite.files.safetensors import spans
 from unwrite.files.tensors import read_tensors
 from unwrite.files.threads import processors
 from unwrite.release.compare import compare_checkpoints

@@ -16,7 +16,7 @@ from unwrite.editing import blocks
 from unwrite.editing.blocks import Blocks, blocks_in_memory, blocks_of_matrix, blocks_of_model, blocks_on_disk
 from unwrite.editing.edit_cache import EditCache, factors_of_trials
 from unwrite.errors import UnwriteError
-from unwrite.files import checkpoints
+from unwrite.files import safetensors
 from unwrite.files.checkpoints import stored_tensors
 from unwrite.schema.artifacts import ParameterLayout
 from unwrite.terms import NormPreservation
@@ -46,7 +46,7 @@ def joined(read: Blocks) -> Tensor:
 
 
 def test_blocks_of_a_matrix_cover_it_a_few_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "row_blocks", lambda shape: checkpoints.row_blocks(shape, 3 * K))
+    monkeypatch.setattr(blocks, "row_blocks", lambda shape: safetensors.row_blocks(shape, 3 * K))
     matrix = PARAMETERS["0.mlp.weight"]
     assert [len(block) for _, block in blocks_of_matrix(matrix)] == [3, 3, 3, 3]
     assert torch.equal(joined(lambda: blocks_of_matrix(matrix)), matrix)
@@ -77,7 +77,7 @@ def test_memory_and_checkpoint_give_the_same_closed_form(mode: NormPreservation,
 def test_headers_are_read_once_and_only_for_quantized_weights(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[Path] = []
 
-    def counted(folder: Path) -> dict[str, checkpoints.StoredTensor]:
+    def counted(folder: Path) -> dict[str, safetensors.StoredTensor]:
         reads.append(folder)
         return stored_tensors(folder)
 

@@ -13,7 +13,8 @@ from tests.support.samples import sample_direction, sample_edit, sample_layout, 
 from unwrite.editing.changes import changes_of, read_norms, refuse_misfits
 from unwrite.editing.exact import applied_direction, resolve_direction
 from unwrite.errors import UnwriteError
-from unwrite.files.checkpoints import StoredTensor, stored_tensors
+from unwrite.files.checkpoints import stored_tensors
+from unwrite.files.safetensors import StoredTensor
 from unwrite.schema.artifacts import Norm
 
 DIRECTIONS = {

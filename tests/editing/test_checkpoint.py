@@ -21,8 +21,9 @@ from unwrite.editing import checkpoint
 from unwrite.editing.changes import TensorChange
 from unwrite.editing.checkpoint import changed_blocks, edited_biases, matrix_parts, merged_spans
 from unwrite.errors import UnwriteError
-from unwrite.files import checkpoints
-from unwrite.files.checkpoints import StoredTensor, read_rows, stored_tensors
+from unwrite.files import safetensors
+from unwrite.files.checkpoints import stored_tensors
+from unwrite.files.safetensors import StoredTensor, read_rows
 from unwrite.schema.artifacts import StoredLayout
 from unwrite.terms import NormPreservation
 
@@ -50,7 +51,7 @@ def random(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Te
 
 
 def limited_row_blocks(numbers: int, shape: Sequence[int], *_: int) -> Iterator[slice]:
-    return checkpoints.row_blocks(shape, numbers)
+    return safetensors.row_blocks(shape, numbers)
 
 
 def change(
@@ -134,7 +135,7 @@ def test_every_bias_is_edited_on_disk_vector_by_vector(shape: tuple[int, ...], a
 def test_blocks_cover_a_tensor_from_its_first_byte_to_its_last(
     shape: tuple[int, ...], axis: int, num_matrices: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "row_blocks", lambda shape, *_: checkpoints.row_blocks(shape, 6))
+    monkeypatch.setattr(checkpoint, "row_blocks", lambda shape, *_: safetensors.row_blocks(shape, 6))
     tensor = saved({"w": random(*shape, dtype=torch.float16)})["w"]
     end = 0
     for offset, values in changed_blocks(tensor, change(shape, axis, num_matrices, bias=len(shape) == 1)):
@@ -173,7 +174,7 @@ def test_the_bytes_depend_on_neither_threads_nor_blocks(
         torch.set_num_threads(threads)
         monkeypatch.setattr(streaming, "CACHED", cached)
         monkeypatch.setattr(
-            checkpoint, "row_blocks", lambda shape, *_, most=elements: checkpoints.row_blocks(shape, most)
+            checkpoint, "row_blocks", lambda shape, *_, most=elements: safetensors.row_blocks(shape, most)
         )
         blocks = [values for _, values in changed_blocks(tensor, change(mode=mode, direction=v))]
         found.append(torch.cat(blocks))
@@ -184,7 +185,7 @@ def test_the_bytes_depend_on_neither_threads_nor_blocks(
 
 @pytest.mark.parametrize("block", [7, 1 << 18])
 def test_a_merged_file_is_the_base_with_the_changes(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoints, "BLOCK_BYTES", block)
+    monkeypatch.setattr(safetensors, "BLOCK_BYTES", block)
     before = {"a": random(3), "w": random(8, 5, dtype=torch.bfloat16), "b": torch.arange(9), "e": torch.ones(0, 3)}
     tensors, changes = saved(before), {"w": change()}
     old, new, names = b"", b"", []

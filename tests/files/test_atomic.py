@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 
 from unwrite.errors import UnwriteError
 from unwrite.files import atomic
-from unwrite.files.atomic import atomic_file, atomic_folder, refuse_full_disk
+from unwrite.files.atomic import atomic_file, atomic_folder, copy_file, refuse_full_disk
 
 
 def names(folder: Path) -> list[str]:
@@ -244,3 +245,102 @@ def test_full_disk_is_refused_before_the_work(tmp_path: Path) -> None:
     refuse_full_disk(tmp_path / "not" / "yet" / "there", 1)
     with pytest.raises(UnwriteError, match=r"x needs \d{9} MB and \d+ MB are free there: make room"):
         refuse_full_disk(tmp_path / "x", 10**14 * 9)
+
+
+DATA = bytes(range(256)) * 500
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    (tmp_path / "source").write_bytes(DATA)
+    return tmp_path / "source"
+
+
+def test_copy_is_equal_and_its_own(source: Path, tmp_path: Path) -> None:
+    copy_file(source, tmp_path / "target")
+    (tmp_path / "target").open("r+b").close()
+    assert (tmp_path / "target").read_bytes() == DATA
+    (tmp_path / "target").write_bytes(b"changed")
+    assert source.read_bytes() == DATA
+
+
+def test_copy_of_an_empty_file(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_bytes(b"")
+    copy_file(tmp_path / "empty", tmp_path / "target")
+    assert (tmp_path / "target").read_bytes() == b""
+
+
+def test_copy_of_a_link_is_the_content_it_points_to(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("source")
+    copy_file(tmp_path / "link", tmp_path / "target")
+    assert not (tmp_path / "target").is_symlink()
+    assert (tmp_path / "target").read_bytes() == DATA
+
+
+def test_copy_in_several_pieces(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def a_little(reader: int, writer: int, count: int) -> int:
+        return os.write(writer, os.read(reader, min(count, 1000)))
+
+    monkeypatch.setattr(os, "copy_file_range", a_little, raising=False)
+    monkeypatch.setattr(shutil, "copyfile", None)
+    copy_file(source, tmp_path / "target")
+    assert (tmp_path / "target").read_bytes() == DATA
+
+
+@pytest.mark.parametrize("code", ["EXDEV", "ENOSYS", "EOPNOTSUPP", "EINVAL", "EPERM"])
+def test_copy_falls_back_where_the_kernel_refuses(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    def refuse(*_: int) -> int:
+        raise OSError(getattr(errno, code), code)
+
+    monkeypatch.setattr(os, "copy_file_range", refuse, raising=False)
+    copy_file(source, tmp_path / "target")
+    assert (tmp_path / "target").read_bytes() == DATA
+
+
+def test_copy_falls_back_where_the_system_has_no_such_call(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "copy_file_range", raising=False)
+    copy_file(source, tmp_path / "target")
+    assert (tmp_path / "target").read_bytes() == DATA
+
+
+def test_copy_falls_back_where_the_kernel_copies_nothing(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "copy_file_range", lambda *_: 0, raising=False)
+    copy_file(source, tmp_path / "target")
+    assert (tmp_path / "target").read_bytes() == DATA
+
+
+@pytest.mark.parametrize("code", ["ENOSPC", "EIO", "EDQUOT"])
+def test_a_full_disk_is_no_reason_to_fall_back(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    def full(*_: int) -> int:
+        raise OSError(getattr(errno, code), code)
+
+    monkeypatch.setattr(os, "copy_file_range", full, raising=False)
+    with pytest.raises(OSError, match=code) as caught:
+        copy_file(source, tmp_path / "target")
+    assert caught.value.errno == getattr(errno, code)
+
+
+def test_a_source_that_shrinks_while_copied_is_refused(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shrinks(reader: int, writer: int, count: int) -> int:
+        copied = os.write(writer, os.read(reader, count))
+        os.truncate(source, 10)
+        return copied
+
+    monkeypatch.setattr(os, "copy_file_range", shrinks, raising=False)
+    with pytest.raises(UnwriteError, match="source changed while it was copied"):
+        copy_file(source, tmp_path / "target")
+
+
+def test_copy_of_a_missing_file_raises(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        copy_file(tmp_path / "missing", tmp_path / "target")

@@ -16,7 +16,7 @@ from torch import Tensor
 from tests.support.edited import overwrite
 from unwrite.editing.changes import TensorChange
 from unwrite.errors import UnwriteError
-from unwrite.files import checkpoints
+from unwrite.files import safetensors
 from unwrite.files.checkpoints import INDEX_FILE, SINGLE_FILE, stored_tensors
 from unwrite.files.hashing import sha256_of
 from unwrite.release.compare import ReleaseComparison, compare_checkpoints
@@ -54,7 +54,7 @@ def write(folder: Path, shards: Mapping[str, Mapping[str, Tensor]]) -> None:
 @pytest.fixture(autouse=True)
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(checkpoints, "BLOCK_BYTES", 64)  # so that a tensor takes several blocks
+    monkeypatch.setattr(safetensors, "BLOCK_BYTES", 64)  # so that a tensor takes several blocks
     write(BASE, TENSORS)
     shutil.copytree(BASE, RELEASE)
     tensors = stored_tensors(RELEASE)
@@ -98,7 +98,7 @@ def test_a_correct_release_has_no_differences(threads: int) -> None:
 
 def stored_order(shard: Mapping[str, Tensor]) -> list[str]:
     save_file(dict(shard), "order.safetensors")
-    return list(checkpoints.read_header(Path("order.safetensors")))
+    return list(safetensors.read_header(Path("order.safetensors")))
 
 
 def flip(bit: int, place: int = 0) -> Callable[[Tensor], None]:

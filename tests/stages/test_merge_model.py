@@ -29,9 +29,10 @@ from unwrite.editing.changes import TensorChange
 from unwrite.editing.checkpoint import changed_blocks
 from unwrite.editing.exact import edited_parameters, parameter_names
 from unwrite.errors import UnwriteError
-from unwrite.files.checkpoints import StoredTensor, model_files, row_blocks, shard_files, stored_tensors
+from unwrite.files.checkpoints import model_files, shard_files, stored_tensors
 from unwrite.files.hashing import digest_of
 from unwrite.files.records import write_json
+from unwrite.files.safetensors import StoredTensor, row_blocks
 from unwrite.files.tensors import write_tensors
 from unwrite.models.loading import load_model
 from unwrite.models.patching import parameters_of, patched_parameters

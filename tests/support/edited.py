@@ -11,7 +11,8 @@ from torch import Tensor
 
 from unwrite.editing.changes import TensorChange, changes_of
 from unwrite.editing.checkpoint import changed_blocks
-from unwrite.files.checkpoints import StoredTensor, stored_tensors, torch_dtype
+from unwrite.files.checkpoints import stored_tensors
+from unwrite.files.safetensors import StoredTensor, torch_dtype
 from unwrite.schema.artifacts import Recipe
 
 

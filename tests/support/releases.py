@@ -20,9 +20,10 @@ from tests.support.zoo import zoo_model
 from unwrite.core.edit import edit_weight
 from unwrite.core.rounding import round_to
 from unwrite.editing.exact import resolve_direction
-from unwrite.files.checkpoints import StoredTensor, model_files, read_rows, shard_files, stored_tensors
+from unwrite.files.checkpoints import model_files, shard_files, stored_tensors
 from unwrite.files.hashing import digest_of
 from unwrite.files.records import write_json
+from unwrite.files.safetensors import StoredTensor, read_rows
 from unwrite.files.tensors import write_tensors
 from unwrite.release.manifest import build_manifest, manifest_json
 from unwrite.release.verify import Verification, verify_release

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from unwrite.core.layout import as_matrices
 from unwrite.errors import UnwriteError
-from unwrite.files.checkpoints import StoredTensor, read_rows, row_blocks, stored_tensors
+from unwrite.files.checkpoints import stored_tensors
+from unwrite.files.safetensors import StoredTensor, read_rows, row_blocks
 from unwrite.schema.artifacts import ParameterLayout, StoredLayout
 
 Blocks = Callable[[], Iterable[tuple[slice, Tensor]]]

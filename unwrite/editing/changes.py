@@ -12,7 +12,7 @@ from torch import Tensor
 from unwrite.core.layout import as_matrices, as_vectors
 from unwrite.editing.exact import applied_direction
 from unwrite.errors import UnwriteError, as_user_error
-from unwrite.files.checkpoints import StoredTensor, read_rows, torch_dtype
+from unwrite.files.safetensors import StoredTensor, read_rows, torch_dtype
 from unwrite.schema.artifacts import Edit, Recipe, StoredLayout
 from unwrite.schema.paths import RECIPE
 from unwrite.terms import NormPreservation

@@ -17,7 +17,7 @@ from unwrite.core.layout import as_matrices, as_vectors
 from unwrite.core.reproducible import GROUP_ROWS
 from unwrite.editing.changes import TensorChange
 from unwrite.editing.exact import edit_matrices, edit_vectors, naming_in_errors
-from unwrite.files.checkpoints import ByteRange, StoredTensor, byte_blocks, cut, read_rows, read_span, row_blocks, spans
+from unwrite.files.safetensors import ByteRange, StoredTensor, byte_blocks, cut, read_rows, read_span, row_blocks, spans
 from unwrite.schema.artifacts import StoredLayout
 
 _NUMBERS = 1 << 18  # read at a time, or the rows that are summed at a time if those are more

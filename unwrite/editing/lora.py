@@ -16,7 +16,7 @@ from unwrite.editing.blocks import blocks_of_matrix
 from unwrite.editing.checkpoint import matrix_parts
 from unwrite.editing.exact import applied_direction, naming_in_errors
 from unwrite.errors import UnwriteError
-from unwrite.files.checkpoints import StoredTensor, read_rows
+from unwrite.files.safetensors import StoredTensor, read_rows
 from unwrite.models.adapter_slots import slot_tensors
 from unwrite.models.peft import Plan, Target
 from unwrite.schema.artifacts import Artifact, Base, Edit, ParameterLayout, Recipe

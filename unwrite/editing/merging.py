@@ -13,8 +13,8 @@ from typing import NamedTuple
 from unwrite.editing.changes import TensorChange
 from unwrite.editing.checkpoint import merged_spans
 from unwrite.errors import UnwriteError
-from unwrite.files.checkpoints import ByteRange, StoredTensor
 from unwrite.files.hashing import refuse_another, verify_files
+from unwrite.files.safetensors import ByteRange, StoredTensor
 from unwrite.files.threads import in_threads
 from unwrite.schema.artifacts import FileDigest
 

@@ -109,3 +109,27 @@ def refuse_full_disk(path: Path, needed: int) -> None:
         raise UnwriteError(
             f"{path} needs {needed / 1e6:.0f} MB and {free / 1e6:.0f} MB are free there: make room and run again."
         )
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copies bytes in the kernel, which shares blocks (reflink) where system and file system can."""
+    try:
+        with source.open("rb") as reader, target.open("wb") as writer:
+            remaining = os.fstat(reader.fileno()).st_size
+            while remaining and (copied := os.copy_file_range(reader.fileno(), writer.fileno(), remaining)):
+                remaining -= copied
+        if remaining:
+            raise OSError(errno.EOPNOTSUPP, "copies nothing")  # as some network file systems do
+    except (AttributeError, OSError) as error:
+        # Not on this system, or not between these two file systems; anything else (a full disk) is a real failure.
+        if isinstance(error, OSError) and error.errno not in {
+            errno.EXDEV,
+            errno.ENOSYS,
+            errno.EOPNOTSUPP,
+            errno.EINVAL,
+            errno.EPERM,
+        }:
+            raise
+        shutil.copyfile(source, target)
+    if target.stat().st_size != source.stat().st_size:
+        raise UnwriteError(f"{source} changed while it was copied. Run the stage again.")

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from unwrite.errors import UnwriteError
 from unwrite.files.cards import NO_CARD, read_card
-from unwrite.files.checkpoints import DTYPES, StoredTensor, model_files, stored_tensors, torch_dtype
+from unwrite.files.checkpoints import model_files, stored_tensors
 from unwrite.files.hashing import digest_of
+from unwrite.files.safetensors import DTYPES, StoredTensor, torch_dtype
 from unwrite.models.conversion import StoredPart, locate_parameters
 from unwrite.models.discovery.findings import Discovery, FoundNorm, FoundWriter
 from unwrite.models.discovery.miniature import build_on_meta

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from unwrite.editing.changes import TensorChange
 from unwrite.editing.checkpoint import merged_spans
-from unwrite.files.checkpoints import ByteRange, StoredTensor, read_span, shard_files, spans, stored_tensors
+from unwrite.files.checkpoints import shard_files, stored_tensors
 from unwrite.files.hashing import sha256_of
+from unwrite.files.safetensors import ByteRange, StoredTensor, read_span, spans
 from unwrite.files.threads import in_threads
 from unwrite.release.header_differences import (
     Shards,

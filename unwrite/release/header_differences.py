@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from unwrite.errors import UnwriteError
-from unwrite.files.checkpoints import StoredTensor, named_shards, read_header, read_span, spans, stored_tensors
+from unwrite.files.checkpoints import named_shards, stored_tensors
+from unwrite.files.safetensors import StoredTensor, read_header, read_span, spans
 
 Shards = Mapping[str, Mapping[str, StoredTensor]]
 """The tensors of each shard, by the shard's file name and the tensor's name."""

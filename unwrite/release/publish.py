@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from unwrite.errors import UnwriteError
-from unwrite.files.atomic import atomic_folder, refuse_full_disk
-from unwrite.files.checkpoints import copy_file, stored_tensors
+from unwrite.files.atomic import atomic_folder, copy_file, refuse_full_disk
+from unwrite.files.checkpoints import stored_tensors
 from unwrite.files.hashing import digest_of
 from unwrite.files.records import read_text, write_json, write_text
 from unwrite.pipeline.base import pinned_folder

@@ -11,11 +11,12 @@ from torch import Tensor
 from unwrite.editing.changes import changes_of
 from unwrite.editing.merging import base_errors_first, merge_files
 from unwrite.errors import UnwriteError
-from unwrite.files.atomic import atomic_folder, refuse_full_disk
-from unwrite.files.checkpoints import INDEX_FILE, StoredTensor, copy_file, index_of, stored_tensors
+from unwrite.files.atomic import atomic_folder, copy_file, refuse_full_disk
+from unwrite.files.checkpoints import INDEX_FILE, index_of, stored_tensors
 from unwrite.files.direction_tensors import wrong_directions
 from unwrite.files.hashing import digest_of
 from unwrite.files.records import write_json
+from unwrite.files.safetensors import StoredTensor
 from unwrite.files.tensors import write_tensors
 from unwrite.files.threads import processors
 from unwrite.pipeline.runs import StageRun

@@ -1,0 +1,182 @@
+"""One safetensors file as byte ranges: its header, and its tensors read a few rows at a time.
+
+The header is parsed here and not by the library, which returns tensors but not where they lie. With their offsets, a
+file can be hashed, compared and written from its first byte to its last, a few rows of each tensor at a time, in
+constant memory.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from unwrite.errors import UnwriteError
+
+DTYPES: Mapping[str, torch.dtype] = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+}
+_ITEM_BYTES: Mapping[str, int] = {
+    **{name: dtype.itemsize for name, dtype in DTYPES.items()},
+    **{"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1},
+    **{"F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "C64": 8},
+}
+_HEADER_LIMIT = 100_000_000  # bytes; the format's own limit
+BLOCK_BYTES = 1 << 20
+"""What is read, hashed and written at a time: little beside a tensor, much beside what a call costs."""
+
+
+class StoredTensor(NamedTuple):
+    """Where a tensor lies: file, safetensors dtype name, shape, and its first byte in the file."""
+
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+
+
+def read_header(file: Path) -> dict[str, StoredTensor]:
+    """Tensors of one safetensors file. Format: header length (8 bytes, little-endian), JSON header, data.
+
+    Raises:
+        UnwriteError: The header is not what the format says, or the file is shorter or longer than it declares.
+    """
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        prefix = stream.read(8)
+        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
+        if not 2 <= length <= min(_HEADER_LIMIT, size - 8):
+            raise UnwriteError(f"{file} is not a safetensors file, or truncated ({size} bytes). Download it again.")
+        raw = stream.read(length)
+    data = 8 + length
+    tensors, end = {}, 0
+    try:
+        header = json.loads(raw)
+        header.pop("__metadata__", None)
+        # The data is tiled: each tensor begins where the one before ends.
+        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+            dtype, shape, (start, stop) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
+            item = _ITEM_BYTES.get(dtype)
+            if not all(type(n) is int and n >= 0 for n in (*shape, start, stop)) or start != end or stop < start:
+                raise ValueError(name)
+            if item is not None and stop - start != math.prod(shape) * item:
+                raise ValueError(name)
+            tensors[name] = StoredTensor(file, dtype, shape, data + start)
+            end = stop
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise UnwriteError(f"{file} has a damaged safetensors header. Download it again.") from None
+    if size != data + end:
+        raise UnwriteError(f"{file} has {size} bytes, its header declares {data + end}. Download it again.")
+    return tensors
+
+
+class ByteRange(NamedTuple):
+    """Consecutive bytes of a file, from `start` up to `stop`: a tensor, or, with no name, what is no tensor's."""
+
+    file: Path
+    tensor: str | None
+    start: int
+    stop: int
+
+
+def spans(file: Path, tensors: Mapping[str, StoredTensor]) -> Iterator[ByteRange]:
+    """A file from its first byte to its last: the header, then its tensors as they lie.
+
+    Args:
+        file: A file of a checkpoint; one that holds no tensors is one span without a name.
+        tensors: As `stored_tensors` or `read_header` gives them; those of other files are left out.
+    """
+    tensor, start = None, 0
+    for name, place in tensors.items():  # each file's in the order of its bytes
+        if place.file == file:
+            yield ByteRange(file, tensor, start, place.offset)
+            tensor, start = name, place.offset
+    yield ByteRange(file, tensor, start, file.stat().st_size)
+
+
+def read_span(span: ByteRange) -> Iterator[bytes]:
+    """The bytes of a span, `BLOCK_BYTES` at a time.
+
+    Raises:
+        UnwriteError: The file ends earlier.
+    """
+    with span.file.open("rb", buffering=0) as stream:
+        start = span.start
+        while start < span.stop:
+            block = os.pread(stream.fileno(), min(BLOCK_BYTES, span.stop - start), start)
+            if not block:
+                raise UnwriteError(f"{span.file} ended early: it changed while it was read. Run the stage again.")
+            start += len(block)
+            yield block
+
+
+def byte_blocks(values: Tensor) -> Iterator[bytes]:
+    """The bytes of a contiguous tensor, `BLOCK_BYTES` at a time."""
+    data = values.flatten().view(torch.uint8).numpy()
+    for start in range(0, len(data), BLOCK_BYTES):
+        yield data[start : start + BLOCK_BYTES].tobytes()
+
+
+def row_blocks(shape: Sequence[int], elements: int = 1 << 20, multiple: int = 1) -> Iterator[slice]:
+    """Consecutive slices of a tensor's first axis, each of at most `elements` numbers, or `multiple` rows.
+
+    All but the last have a multiple of `multiple` rows.
+    """
+    step = elements // max(1, math.prod(shape[1:])) // multiple * multiple or multiple
+    for start in range(0, shape[0], step):
+        yield slice(start, min(start + step, shape[0]))
+
+
+def cut(tensor: StoredTensor, parts: int) -> list[StoredTensor]:
+    """A tensor as equal parts along its first axis, each with bytes of its own: [2·n, k] as two [n, k], [2, n, k] too.
+
+    Raises:
+        UnwriteError: It can't be cut so.
+    """
+    first, *rest = tensor.shape
+    if parts < 1 or first % parts or (len(rest) > 1 and first != parts):
+        raise UnwriteError(f"{tensor.file} has a tensor of shape {tensor.shape}, which can't be cut into {parts}.")
+    shape = tuple(rest) if len(rest) > 1 else (first // parts, *rest)
+    step = math.prod(shape) * torch_dtype(tensor).itemsize
+    return [tensor._replace(shape=shape, offset=tensor.offset + part * step) for part in range(parts)]
+
+
+def read_rows(tensor: StoredTensor, rows: slice) -> Tensor:
+    """Rows of a stored tensor in the stored dtype, shape [rows, *rest]. Reads only their bytes."""
+    dtype = torch_dtype(tensor)
+    width = math.prod(tensor.shape[1:])
+    count = rows.stop - rows.start
+    buffer = bytearray(count * width * dtype.itemsize)
+    with tensor.file.open("rb", buffering=0) as stream:
+        stream.seek(tensor.offset + rows.start * width * dtype.itemsize)
+        view, done = memoryview(buffer), 0
+        while done < len(buffer):
+            got = stream.readinto(view[done:])
+            if not got:
+                raise UnwriteError(f"{tensor.file} ended early: it changed while it was read. Run the stage again.")
+            done += got
+    return torch.frombuffer(buffer, dtype=dtype).reshape(count, *tensor.shape[1:])
+
+
+def torch_dtype(tensor: StoredTensor) -> torch.dtype:
+    """The torch dtype of a stored floating-point tensor.
+
+    Raises:
+        UnwriteError: It is stored quantized or as integers.
+    """
+    if tensor.dtype not in DTYPES:
+        raise UnwriteError(
+            f"{tensor.file} stores a tensor as {tensor.dtype}; only {', '.join(DTYPES)} can be edited exactly. "
+            "Point model.source at the unquantized checkpoint."
+        )
+    return DTYPES[tensor.dtype]
