@@ -13,8 +13,6 @@ from unwrite.core.directions import (
     difference_direction,
     interpolate,
     orthogonalize,
-    residual_index,
-    span_source,
     through_norms,
 )
 from unwrite.core.winsorize import winsorize
@@ -215,17 +213,6 @@ def test_interpolation_at_whole_numbers_and_beside_zero() -> None:
 def test_index_out_of_range_is_refused(index: float) -> None:
     with pytest.raises(ValueError, match=r"direction index must be in \[0, 3\], got"):
         interpolate(torch.eye(4), index)
-
-
-def test_span_source() -> None:
-    spans = [(23, 11, 23), (29, 24, 41)]  # Lai 2025
-    assert [span_source(spans, layer) for layer in (10, 11, 23, 24, 41, 42)] == [None, 23, 23, 29, 29, None]
-    with pytest.raises(ValueError, match=r"got layer 24 in the spans of sources \[23, 29\]"):
-        span_source([(23, 11, 24), (29, 24, 41)], 24)
-
-
-def test_residual_index_of_a_layer_is_its_output() -> None:
-    assert [residual_index(layer) for layer in range(3)] == [1, 2, 3]
 
 
 def test_nan_is_reported_with_its_residual_index_and_prompt() -> None:

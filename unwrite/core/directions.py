@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unwrite.core.median import geometric_median
 from unwrite.core.reproducible import stable_sqrt, stable_sum
-from unwrite.terms import CenterMethod, LayerSpan
+from unwrite.terms import CenterMethod
 
 NEGLIGIBLE = 1e-6
 """A remainder of up to this part of what it was taken from is rounding error and not a direction."""
@@ -156,37 +156,6 @@ def interpolate(directions: Tensor, index: float) -> Tensor:
     f = index - below
     low, high = directions[below].to(torch.float64), directions[min(below + 1, last)].to(torch.float64)
     return _normalize((1 - f) * low + f * high, NEGLIGIBLE)
-
-
-def residual_index(layer: int) -> int:
-    """The residual index of a layer's output.
-
-    Args:
-        layer: counted from 0.
-
-    Returns:
-        layer + 1, as index 0 is the input of layer 0.
-    """
-    return layer + 1
-
-
-def span_source(spans: Sequence[LayerSpan], layer: int) -> int | None:
-    """The layer whose direction a layer gets by a table of spans (Lai 2025: 23 → 11–23 and 29 → 24–41).
-
-    Args:
-        spans: (source layer, first layer, last layer), both ends included.
-        layer: counted from 0.
-
-    Returns:
-        The source layer, or None for a layer in no span, which isn't edited.
-
-    Raises:
-        ValueError: two spans hold the layer.
-    """
-    sources = [source for source, first, last in spans if first <= layer <= last]
-    if len(sources) > 1:
-        raise ValueError(f"spans must not overlap, got layer {layer} in the spans of sources {sources}")
-    return sources[0] if sources else None
 
 
 def _norms(x: Tensor) -> Tensor:

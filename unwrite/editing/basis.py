@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from unwrite.core.directions import residual_index, span_source
+from unwrite.core.layer_directions import residual_index, span_source
 from unwrite.schema.artifacts import DirectionRef, Writer
 from unwrite.schema.params import Space
 

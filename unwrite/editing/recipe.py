@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from unwrite.core.directions import residual_index, span_source
 from unwrite.core.kernel import kernel_weight
+from unwrite.core.layer_directions import residual_index, span_source
 from unwrite.schema.artifacts import (
     DirectionRef,
     Edit,
