@@ -23,7 +23,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_check_accepts_the_project_s_parameters(folder: Path) -> None:
+def test_check_accepts_the_parameters_of_the_project(folder: Path) -> None:
     result = CliRunner().invoke(main, ["check"])
     assert (result.exit_code, result.stdout) == (0, "params.yaml is valid.\n")
 
@@ -82,7 +82,7 @@ def test_writers_of_a_model_that_cannot_be_edited_exactly(tmp_path: Path) -> Non
     assert "part of this model cannot be edited exactly:\nlayer 0: " in result.stderr
 
 
-def test_writers_of_no_model() -> None:
+def test_writers_of_a_missing_folder_is_refused() -> None:
     result = CliRunner().invoke(main, ["writers", str(ROOT / "demo/none")])
     assert result.exit_code == 1
     assert "no such folder" in result.stderr
@@ -105,7 +105,7 @@ def test_diff_of_two_folders(tmp_path: Path) -> None:
     assert [row["cosine"] for row in json.loads(result.stdout)["directions"]] == [-1, -1]
 
 
-def test_diff_is_of_head_and_the_workspace(folder: Path) -> None:
+def test_diff_compares_head_and_the_workspace_by_default(folder: Path) -> None:
     write_directions(folder / "artifacts", 1.0)
     run(folder, "git", "init", "--quiet")
     commit(folder)
@@ -118,7 +118,7 @@ def test_diff_is_of_head_and_the_workspace(folder: Path) -> None:
     assert parameters == [{"name": "directions.winsorize.quantile", "a": 0.995, "b": 0.9, "only": None}]
 
 
-def test_diff_of_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_diff_outside_a_repository_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(main, ["diff"])
     assert result.exit_code == 1
@@ -140,7 +140,7 @@ def release(tmp_path: Path) -> Release:
     return make_release(tmp_path)
 
 
-def test_verify_says_what_it_found_and_ends_so(release: Release) -> None:
+def test_verify_prints_its_verdict_and_sets_the_exit_code(release: Release) -> None:
     command = ["verify", str(release.folder), "--base", str(release.base)]
     honest = CliRunner().invoke(main, command)
     assert honest.exit_code == 0
@@ -153,7 +153,7 @@ def test_verify_says_what_it_found_and_ends_so(release: Release) -> None:
     assert json.loads(CliRunner().invoke(main, [*command, "--json"]).stdout)["passed"] is False
 
 
-def test_what_is_no_release_is_one_line(tmp_path: Path) -> None:
+def test_anything_but_a_release_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("x")
     for arguments, message in (
@@ -174,8 +174,13 @@ def test_explain_prints_the_page(release: Release) -> None:
     assert "4 of 30 tensors" in result.stdout
 
 
+<<<<<<< Updated upstream
 @pytest.mark.parametrize(("command", "message"), [("audit", "is not a DVC repository"), ("publish", "is missing: run")])
 def test_outside_the_project_there_is_nothing_to_audit_or_publish(
+=======
+@pytest.mark.parametrize(("command", "message"), [("audit", "is no DVC repository"), ("publish", "is missing: run")])
+def test_audit_and_publish_outside_the_project_are_refused(
+>>>>>>> Stashed changes
     command: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -186,13 +191,13 @@ def test_outside_the_project_there_is_nothing_to_audit_or_publish(
     assert isinstance(result.exception, SystemExit)
 
 
-def test_publish_refuses_a_name_that_is_none_before_any_work() -> None:
+def test_publish_refuses_a_malformed_repository_name_before_any_work() -> None:
     result = CliRunner().invoke(main, ["publish", "--repository", "name"])
     assert result.exit_code == 2
     assert "'name' is not a valid repository name: expected ORG/NAME" in result.stderr
 
 
-def test_a_base_that_is_not_there_is_named(release: Release) -> None:
+def test_a_missing_base_is_named(release: Release) -> None:
     result = CliRunner().invoke(main, ["verify", str(release.folder), "--base", "demo/modle"])
     assert result.exit_code == 1
     assert (
@@ -201,7 +206,7 @@ def test_a_base_that_is_not_there_is_named(release: Release) -> None:
     )
 
 
-def test_publish_wants_to_know_where_to() -> None:
+def test_publish_requires_a_destination() -> None:
     result = CliRunner().invoke(main, ["publish"])
     assert result.exit_code == 2
     assert "--folder PATH, --repository ORG/NAME" in result.stderr

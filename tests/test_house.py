@@ -1,4 +1,4 @@
-"""The rules of the house: who may import whom, and what an import costs."""
+"""The rules of the house: what each part may import, what an import costs, how long a file may be."""
 
 import ast
 import shutil
@@ -162,7 +162,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Release:
 
 
 @pytest.mark.parametrize("command", ["verify", "explain", "writers", "diff", "check"])
-def test_what_an_auditor_runs_needs_no_extra(command: str, release: Release, tmp_path: Path) -> None:
+def test_auditing_a_release_needs_no_extra(command: str, release: Release, tmp_path: Path) -> None:
     shutil.copy(release.folder / "directions.safetensors", tmp_path)
     shutil.copy(release.folder / "edit.json", tmp_path)
     shutil.copy(ROOT / "params.yaml", tmp_path)
@@ -192,7 +192,7 @@ def test_stages_import_what_an_extra_brings_only_when_they_run() -> None:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_every_module_and_public_function_says_what_it_is(path: Path) -> None:
+def test_every_module_and_public_function_has_a_docstring(path: Path) -> None:
     tree = ast.parse(path.read_text())
     assert ast.get_docstring(tree), "a module opens with one sentence that says it"
     public = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)

@@ -32,7 +32,7 @@ def outs(stage: dict[str, Any]) -> set[str]:
     return {next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries}
 
 
-def test_a_script_a_stage_and_a_stage_a_script() -> None:
+def test_every_script_is_a_stage_and_every_stage_a_script() -> None:
     assert {path.stem for path in (ROOT / "stages").glob("*.py")} == set(STAGES)
 
 
@@ -74,7 +74,7 @@ def test_data_deps_and_outs_are_what_the_script_names(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_every_stage_says_what_it_does(name: str) -> None:
+def test_every_stage_is_described(name: str) -> None:
     assert len(STAGES[name]["desc"]) > 20
     assert STAGES[name]["cmd"] == f"python -m stages.{name}"
 

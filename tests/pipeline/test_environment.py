@@ -1,4 +1,4 @@
-"""The record of what a stage ran on holds what can change rounding, and makes nothing up."""
+"""The environment of a run is recorded as far as it can change rounding, and nothing is made up."""
 
 import subprocess
 import sys
@@ -26,7 +26,7 @@ def test_packages_interpreter_and_processor_are_recorded() -> None:
     assert here.accelerator is None
 
 
-def test_vector_instructions_and_threads_are_those_of_torch() -> None:
+def test_vector_instructions_and_threads_come_from_torch() -> None:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
@@ -37,7 +37,7 @@ def test_vector_instructions_and_threads_are_those_of_torch() -> None:
     assert here.threads == 2
 
 
-def test_a_process_that_never_imported_torch_states_neither_and_does_not_import_it() -> None:
+def test_without_torch_neither_is_recorded_and_torch_stays_unimported() -> None:
     script = """
 import sys
 from unwrite.pipeline.environment import current_environment
@@ -52,7 +52,7 @@ def test_a_package_that_is_not_installed_is_left_out() -> None:
     assert set(package_versions(["torch", "a-package-that-does-not-exist"])) == {"torch"}
 
 
-def test_hardware_is_the_gpu_or_else_the_processor_with_what_changes_its_rounding() -> None:
+def test_hardware_names_the_gpu_or_the_processor_with_its_vector_instructions() -> None:
     assert HERE.hardware == "x86_64 Kettle (AVX2, threads: 4)"
     assert HERE.model_copy(update={"vector_instructions": None, "threads": None}).hardware == "x86_64 Kettle"
     assert HERE.model_copy(update={"accelerator": "A GPU"}).hardware == "A GPU"

@@ -39,7 +39,7 @@ def test_the_lock_is_free_after_an_error() -> None:
         pass
 
 
-def test_the_owner_is_named_as_it_named_itself() -> None:
+def test_the_holder_is_reported_by_the_name_it_gave() -> None:
     lock, owner = Path("lock"), Path("owner")
     with (
         exclusive("Searching already", lock, owner, "7 on teapot"),
@@ -49,7 +49,7 @@ def test_the_owner_is_named_as_it_named_itself() -> None:
         pass
 
 
-def test_an_owner_that_has_not_named_itself_yet_has_just_started() -> None:
+def test_a_holder_without_a_name_is_reported_as_just_started() -> None:
     lock, owner = Path("lock"), Path("owner")
     with exclusive("Searching already", lock, owner, "7"):
         owner.unlink()

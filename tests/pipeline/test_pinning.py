@@ -112,7 +112,7 @@ def test_model_without_a_card_has_no_licence(project: Path) -> None:
 def test_broken_card_is_a_warning(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (MODEL / "README.md").write_text("---\nlicense: [mit\n---\n")
     assert pin_base(SOURCE).card == NO_CARD
-    assert "warning: demo/model/README.md opens with front matter that is not YAML." in capsys.readouterr().err
+    assert "warning: demo/model/README.md opens with front matter that is not YAML (line 2: " in capsys.readouterr().err
 
 
 def test_experts_stored_as_separate_tensors(project: Path) -> None:

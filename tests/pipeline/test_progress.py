@@ -1,4 +1,4 @@
-"""A bar on a terminal, plain lines now and then otherwise, nothing if nothing is wanted."""
+"""Progress is a bar on a terminal, plain lines every ten seconds elsewhere, or nothing."""
 
 import io
 import sys
@@ -54,9 +54,7 @@ def test_fast_work_is_one_line(clock: Clock, capsys: pytest.CaptureFixture[str])
     assert lines_of(capsys) == ["prompts: 1000/1000"]
 
 
-def test_what_an_earlier_run_did_counts_but_says_nothing_of_the_time_left(
-    clock: Clock, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_earlier_work_counts_but_does_not_enter_the_time_left(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with progress("trials", 100, "lines", done=40) as advance:
         clock.now += 20
         advance(10)
@@ -65,7 +63,7 @@ def test_what_an_earlier_run_did_counts_but_says_nothing_of_the_time_left(
     assert lines_of(capsys) == ["trials: 50/100, 0:01:40 left", "trials: 50/100, 5:01:40 left"]
 
 
-def test_nothing_done_yet_says_nothing_of_the_time_left(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_time_left_is_shown_before_any_work_is_done(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with progress("trials", 100, "lines", done=40) as advance:
         clock.now += 20
         advance(0)
@@ -87,7 +85,9 @@ def test_none_writes_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.parametrize(("style", "stream"), [("auto", Terminal()), ("bar", io.StringIO())])
-def test_a_bar_on_a_terminal_or_if_asked(style: Style, stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bar_is_shown_on_a_terminal_or_if_asked(
+    style: Style, stream: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "stderr", stream)
     with progress("prompts", 4, style) as advance:
         advance(1)
@@ -97,7 +97,7 @@ def test_a_bar_on_a_terminal_or_if_asked(style: Style, stream: io.StringIO, monk
     assert "a note" in stream.getvalue()
 
 
-def test_a_bar_goes_on_from_what_an_earlier_run_did(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bar_continues_from_earlier_work(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = Terminal()
     monkeypatch.setattr(sys, "stderr", stream)
     with progress("trials", 4, "bar", done=2) as advance:

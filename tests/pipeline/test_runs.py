@@ -1,4 +1,4 @@
-"""What a stage read and wrote is recorded as it ends: every file with its sum, and nothing that changes by itself."""
+"""A finished run is recorded: every file with its checksum, and nothing that changes by itself."""
 
 import hashlib
 import json
@@ -59,7 +59,7 @@ def params() -> Params:
 
 
 def record(stage: str, params: Params) -> None:
-    """A run that has nothing to do."""
+    """Record a run that does nothing."""
     with recorded(stage, params):
         pass
 
@@ -68,7 +68,7 @@ def names(files: list[FileDigest]) -> list[str]:
     return [file.name for file in files]
 
 
-def test_every_file_is_listed_with_its_sum_and_code_is_not(params: Params) -> None:
+def test_every_file_is_listed_with_its_checksum_and_code_is_not(params: Params) -> None:
     record("judge_things", params)
     run = read_run("judge_things")
     assert names(run.reads) == [
@@ -83,7 +83,7 @@ def test_every_file_is_listed_with_its_sum_and_code_is_not(params: Params) -> No
         assert file.size == len(file.name)
 
 
-def test_the_sections_that_the_stage_tracks_are_in_it_and_no_others(params: Params) -> None:
+def test_only_the_sections_that_the_stage_tracks_are_recorded(params: Params) -> None:
     record("judge_things", params)
     assert read_run("judge_things").parameters == {
         "judge": {"markers": "prompts/declines.txt"},
@@ -118,7 +118,7 @@ def test_a_missing_or_damaged_record_says_what_to_run() -> None:
         read_run("judge_things")
 
 
-def test_what_was_read_is_what_lay_there_before_the_run(params: Params) -> None:
+def test_a_file_that_changes_during_the_run_is_refused(params: Params) -> None:
     with (
         pytest.raises(UnwriteError, match="responses/a changed while judge_things was running; run it again"),
         recorded("judge_things", params),
@@ -133,7 +133,7 @@ def test_a_run_that_failed_is_not_recorded(params: Params) -> None:
     assert not run_file("judge_things").exists()
 
 
-def test_what_somebody_changed_since_is_refused(params: Params) -> None:
+def test_an_artifact_changed_since_its_run_is_refused(params: Params) -> None:
     record("judge_things", params)
     table = Path("artifacts/table.csv")
     assert [run.stage for run in read_runs(["judge_things"], [table])] == ["judge_things"]
@@ -144,7 +144,7 @@ def test_what_somebody_changed_since_is_refused(params: Params) -> None:
         read_runs(["judge_things"], [table])
 
 
-def test_a_folder_without_a_manifest_is_all_its_files() -> None:
+def test_a_folder_without_a_manifest_stands_for_all_its_files() -> None:
     assert files_of(Path("artifacts/responses")) == [Path("artifacts/responses/a"), Path("artifacts/responses/b")]
     assert files_of(Path("artifacts/model")) == [Path("artifacts/model/provenance.json")]
     assert files_of(Path("dvc.yaml")) == [Path("dvc.yaml")]

@@ -1,6 +1,6 @@
-"""What stands around a stage: parameters first, one run at a time, expected errors in a line, bugs with a traceback.
+"""Stages check parameters first, run one at a time, show expected errors in one line, and keep tracebacks of bugs.
 
-The stages here are scripts of their own in real processes, because locks and exit codes are the system's.
+The stages here are scripts in real processes, because locks and exit codes belong to the operating system.
 """
 
 import re
@@ -72,7 +72,7 @@ def at_work(project: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def test_work_gets_the_parameters_and_says_what_it_did(project: Path) -> None:
+def test_work_gets_the_parameters_and_its_messages_go_to_stderr(project: Path) -> None:
     change(project, "trials", "trials: 123")
     done = run(project, 'logger.info("%d trials", params.optimize.trials)')
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "123 trials\n")
@@ -177,7 +177,7 @@ def test_the_lock_is_free_after_an_error(project: Path, end: str) -> None:
     assert run(project, "pass").returncode == 0
 
 
-def test_a_lock_of_the_work_itself_is_not_taken_for_a_second_run(project: Path) -> None:
+def test_a_lock_inside_the_work_is_not_mistaken_for_a_second_run(project: Path) -> None:
     done = run(project, 'import filelock; raise filelock.Timeout("of the work")')
     assert "already running" not in done.stderr
     assert done.stderr.endswith("The file lock 'of the work' could not be acquired.\n")

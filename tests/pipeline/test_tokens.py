@@ -42,7 +42,7 @@ def test_a_damaged_file_names_the_line(row: str) -> None:
         read_tokens("target", "train")
 
 
-def test_keys_of_a_later_version_are_passed_over() -> None:
+def test_keys_of_a_later_version_are_ignored() -> None:
     TOKENS.mkdir(parents=True)
     row = '{"text": "t", "tokens": [1], "more": 5, "reference": null, "prompt": "p"}'
     (TOKENS / "target.train.jsonl").write_text(row)

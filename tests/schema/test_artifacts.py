@@ -83,12 +83,12 @@ def test_a_damaged_file_names_the_stage(file: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1])
-def test_a_share_lies_between_none_and_all(value: float) -> None:
+def test_a_share_must_be_between_0_and_1(value: float) -> None:
     with pytest.raises(ValueError, match="Input should be"):
         Share(value=value, low=0, high=1, n=10)
 
 
-def test_a_record_can_not_be_changed() -> None:
+def test_a_record_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         BASE.layers = 3  # type: ignore[misc]
 

@@ -94,7 +94,7 @@ def test_the_file_of_the_repository_is_valid() -> None:
     assert params.model_dump(mode="json") == VALID
 
 
-def test_what_was_read_can_not_be_changed(file: Path) -> None:
+def test_parameters_cannot_be_changed(file: Path) -> None:
     params = load(file)
     with pytest.raises(ValueError, match="frozen"):
         params.model.source = "other"  # type: ignore[misc]
@@ -240,9 +240,7 @@ def test_values_at_the_edge_of_what_is_allowed_pass(file: Path, right: Mistake) 
         (put("select.trial", -1), "select.trial must be at least 0, got -1."),
     ],
 )
-def test_a_wrong_value_is_one_line_with_place_value_and_what_is_allowed(
-    file: Path, mistake: Mistake, line: str
-) -> None:
+def test_a_wrong_value_is_one_line_with_key_requirement_and_value(file: Path, mistake: Mistake, line: str) -> None:
     assert complaints_about(file, mistake) == [line]
 
 
@@ -272,7 +270,7 @@ def test_a_key_that_is_a_number_is_unknown(file: Path) -> None:
     assert complaints(file) == [f"unknown key 5; known keys: {SECTIONS}."]
 
 
-def test_several_mistakes_are_a_line_each(file: Path) -> None:
+def test_several_mistakes_take_one_line_each(file: Path) -> None:
     lines = complaints_about(
         file, put("optimize.trials", 0), put("optimize.trails", 1), drop("model.dtype"), put("select.trial", "x")
     )
@@ -306,7 +304,7 @@ def test_a_very_long_value_is_cut(file: Path) -> None:
         ("a: ü".encode("utf-16"), "is not UTF-8 (byte 0): save it as UTF-8."),
     ],
 )
-def test_a_file_that_is_no_parameters_at_all_is_one_line(file: Path, content: bytes, reason: str) -> None:
+def test_a_file_without_parameters_is_one_line(file: Path, content: bytes, reason: str) -> None:
     file.write_bytes(content)
     assert complaints(file) == [f"{file} {reason}"]
 
@@ -341,11 +339,11 @@ def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
     assert complaints(missing) == [f"{missing} is missing: run this in the project folder."]
 
 
-def test_a_folder_in_its_place_is_refused(tmp_path: Path) -> None:
+def test_a_folder_instead_of_the_file_is_refused(tmp_path: Path) -> None:
     assert complaints(tmp_path) == [f"{tmp_path} cannot be read (Is a directory)."]
 
 
-def test_setting_a_value_with_dvc_changes_its_line_alone(tmp_path: Path) -> None:
+def test_setting_a_value_with_dvc_changes_only_its_line(tmp_path: Path) -> None:
     """`dvc exp run -S` writes the file anew; ours is laid out so that nothing else moves."""
     script = (
         "from dvc.utils.hydra import apply_overrides\n"

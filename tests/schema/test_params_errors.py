@@ -21,7 +21,7 @@ def lines(data: object) -> list[str]:
     return []
 
 
-def test_one_line_a_mistake_with_its_path() -> None:
+def test_each_mistake_is_one_line_with_its_key() -> None:
     assert lines({"inner": {"height": 3}}) == []
     assert lines({"inner": {"height": "tall"}}) == ["inner.height must be an integer, got 'tall' (text)."]
     assert lines({"inner": {"hight": 3}}) == ["unknown key inner.hight; did you mean inner.height?"]

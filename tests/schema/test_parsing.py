@@ -30,7 +30,7 @@ def test_the_first_wrong_field_is_named() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[" * 100_000, b"\xff", b'{"format": "two"}', b'{"format": true}'])
-def test_what_is_no_record_is_not_taken_for_another_format(data: bytes) -> None:
+def test_damaged_data_is_not_mistaken_for_another_format(data: bytes) -> None:
     assert refusal(data).startswith("order.json is not a valid tea order (")
 
 

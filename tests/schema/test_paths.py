@@ -12,7 +12,7 @@ PATHS = {name: value for name, value in vars(paths).items() if isinstance(value,
 
 
 @pytest.mark.parametrize("name", PATHS)
-def test_dvc_makes_what_the_code_names(name: str) -> None:
+def test_every_path_in_the_code_is_an_output_in_dvc_yaml(name: str) -> None:
     stages = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"].values()
     entries = [entry for stage in stages for kind in ("outs", "metrics", "plots") for entry in stage.get(kind, [])]
     outs = {Path(next(iter(entry)) if isinstance(entry, dict) else entry) for entry in entries}

@@ -35,7 +35,7 @@ def test_directions_are_the_projected_difference_of_winsorized_means(project: Pa
     assert torch.allclose(stored["baseline_mean"].double(), baseline, rtol=1e-4, atol=1e-5)
 
 
-def test_the_embedding_of_the_template_s_last_token_has_no_direction(project: Path) -> None:
+def test_the_embedding_of_the_last_template_token_has_no_direction(project: Path) -> None:
     assert not load_file("artifacts/directions.safetensors")["directions"][0, 0].any()
 
 

@@ -18,7 +18,7 @@ from unwrite.schema.params import Params
 RESIDUALS = Path("artifacts/residuals")
 
 
-def test_residuals_are_the_hidden_states_at_the_asked_positions(project: Path) -> None:
+def test_residuals_are_the_hidden_states_at_the_requested_positions(project: Path) -> None:
     stored = load_file(RESIDUALS / "target.safetensors")["residuals"]
     assert stored.shape[:3] == (12, 2, 7)
     assert stored.dtype == torch.bfloat16
@@ -42,7 +42,7 @@ def test_nan_is_reported_with_layer_and_prompt(project: Path, params: Params) ->
         extract(params)
 
 
-def test_a_position_before_the_prompt_s_first_token(project: Path, params: Params) -> None:
+def test_a_position_before_the_first_token_is_refused(project: Path, params: Params) -> None:
     far = params.model_copy(update={"residuals": params.residuals.model_copy(update={"positions": (-1, -200)})})
     with pytest.raises(UnwriteError, match=r"residuals.positions contains -200. Remove"):
         extract(far)

@@ -26,7 +26,7 @@ def assert_refused(params: Params, match: str) -> None:
     assert sorted(Path("artifacts/tokens").iterdir()) == before
 
 
-def test_tokens_are_the_template_s_own(project: Path) -> None:
+def test_tokens_are_those_of_the_chat_template(project: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained("demo/model")
     for name in SETS:
         for split in SPLITS:
