@@ -174,13 +174,8 @@ def test_explain_prints_the_page(release: Release) -> None:
     assert "4 of 30 tensors" in result.stdout
 
 
-<<<<<<< Updated upstream
 @pytest.mark.parametrize(("command", "message"), [("audit", "is not a DVC repository"), ("publish", "is missing: run")])
-def test_outside_the_project_there_is_nothing_to_audit_or_publish(
-=======
-@pytest.mark.parametrize(("command", "message"), [("audit", "is no DVC repository"), ("publish", "is missing: run")])
 def test_audit_and_publish_outside_the_project_are_refused(
->>>>>>> Stashed changes
     command: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
