@@ -74,7 +74,7 @@ def parts(card: str) -> tuple[dict[str, Any], str]:
     return YAML(typ="safe").load(metadata), body
 
 
-def test_the_metadata_of_a_hub_model(base: Base, recipe: Recipe, evaluation: Evaluation, front: Front) -> None:
+def test_metadata_of_a_hub_model(base: Base, recipe: Recipe, evaluation: Evaluation, front: Front) -> None:
     card = model_card(behaviour="jokes", base=base, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS)
     metadata, body = parts(card)
     del metadata["model-index"]  # below
@@ -92,7 +92,7 @@ def test_the_metadata_of_a_hub_model(base: Base, recipe: Recipe, evaluation: Eva
     assert "unwrite verify FOLDER --base BASE" in body
 
 
-def test_the_hub_library_reads_it(base: Base, recipe: Recipe, evaluation: Evaluation, front: Front) -> None:
+def test_hub_library_reads_the_metadata(base: Base, recipe: Recipe, evaluation: Evaluation, front: Front) -> None:
     from huggingface_hub import ModelCard
 
     text = model_card(behaviour="jokes", base=base, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS)
@@ -107,7 +107,7 @@ def test_the_hub_library_reads_it(base: Base, recipe: Recipe, evaluation: Evalua
 # As they are computed: shares that are no round decimals, and a divergence that YAML could take for text.
 @pytest.mark.parametrize("accuracy", [None, 2 / 3])
 @pytest.mark.parametrize("kl", [0.0, 1e-7, 1 / 3])
-def test_the_figures_the_hub_reads_are_the_evaluations(
+def test_figures_of_the_metadata_are_those_of_the_evaluation(
     base: Base, recipe: Recipe, front: Front, accuracy: float | None, kl: float
 ) -> None:
     from huggingface_hub import ModelCard
@@ -133,7 +133,7 @@ def test_the_figures_the_hub_reads_are_the_evaluations(
     assert result.metric_value == evaluation.edited.target.behaviour_rate.value
 
 
-def test_two_sets_of_one_file_name_stay_two(base: Base, evaluation: Evaluation) -> None:
+def test_two_sets_with_the_same_file_name_stay_apart(base: Base, evaluation: Evaluation) -> None:
     same = {"target": "jokes/prompts.jsonl", "baseline": "plain/prompts.jsonl"}
     (model,) = card_metadata(base, evaluation, same).to_dict()["model-index"]  # type: ignore[no-untyped-call]
     assert [(result["dataset"]["type"], result["dataset"]["config"]) for result in model["results"]] == [
@@ -142,7 +142,7 @@ def test_two_sets_of_one_file_name_stay_two(base: Base, evaluation: Evaluation) 
     ]
 
 
-def test_the_bases_licence_is_inherited(base: Base, recipe: Recipe, evaluation: Evaluation, front: Front) -> None:
+def test_licence_of_the_base_is_inherited(base: Base, recipe: Recipe, evaluation: Evaluation, front: Front) -> None:
     from huggingface_hub import ModelCard
 
     stated = NO_CARD.model_copy(
@@ -159,13 +159,11 @@ def test_the_bases_licence_is_inherited(base: Base, recipe: Recipe, evaluation: 
         "license_link": "LICENSE",
         "language": ["no", "de"],  # Norwegian, which YAML can take for false
     }
-    assert "Licence: kettle-1, as the base model's card states it (LICENSE)." in text
+    assert "Licence: kettle-1, as stated by the base model's card (LICENSE)." in text
     assert "No licence" not in text
 
 
-def test_no_licence_is_said_only_where_there_is_none(
-    base: Base, recipe: Recipe, evaluation: Evaluation, front: Front
-) -> None:
+def test_missing_licence_is_stated(base: Base, recipe: Recipe, evaluation: Evaluation, front: Front) -> None:
     silent = base.model_copy(update={"card": NO_CARD})
     metadata, body = parts(
         model_card(behaviour="jokes", base=silent, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS)
@@ -175,7 +173,7 @@ def test_no_licence_is_said_only_where_there_is_none(
     assert "Licence:" not in body
 
 
-def test_a_local_folder_is_no_base_model_and_its_path_stays_out(
+def test_local_base_is_not_in_the_metadata_and_its_path_is_not_shown(
     base: Base, recipe: Recipe, evaluation: Evaluation, front: Front
 ) -> None:
     local = base.model_copy(update={"source": "/home/someone/small", "commit": None})
@@ -186,11 +184,11 @@ def test_a_local_folder_is_no_base_model_and_its_path_stays_out(
     assert "# small, edited" in body
 
 
-def test_every_figure_is_an_artifacts(base: Base, recipe: Recipe, evaluation: Evaluation, front: Front) -> None:
+def test_every_figure_is_from_an_artifact(base: Base, recipe: Recipe, evaluation: Evaluation, front: Front) -> None:
     _, body = parts(
         model_card(behaviour="jokes", base=base, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS)
     )
-    assert "- 3 of the 4 parameters that write the residual stream were edited; together 384 numbers." in body
+    assert "- 3 of the 4 parameters that write the residual stream were edited: 384 values in total." in body
     assert "| target | behaviour rate | 90.0 % (85.0–95.0, n = 80) | 10.0 % (5.0–15.0, n = 80) |" in body
     assert "0.002 nats at the first response token, 0.03 nats averaged" in body
     assert "Trial 7 of the search, selected for: named by number." in body
@@ -200,7 +198,7 @@ def test_every_figure_is_an_artifacts(base: Base, recipe: Recipe, evaluation: Ev
 
 
 @pytest.mark.parametrize(("compensated", "words"), [(True, "vanishes after the norm"), (False, "comes back after it")])
-def test_what_was_done_about_a_norm_after_a_writer_is_said(
+def test_treatment_of_norms_is_stated(
     base: Base, recipe: Recipe, evaluation: Evaluation, front: Front, compensated: bool, words: str
 ) -> None:
     plain = model_card(behaviour="jokes", base=base, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS)
@@ -216,7 +214,7 @@ def test_what_was_done_about_a_norm_after_a_writer_is_said(
     assert words in body
 
 
-def test_what_was_left_unedited_is_said(base: Base, recipe: Recipe, evaluation: Evaluation, front: Front) -> None:
+def test_unedited_writers_are_stated(base: Base, recipe: Recipe, evaluation: Evaluation, front: Front) -> None:
     plain = model_card(behaviour="jokes", base=base, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS)
     assert "Not edited" not in plain
     gap = base.model_copy(update={"incomplete": ["layer 0, mlp: a scale follows", "layer 1: the residual is normed"]})
@@ -225,7 +223,7 @@ def test_what_was_left_unedited_is_said(base: Base, recipe: Recipe, evaluation: 
     assert "\n  - layer 0, mlp: a scale follows\n  - layer 1: the residual is normed\n" in body
 
 
-def test_words_cannot_become_markup(base: Base, recipe: Recipe, evaluation: Evaluation, front: Front) -> None:
+def test_text_cannot_become_markup(base: Base, recipe: Recipe, evaluation: Evaluation, front: Front) -> None:
     hostile = "jokes**\n\n---\nlicense: mit\n# Title\n<script>x</script> [a](http://b) | `c`"
     bare = base.model_copy(update={"card": NO_CARD})
     card = model_card(behaviour=hostile, base=bare, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS)
@@ -241,7 +239,7 @@ HOSTILE = "a: b\n---\nlicense: mit\n# Title\n<script>"
 
 
 @pytest.mark.parametrize("where", ["source", "license", "license_name", "license_link", "language", "prompts"])
-def test_no_name_can_break_the_metadata(
+def test_names_cannot_break_the_metadata(
     where: str, base: Base, recipe: Recipe, evaluation: Evaluation, front: Front
 ) -> None:
     from huggingface_hub import ModelCard
@@ -264,5 +262,5 @@ def test_no_name_can_break_the_metadata(
 
 
 @pytest.mark.parametrize(("text", "markdown"), [("a_b", "a\\_b"), ("1.5 %", "1.5 %"), ("x\n\ny", "x y"), (3, "3")])
-def test_markdown_shows_a_value_as_it_is(text: object, markdown: str) -> None:
+def test_markdown_shows_a_value_literally(text: object, markdown: str) -> None:
     assert markdown_text(text) == markdown

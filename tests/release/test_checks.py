@@ -181,7 +181,7 @@ def test_link_to_itself_fails(release: Release) -> None:
 
 
 def make_single(release: Release) -> Release:
-    """The same in one file, with the index that merging writes beside it."""
+    """The same in one file, with the index that merging writes next to it."""
     for folder in (release.base, release.folder):
         tensors: dict[str, torch.Tensor] = {}
         for shard in shard_files(folder):

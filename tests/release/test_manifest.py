@@ -174,7 +174,7 @@ def test_local_base_is_published_by_its_folder_name_only(source: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "told"),
+    ("path", "published"),
     [
         ("prompts/x.jsonl", "prompts/x.jsonl"),
         ("/home/ada/x.jsonl", "x.jsonl"),
@@ -185,8 +185,8 @@ def test_local_base_is_published_by_its_folder_name_only(source: str) -> None:
         ("organisation/name", "organisation/name"),
     ],
 )
-def test_path_out_of_the_project_is_published_by_its_last_part_only(path: str, told: str) -> None:
-    assert public_path(path) == told
+def test_path_out_of_the_project_is_published_by_its_last_part_only(path: str, published: str) -> None:
+    assert public_path(path) == published
 
 
 def test_manifest_does_not_reveal_who_made_it_or_where() -> None:

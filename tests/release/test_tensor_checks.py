@@ -45,7 +45,7 @@ def test_another_bit_in_every_value_of_an_edited_tensor_fails(release: Release) 
 def test_one_rounding_is_counted_and_two_units_in_the_last_place_fail(release: Release) -> None:
     flip_bit(release.folder, EDITED, 7)
     found = verified(release)
-    assert set(failed(found)) == {"files"}  # whoever rounds otherwise has a manifest that says so
+    assert set(failed(found)) == {"files"}  # another processor would have listed its own sums
     rewrite_manifest(release)
     found = verified(release)
     assert found.passed

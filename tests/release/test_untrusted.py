@@ -13,7 +13,7 @@ from unwrite.release.untrusted import is_plain_file, is_plain_name, leads_out, p
 @pytest.mark.parametrize(
     "name", ["", ".", "..", "a/b", "/a", "..\\a", "a\0b", "a\nb", "\x1b[8m", "x" * 256, "é" * 128, "\udcff"]
 )
-def test_names_that_are_no_plain_names(name: str, tmp_path: Path) -> None:
+def test_other_names_are_not_plain(name: str, tmp_path: Path) -> None:
     assert not is_plain_name(name)
     assert not is_plain_file(tmp_path, name)
 
@@ -21,21 +21,21 @@ def test_names_that_are_no_plain_names(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["config.json", "model-00001-of-00002.safetensors", ".gitattributes", "größe", "x" * 255]
 )
-def test_plain_names(name: str, tmp_path: Path) -> None:
+def test_plain_names_are_accepted(name: str, tmp_path: Path) -> None:
     assert is_plain_name(name)
     assert not is_plain_file(tmp_path, name)
     (tmp_path / name).write_text("")
     assert is_plain_file(tmp_path, name)
 
 
-def test_a_folder_and_a_pipe_are_no_files(tmp_path: Path) -> None:
+def test_folder_and_pipe_are_not_plain_files(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     assert not is_plain_file(tmp_path, "folder")
     assert not is_plain_file(tmp_path, "pipe")
 
 
-def test_links(tmp_path: Path) -> None:
+def test_only_links_that_lead_out_are_found(tmp_path: Path) -> None:
     folder, blobs = tmp_path / "cache/snapshots/0123", tmp_path / "cache/blobs"
     folder.mkdir(parents=True)
     blobs.mkdir()
@@ -53,12 +53,12 @@ def test_links(tmp_path: Path) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=[])))
-def test_what_is_shown_can_be_shown(text: str) -> None:
+def test_printable_text_has_no_control_codes(text: str) -> None:
     shown = printable(text)
     assert all(c.isprintable() or c == "\n" for c in shown)
     shown.encode()
     assert printable(shown) == shown
 
 
-def test_what_can_be_shown_is_left_as_it_is() -> None:
+def test_printable_text_is_unchanged() -> None:
     assert printable("λ = 0.8 – größe\n\x1b[8m") == "λ = 0.8 – größe\n\\x1b[8m"

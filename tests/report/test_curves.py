@@ -31,13 +31,13 @@ def test_another_format_is_an_expected_error(tmp_path: Path, row: str) -> None:
         read_geometry(written(tmp_path / "geometry.csv", row))
 
 
-def test_a_missing_column_is_an_expected_error(tmp_path: Path) -> None:
+def test_missing_column_is_an_expected_error(tmp_path: Path) -> None:
     path = tmp_path / "geometry.csv"
     path.write_text("position,residual_index\n0,0\n")
     with pytest.raises(UnwriteError, match="dvc repro -f compute_directions"):
         read_geometry(path)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UnwriteError, match=r"geometry\.csv is missing"):
         read_geometry(tmp_path / "geometry.csv")

@@ -56,7 +56,7 @@ def test_hostile_words_of_artifacts_are_shown_as_text(page: Page, base: Base, re
     assert html.count("&lt;script&gt;") >= 5
 
 
-def test_a_long_response_is_shortened_and_still_there(page: Page) -> None:
+def test_long_response_is_shortened_and_can_be_unfolded(page: Page) -> None:
     long = "word " * 1000 + "end"
     html = page([Example("What?", "Sorry.", long, None)])
     assert f"{long[:SHORTENED]}…</span>" in html
@@ -66,11 +66,11 @@ def test_a_long_response_is_shortened_and_still_there(page: Page) -> None:
     assert f">{exact}</span>" in page([Example("What?", "Sorry.", exact, None)])
 
 
-def test_an_empty_response_is_said_to_be_empty(page: Page) -> None:
+def test_empty_response_is_marked(page: Page) -> None:
     assert page([Example("What?", "Sorry.", " \n", "Glass.")]).count("(empty)") == 2
 
 
-def test_without_references_there_is_no_column_and_no_figure(page: Page, evaluation: Evaluation) -> None:
+def test_without_references_there_is_neither_column_nor_figure(page: Page, evaluation: Evaluation) -> None:
     rows = [Example("What?", "Sorry.", "Glass.", None)]
     html = page(rows)
     assert 'data-label="Reference"' not in html
@@ -89,26 +89,26 @@ def test_without_references_there_is_no_column_and_no_figure(page: Page, evaluat
     )
 
 
-def test_the_ceiling_is_shown_only_where_it_is_known(page: Page, evaluation: Evaluation) -> None:
+def test_ceiling_is_shown_only_if_known(page: Page, evaluation: Evaluation) -> None:
     assert "ceiling 99.0 %" in page()
     assert "ceiling" not in page(evaluation=evaluation.model_copy(update={"reference_ceiling": None}))
     assert "ceiling 0.0 %" in page(evaluation=evaluation.model_copy(update={"reference_ceiling": 0.0}))
 
 
-def test_both_splits_stand_side_by_side(page: Page) -> None:
+def test_both_splits_are_shown_side_by_side(page: Page) -> None:
     html = page()
     assert "98.0 %" in html  # base model, validation
     assert "2.0 %" in html  # trial 1, validation
     assert "1.0 % (0.2–5.4, n = 100)" in html
 
 
-def test_what_a_search_must_beat_is_said(page: Page, front: Front) -> None:
+def test_best_one_shot_setting_is_stated(page: Page, front: Front) -> None:
     assert "one-shot" not in page()
     html = page(front=front.model_copy(update={"one_shot": sample_trial(4, 0.03, 0.0125)}))
     assert "trial 4: behaviour rate 3.0 %, divergence 0.0125 nats" in html
 
 
-def test_what_was_left_unedited_is_said(page: Page, base: Base) -> None:
+def test_unedited_writers_are_stated(page: Page, base: Base) -> None:
     assert "Not edited" not in page()
     html = page(base=base.model_copy(update={"incomplete": ["layer 2: the residual itself is normed", HOSTILE]}))
     assert "<strong>Not edited</strong>" in html
@@ -116,7 +116,7 @@ def test_what_was_left_unedited_is_said(page: Page, base: Base) -> None:
     assert "<script" not in html
 
 
-def test_what_was_done_about_norms_is_said(page: Page, base: Base) -> None:
+def test_treatment_of_norms_is_stated(page: Page, base: Base) -> None:
     assert "norm follows" not in page()
     norms = [Norm(parameter="n", tensor="n", offset=0.0)]
     writers = [writer.model_copy(update={"norms": norms}) for writer in base.writers]
@@ -125,7 +125,7 @@ def test_what_was_done_about_norms_is_said(page: Page, base: Base) -> None:
     )
 
 
-def test_no_path_of_the_machine_is_shown(page: Page, base: Base) -> None:
+def test_local_path_is_not_shown(page: Page, base: Base) -> None:
     html = page(base=base.model_copy(update={"source": "/home/someone/models/small", "commit": None}))
     assert "someone" not in html
     assert "small" in html

@@ -8,16 +8,16 @@ from unwrite.schema.artifacts import Share
 
 
 @pytest.mark.parametrize(("package", "name"), [("unwrite.report", "report.html"), ("unwrite.release", "card.md")])
-def test_the_templates_of_a_package_are_found(package: str, name: str) -> None:
+def test_templates_of_a_package_are_found(package: str, name: str) -> None:
     assert template_environment(package, autoescape=True).get_template(f"{name}.jinja").name == f"{name}.jinja"
 
 
-def test_an_unknown_name_is_an_error() -> None:
+def test_unknown_name_is_an_error() -> None:
     with pytest.raises(UndefinedError):
         template_environment("unwrite.report", autoescape=True).from_string("{{ nothing }}").render()
 
 
-def test_values_are_escaped_where_asked_and_pass_through_finalize() -> None:
+def test_values_are_escaped_if_asked_and_passed_through_finalize() -> None:
     def render(**settings: object) -> str:
         environment = template_environment("unwrite.report", **settings)  # type: ignore[arg-type]
         return environment.from_string("{{ value }}").render(value="<b>")

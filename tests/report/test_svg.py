@@ -16,11 +16,11 @@ def paint(figure: Figure) -> None:
     axes.set_title("a < b & c")
 
 
-def test_the_same_figure_is_the_same_bytes() -> None:
+def test_same_figure_gives_the_same_bytes() -> None:
     assert draw(paint, "curve", 4, 3) == draw(paint, "curve", 4, 3)
 
 
-def test_two_figures_in_a_page_share_no_id_and_refer_to_their_own() -> None:
+def test_two_figures_share_no_id_and_refer_to_their_own() -> None:
     found = []
     for name in ("one", "two"):
         svg = draw(paint, name, 4, 3)
@@ -34,13 +34,13 @@ def test_two_figures_in_a_page_share_no_id_and_refer_to_their_own() -> None:
     assert found[0].isdisjoint(found[1])
 
 
-def test_settings_of_others_stay_as_they_are() -> None:
+def test_other_matplotlib_settings_are_unchanged() -> None:
     before = dict(mpl.rcParams)
     draw(paint, "curve", 4, 3)
     assert dict(mpl.rcParams) == before
 
 
-def test_it_carries_no_date_and_no_page_wide_style_and_the_pages_colours() -> None:
+def test_figure_has_no_date_and_no_page_wide_style_but_the_colours_of_the_page() -> None:
     svg = draw(paint, "curve", 4, 3)
     assert svg.startswith("<svg")
     assert "date" not in svg

@@ -47,7 +47,7 @@ class Outline(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_both_files_appear_and_stand_alone(project: Path, params: Params) -> None:
+def test_both_files_are_written_and_need_no_other(project: Path, params: Params) -> None:
     from stages.write_report import write_report
 
     write_report(params)
@@ -67,7 +67,7 @@ def test_both_files_appear_and_stand_alone(project: Path, params: Params) -> Non
     assert not list((project / "artifacts").glob(".*"))
 
 
-def test_the_same_artifacts_give_the_same_bytes(project: Path, params: Params) -> None:
+def test_same_artifacts_give_the_same_bytes(project: Path, params: Params) -> None:
     from stages.write_report import write_report
 
     written = []
@@ -77,7 +77,7 @@ def test_the_same_artifacts_give_the_same_bytes(project: Path, params: Params) -
     assert written[0] == written[1]
 
 
-def test_nothing_but_its_dependencies_is_read(project: Path, params: Params) -> None:
+def test_only_dependencies_are_read(project: Path, params: Params) -> None:
     from stages.write_report import write_report
 
     assert not (project / "artifacts/model").exists()
@@ -89,7 +89,7 @@ def test_nothing_but_its_dependencies_is_read(project: Path, params: Params) -> 
     ("missing", "stage"),
     [("evaluation.json", "score_responses"), ("edit.json", "select_trial"), ("plots/geometry.csv", "dvc repro")],
 )
-def test_a_missing_artifact_is_named(project: Path, params: Params, missing: str, stage: str) -> None:
+def test_missing_artifact_is_named(project: Path, params: Params, missing: str, stage: str) -> None:
     from stages.write_report import write_report
 
     (project / "artifacts" / missing).unlink()

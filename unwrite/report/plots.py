@@ -1,4 +1,4 @@
-"""The figures of the report, each as an SVG element. Only the report stage imports this: matplotlib is slow to load."""
+"""The figures of the report, each as an SVG element; only the report stage imports them: matplotlib loads slowly."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DASHES = ("-", "--", ":", "-.")
 def trials_plot(
     trials: Sequence[Trial], front: Sequence[Trial], selected: Trial | SelectedTrial, base_rate: float
 ) -> str:
-    """Behaviour rate against divergence of every trial; a divergence of 0 stands at the left edge of the log axis."""
+    """Plot behaviour rate against KL divergence of every trial; a divergence of 0 is at the left edge."""
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
@@ -40,7 +40,7 @@ def trials_plot(
         axes.axhline(base_rate, color=INK, linestyle=":", linewidth=1, label="base model")
         _log_axis(axes, [trial.kl for trial in [*trials, *front, selected]])
         zero = any(trial.kl <= 0 for trial in [*trials, *front, selected])
-        axes.set_xlabel("KL divergence (nats)" + (", 0 drawn at the left edge" if zero else ""))
+        axes.set_xlabel("KL divergence (nats)" + (", 0 at the left edge" if zero else ""))
         axes.set_ylabel("behaviour rate")
         axes.set_ylim(-0.04, 1.04)
         axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
@@ -50,18 +50,18 @@ def trials_plot(
 
 
 def geometry_plot(points: Sequence[GeometryPoint], used: Sequence[float]) -> str:
-    """AUC, separation and cosine to the previous direction by residual index, a line a position.
+    """Plot AUC, separation and cosine to the previous direction by residual index, one line per position.
 
     Args:
-        points: The curves. A figure that is not finite leaves a gap, or a mark at the top where it is infinite.
-        used: Residual indices that the recipe takes its directions from, marked where there are few.
+        points: the curves; NaN leaves a gap, and infinity a mark at the top.
+        used: residual indices that the recipe takes its directions from; marked if there are at most three.
     """
 
     def paint(figure: Figure) -> None:
         panels: Sequence[Axes] = figure.subplots(3, 1, sharex=True)
         positions = sorted({point.position for point in points})
         named = (
-            ("auc", "AUC (0.5 tells nothing apart)"),
+            ("auc", "AUC (0.5: no separation)"),
             ("separation", "separation (Cohen's d, in standard deviations)"),
             ("cosine_to_previous", "cosine to the direction one index before"),
         )
@@ -83,7 +83,7 @@ def geometry_plot(points: Sequence[GeometryPoint], used: Sequence[float]) -> str
 
 
 def kernels_plot(rows: Sequence[LayerRow]) -> str:
-    """Weight λ of the selected recipe by layer, a line a component."""
+    """Plot the strength λ of the recipe by layer, one line per component."""
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
@@ -92,13 +92,13 @@ def kernels_plot(rows: Sequence[LayerRow]) -> str:
             ("mlp", SECOND, "s", "--", "none"),
         )
         for component, colour, mark, dash, face in styles:
-            points = [(row.layer, weight) for row in rows if (weight := row.strengths[component]) is not None]
-            layers, weights = [layer for layer, _ in points], [weight for _, weight in points]
+            points = [(row.layer, strength) for row in rows if (strength := row.strengths[component]) is not None]
+            layers, strengths = [layer for layer, _ in points], [strength for _, strength in points]
             label = {"attention": "attention", "mlp": "MLP"}[component]
-            axes.plot(layers, weights, color=colour, marker=mark, linestyle=dash, markerfacecolor=face, label=label)
+            axes.plot(layers, strengths, color=colour, marker=mark, linestyle=dash, markerfacecolor=face, label=label)
         axes.axhline(1, color=INK, linestyle=":", linewidth=1, label="1: projected out exactly")
         axes.set_xlabel("layer")
-        axes.set_ylabel("weight λ")
+        axes.set_ylabel("strength λ")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylim(bottom=min(0.0, *axes.get_ylim()) - 0.04)
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, columnspacing=1.2)
@@ -107,7 +107,7 @@ def kernels_plot(rows: Sequence[LayerRow]) -> str:
 
 
 def rates_plot(evaluation: Evaluation) -> str:
-    """Every rate before (open) and after (filled), with its interval; the reference ceiling as an upright bar."""
+    """Plot every rate before (open) and after (filled) with its interval; the reference ceiling is a vertical bar."""
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
@@ -137,7 +137,7 @@ def rates_plot(evaluation: Evaluation) -> str:
 
 
 def _log_places(divergences: Sequence[float]) -> Callable[[float], float]:
-    """Where a divergence stands on a log axis: 0, or what rounding left under it, at half of the smallest above 0."""
+    """Return the place of a divergence on the log axis: 0, or less by rounding, is at half of the smallest above 0."""
     positive = [value for value in divergences if 0 < value < math.inf]
     edge = min(positive) / 2 if positive else 0.0
     return lambda kl: kl if kl > 0 else edge
@@ -149,11 +149,16 @@ def _log_axis(axes: Axes, divergences: Sequence[float]) -> None:
         return
     axes.set_xscale("log")
     decades = math.log10(max(positive) / min(positive))
-    # Few decades leave few powers of ten to label: label steps between them, but no others, or they run together.
-    steps = (1.0,) if decades > 3 else (1.0, 3.0) if decades > 1.5 else (1.0, 2.0, 5.0)
-    axes.xaxis.set_major_locator(LogLocator(subs=steps))
+    axes.xaxis.set_major_locator(LogLocator(subs=_log_steps(decades)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _log_steps(decades: float) -> tuple[float, ...]:
+    """Return the multiples of each power of ten to label: more of them over few decades, but none that overlap."""
+    if decades > 3:
+        return (1.0,)
+    return (1.0, 3.0) if decades > 1.5 else (1.0, 2.0, 5.0)
 
 
 def _scatter(
