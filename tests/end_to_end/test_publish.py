@@ -1,4 +1,4 @@
-"""The whole way to a release: what is published, what is refused, and that tampering on the way is found."""
+"""Publishing, end to end: what is published, what is refused, and that tampering is detected."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning
 
 @pytest.fixture
 def workspace(ready: Path) -> Iterator[Path]:
-    """The ready workspace, put back as it was afterwards."""
+    """The module's workspace, restored after the test."""
     head = run(ready, "git", "rev-parse", "HEAD").strip()
     yield ready
     run(ready, "git", "reset", "--quiet", "--hard", head)
@@ -38,7 +38,7 @@ def workspace(ready: Path) -> Iterator[Path]:
 
 
 def unwrite(folder: Path, *arguments: str, expect: int = 0) -> str:
-    """Runs the command line in a folder, in this process, which has paid for its imports; what it printed."""
+    """Run the command line in a folder, in this process (its imports are done), and return what it printed."""
     with chdir(folder):
         done = CliRunner().invoke(main, arguments)
     if not isinstance(done.exception, SystemExit | None):
@@ -52,14 +52,14 @@ def publish(folder: Path, *arguments: str, expect: int = 0) -> str:
 
 
 def verify(folder: Path, *arguments: str, expect: int = 0) -> dict[str, Any]:
-    """What `unwrite verify` says of the release, in a place where there is nothing but the two models."""
+    """Return the report of `unwrite verify` on the release, run outside the project."""
     command = ("verify", str(folder / RELEASE), "--base", str(folder / "demo/model"), "--json")
     values: dict[str, Any] = json.loads(unwrite(folder.parent, *command, *arguments, expect=expect))
     return values
 
 
 def tamper(path: Path, text: str) -> None:
-    """Writes a new file in place of one that may be a link into DVC's cache."""
+    """Replace a file that may be a link into DVC's cache."""
     path.unlink()
     path.write_text(text)
 
@@ -68,7 +68,7 @@ def listed(manifest: Manifest, role: Any) -> set[str]:
     return {one.name for one in manifest.dependencies(role)}
 
 
-def test_a_release_holds_what_a_stranger_needs_and_verifies(workspace: Path) -> None:
+def test_release_has_all_that_a_stranger_needs_and_verifies(workspace: Path) -> None:
     assert "It is verified against its base." in publish(workspace)
     folder = workspace / RELEASE
     model = {path.name for path in (workspace / "artifacts/model").iterdir()}
@@ -101,12 +101,12 @@ def test_a_release_holds_what_a_stranger_needs_and_verifies(workspace: Path) -> 
     assert str(workspace) not in (folder / "provenance.json").read_text()
 
 
-def test_the_merged_model_verifies_before_it_is_published_too(workspace: Path) -> None:
+def test_merged_model_verifies_before_it_is_published(workspace: Path) -> None:
     unwrite(workspace, "verify", "artifacts/model", "--base", "demo/model")
     assert "This folder has no figures" in unwrite(workspace, "explain", "artifacts/model")
 
 
-def test_the_page_and_the_card_state_the_figures_of_the_evaluation(workspace: Path) -> None:
+def test_explain_and_card_state_the_figures_of_the_evaluation(workspace: Path) -> None:
     publish(workspace)
     evaluation = Evaluation.model_validate_json((workspace / "artifacts/evaluation.json").read_text())
     page = unwrite(workspace, "explain", str(RELEASE))
@@ -119,7 +119,7 @@ def test_the_page_and_the_card_state_the_figures_of_the_evaluation(workspace: Pa
     assert card.data.license == "apache-2.0"
 
 
-def test_a_signed_release_checks_out_with_the_key_and_only_as_it_was(workspace: Path, tmp_path: Path) -> None:
+def test_signed_release_passes_with_the_key_until_a_file_changes(workspace: Path, tmp_path: Path) -> None:
     private, public = key_pair(tmp_path, "ours")
     publish(workspace, "--sign", str(private))
     checks = {check["name"]: check["outcome"] for check in verify(workspace, "--key", str(public))["checks"]}
@@ -130,7 +130,7 @@ def test_a_signed_release_checks_out_with_the_key_and_only_as_it_was(workspace: 
     assert (checks["signature"], checks["files"]) == ("failed", "failed")
 
 
-def test_the_publisher_s_own_words_stand_at_the_end_of_the_card(workspace: Path, tmp_path: Path) -> None:
+def test_notes_of_the_publisher_end_the_card(workspace: Path, tmp_path: Path) -> None:
     notes = tmp_path / "notes.md"
     notes.write_text("Ada answers for this release.\n")
     publish(workspace, "--notes", str(notes))
@@ -141,9 +141,9 @@ def test_the_publisher_s_own_words_stand_at_the_end_of_the_card(workspace: Path,
     assert "nowhere.md cannot be read" in publish(workspace, "--notes", "nowhere.md", expect=1)
 
 
-def test_an_unclean_tree_is_refused_and_what_is_allowed_is_recorded(workspace: Path) -> None:
+def test_uncommitted_changes_are_refused_and_an_override_is_recorded(workspace: Path) -> None:
     with (workspace / "README.txt").open("w") as file:
-        file.write("untracked files are nobody's business")
+        file.write("an untracked file is allowed")
     publish(workspace)
     with (workspace / "prompts/README.md").open("a") as file:
         file.write("\n")
@@ -158,7 +158,7 @@ def test_an_unclean_tree_is_refused_and_what_is_allowed_is_recorded(workspace: P
     assert verify(workspace)["passed"]
 
 
-def test_a_stage_out_of_date_is_refused(workspace: Path) -> None:
+def test_stale_stage_is_refused(workspace: Path) -> None:
     params = workspace / "params.yaml"
     params.write_text(params.read_text().replace("quantile: 0.995", "quantile: 0.9"))
     commit(workspace)
@@ -167,7 +167,7 @@ def test_a_stage_out_of_date_is_refused(workspace: Path) -> None:
     assert read_manifest(workspace / RELEASE).internal.allowed == ["stale"]
 
 
-def test_figures_written_by_hand_are_refused_though_dvc_took_them(workspace: Path) -> None:
+def test_figures_edited_by_hand_are_refused_although_dvc_committed_them(workspace: Path) -> None:
     path = workspace / "artifacts/evaluation.json"
     with changed_json(path) as evaluation:
         evaluation["edited"]["target"]["behaviour_rate"]["value"] = 0.0
@@ -180,7 +180,7 @@ def test_figures_written_by_hand_are_refused_though_dvc_took_them(workspace: Pat
     assert "--allow altered" in message
 
 
-def test_weights_exchanged_by_hand_are_refused_though_dvc_took_them(workspace: Path) -> None:
+def test_weights_edited_by_hand_are_refused_although_dvc_committed_them(workspace: Path) -> None:
     weights = workspace / "artifacts/model/model.safetensors"
     data = weights.read_bytes()
     weights.unlink()
@@ -198,13 +198,13 @@ def test_weights_exchanged_by_hand_are_refused_though_dvc_took_them(workspace: P
     assert not verify(workspace, expect=1)["passed"]
 
 
-def test_directions_made_by_hand_can_not_be_merged(workspace: Path) -> None:
+def test_audit_finds_directions_edited_by_hand(workspace: Path) -> None:
     tamper(workspace / "artifacts/directions.safetensors", "by hand")
     run(workspace, "dvc", "commit", "--force", "--quiet", "compute_directions")
     assert "directions.safetensors is not what the stage wrote" in unwrite(workspace, "audit", expect=1)
 
 
-def test_paths_that_tell_whose_machine_it_was_are_refused(workspace: Path, tmp_path: Path) -> None:
+def test_paths_that_reveal_the_machine_are_refused(workspace: Path, tmp_path: Path) -> None:
     shutil.copy(workspace / "prompts/declines.txt", tmp_path)
     params = workspace / "params.yaml"
     params.write_text(params.read_text().replace("prompts/declines.txt", f"{tmp_path}/declines.txt"))
@@ -212,14 +212,14 @@ def test_paths_that_tell_whose_machine_it_was_are_refused(workspace: Path, tmp_p
     assert f"params.yaml names {tmp_path}/declines.txt" in publish(workspace, "--allow", "stale", expect=1)
 
 
-def test_a_folder_that_holds_something_else_is_left_alone(workspace: Path) -> None:
+def test_folder_with_other_files_is_not_overwritten(workspace: Path) -> None:
     (workspace / RELEASE).mkdir()
     (workspace / RELEASE / "thesis.tex").write_text("years of work")
     assert "release contains thesis.tex, which is not part of a release" in publish(workspace, expect=1)
     assert (workspace / RELEASE / "thesis.tex").exists()
 
 
-def test_a_release_is_replaced_but_what_somebody_put_beside_it_is_not(workspace: Path) -> None:
+def test_release_is_replaced_unless_it_contains_other_files(workspace: Path) -> None:
     publish(workspace)
     publish(workspace)
     (workspace / RELEASE / ".git").mkdir()
@@ -235,7 +235,7 @@ def test_nothing_is_published_over_the_project_or_the_base(target: str, workspac
     assert (workspace / "artifacts/model/provenance.json").read_bytes() == before
 
 
-def test_what_is_exchanged_after_the_audit_is_not_published(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_changed_after_the_audit_is_not_published(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def copied(source: Path, target: Path) -> None:
         target.write_bytes(source.read_bytes() + (b" " if source.name == "evaluation.json" else b""))
 
@@ -244,7 +244,7 @@ def test_what_is_exchanged_after_the_audit_is_not_published(workspace: Path, mon
     assert not (workspace / RELEASE).exists()
 
 
-def test_it_is_uploaded_as_it_was_verified(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uploaded_files_are_the_verified_ones(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = f"{NAMESPACE}/edited"
     close_session()
     with fake_hub() as hub:

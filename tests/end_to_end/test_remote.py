@@ -1,4 +1,4 @@
-"""A pipeline's outs through an S3 remote and back: the same bytes, and with `verify` a corrupted one is refused."""
+"""Outputs pushed to an S3 remote and pulled back: the same bytes, and `verify` refuses a corrupted object."""
 
 import hashlib
 import shutil
@@ -27,7 +27,7 @@ PIPELINE = f"""stages:
       - {DIRECTIONS}
       - {TOKENS}
 """
-CREDENTIALS = {  # never of this process: its environment stays as it is
+CREDENTIALS = {  # for subprocesses only: this process keeps its environment
     "AWS_ACCESS_KEY_ID": "nobody",
     "AWS_SECRET_ACCESS_KEY": "nothing",
     "AWS_DEFAULT_REGION": "us-east-1",
@@ -37,7 +37,7 @@ CREDENTIALS = {  # never of this process: its environment stays as it is
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[Any]:
-    """A client of an empty bucket, on a server that speaks S3's API."""
+    """A client of an empty bucket on a local S3 server."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     client = boto3.client(
@@ -55,7 +55,7 @@ def s3() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def pushed(s3: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project that has pushed a file of directions and a folder of tokens."""
+    """A project that has pushed a directions file and a folder of tokens."""
     folder = tmp_path_factory.mktemp("project")
     Repo.init(folder, no_scm=True).close()
     remote = f"url = s3://{BUCKET}/path\n    endpointurl = {s3.meta.endpoint_url}\n    verify = true"
@@ -73,13 +73,13 @@ def pushed(s3: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / TOKENS / f"{name}.train.jsonl").write_text(f'{{"prompt": "{name}", "ids": [1, 2, 3]}}\n')
     with Repo(folder) as repo:
         repo.commit(force=True)
-    assert "4 files pushed" in dvc(folder, "push")  # the folder's listing is one
+    assert "4 files pushed" in dvc(folder, "push")  # one is the folder's listing
     return folder
 
 
 @pytest.fixture
 def project(pushed: Path, tmp_path: Path) -> Path:
-    """What a clone of it has: no cache, no outs."""
+    """A clone of that project: no cache, no outputs."""
     for name in (".dvc/config", "dvc.yaml", "dvc.lock"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(pushed / name, tmp_path / name)
@@ -89,7 +89,7 @@ def project(pushed: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def corrupted(pushed: Path, s3: Any) -> Iterator[bytes]:
-    """The directions with one bit flipped, as the remote has them now."""
+    """The directions with one bit flipped, which the remote now holds."""
     md5 = hashlib.md5((pushed / DIRECTIONS).read_bytes()).hexdigest()
     place = {"Bucket": BUCKET, "Key": f"path/files/md5/{md5[:2]}/{md5[2:]}"}
     data = s3.get_object(**place)["Body"].read()
@@ -101,7 +101,7 @@ def corrupted(pushed: Path, s3: Any) -> Iterator[bytes]:
 
 
 def dvc(folder: Path, *arguments: str, expect: int = 0) -> str:
-    """Runs dvc; what it printed on stdout and stderr together."""
+    """Run dvc and return what it printed, stdout and stderr together."""
     done = subprocess.run(
         ["dvc", *arguments],
         cwd=folder,
@@ -116,12 +116,12 @@ def dvc(folder: Path, *arguments: str, expect: int = 0) -> str:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """The sha256 of every artifact that is there."""
+    """Return the SHA-256 of every artifact present."""
     files = (path for path in (folder / "artifacts").rglob("*") if path.is_file() and path.name != ".gitignore")
     return {str(path.relative_to(folder)): sha256_of(path) for path in files}
 
 
-def test_what_is_pulled_is_what_was_pushed(pushed: Path, project: Path) -> None:
+def test_pulled_files_are_the_pushed_ones(pushed: Path, project: Path) -> None:
     dvc(project, "pull")
     assert digests(project) == digests(pushed)
     assert len(digests(pushed)) == 3
@@ -131,13 +131,15 @@ def test_verify_refuses_a_corrupted_object(pushed: Path, project: Path, corrupte
     assert str(DIRECTIONS) in dvc(project, "pull", expect=1)
     whole = digests(pushed)
     del whole[str(DIRECTIONS)]
-    assert digests(project) == whole  # the rest has come
+    assert digests(project) == whole  # the rest was pulled
     kept = [path.read_bytes() for path in (project / ".dvc/cache/files").rglob("*") if path.is_file()]
     assert kept
     assert corrupted not in kept
 
 
-def test_without_verify_it_is_accepted_and_called_clean(pushed: Path, project: Path, corrupted: bytes) -> None:
+def test_without_verify_a_corrupted_object_is_accepted_and_reported_clean(
+    pushed: Path, project: Path, corrupted: bytes
+) -> None:
     config = project / ".dvc/config"
     config.write_text(config.read_text().replace("verify = true", "verify = false"))
     dvc(project, "pull")

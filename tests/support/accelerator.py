@@ -1,4 +1,4 @@
-"""A fake of an accelerator's memory, since what is measured there can't be measured on a CPU."""
+"""A fake of an accelerator's memory statistics, for tests that run on a CPU."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CUDA = torch.device("cuda", 1)
 
 
 class Accelerator:
-    """Statistics of a device with some memory: a pass takes so much a token, and so much whatever it holds."""
+    """The statistics of a device: each pass takes memory per token, and a constant amount in addition."""
 
     def __init__(self, total: int, a_token: int, always: int = 0, workspace: int = 0) -> None:
         self.total, self.a_token, self.always, self.workspace = total, a_token, always, workspace
@@ -22,7 +22,7 @@ class Accelerator:
         self.passes: list[list[list[int]]] = []
 
     def run(self, rows: list[list[int]]) -> None:
-        """A pass; the first also takes a workspace, which stays."""
+        """Run a pass; the first also takes a workspace, which stays allocated."""
         if not self.passes:
             self.taken += self.workspace
         self.passes.append(rows)
@@ -36,7 +36,7 @@ class Accelerator:
         self.peak = self.taken
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> Accelerator:
-        """Makes torch's statistics its own."""
+        """Replace torch's statistics by this device's."""
         fakes: dict[str, Callable[[torch.device], Any]] = {
             "memory_allocated": lambda _: self.taken,
             "max_memory_allocated": lambda _: self.peak,
@@ -49,7 +49,7 @@ class Accelerator:
         return self
 
     def pretend(self, monkeypatch: pytest.MonkeyPatch, module: str) -> None:
-        """Makes a module take the CPU's memory for this one's: its passes are run, and counted here."""
+        """Make a module see this device in place of the CPU: its passes run, and are counted here."""
 
         def limits(
             _: torch.device, batch_tokens: Any, run: Callable[[Any], object], *rest: Any, **named: Any

@@ -1,4 +1,4 @@
-"""A search in a process of its own, to be killed anywhere: it writes a few bytes at a time and a dot after each write.
+"""A search in its own process, to be killed anywhere: it writes few bytes at a time and prints a dot after each write.
 
 Run as `python -m tests.support.driver TRIALS`, in a folder of its own. It prints nothing else.
 """

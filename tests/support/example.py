@@ -23,8 +23,8 @@ SPACE = Space(
 
 def settings(**changes: Any) -> Optimize:
     """Return a section `optimize`: 20 trials in batches of 5, 6 of them before the sampler learns."""
-    few = {"trials": 20, "random_trials": 6, "batch": 5, "seed": 0, "sampler": "tpe", "space": SPACE}
-    return load_params(ROOT / "params.yaml").optimize.model_copy(update=few | changes)
+    small = {"trials": 20, "random_trials": 6, "batch": 5, "seed": 0, "sampler": "tpe", "space": SPACE}
+    return load_params(ROOT / "params.yaml").optimize.model_copy(update=small | changes)
 
 
 def measure(parameters: TrialParameters) -> Measured:

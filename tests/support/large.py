@@ -1,4 +1,4 @@
-"""Configs of large models, with the widths that they were published with."""
+"""Configs of large models, with their published widths."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-LARGE: Mapping[str, tuple[str, Mapping[str, Any]]] = {  # name: (model type, what differs from its defaults)
+LARGE: Mapping[str, tuple[str, Mapping[str, Any]]] = {  # name: (model type, changes to its defaults)
     "Llama 3.1 405B": (
         "llama",
         {
@@ -103,7 +103,7 @@ LARGE: Mapping[str, tuple[str, Mapping[str, Any]]] = {  # name: (model type, wha
 
 
 def large_config(name: str) -> PreTrainedConfig:
-    """The config of that name."""
+    """Return the config of that name."""
     from transformers import AutoConfig
 
     kind, changes = copy.deepcopy(LARGE[name])  # a config changes what it is given

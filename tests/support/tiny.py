@@ -45,7 +45,7 @@ CHAT_TEMPLATE = (
 
 
 def tiny_config(kind: str, **changes: Any) -> PreTrainedConfig:
-    """A config of the model type `kind`, tiny."""
+    """Return a tiny config of the model type `kind`."""
     from transformers import AutoConfig
 
     config: PreTrainedConfig = AutoConfig.for_model(kind, **{**COMMON, **changes})
@@ -53,14 +53,14 @@ def tiny_config(kind: str, **changes: Any) -> PreTrainedConfig:
 
 
 def tiny_model(config: PreTrainedConfig, dtype: torch.dtype = torch.float32, seed: int = 0) -> PreTrainedModel:
-    """A full model of the config, every parameter random and of a size that matters, in evaluation mode."""
+    """Return a full model of the config in evaluation mode, with random parameters large enough to matter."""
     from transformers import AutoModelForCausalLM
 
     return randomised(AutoModelForCausalLM.from_config(config), dtype, seed)
 
 
 def randomised(model: PreTrainedModel, dtype: torch.dtype, seed: int) -> PreTrainedModel:
-    """The model itself with every parameter random and of a size that matters, in evaluation mode."""
+    """Return the model itself in evaluation mode, its parameters replaced by random ones large enough to matter."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -72,18 +72,18 @@ def randomised(model: PreTrainedModel, dtype: torch.dtype, seed: int) -> PreTrai
 
 
 def random_direction(size: int, seed: int = 5) -> Tensor:
-    """A random unit vector, float64."""
+    """Return a random unit vector in float64."""
     return torch.nn.functional.normalize(
         torch.randn(size, generator=torch.Generator().manual_seed(seed)).double(), dim=0
     )
 
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer of a few words, split at white space, that puts <bos> before whatever it is given."""
+    """Return a tokenizer of a few words, split at white space, that puts <bos> before every text."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token="<unk>"))
+    tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<bos> $A", pair=None, special_tokens=[("<bos>", WORDS.index("<bos>"))]

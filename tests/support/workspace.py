@@ -1,4 +1,4 @@
-"""A small copy of the project in which the real pipeline runs in half a minute: few prompts, few trials."""
+"""A small copy of the project in which the real pipeline runs in under a minute: few prompts, few trials."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SMALL = {
     ("optimize", "batch"): 2,
     ("optimize", "max_tokens"): 12,
     ("optimize", "kl_tokens"): 2,
-    ("adapter", "rank"): None,  # importing PEFT takes longer than all other stages' work
+    ("adapter", "rank"): None,  # importing PEFT takes longer than all other stages
     ("generate", "max_tokens"): 16,
     ("generate", "kl_tokens"): 4,
     (
