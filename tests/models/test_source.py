@@ -16,6 +16,7 @@ from huggingface_hub.utils._http import close_session
 from tests.support.fake_hub import FakeHub, fake_hub
 from unwrite.errors import UnwriteError
 from unwrite.models.source import ModelSource, locate, resolve_release, resolve_source
+from unwrite.models.transport import transport_error
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REPOSITORY = "teaware/kettle"
@@ -138,7 +139,7 @@ def test_empty_cache_offline_is_an_error() -> None:
 
 
 # The HTTP library below the hub's own, which changes between its versions.
-http = importlib.import_module(errors.HfHubHTTPError.__bases__[0].__module__.partition(".")[0])
+http = importlib.import_module(transport_error().__module__.partition(".")[0])
 
 
 def response(status: int) -> Any:

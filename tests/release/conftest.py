@@ -1,4 +1,4 @@
-"""A release that is made once, and a copy of it and its base for each test to tamper with."""
+"""A release that is made once, and a copy of it and its base for each test to change."""
 
 import shutil
 from pathlib import Path
@@ -10,13 +10,13 @@ from tests.support.releases import Release, make_release
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Release:
-    """Not to be changed."""
+    """The release that every test shares; it must not be changed."""
     return make_release(tmp_path_factory.mktemp("release"))
 
 
 @pytest.fixture
 def release(made: Release, tmp_path: Path) -> Release:
-    """To be changed."""
+    """A copy of the release, to change."""
     shutil.copytree(made.base, tmp_path / "base")
     shutil.copytree(made.folder, tmp_path / "release")
     return Release(tmp_path / "base", tmp_path / "release", made.recipe)

@@ -1,4 +1,4 @@
-"""A small release beside its base, made without the code that verifies it, and ways to change it."""
+"""A small release next to its base, made without the code that verifies it, and ways to change it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ EDITED, UNEDITED = "model.layers.0.self_attn.o_proj.weight", "model.layers.0.sel
 
 
 class Release(NamedTuple):
-    """Two folders, and what was done."""
+    """The folders of base and release, and the recipe."""
 
     base: Path
     folder: Path
@@ -66,7 +66,7 @@ def make_release(work: Path, dtype: torch.dtype = torch.bfloat16) -> Release:
 
 
 def write_manifest(folder: Path, recipe: Recipe, base_files: list[FileDigest]) -> None:
-    """The manifest of the folder as it is now, as a forger would write it too."""
+    """Write the manifest of the folder as it is now, as a forger would."""
     base = sample_base(source="base", commit=None, files=base_files)
     files = [digest_of(path) for path in sorted(folder.iterdir()) if path.name != "provenance.json" and path.is_file()]
     runs = [sample_run("compute_directions", {"directions": {"center": "mean"}})]
@@ -75,20 +75,20 @@ def write_manifest(folder: Path, recipe: Recipe, base_files: list[FileDigest]) -
 
 
 def rewrite_manifest(release: Release, recipe: Recipe | None = None) -> None:
-    """Makes the manifest agree with whatever was done to the release."""
+    """Write a manifest that agrees with the release as it is now."""
     files = [digest_of(release.base / name) for name in model_files(release.base)]
     write_manifest(release.folder, recipe or release.recipe, files)
 
 
 def change_tensor(folder: Path, name: str, change: Callable[[Tensor], Tensor]) -> None:
-    """Puts other values in a tensor's place, and nothing else."""
+    """Replace the values of one tensor, and nothing else."""
     tensor = stored_tensors(folder)[name]
     rows = slice(0, tensor.shape[0])
     write_rows(tensor, rows, change(read_rows(tensor, rows)).contiguous())
 
 
 def flip_bit(folder: Path, name: str, place: int = 0) -> None:
-    """Turns the lowest bit of one number of a 16-bit tensor."""
+    """Flip the lowest bit of one value of a 16-bit tensor."""
 
     def flipped(values: Tensor) -> Tensor:
         bits = values.clone().view(torch.int16)
@@ -100,7 +100,7 @@ def flip_bit(folder: Path, name: str, place: int = 0) -> None:
 
 @contextmanager
 def changed_json(path: Path) -> Iterator[Any]:
-    """The values of a JSON file, to be changed."""
+    """The values of a JSON file, to change; written back on exit."""
     values = json.loads(path.read_text())
     yield values
     path.write_text(json.dumps(values))
