@@ -84,7 +84,7 @@ def test_no_cycles(graph: grimp.ImportGraph) -> None:
         ("peft", {"unwrite.models.peft"}),
         ("optuna", {"unwrite.search"}),
         ("safetensors", {"unwrite.files", "unwrite.models.loading"}),  # the latter names its error
-        ("ruamel", {"unwrite.files.safe_yaml"}),
+        ("ruamel", {"unwrite.schema.safe_yaml"}),
         ("matplotlib", {"unwrite.report"}),
         ("click", {"unwrite.cli"}),
         ("model_signing", {"unwrite.release.signing"}),
@@ -216,7 +216,6 @@ def test_no_two_modules_have_the_same_file_name() -> None:
 MAY_BE_LONG = {
     "unwrite/schema/artifacts.py",  # schemas are tables of fields
     "unwrite/schema/params.py",
-    "unwrite/files/checkpoints.py",
 }
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 250, 50
 

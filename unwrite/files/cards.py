@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from unwrite.errors import UnwriteError
-from unwrite.files.records import read_text
-from unwrite.files.safe_yaml import load_yaml
 from unwrite.schema.artifacts import BaseCard
+from unwrite.schema.safe_yaml import load_yaml
+from unwrite.schema.text import read_text
 
 CARD_FILE = "README.md"
 NO_CARD = BaseCard(license=None, license_name=None, license_link=None, language=[])

@@ -10,6 +10,7 @@ from typing import Any
 
 from unwrite.errors import UnwriteError
 from unwrite.files.atomic import atomic_file
+from unwrite.schema.text import read_text
 
 
 def write_text(path: Path, text: str) -> None:
@@ -63,25 +64,6 @@ def read_lines(path: Path) -> list[str]:
     text = read_text(path, "check the path in params.yaml, or run `dvc repro` if the pipeline makes it")
     # Split at newlines only: str.splitlines would also cut at characters that JSON allows inside a string.
     return text.split("\n")
-
-
-def read_text(path: Path, remedy: str = "") -> str:
-    """Read a UTF-8 text file; a byte order mark is dropped.
-
-    Args:
-        path: the file.
-        remedy: what to do if it cannot be read, without a full stop.
-
-    Raises:
-        UnwriteError: the file cannot be read, or is not UTF-8.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        reason = f"{path} cannot be read ({error.strerror})"
-        raise UnwriteError(f"{reason}: {remedy}." if remedy else f"{reason}.") from None
-    except UnicodeDecodeError as error:
-        raise UnwriteError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8.") from None
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from unwrite.errors import UnwriteError
 from unwrite.files.direction_tensors import wrong_directions
-from unwrite.files.safe_yaml import load_yaml
 from unwrite.files.tensors import read_metadata, read_tensors
 from unwrite.schema.artifacts import Recipe
 from unwrite.schema.dotted_keys import flattened
 from unwrite.schema.params import PARAMS_FILE
 from unwrite.schema.parsing import parse_record
 from unwrite.schema.paths import RECIPE
+from unwrite.schema.safe_yaml import load_yaml
 
 STAGE = "compute_directions"
 """The stage that makes the directions."""

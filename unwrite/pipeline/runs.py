@@ -18,12 +18,12 @@ from typing import Any, Literal
 from unwrite.errors import UnwriteError
 from unwrite.files.hashing import digest_of, sha256_of
 from unwrite.files.records import write_json
-from unwrite.files.safe_yaml import load_yaml
 from unwrite.pipeline.environment import Environment, current_environment
 from unwrite.schema.artifacts import Artifact, FileDigest, as_json, read_artifact
 from unwrite.schema.params import Params
 from unwrite.schema.parsing import FORMAT
 from unwrite.schema.paths import MANIFEST, RUNS
+from unwrite.schema.safe_yaml import load_yaml
 
 PIPELINE = Path("dvc.yaml")
 LOCK = Path("dvc.lock")

@@ -16,10 +16,10 @@ from tabulate import tabulate
 
 from unwrite.errors import UnwriteError, reason_of
 from unwrite.files.hashing import sha256_of
-from unwrite.files.safe_yaml import load_yaml
 from unwrite.pipeline.runs import LOCK, StageRun, files_of, read_run, run_file, stage_names
 from unwrite.schema.artifacts import Base, read_artifact
 from unwrite.schema.paths import BASE, MANIFEST
+from unwrite.schema.safe_yaml import load_yaml
 
 _MISSING = "is missing"
 

@@ -14,7 +14,7 @@ from unwrite.errors import UnwriteError
 from unwrite.files.atomic import atomic_folder, copy_file, refuse_full_disk
 from unwrite.files.checkpoints import stored_tensors
 from unwrite.files.hashing import digest_of
-from unwrite.files.records import read_text, write_json, write_text
+from unwrite.files.records import write_json, write_text
 from unwrite.pipeline.base import pinned_folder
 from unwrite.pipeline.lock import exclusive_run
 from unwrite.pipeline.runs import LOCK, StageRun, read_run, stage_names
@@ -26,6 +26,7 @@ from unwrite.release.verify import verify_release
 from unwrite.schema.artifacts import Base, FileDigest, Recipe, read_artifact, read_base
 from unwrite.schema.params import PARAMS_FILE
 from unwrite.schema.paths import CARD, EVALUATION, MANIFEST, MODEL, RECIPE
+from unwrite.schema.text import read_text
 from unwrite.terms import Override
 
 

@@ -21,9 +21,9 @@ from pydantic import (
 )
 
 from unwrite.errors import UnwriteError
-from unwrite.files.records import read_text
-from unwrite.files.safe_yaml import load_yaml
 from unwrite.schema.params_errors import describe_errors, describe_value
+from unwrite.schema.safe_yaml import load_yaml
+from unwrite.schema.text import read_text
 from unwrite.terms import (
     BackendName,
     CenterMethod,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from unwrite.files.safe_yaml import load_yaml
+from unwrite.schema.safe_yaml import load_yaml
 
 
 def test_a_document_is_plain_values() -> None:
