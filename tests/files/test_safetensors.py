@@ -106,7 +106,7 @@ def test_parts_are_read_by_themselves(tmp_path: Path, dtype: torch.dtype) -> Non
 @pytest.mark.parametrize(("shape", "parts"), [((6, 4), 4), ((6, 4), 0), ((2, 3, 4), 1), ((4, 3, 4), 2)])
 def test_what_can_not_be_cut_is_refused(tmp_path: Path, shape: tuple[int, ...], parts: int) -> None:
     write_single(tmp_path, {"w": torch.zeros(shape)})
-    with pytest.raises(UnwriteError, match=f"which can't be cut into {parts}"):
+    with pytest.raises(UnwriteError, match=f"which cannot be cut into {parts}"):
         cut(stored_tensors(tmp_path)["w"], parts)
 
 

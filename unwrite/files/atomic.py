@@ -14,10 +14,10 @@ from unwrite.errors import UnwriteError
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; on a clean exit syncs it and renames it to `path`, otherwise removes it.
+    """Yield a temporary path next to `path`; rename it to `path` on a clean exit, and remove it otherwise.
 
     Raises:
-        UnwriteError: The disk is full or the folder can't be written.
+        UnwriteError: the disk is full, or the folder cannot be written.
     """
     temporary = _temporary(path)
     with _named_os_errors(path):
@@ -33,12 +33,13 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yields a new empty folder beside `path`; on a clean exit syncs its files and puts it in `path`'s place.
+    """Yield a new empty folder next to `path`; on a clean exit sync its files and replace `path` with it.
 
-    The old folder is there until the new one is, whatever fails. What a killed run left is removed or put back first.
+    The old folder stays until the new one replaces it, whatever fails. What a killed run left is removed or restored
+    first.
 
     Raises:
-        UnwriteError: The disk is full or the parent folder can't be written.
+        UnwriteError: the disk is full, or the parent folder cannot be written.
     """
     temporary, old = _temporary(path), path.with_name(f".{path.name}.old")
     with _named_os_errors(path):
@@ -99,10 +100,14 @@ def _existing_parent(path: Path) -> Path:
 
 
 def refuse_full_disk(path: Path, needed: int) -> None:
-    """Checks before long work that `needed` bytes will fit where `path` will be.
+    """Check before long work that there is enough space for a file or folder.
+
+    Args:
+        path: where it will be.
+        needed: its size in bytes.
 
     Raises:
-        UnwriteError: They don't.
+        UnwriteError: the disk has less free space.
     """
     free = shutil.disk_usage(_existing_parent(path)).free
     if free < needed:
@@ -112,7 +117,11 @@ def refuse_full_disk(path: Path, needed: int) -> None:
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Copies bytes in the kernel, which shares blocks (reflink) where system and file system can."""
+    """Copy a file's bytes inside the kernel, which shares blocks (reflink) if the file system supports it.
+
+    Raises:
+        UnwriteError: the source changed while it was copied.
+    """
     try:
         with source.open("rb") as reader, target.open("wb") as writer:
             remaining = os.fstat(reader.fileno()).st_size

@@ -18,13 +18,12 @@ _LONGEST = 300  # characters of a licence's name or link
 
 
 def read_card(folder: Path) -> BaseCard:
-    """What the card in `folder` states of licence and language; nothing where there is no card, or no front matter.
+    """Read the licence and the languages from the card in a folder; nothing if it has no card or no front matter.
 
-    What is not one line of text is left out: a licence that is a list of several, too, since none of them is *the*
-    licence.
+    Whatever is not one line of text is left out. So is a list of several licences, since none of them is *the* licence.
 
     Raises:
-        UnwriteError: The front matter can't be read.
+        UnwriteError: the front matter cannot be read.
     """
     path = folder / CARD_FILE
     if not path.is_file():

@@ -21,27 +21,27 @@ _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
 def model_files(folder: Path, *, code: bool = False) -> list[str]:
-    """Names of the files that make up the model in `folder`: shards, index, configuration, tokenizer, licence. Sorted.
+    """Return the sorted names of a model's files: shards, index, configuration, tokenizer and licence.
 
-    With `code`, Python files too: where the person lets it run, it is part of what the model computes.
+    With `code`, Python files too: where the user lets them run, they are part of what the model computes.
 
     Raises:
-        UnwriteError: There is no such folder, it has no safetensors checkpoint, or its index is wrong.
+        UnwriteError: the folder does not exist, has no safetensors checkpoint, or its index is wrong.
     """
     names = set(shard_files(folder))
     if _index(folder):
         names.add(INDEX_FILE)
     for pattern in COMPANIONS + _CODE * code:
         names.update(path.name for path in folder.glob(pattern) if path.is_file() and ".index." not in path.name)
-    # Where the base is itself a release, what tells how that one was made is no part of the model.
+    # Where the base is itself a release, its own recipe and manifest are not part of the model.
     return sorted(names - {MANIFEST, RECIPE.name, EVALUATION.name})
 
 
 def shard_files(folder: Path) -> list[str]:
-    """Names of the checkpoint's safetensors files, sorted.
+    """Return the sorted names of the checkpoint's safetensors files, all of which exist.
 
     Raises:
-        UnwriteError: As `model_files`.
+        UnwriteError: as `model_files`, or a shard is missing.
     """
     shards = named_shards(folder)
     for shard in shards:
@@ -51,10 +51,10 @@ def shard_files(folder: Path) -> list[str]:
 
 
 def named_shards(folder: Path) -> list[str]:
-    """Names of the safetensors files that the checkpoint is said to be in, whether they are there or not; sorted.
+    """Return the sorted names of the safetensors files that the checkpoint should have, even if they are missing.
 
     Raises:
-        UnwriteError: There is no such folder, nothing says it, or the index is wrong.
+        UnwriteError: the folder does not exist, has no safetensors checkpoint, or its index is wrong.
     """
     if not folder.is_dir():
         raise UnwriteError(f"{folder} is not a folder: check model.source in params.yaml.")
@@ -92,19 +92,19 @@ def _weight_map(index: Path) -> dict[str, str]:
 
 
 def index_of(tensors: Mapping[str, StoredTensor]) -> dict[str, Any]:
-    """The index of a checkpoint, as JSON values.
+    """Return the index of a checkpoint as JSON values.
 
-    Beside a single file it is not needed, but engines that load every safetensors file of a folder which has no index
-    (vLLM does) would take the directions of a release for weights.
+    A single file does not need one. But engines that load every safetensors file of a folder without an index, as vLLM
+    does, would take the directions of a release for weights.
     """
     return {"metadata": {}, "weight_map": {name: tensor.file.name for name, tensor in sorted(tensors.items())}}
 
 
 def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
-    """Every tensor of the checkpoint in `folder`, by name.
+    """Return every tensor of the checkpoint in a folder, by name.
 
     Raises:
-        UnwriteError: A header is damaged, a file is truncated, or the index and the shards disagree.
+        UnwriteError: a header is damaged, a file is truncated, or the index and the shards disagree.
     """
     tensors: dict[str, StoredTensor] = {}
     for shard in shard_files(folder):

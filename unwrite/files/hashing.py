@@ -11,21 +11,21 @@ from unwrite.schema.artifacts import FileDigest
 
 
 def sha256_of(path: Path) -> str:
-    """Hex sha256 of one file's bytes."""
+    """Return the sha256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest_of(path: Path) -> FileDigest:
-    """The record of one file."""
+    """Return the name, size and sha256 of a file."""
     return FileDigest(name=path.name, size=path.stat().st_size, sha256=sha256_of(path))
 
 
 def verify_files(folder: Path, recorded: Iterable[FileDigest]) -> None:
-    """Checks that every recorded file is in `folder` unchanged.
+    """Check that every recorded file is in a folder, unchanged.
 
     Raises:
-        UnwriteError: A file is missing, or has another size or sha256; the first one is named.
+        UnwriteError: a file is missing, or has another size or sha256; the first one is named.
     """
     for file in recorded:
         path = folder / file.name
@@ -36,10 +36,10 @@ def verify_files(folder: Path, recorded: Iterable[FileDigest]) -> None:
 
 
 def refuse_another(path: Path, recorded: FileDigest, size: int, sha256: str) -> None:
-    """Refuses a file whose size or sum, as they were found, are not the recorded ones.
+    """Check that the size and sha256 found for a file are the recorded ones.
 
     Raises:
-        UnwriteError: They aren't.
+        UnwriteError: one of them differs.
     """
     if size != recorded.size:
         raise UnwriteError(f"{path} has {size} bytes, was pinned with {recorded.size}. {_REPIN}")

@@ -1,4 +1,4 @@
-"""Prompt sets and marker lists: reading them, cutting splits, and refusing prompts that stand in two places."""
+"""Prompt sets and marker lists: reading them, cutting splits, and refusing prompts that are in two places."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Prompt(NamedTuple):
 
 
 def read_prompts(path: Path) -> list[Prompt]:
-    """Reads a .jsonl file ("prompt", optional "reference") or a .txt file (one prompt a line).
+    """Read a .jsonl file ("prompt", optional "reference") or a .txt file (one prompt per line).
 
     Raises:
-        UnwriteError: The file is missing, not UTF-8, empty, of another kind, or a line is not a prompt.
+        UnwriteError: the file is missing, not UTF-8, empty, of another kind, or a line is not a prompt.
     """
     if path.suffix == ".jsonl":
         rows = read_jsonl(path, required=["prompt"])
@@ -53,10 +53,10 @@ def _is_text(value: object) -> TypeGuard[str]:
 
 
 def cut_splits(path: Path, prompts: Sequence[Prompt], sizes: Mapping[Name, int]) -> dict[Name, list[Prompt]]:
-    """Cuts consecutive splits of the given sizes from the top.
+    """Cut consecutive splits of the given sizes from the top.
 
     Raises:
-        UnwriteError: There are fewer prompts than the splits ask for.
+        UnwriteError: there are fewer prompts than the splits need.
     """
     wanted = sum(sizes.values())
     if len(prompts) < wanted:
@@ -73,10 +73,10 @@ def cut_splits(path: Path, prompts: Sequence[Prompt], sizes: Mapping[Name, int])
 
 
 def refuse_shared_prompts(sets: Mapping[Name, Mapping[SplitT, Sequence[Prompt]]]) -> None:
-    """Checks that no prompt stands in two splits, in both sets, or twice in one split: figures would flatter.
+    """Check that no prompt is in two splits, in both sets, or twice in one split, which would flatter the figures.
 
     Raises:
-        UnwriteError: Names the prompt and the two places.
+        UnwriteError: a prompt is in two places; both are named.
     """
     seen: dict[str, str] = {}
     for set_name, splits in sets.items():
@@ -92,10 +92,10 @@ def refuse_shared_prompts(sets: Mapping[Name, Mapping[SplitT, Sequence[Prompt]]]
 
 
 def read_markers(path: Path) -> list[str]:
-    """Reads a marker list: one phrase a line, lines that begin with # are comments.
+    """Read a marker list: one phrase per line; lines that begin with # are comments.
 
     Raises:
-        UnwriteError: The file is missing, not UTF-8, or holds no marker.
+        UnwriteError: the file is missing, not UTF-8, or holds no marker.
     """
     markers = [line.strip() for line in read_lines(path) if line.strip() and not line.lstrip().startswith("#")]
     if not markers:

@@ -14,30 +14,30 @@ from unwrite.schema.text import read_text
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8 text with plain newlines."""
+    """Write UTF-8 text with plain newlines."""
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes one JSON value, indented, in the order given. NaN and infinity are refused: they are not JSON.
+    """Write one JSON value, indented, in the order given. NaN and infinity are refused: they are not JSON.
 
     Raises:
-        ValueError: The value holds NaN or infinity.
+        ValueError: the value holds NaN or infinity.
     """
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes one JSON object a line."""
+    """Write one JSON object per line."""
     write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
 
 
 def read_jsonl(path: Path, required: Sequence[str]) -> list[dict[str, Any]]:
-    """Reads one JSON object a line; each must have the `required` keys. Empty lines are passed over.
+    """Read one JSON object per line; each must have the `required` keys. Empty lines are skipped.
 
     Raises:
-        UnwriteError: The file is missing, not UTF-8, or a line is not such an object; the line is named.
+        UnwriteError: the file is missing, not UTF-8, or a line is not such an object; the line is named.
     """
     rows = []
     for number, line in enumerate(read_lines(path), 1):
@@ -67,7 +67,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Writes a CSV file; floats in full precision, so that what is read back is what was written."""
+    """Write a CSV file; floats have full precision, so reading them back gives the same values."""
     with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
@@ -75,10 +75,10 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """Rows of a CSV file by column name.
+    """Read the rows of a CSV file, each by column name.
 
     Raises:
-        UnwriteError: The file is missing, not UTF-8, or a row has more or fewer fields than the header.
+        UnwriteError: the file is missing, not UTF-8, or a row has more or fewer fields than the header.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:

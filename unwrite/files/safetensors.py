@@ -33,11 +33,11 @@ _ITEM_BYTES: Mapping[str, int] = {
 }
 _HEADER_LIMIT = 100_000_000  # bytes; the format's own limit
 BLOCK_BYTES = 1 << 20
-"""What is read, hashed and written at a time: little beside a tensor, much beside what a call costs."""
+"""Bytes read, hashed and written at a time: small next to a tensor, large next to the cost of a call."""
 
 
 class StoredTensor(NamedTuple):
-    """Where a tensor lies: file, safetensors dtype name, shape, and its first byte in the file."""
+    """The place of a tensor: its file, safetensors dtype name, shape, and first byte in the file."""
 
     file: Path
     dtype: str
@@ -46,10 +46,12 @@ class StoredTensor(NamedTuple):
 
 
 def read_header(file: Path) -> dict[str, StoredTensor]:
-    """Tensors of one safetensors file. Format: header length (8 bytes, little-endian), JSON header, data.
+    """Read where each tensor of one safetensors file lies, by name and in the order of their bytes.
+
+    The format: header length (8 bytes, little-endian), JSON header, data.
 
     Raises:
-        UnwriteError: The header is not what the format says, or the file is shorter or longer than it declares.
+        UnwriteError: the header does not follow the format, or the file is shorter or longer than it declares.
     """
     size = file.stat().st_size
     with file.open("rb") as stream:
@@ -81,7 +83,7 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
 
 
 class ByteRange(NamedTuple):
-    """Consecutive bytes of a file, from `start` up to `stop`: a tensor, or, with no name, what is no tensor's."""
+    """Consecutive bytes of a file, from `start` up to `stop`: a tensor, or without a name the header."""
 
     file: Path
     tensor: str | None
@@ -90,11 +92,11 @@ class ByteRange(NamedTuple):
 
 
 def spans(file: Path, tensors: Mapping[str, StoredTensor]) -> Iterator[ByteRange]:
-    """A file from its first byte to its last: the header, then its tensors as they lie.
+    """Yield the byte ranges of a file from its first byte to its last: the header, then its tensors as they lie.
 
     Args:
-        file: A file of a checkpoint; one that holds no tensors is one span without a name.
-        tensors: As `stored_tensors` or `read_header` gives them; those of other files are left out.
+        file: a file of a checkpoint; one that holds no tensors is one range without a name.
+        tensors: from `stored_tensors` or `read_header`; those of other files are ignored.
     """
     tensor, start = None, 0
     for name, place in tensors.items():  # each file's in the order of its bytes
@@ -105,10 +107,10 @@ def spans(file: Path, tensors: Mapping[str, StoredTensor]) -> Iterator[ByteRange
 
 
 def read_span(span: ByteRange) -> Iterator[bytes]:
-    """The bytes of a span, `BLOCK_BYTES` at a time.
+    """Yield the bytes of a range, `BLOCK_BYTES` at a time.
 
     Raises:
-        UnwriteError: The file ends earlier.
+        UnwriteError: the file ends earlier.
     """
     with span.file.open("rb", buffering=0) as stream:
         start = span.start
@@ -121,14 +123,14 @@ def read_span(span: ByteRange) -> Iterator[bytes]:
 
 
 def byte_blocks(values: Tensor) -> Iterator[bytes]:
-    """The bytes of a contiguous tensor, `BLOCK_BYTES` at a time."""
+    """Yield the bytes of a contiguous tensor of any shape, `BLOCK_BYTES` at a time."""
     data = values.flatten().view(torch.uint8).numpy()
     for start in range(0, len(data), BLOCK_BYTES):
         yield data[start : start + BLOCK_BYTES].tobytes()
 
 
 def row_blocks(shape: Sequence[int], elements: int = 1 << 20, multiple: int = 1) -> Iterator[slice]:
-    """Consecutive slices of a tensor's first axis, each of at most `elements` numbers, or `multiple` rows.
+    """Yield consecutive slices of a tensor's first axis, each of at most `elements` numbers, or `multiple` rows.
 
     All but the last have a multiple of `multiple` rows.
     """
@@ -138,21 +140,28 @@ def row_blocks(shape: Sequence[int], elements: int = 1 << 20, multiple: int = 1)
 
 
 def cut(tensor: StoredTensor, parts: int) -> list[StoredTensor]:
-    """A tensor as equal parts along its first axis, each with bytes of its own: [2·n, k] as two [n, k], [2, n, k] too.
+    """Cut a stored tensor into equal parts along its first axis: [2·n, k], and [2, n, k] too, into two of [n, k].
 
     Raises:
-        UnwriteError: It can't be cut so.
+        UnwriteError: the first axis cannot be divided into that many parts.
     """
     first, *rest = tensor.shape
     if parts < 1 or first % parts or (len(rest) > 1 and first != parts):
-        raise UnwriteError(f"{tensor.file} has a tensor of shape {tensor.shape}, which can't be cut into {parts}.")
+        raise UnwriteError(f"{tensor.file} has a tensor of shape {tensor.shape}, which cannot be cut into {parts}.")
     shape = tuple(rest) if len(rest) > 1 else (first // parts, *rest)
     step = math.prod(shape) * torch_dtype(tensor).itemsize
     return [tensor._replace(shape=shape, offset=tensor.offset + part * step) for part in range(parts)]
 
 
 def read_rows(tensor: StoredTensor, rows: slice) -> Tensor:
-    """Rows of a stored tensor in the stored dtype, shape [rows, *rest]. Reads only their bytes."""
+    """Read some rows of a stored tensor, and only their bytes.
+
+    Returns:
+        [rows, ...] in the stored dtype.
+
+    Raises:
+        UnwriteError: the tensor is not stored as floating point, or the file ends earlier.
+    """
     dtype = torch_dtype(tensor)
     width = math.prod(tensor.shape[1:])
     count = rows.stop - rows.start
@@ -169,10 +178,10 @@ def read_rows(tensor: StoredTensor, rows: slice) -> Tensor:
 
 
 def torch_dtype(tensor: StoredTensor) -> torch.dtype:
-    """The torch dtype of a stored floating-point tensor.
+    """Return the torch dtype of a stored floating-point tensor.
 
     Raises:
-        UnwriteError: It is stored quantized or as integers.
+        UnwriteError: the tensor is stored quantized or as integers.
     """
     if tensor.dtype not in DTYPES:
         raise UnwriteError(

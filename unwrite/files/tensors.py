@@ -17,32 +17,32 @@ from unwrite.files.atomic import atomic_file
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-    """Writes named tensors with JSON metadata. The same tensors and metadata give the same bytes."""
+    """Write named tensors with JSON metadata. The same tensors and metadata give the same bytes."""
     data = save(
         {name: tensor.contiguous() for name, tensor in sorted(tensors.items())},
         # One key: safetensors writes several in an order that changes from run to run.
         metadata={"unwrite": json.dumps(metadata, sort_keys=True)},
     )
-    # Not save_file: it writes to a name of its own that a kill leaves behind, readable to its owner alone.
+    # Not save_file: it writes to its own temporary name, which a killed run leaves behind, readable by its owner only.
     with atomic_file(path) as temporary:
         temporary.write_bytes(data)
 
 
 def read_tensors(path: Path, stage: str) -> dict[str, Tensor]:
-    """Reads every tensor of a file made by `stage`.
+    """Read every tensor of a file made by `stage`.
 
     Raises:
-        UnwriteError: The file is missing or damaged.
+        UnwriteError: the file is missing or damaged.
     """
     with _clear_errors(path, stage):
         return load_file(path)
 
 
 def read_metadata(path: Path, stage: str) -> dict[str, Any]:
-    """The JSON metadata that `write_tensors` stored.
+    """Read the JSON metadata that `write_tensors` stored.
 
     Raises:
-        UnwriteError: As `read_tensors`.
+        UnwriteError: as `read_tensors`.
     """
     with _clear_errors(path, stage), safe_open(path, framework="pt") as file:
         metadata: dict[str, Any] = json.loads((file.metadata() or {})["unwrite"])

@@ -1,4 +1,4 @@
-"""The same work on several files at once, in threads: reading, hashing and torch all let go of Python's lock."""
+"""The same work on several files at once, in threads: reading, hashing and torch all release Python's lock."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ R = TypeVar("R")
 
 
 def processors() -> int:
-    """How many processors this process may use."""
+    """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_threads(work: Callable[[T, Callable[[], None]], R], items: Sequence[T], threads: int) -> list[R]:
-    """What `work` makes of each item, in the order of the items.
+    """Return the result of `work` for each item, in the order of the items.
 
-    After an error or an interrupt the others end as soon as they call what they are given as second argument, which
-    they do every now and then; nothing runs on when this returns.
+    After an error or an interrupt, the other threads stop at their next call of the function that they get as second
+    argument, so `work` should call it often. No thread is left when this returns.
 
     Args:
-        work: Called with an item and a function that raises once the others should end.
-        items: What to work on.
-        threads: How many at once.
+        work: called with an item, and with a function that raises once the thread should stop.
+        items: what to work on.
+        threads: how many items at once.
 
     Raises:
-        Exception: What `work` raised; of several, the first in the order of the items.
+        Exception: what `work` raised; of several errors, the first in the order of the items.
     """
     _keep_freed_memory()
     stopped = Event()
@@ -52,8 +52,8 @@ def in_threads(work: Callable[[T, Callable[[], None]], R], items: Sequence[T], t
 
 
 def _keep_freed_memory() -> None:
-    """Has the C library (glibc) keep blocks of some megabytes for the next use, as it does once it saw one this large.
+    """Make the C library (glibc) keep freed blocks of some megabytes for the next use, as it does after a large one.
 
-    Otherwise it hands them back each time, and threads wait for each other while the system finds new pages.
+    Otherwise it returns them each time, and threads wait for one another while the system finds new pages.
     """
     bytes(31 << 20)
