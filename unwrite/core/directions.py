@@ -21,13 +21,13 @@ NEGLIGIBLE = 1e-6
 
 
 def center(residuals: Tensor, method: CenterMethod) -> Tensor:
-    """The center of a set of residuals, for each position and residual index by itself.
+    """Compute the center of a set of residuals, separately for each position and residual index.
 
     The mean (Arditi et al. 2024), or the geometric median: the point with the least sum of distances to the prompts,
     which a minority of outlying prompts cannot carry away.
 
     Args:
-        residuals: [n, ..., d], any floating dtype, one entry a prompt.
+        residuals: [n, ..., d], any floating dtype, one entry per prompt.
         method: `mean` or `geometric_median`.
 
     Returns:
@@ -56,7 +56,7 @@ def center(residuals: Tensor, method: CenterMethod) -> Tensor:
 
 
 def difference_direction(target_center: Tensor, baseline_center: Tensor) -> Tensor:
-    """The difference-of-means direction v = normalize(μ_target − μ_baseline) (Arditi et al. 2024).
+    """Compute the difference-of-means direction v = normalize(μ_target − μ_baseline) (Arditi et al. 2024).
 
     Where ‖difference‖ ≤ 1e-6 ‖μ_baseline‖ it is the zero vector: at residual index 0 the last token of the chat
     template is the same for every prompt, and the difference is exactly nothing.
@@ -111,7 +111,7 @@ def orthogonalize(direction: Tensor, reference: Tensor) -> Tensor:
 
 
 def through_norms(direction: Tensor, scales: Sequence[Tensor]) -> Tensor:
-    """What to project out of a writer so that the direction vanishes after norms: u = normalize(γ₁∘γ₂∘…∘v).
+    """Compute what to project out of a writer so that the direction vanishes after norms: u = normalize(γ₁∘γ₂∘…∘v).
 
     A root-mean-square norm takes y to γ∘y/rms(y), and v·(γ∘y) = (γ∘v)·y: where u·y = 0, v·norm(y) = 0. Norms in a chain
     multiply, in any order.
@@ -137,7 +137,7 @@ def through_norms(direction: Tensor, scales: Sequence[Tensor]) -> Tensor:
 
 
 def interpolate(directions: Tensor, index: float) -> Tensor:
-    """The direction at a real-valued residual index: normalize((1 − f) v_i + f v_{i+1}), i = ⌊index⌋, f = index − i.
+    """Compute the direction at a residual index i + f, 0 ≤ f < 1: normalize((1 − f) v_i + f v_{i+1}).
 
     Args:
         directions: [L+1, d], unit norm or zero.

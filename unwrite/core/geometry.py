@@ -71,7 +71,7 @@ def geometry(target: Tensor, baseline: Tensor, directions: Tensor) -> dict[str, 
 
 
 def cosines(a: Tensor, b: Tensor) -> Tensor:
-    """The cosine of the angle between two vectors, a·b / (‖a‖ ‖b‖).
+    """Compute the cosine of the angle between two vectors, a·b / (‖a‖ ‖b‖).
 
     Args:
         a: [..., d], any length.
@@ -86,7 +86,7 @@ def cosines(a: Tensor, b: Tensor) -> Tensor:
 
 
 def difference_norms(target_mean: Tensor, baseline_mean: Tensor) -> Tensor:
-    """The norm of the difference of means, ‖μ_target − μ_baseline‖.
+    """Compute the norm of the difference of means, ‖μ_target − μ_baseline‖.
 
     Args:
         target_mean: [..., d].

@@ -4,7 +4,7 @@
 def kernel_weight(
     layer: int, *, max_weight: float, max_weight_position: float, min_weight: float, min_weight_distance: float
 ) -> float:
-    """The edit strength λ of one layer.
+    """Compute the edit strength λ of one layer.
 
     0 if |ℓ − p| > D, else λ_max + (λ_min − λ_max) · |ℓ − p| / D, with p = `max_weight_position` and
     D = `min_weight_distance`.

@@ -18,7 +18,7 @@ from torch import Tensor
 
 
 def as_matrices(tensor: Tensor, axis: int, num_matrices: int) -> Tensor:
-    """The matrices of a weight, hidden axis first.
+    """Return the matrices of a weight, hidden axis first.
 
     Args:
         tensor: a weight in one of the shapes above.
@@ -43,7 +43,7 @@ def as_matrices(tensor: Tensor, axis: int, num_matrices: int) -> Tensor:
 
 
 def as_vectors(tensor: Tensor, axis: int) -> Tensor:
-    """The vectors of a bias.
+    """Return the vectors of a bias.
 
     Args:
         tensor: [d], or one vector for each expert: [G, d], or [d, G].

@@ -41,7 +41,7 @@ class LowRank(NamedTuple):
 
 
 def change_rank(shape: tuple[int, int], norm_preservation: NormPreservation, rank: int) -> int:
-    """The rank that the factors of a matrix [d, k] get where `rank` is allowed: 1 if that is exact."""
+    """Return the rank that the factors of a matrix [d, k] get where `rank` is allowed: 1 if that is exact."""
     return 1 if norm_preservation in {"none", "pre"} else min(rank, *shape)
 
 
@@ -94,7 +94,7 @@ def relative_error(parts: Iterable[LowRank]) -> float:
 
 
 def truncated(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """The best approximation of a matrix by factors of some rank, for a large matrix nearly so.
+    """Compute the best approximation of a matrix by factors of some rank, or nearly the best for a large matrix.
 
     Each singular vector's largest component is positive on the left side, and the singular value is split evenly.
 
@@ -117,7 +117,7 @@ def truncated(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
 
 
 def _leading(matrix: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The leading part of a singular value decomposition: U [d, count], S [count], Vᵀ [count, k]."""
+    """Compute the leading part of a singular value decomposition: U [d, count], S [count], Vᵀ [count, k]."""
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(matrix.shape[1], count, generator=generator, dtype=torch.float64).to(matrix.device)
     Q = torch.linalg.qr(matrix @ start).Q
@@ -128,7 +128,7 @@ def _leading(matrix: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _balanced(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-    """The same product with both factors of the same norm."""
+    """Return the same product with both factors of the same norm."""
     sizes = left.norm(), right.norm()
     if not all(float(size) > 0 for size in sizes):
         return torch.zeros_like(left), torch.zeros_like(right)
@@ -137,7 +137,7 @@ def _balanced(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _measured(changes: Iterable[tuple[slice, Tensor]], left: Tensor, right: Tensor) -> LowRank:
-    """The factors in float32, and what they miss of a change that comes in row blocks."""
+    """Return the factors in float32, with what they miss of a change that comes in row blocks."""
     left, right = left.to(torch.float32), right.to(torch.float32)
     change = missed = 0.0
     for rows, block in changes:

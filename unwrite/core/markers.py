@@ -51,7 +51,7 @@ def shows_behaviour(text: str, markers: Sequence[str]) -> bool:
 
 
 def markers_in_all(markers: Sequence[str], texts: Sequence[str]) -> list[str]:
-    """The markers that every text contains, and that so separate nothing.
+    """Return the markers that every text contains, which therefore separate nothing.
 
     Args:
         markers: phrases, one or more.

@@ -8,7 +8,7 @@ _TOLERANCE = 1e-12
 
 
 def geometric_median(points: Tensor) -> Tensor:
-    """The point with the least sum of distances to the given ones.
+    """Compute the point with the least sum of distances to the given ones.
 
     Weiszfeld's iteration from the mean, with the correction of Vardi & Zhang 2000 (*The multivariate L1-median and
     associated data depth*) for an iterate on a data point, until a step is below 1e-12 of the mean distance or for 1000

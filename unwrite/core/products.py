@@ -65,7 +65,7 @@ def products(
 
 
 def with_more(one: Products, more: Products) -> Products:
-    """The products of one weight with the vectors of both, in this order."""
+    """Return the products of one weight with the vectors of both, in this order."""
     return one._replace(
         reads=torch.cat([one.reads, more.reads]), alignments=torch.cat([one.alignments, more.alignments])
     )
@@ -78,7 +78,7 @@ def combined_factors(
     strengths: Tensor,
     norm_preservation: NormPreservation,
 ) -> Factors:
-    """The closed form of K edits of one weight: what `edit.factors` gives for each, to rounding.
+    """Compute the closed form of K edits of one weight: what `edit.factors` gives for each, to rounding.
 
     `row_scales` and `column_scales` say where rounding counts: a row or column of which hardly anything is left.
 
@@ -109,7 +109,7 @@ def combined_factors(
 
 
 def row_scales(direction: Tensor, strength: float | Tensor, alignment: Tensor, energy: Tensor) -> Tensor:
-    """The scale r of `rows` from products with the direction.
+    """Compute the scale r of `rows` from products with the direction.
 
     With u = Ŵᵀv: r = (1 − 2λ v∘p + λ² v∘v g)^(−1/2), p = Ŵu, g = ‖u‖². Equal to `edit.factors(...).r` except for rows
     that are zero in the weight, where any scale does. In float64 it loses about 1e-16 / (norm left)² by cancellation,
@@ -129,7 +129,7 @@ def row_scales(direction: Tensor, strength: float | Tensor, alignment: Tensor, e
 
 
 def column_scales(strength: float | Tensor, cosine: Tensor) -> Tensor:
-    """The scale c of `columns` from the cosines of the weight's columns with the direction.
+    """Compute the scale c of `columns` from the cosines of the weight's columns with the direction.
 
     c = (1 − (2λ − λ²) q²)^(−1/2). Equal to `edit.factors(...).c`, with the reservation of `row_scales`.
 
@@ -144,7 +144,7 @@ def column_scales(strength: float | Tensor, cosine: Tensor) -> Tensor:
 
 
 def _unit_rows(group: Tensor) -> tuple[Tensor, Tensor]:
-    """The norms of some rows, and the rows divided by them; zero rows stay zero."""
+    """Return the norms of some rows, and the rows divided by them; zero rows stay zero."""
     norms = torch.linalg.vector_norm(group, dim=1)
     return norms, group / torch.where(norms > 0, norms, 1.0)[:, None]
 

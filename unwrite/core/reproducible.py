@@ -1,4 +1,4 @@
-"""Sums and roots in float64 that give the same bytes on any machine, whatever its threads and however the rows came.
+"""Sums and roots in float64 that give the same bytes on any machine, with any threads, however the rows were cut.
 
 A library's `sum` and `matmul` choose their order of additions by vector width, thread count and shape, so their last
 bits differ between machines. An edited checkpoint is compared byte for byte, so the sums behind it fix their order:
@@ -42,7 +42,7 @@ def stable_sum(x: Tensor, dim: int) -> Tensor:
 
 
 def halves(x: Tensor, dim: int) -> list[tuple[Tensor, Tensor]]:
-    """Views of `x` such that adding the second of each pair to the first leaves its sum along `dim` in its first slice.
+    """Return views of `x`: adding the second of each pair to the first leaves its sum along `dim` in its first slice.
 
     A list of them serves as often as `x` is filled again, which spares making the views each time.
 
@@ -62,13 +62,13 @@ def halves(x: Tensor, dim: int) -> list[tuple[Tensor, Tensor]]:
 
 
 def add_up(pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
-    """Adds the second of each pair to the first, in place, one pair after the other."""
+    """Add the second of each pair to the first, in place, one pair after the other."""
     for one, other in pairs:
         one.add_(other)
 
 
 def stable_sqrt(x: Tensor) -> Tensor:
-    """The square root, correctly rounded as IEEE 754 asks; `torch.sqrt` isn't where it calls MKL's vector functions.
+    """Compute the square root, correctly rounded as IEEE 754 asks; `torch.sqrt` with MKL's vector functions is not.
 
     Args:
         x: any shape, float64, no negative numbers.
@@ -97,15 +97,15 @@ def aligned_groups(
         ValueError: the weight has another number of rows; the blocks are out of order, or a block isn't as long as its
             slice says.
     """
-    start = came = 0
+    start = read = 0
     left: Tensor | None = None
     for rows, block in blocks:
-        if rows.start != came or rows.stop != came + len(block):
+        if rows.start != read or rows.stop != read + len(block):
             raise ValueError(
-                f"blocks must follow one another, expected one from row {came}, "
+                f"blocks must follow one another, expected one from row {read}, "
                 f"got rows {rows.start}:{rows.stop} and {len(block)} rows"
             )
-        came = rows.stop
+        read = rows.stop
         ready = block if left is None else torch.cat([left, block])
         whole = len(ready) - len(ready) % GROUP_ROWS
         for first in range(0, whole, GROUP_ROWS):
@@ -114,9 +114,9 @@ def aligned_groups(
             start += GROUP_ROWS
         # A copy, since the caller may fill the same buffer again.
         left = ready[whole:].clone() if whole < len(ready) else None
-    _check_rows(came, total_rows, complete=True)
+    _check_rows(read, total_rows, complete=True)
     if left is not None:
-        yield slice(start, came), left.to(dtype)
+        yield slice(start, read), left.to(dtype)
 
 
 def _check_rows(rows: int, expected: int, *, complete: bool = False) -> None:

@@ -36,7 +36,7 @@ def round_to(values: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _magnitudes(values: Tensor) -> tuple[float, float]:
-    """The smallest and the largest of the absolute values, NaN above all: as integers, which are compared faster."""
+    """Return the smallest and largest absolute value, NaN above all; they are compared as integers, which is faster."""
     integers = {2: torch.int16, 4: torch.int32}[values.itemsize]
     bits = values.view(integers) & torch.iinfo(integers).max
     lowest, highest = (extreme.view(values.dtype) for extreme in bits.aminmax())
@@ -47,14 +47,14 @@ _DROPPED = (1 << 29) - 1  # the bits of a float64 that float32 has no room for
 
 
 def _to_odd(values: Tensor) -> Tensor:
-    """Rounded to 24 bits, float64: what isn't exact gets a last bit of 1, so that the next rounding sees no tie."""
+    """Round float64 to 24 bits: what is not exact gets a last bit of 1, so that the next rounding sees no tie."""
     bits = values.view(torch.int64)
     odd = (bits & _DROPPED).add_(_DROPPED).bitwise_or_(bits).bitwise_and_(~_DROPPED)
     return odd.view(torch.float64)
 
 
 def _to_odd_below_normal(values: Tensor) -> Tensor:
-    """The same in float32, which has fewer bits for numbers under 2⁻¹²⁶: bfloat16's smallest are among them."""
+    """Do the same in float32, which has fewer bits for numbers under 2⁻¹²⁶: bfloat16's smallest are among them."""
     near = values.to(torch.float32)
     back = near.to(torch.float64)
     even = (near.view(torch.int32) & 1) == 0
