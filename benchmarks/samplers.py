@@ -32,7 +32,7 @@ from unwrite.schema.params import Params, load_params
 from unwrite.schema.paths import BASE, DIRECTIONS, TOKENS
 from unwrite.search.objective import prepare_objective
 from unwrite.search.samplers import Observation, ask, batch_seed, make_sampler, observe
-from unwrite.search.space import Sampled, one_shot_settings, parameters_of, search_space
+from unwrite.search.space import Sampled, one_shot_settings, search_space, trial_parameters
 from unwrite.search.trials import Measured
 from unwrite.terms import Sampler
 
@@ -116,7 +116,8 @@ def main(seeds: int, trials: int, only: tuple[str, ...]) -> None:
             print(*rows[-1], sep=" | ", flush=True)
     base = read_base()
     first = [
-        measure([parameters_of(sampled)])[0] for sampled in one_shot_settings(params.optimize.space, layers=base.layers)
+        measure([trial_parameters(sampled)])[0]
+        for sampled in one_shot_settings(params.optimize.space, layers=base.layers)
     ]
     rows.insert(0, ["One-shot settings alone", len(first), *_figures([first] * seeds), ""])
     headers = ["", "trials", *(f"seed {seed}" for seed in range(seeds)), "median", "s an ask"]
@@ -161,7 +162,7 @@ def _search(
         sampler = strategy.make(batch_seed(seed, len(ended)))
         asked = ask(sampler, observed, distributions, first[len(ended) :], BATCH)
         asking += time.perf_counter() - start
-        ended += zip(asked, measure([parameters_of(sampled) for sampled in asked]), strict=True)
+        ended += zip(asked, measure([trial_parameters(sampled) for sampled in asked]), strict=True)
     return [measured for _, measured in ended], asking / len(ended)
 
 

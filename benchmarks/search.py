@@ -22,7 +22,7 @@ from unwrite.editing.recipe import build_edits, edit_settings
 from unwrite.errors import UnwriteError
 from unwrite.evaluation.behaviour import decode, early_verdict
 from unwrite.evaluation.divergence import teacher_forced_batches
-from unwrite.evaluation.limits import measuring_limits
+from unwrite.evaluation.pass_limits import measuring_limits
 from unwrite.files.prompts import read_markers
 from unwrite.files.tensors import read_metadata, read_tensors
 from unwrite.models.batches import by_token_budget, left_padded

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from unwrite.evaluation.behaviour import decode
 from unwrite.evaluation.divergence import KLDivergences, measure_kl, teacher_force, teacher_forced_batches
-from unwrite.evaluation.limits import measuring_limits
+from unwrite.evaluation.pass_limits import measuring_limits
 from unwrite.files.atomic import atomic_folder
 from unwrite.files.records import write_jsonl
 from unwrite.models.batches import Budget, by_token_budget

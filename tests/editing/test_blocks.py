@@ -11,9 +11,10 @@ from torch import Tensor
 
 from tests.support.samples import sample_layout
 from tests.support.weights import DIRECTIONS, MEANS, MODES, PARAMETERS, PLAIN, TRANSPOSED, D, K, edits_of
+from unwrite.core.edit import Blocks
 from unwrite.core.layout import as_matrices
 from unwrite.editing import blocks
-from unwrite.editing.blocks import Blocks, blocks_in_memory, blocks_of_matrix, blocks_of_model, blocks_on_disk
+from unwrite.editing.blocks import blocks_in_memory, blocks_of_matrix, blocks_of_model, blocks_on_disk
 from unwrite.editing.edit_cache import EditCache, factors_of_trials
 from unwrite.errors import UnwriteError
 from unwrite.files import safetensors

@@ -26,10 +26,10 @@ from tests.support.weights import (
     cache_in_memory,
     edits_of,
 )
-from unwrite.core.edit import Factors, factors
+from unwrite.core.edit import Blocks, Factors, factors
 from unwrite.core.layout import as_matrices
 from unwrite.editing.basis import BasisVector, vectors_of_search
-from unwrite.editing.blocks import Blocks, blocks_in_memory
+from unwrite.editing.blocks import blocks_in_memory
 from unwrite.editing.edit_cache import EditCache, factors_of_trials, prepare_products
 from unwrite.editing.exact import applied_direction
 from unwrite.editing.recipe import build_edits

@@ -12,7 +12,7 @@ from unwrite.editing.recipe import build_edits, edit_settings
 from unwrite.errors import UnwriteError
 from unwrite.schema.artifacts import read_base
 from unwrite.search.backends import on_weights
-from unwrite.search.space import one_shot_settings, parameters_of
+from unwrite.search.space import one_shot_settings, trial_parameters
 from unwrite.search.trials import Measured
 
 pytestmark = pytest.mark.usefixtures("demo_project")
@@ -24,7 +24,7 @@ def test_the_search_reads_each_weight_only_once(monkeypatch: pytest.MonkeyPatch)
     assert context.base_rate == 1
     settings = edit_settings(params.optimize, "projected")
     setting = one_shot_settings(params.optimize.space, layers=6)[1]
-    edits = build_edits(parameters_of(setting), context.writers, settings)
+    edits = build_edits(trial_parameters(setting), context.writers, settings)
 
     def never(*_: object) -> None:
         raise AssertionError("a weight is read again")

@@ -18,7 +18,7 @@ def test_the_key_depends_on_everything_that_decides_the_trials(monkeypatch: pyte
     key = search_key({"a": 1, "b": [0.1]}, STAGE)
     assert key == search_key({"b": [0.1], "a": 1}, STAGE)
     assert key != search_key({"a": 1, "b": [0.2]}, STAGE)
-    monkeypatch.setattr(module, "FORMAT", 99)
+    monkeypatch.setattr(module, "SEARCH_FORMAT", 99)
     assert key != search_key({"a": 1, "b": [0.1]}, STAGE)
     monkeypatch.undo()
     monkeypatch.setattr(module, "version", lambda name: f"another {name}")

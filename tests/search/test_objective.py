@@ -100,7 +100,7 @@ def test_the_limits_of_an_accelerator_are_measured_once_per_search(
 ) -> None:
     auto = with_runtime(backend="activations", batch_tokens="auto")
     accelerator = Accelerator(total=10**9, a_token=10_000)
-    accelerator.pretend(monkeypatch, "unwrite.evaluation.limits")
+    accelerator.pretend(monkeypatch, "unwrite.evaluation.pass_limits")
     objective = prepared(auto, read_base())
     expected = objective.evaluate(TRIALS)
     assert len(accelerator.passes) == 3
@@ -111,7 +111,7 @@ def test_the_limits_of_an_accelerator_are_measured_once_per_search(
     assert objective.choice == BackendChoice(backend="activations", trials_at_once=3, limits=limits)
     assert f"A forward pass holds at most {tokens} tokens." in capsys.readouterr().err
     smaller = Accelerator(total=10**8, a_token=10_000)
-    smaller.pretend(monkeypatch, "unwrite.evaluation.limits")
+    smaller.pretend(monkeypatch, "unwrite.evaluation.pass_limits")
     resumed = prepared(auto, read_base(), objective.choice)
     assert resumed.choice == objective.choice
     assert smaller.passes == []

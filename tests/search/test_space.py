@@ -13,7 +13,7 @@ from unwrite.core.kernel import kernel_weight
 from unwrite.errors import UnwriteError
 from unwrite.schema.artifacts import Kernel, TrialParameters
 from unwrite.schema.params import KernelSpace, Space
-from unwrite.search.space import check_spans, one_shot_settings, parameters_of, search_space, why_no_one_shots
+from unwrite.search.space import check_spans, one_shot_settings, search_space, trial_parameters, why_no_one_shots
 from unwrite.terms import COMPONENTS
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -77,7 +77,7 @@ def check(found: TrialParameters, space: Space, layers: int, positions: int) -> 
 @given(SPACES, st.integers(1, 60), st.integers(1, 4), st.integers(0, 2**32 - 1))
 def test_every_parameter_is_within_its_bounds(space: Space, layers: int, positions: int, seed: int) -> None:
     for sampled in asked(space, layers, positions, 3, seed):
-        check(parameters_of(sampled), space, layers, positions)
+        check(trial_parameters(sampled), space, layers, positions)
 
 
 FLAT = KernelSpace(max_weight=(-0.5, 1.5), max_weight_position=(0, 1), min_weight=(0, 1), min_weight_distance=(0, 0.6))
@@ -86,7 +86,7 @@ WIDE = Space(direction_scope=("global", "per_layer"), direction_index=(0.4, 0.9)
 
 def test_every_trial_samples_the_same_parameters() -> None:
     trials = asked(WIDE, layers=9, positions=2, trials=20)
-    found = [parameters_of(sampled) for sampled in trials]
+    found = [trial_parameters(sampled) for sampled in trials]
     assert len({tuple(sorted(sampled)) for sampled in trials}) == 1
     assert {parameters.direction_scope for parameters in found} == {"global", "per_layer"}
     assert {parameters.position for parameters in found} == {0, 1}
@@ -94,7 +94,7 @@ def test_every_trial_samples_the_same_parameters() -> None:
 
 def test_a_weight_below_zero_becomes_zero() -> None:
     for sampled in asked(WIDE, layers=9, positions=1, trials=20):
-        kernel = parameters_of(sampled).mlp
+        kernel = trial_parameters(sampled).mlp
         assert kernel.max_weight == max(0, sampled["mlp.max_weight"])
         assert kernel.min_weight == sampled["mlp.min_weight"] * kernel.max_weight
 
@@ -104,7 +104,7 @@ def test_a_model_of_one_or_two_layers(layers: int) -> None:
     space = KernelSpace(max_weight=(1, 1), max_weight_position=(0, 1), min_weight=(1, 1), min_weight_distance=(0, 0.6))
     whole = Space(direction_scope=("global",), direction_index=(0, 1), spans=(), attention=space, mlp=space)
     (sampled,) = asked(whole, layers=layers, positions=1, trials=1)
-    found = parameters_of(sampled)
+    found = trial_parameters(sampled)
     assert found.attention.min_weight_distance == 1
     assert found.position == 0
 
@@ -119,7 +119,7 @@ def test_one_shot_settings_are_within_the_bounds_and_one_everywhere(space: Space
             distributions[name]._contains(distributions[name].to_internal_repr(value))
             for name, value in sampled.items()
         )
-        parameters = parameters_of(sampled)
+        parameters = trial_parameters(sampled)
         check(parameters, space, layers, 1)
         assert parameters.direction_scope == "global"
         kernels = [getattr(parameters, component).model_dump() for component in COMPONENTS]

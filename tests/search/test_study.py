@@ -13,7 +13,7 @@ from unwrite.errors import UnwriteError
 from unwrite.schema.artifacts import TrialParameters
 from unwrite.schema.params import Space
 from unwrite.search.front import best_trial, pareto_front
-from unwrite.search.space import one_shot_settings, parameters_of
+from unwrite.search.space import one_shot_settings, trial_parameters
 from unwrite.search.study import Evaluate, run_study
 from unwrite.search.trials import OVER_MAX_KL, Measured, TrialOutcome
 from unwrite.terms import Sampler
@@ -116,7 +116,7 @@ def test_a_failed_trial_keeps_its_reason_and_the_search_continues() -> None:
     assert failed
     assert {o.reason for o in failed} == {"logits are NaN"}
     for outcome in outcomes:
-        assert outcome.parameters == parameters_of(outcome.sampled)
+        assert outcome.parameters == trial_parameters(outcome.sampled)
         if not outcome.reason:
             assert outcome.measured == measure(outcome.parameters)
 

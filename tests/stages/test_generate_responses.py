@@ -100,7 +100,7 @@ def test_passes_are_as_long_as_the_memory_of_an_accelerator_allows(
     before = read_jsonl(RESPONSES / "base.target.jsonl", ["response"])
     auto = params.model_copy(update={"runtime": params.runtime.model_copy(update={"batch_tokens": "auto"})})
     found = Accelerator(total=10**9, a_token=4000)
-    found.pretend(monkeypatch, "unwrite.evaluation.limits")
+    found.pretend(monkeypatch, "unwrite.evaluation.pass_limits")
     batched: list[list[int]] = []
 
     def spy(model: Any, prompts: Any, *rest: Any, batches: Any, **settings: Any) -> Any:

@@ -24,10 +24,10 @@ from tests.support.samples import record_upstream, sample_base, sample_direction
 from tests.support.tiny import tiny_tokenizer
 from tests.support.zoo import zoo_model
 from unwrite.core.layout import as_matrices, as_vectors
-from unwrite.editing import checkpoint
+from unwrite.editing import on_disk
 from unwrite.editing.changes import TensorChange
-from unwrite.editing.checkpoint import changed_blocks
 from unwrite.editing.exact import edited_parameters, parameter_names
+from unwrite.editing.on_disk import changed_blocks
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import model_files, shard_files, stored_tensors
 from unwrite.files.hashing import digest_of
@@ -192,7 +192,7 @@ def test_a_weight_read_in_small_blocks_gives_the_same_bytes(params: Params, monk
     recipe, _ = prepare("columns")
     stage.merge_model(params)
     whole = (MODEL / "model.safetensors").read_bytes()
-    monkeypatch.setattr(checkpoint, "row_blocks", lambda shape, *_: row_blocks(shape, 150))
+    monkeypatch.setattr(on_disk, "row_blocks", lambda shape, *_: row_blocks(shape, 150))
     assert len(list(row_blocks(stored_tensors(Path("base"))[recipe.edits[0].matrix.parameter].shape, 150))) > 3
     stage.merge_model(params)
     assert (MODEL / "model.safetensors").read_bytes() == whole
@@ -292,7 +292,7 @@ def test_a_failure_half_way_leaves_nothing(
             raise error
         yield from changed_blocks(tensor, change)
 
-    monkeypatch.setattr(checkpoint, "changed_blocks", failing)
+    monkeypatch.setattr(on_disk, "changed_blocks", failing)
     with pytest.raises(UnwriteError if isinstance(error, OSError) else KeyboardInterrupt) as raised:
         stage.merge_model(params)
     if isinstance(error, OSError):
@@ -319,15 +319,15 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from stages.merge_model import merge_model
-from unwrite.editing import checkpoint
+from unwrite.editing import on_disk
 from unwrite.schema.params import load_params
-changed_blocks, calls = checkpoint.changed_blocks, []
+changed_blocks, calls = on_disk.changed_blocks, []
 def killing(*arguments):
     calls.append(1)
     if len(calls) == 3:
         os._exit(9)
     return changed_blocks(*arguments)
-checkpoint.changed_blocks = killing
+on_disk.changed_blocks = killing
 merge_model(load_params(Path(sys.argv[1])))
 """
 

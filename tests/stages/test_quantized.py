@@ -18,7 +18,7 @@ from unwrite.models.quantized import load_quantized
 from unwrite.schema.artifacts import read_base
 from unwrite.schema.params import Params
 from unwrite.search.objective import prepare_objective
-from unwrite.search.space import one_shot_settings, parameters_of
+from unwrite.search.space import one_shot_settings, trial_parameters
 from unwrite.search.trials import Measured
 from unwrite.terms import Quantization
 
@@ -83,7 +83,7 @@ def test_trials_are_measured_on_four_bits(project: Path, params: Params, monkeyp
     assert loads == ["nf4"]
     assert objective.context.base_rate >= 0.9
     measured = objective.evaluate(
-        [parameters_of(setting) for setting in one_shot_settings(settings.optimize.space, layers=6)]
+        [trial_parameters(setting) for setting in one_shot_settings(settings.optimize.space, layers=6)]
     )
     rates = [trial.behaviour_rate for trial in measured if isinstance(trial, Measured)]
     assert len(rates) == len(measured) > 1

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unwrite.editing.changes import TensorChange, changes_of
-from unwrite.editing.checkpoint import changed_blocks
+from unwrite.editing.on_disk import changed_blocks
 from unwrite.files.checkpoints import stored_tensors
 from unwrite.files.safetensors import StoredTensor, torch_dtype
 from unwrite.schema.artifacts import Recipe

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from pathlib import Path
 
 from torch import Tensor
 
+from unwrite.core.edit import Blocks
 from unwrite.core.layout import as_matrices
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import stored_tensors
-from unwrite.files.safetensors import StoredTensor, read_rows, row_blocks
+from unwrite.files.safetensors import StoredTensor, read_rows, read_tensor, row_blocks
 from unwrite.schema.artifacts import ParameterLayout, StoredLayout
-
-Blocks = Callable[[], Iterable[tuple[slice, Tensor]]]
-"""A function that reads a weight [d, k] from its first row on each call, as consecutive (rows, block [rows, k])."""
 
 
 def blocks_of_matrix(matrix: Tensor) -> Iterator[tuple[slice, Tensor]]:
@@ -74,5 +72,5 @@ def _stored_rows(tensor: StoredTensor) -> Iterator[tuple[slice, Tensor]]:
 
 
 def _stored_matrix(tensor: StoredTensor, stored: StoredLayout) -> Iterator[tuple[slice, Tensor]]:
-    whole = read_rows(tensor, slice(0, tensor.shape[0]))
+    whole = read_tensor(tensor)
     return blocks_of_matrix(as_matrices(whole, stored.axis, stored.num_matrices)[0])

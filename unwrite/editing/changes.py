@@ -12,7 +12,7 @@ from torch import Tensor
 from unwrite.core.layout import as_matrices, as_vectors
 from unwrite.editing.exact import applied_direction
 from unwrite.errors import UnwriteError, as_user_error
-from unwrite.files.safetensors import StoredTensor, read_rows, torch_dtype
+from unwrite.files.safetensors import StoredTensor, read_tensor, torch_dtype
 from unwrite.schema.artifacts import Edit, Recipe, StoredLayout
 from unwrite.schema.paths import RECIPE
 from unwrite.terms import NormPreservation
@@ -67,7 +67,7 @@ def changes_of(
 def read_norms(tensors: Mapping[str, StoredTensor], edit: Edit) -> dict[str, Tensor]:
     """Read the weight of each norm that an edit names, by the norm's parameter in the model."""
     return {
-        norm.parameter: _read(tensors[norm.tensor])
+        norm.parameter: read_tensor(tensors[norm.tensor])
         for norm in edit.norms
         if norm.parameter is not None and norm.tensor is not None
     }
@@ -117,10 +117,6 @@ def _refuse_misfit(
         raise UnwriteError(
             f"{name} has shape {list(shape)}, but {RECIPE} needs {expected[0]} × hidden size {expected[1]}. {_REMEDY}"
         )
-
-
-def _read(tensor: StoredTensor) -> Tensor:
-    return read_rows(tensor, slice(0, tensor.shape[0]))
 
 
 _REMEDY = "Use the base model that the recipe was made for."

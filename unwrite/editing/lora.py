@@ -13,10 +13,11 @@ from unwrite.core.layout import as_matrices, as_vectors
 from unwrite.core.low_rank import LowRank, change_rank, low_rank_change, relative_error
 from unwrite.core.outputs import edit_bias
 from unwrite.editing.blocks import blocks_of_matrix
-from unwrite.editing.checkpoint import matrix_parts
+from unwrite.editing.changes import read_norms
 from unwrite.editing.exact import applied_direction, naming_in_errors
+from unwrite.editing.on_disk import matrix_parts
 from unwrite.errors import UnwriteError
-from unwrite.files.safetensors import StoredTensor, read_rows
+from unwrite.files.safetensors import StoredTensor, read_tensor
 from unwrite.models.adapter_slots import slot_tensors
 from unwrite.models.peft import Plan, Target
 from unwrite.schema.artifacts import Artifact, Base, Edit, ParameterLayout, Recipe
@@ -106,7 +107,7 @@ def adapter_values(
     adapted: list[AdaptedParameter] = []
     total_change = 0.0
     for change in changes:
-        norms = {n.parameter: _read(tensors, n.tensor) for n in change.edit.norms if n.parameter and n.tensor}
+        norms = read_norms(tensors, change.edit)
         with naming_in_errors(change.layout.parameter):
             direction = applied_direction(change.edit, directions["directions"], directions["baseline_mean"], norms)
             parts = _low_rank_parts(change, tensors, direction)
@@ -135,11 +136,11 @@ def _matrices(change: AdaptedMatrix, tensors: Mapping[str, StoredTensor]) -> Ite
     """Yield the matrices [d, k] of a weight one by one; the biases of experts [G, d] as one matrix [d, G]."""
     if change.layout is change.edit.bias:
         stored = change.layout.stored
-        yield torch.cat([as_vectors(_read(tensors, layout.tensor), layout.axis) for layout in stored]).T
+        yield torch.cat([as_vectors(read_tensor(_stored(tensors, layout.tensor)), layout.axis) for layout in stored]).T
         return
     for layout in change.layout.stored:
         for part in matrix_parts(_stored(tensors, layout.tensor), layout):
-            values = read_rows(part.tensor, slice(0, part.tensor.shape[0]))
+            values = read_tensor(part.tensor)
             yield from as_matrices(values, part.axis, part.num_matrices)
 
 
@@ -147,7 +148,7 @@ def _bias_change(change: AdaptedMatrix, tensors: Mapping[str, StoredTensor], dir
     """Return what the edit adds to the bias that is adapted with the weight, [d] float32, if there is one."""
     if change.target.bias is None or change.edit.bias is None:
         return None
-    bias = _read(tensors, change.edit.bias.stored[0].tensor)
+    bias = read_tensor(_stored(tensors, change.edit.bias.stored[0].tensor))
     return (edit_bias(bias, direction, change.edit.strength) - bias.to(torch.float64)).to(torch.float32)
 
 
@@ -161,8 +162,3 @@ def _stored(tensors: Mapping[str, StoredTensor], name: str) -> StoredTensor:
     if name not in tensors:
         raise UnwriteError(f"The recipe names {name}, which the checkpoint does not have. {_REPIN}")
     return tensors[name]
-
-
-def _read(tensors: Mapping[str, StoredTensor], name: str) -> Tensor:
-    tensor = _stored(tensors, name)
-    return read_rows(tensor, slice(0, tensor.shape[0]))

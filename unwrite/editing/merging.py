@@ -11,7 +11,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from unwrite.editing.changes import TensorChange
-from unwrite.editing.checkpoint import merged_spans
+from unwrite.editing.on_disk import merged_spans
 from unwrite.errors import UnwriteError
 from unwrite.files.hashing import refuse_another, verify_files
 from unwrite.files.safetensors import ByteRange, StoredTensor

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unwrite.core.kl import kl_from_log_probs, log_probabilities
 from unwrite.errors import UnwriteError, as_user_error
-from unwrite.evaluation.limits import measuring_limits
+from unwrite.evaluation.pass_limits import measuring_limits
 from unwrite.models.batches import Budget, by_token_budget, do_nothing, run_batches
 from unwrite.models.generation import BeforePass
 from unwrite.models.memory import Limits

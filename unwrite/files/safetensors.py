@@ -177,6 +177,11 @@ def read_rows(tensor: StoredTensor, rows: slice) -> Tensor:
     return torch.frombuffer(buffer, dtype=dtype).reshape(count, *tensor.shape[1:])
 
 
+def read_tensor(tensor: StoredTensor) -> Tensor:
+    """Read a whole stored tensor, in its shape and stored dtype."""
+    return read_rows(tensor, slice(0, tensor.shape[0]))
+
+
 def torch_dtype(tensor: StoredTensor) -> torch.dtype:
     """Return the torch dtype of a stored floating-point tensor.
 

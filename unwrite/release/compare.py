@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from unwrite.editing.changes import TensorChange
-from unwrite.editing.checkpoint import merged_spans
+from unwrite.editing.on_disk import merged_spans
 from unwrite.files.checkpoints import shard_files, stored_tensors
 from unwrite.files.hashing import sha256_of
 from unwrite.files.safetensors import ByteRange, StoredTensor, read_span, spans

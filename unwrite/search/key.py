@@ -12,7 +12,7 @@ from typing import Any
 
 from unwrite.files.hashing import sha256_of
 
-FORMAT = 3
+SEARCH_FORMAT = 3
 """The format of a search's record. It is part of the key, so a record of another format is never read."""
 
 _LIBRARIES = ("numpy", "optuna", "scipy", "torch", "transformers")
@@ -31,7 +31,7 @@ def search_key(inputs: Mapping[str, Any], script: Path) -> str:
     """
     code = {path: sha256_of(script.parents[1] / path) for path in _imported(script)}
     libraries = {name: version(name) for name in _LIBRARIES}
-    return digest({"format": FORMAT, "code": code, "libraries": libraries, **inputs})
+    return digest({"format": SEARCH_FORMAT, "code": code, "libraries": libraries, **inputs})
 
 
 def digest(value: Any) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from unwrite.editing.exact import parameter_names
 from unwrite.editing.recipe import build_edits
-from unwrite.evaluation.limits import measuring_limits
+from unwrite.evaluation.pass_limits import measuring_limits
 from unwrite.models.patching import parameters_of
 from unwrite.report.format import percent
 from unwrite.schema.artifacts import EditSettings, TrialParameters

@@ -57,7 +57,7 @@ def search_space(space: Space, *, layers: int, positions: int) -> dict[str, Base
     return distributions
 
 
-def parameters_of(sampled: Sampled) -> TrialParameters:
+def trial_parameters(sampled: Sampled) -> TrialParameters:
     """Return what a trial does to the model.
 
     A kernel weight below 0 becomes 0, and the smaller weight is sampled as a share of the larger.

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from unwrite.errors import UnwriteError
 from unwrite.pipeline.lock import exclusive
 from unwrite.search.backend_choice import BackendChoice
-from unwrite.search.key import FORMAT, canonical_json, digest
-from unwrite.search.space import parameters_of
+from unwrite.search.key import SEARCH_FORMAT, canonical_json, digest
+from unwrite.search.space import trial_parameters
 from unwrite.search.trials import Measured, TrialOutcome
 
 logger = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ def search_state(key: str) -> Iterator[SearchState]:
             os.ftruncate(descriptor, contents.size)
             os.lseek(descriptor, contents.size, os.SEEK_SET)
             if contents.size == 0:
-                _append(descriptor, {"format": FORMAT, "search": key})
+                _append(descriptor, {"format": SEARCH_FORMAT, "search": key})
         damage = _damage(folder, content, contents)
         if damage:
             logger.warning(damage)
@@ -147,7 +147,7 @@ def _parse_line(line: bytes) -> dict[str, Any]:
 
 
 def _check_header(entry: dict[str, Any], key: str) -> None:
-    if entry != {"format": FORMAT, "search": key}:
+    if entry != {"format": SEARCH_FORMAT, "search": key}:
         raise ValueError("record of another search")
 
 
@@ -190,7 +190,7 @@ def _as_json(outcome: TrialOutcome) -> dict[str, Any]:
 
 def _from_json(fields: dict[str, Any]) -> TrialOutcome:
     measured = None if fields["measured"] is None else Measured(**fields["measured"])
-    return TrialOutcome(**{**fields, "measured": measured, "parameters": parameters_of(fields["sampled"])})
+    return TrialOutcome(**{**fields, "measured": measured, "parameters": trial_parameters(fields["sampled"])})
 
 
 @contextlib.contextmanager

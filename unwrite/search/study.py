@@ -9,7 +9,7 @@ from unwrite.errors import UnwriteError
 from unwrite.schema.artifacts import TrialParameters
 from unwrite.schema.params import Optimize
 from unwrite.search.samplers import ask, batch_seed, make_sampler, observe
-from unwrite.search.space import Sampled, one_shot_settings, parameters_of, search_space
+from unwrite.search.space import Sampled, one_shot_settings, search_space, trial_parameters
 from unwrite.search.trials import OVER_MAX_KL, Measured, TrialOutcome
 
 Evaluate = Callable[[Sequence[TrialParameters]], Sequence[Measured | UnwriteError]]
@@ -33,7 +33,7 @@ def run_study(
     outcomes = list(done)
     while len(outcomes) < settings.trials:
         asked = ask_batch(outcomes, settings, layers=layers, positions=positions)
-        parameters = [parameters_of(sampled) for sampled in asked]
+        parameters = [trial_parameters(sampled) for sampled in asked]
         start = time.perf_counter()
         results = evaluate(parameters)
         seconds = (time.perf_counter() - start) / len(asked)

@@ -6,14 +6,14 @@ import pytest
 
 from tests.support.accelerator import Accelerator
 from tests.support.tiny import tiny_config, tiny_model
-from unwrite.evaluation.limits import measuring_limits
+from unwrite.evaluation.pass_limits import measuring_limits
 
 PROMPTS = [[3, 4, 5, 6, 7, 8, 9], [10, 11, 12], [20, 21, 22, 23, 24], [30]]
 
 
 def test_an_accelerator_measures_one_pass_and_one_step_from_its_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     found = Accelerator(total=10**9, a_token=5000)
-    found.pretend(monkeypatch, "unwrite.evaluation.limits")
+    found.pretend(monkeypatch, "unwrite.evaluation.pass_limits")
     model = tiny_model(tiny_config("llama"))
     passes: list[tuple[int, int]] = []
     hook = model.get_submodule("model.layers.0").register_forward_pre_hook(lambda _, x: passes.append(x[0].shape[:2]))

@@ -17,13 +17,23 @@ from unwrite.core.layout import as_matrices, as_vectors
 from unwrite.core.reproducible import GROUP_ROWS
 from unwrite.editing.changes import TensorChange
 from unwrite.editing.exact import edit_matrices, edit_vectors, naming_in_errors
-from unwrite.files.safetensors import ByteRange, StoredTensor, byte_blocks, cut, read_rows, read_span, row_blocks, spans
+from unwrite.files.safetensors import (
+    ByteRange,
+    StoredTensor,
+    byte_blocks,
+    cut,
+    read_rows,
+    read_span,
+    read_tensor,
+    row_blocks,
+    spans,
+)
 from unwrite.schema.artifacts import StoredLayout
 
 _NUMBERS = 1 << 18  # read at a time, or the rows that are summed at a time if those are more
 
 
-class StoredPart(NamedTuple):
+class ReadablePart(NamedTuple):
     """A part of a stored tensor that can be read by itself: its hidden axis, and the number of matrices in it."""
 
     tensor: StoredTensor
@@ -98,12 +108,12 @@ def _changed_blocks(tensor: StoredTensor, change: TensorChange) -> Iterator[tupl
 
 def edited_biases(tensor: StoredTensor, change: TensorChange) -> Tensor:
     """Read a stored bias [d], or the biases of experts, and return the edited values in the same shape and dtype."""
-    values = _read(tensor)
+    values = read_tensor(tensor)
     edit_vectors(as_vectors(values, change.layout.axis), change.direction, change.strength)
     return values
 
 
-def matrix_parts(tensor: StoredTensor, layout: StoredLayout) -> list[StoredPart]:
+def matrix_parts(tensor: StoredTensor, layout: StoredLayout) -> list[ReadablePart]:
     """Cut a stored tensor into parts that can be read one by one.
 
     Args:
@@ -118,25 +128,21 @@ def matrix_parts(tensor: StoredTensor, layout: StoredLayout) -> list[StoredPart]
     """
     axes = len(tensor.shape)
     if layout.axis == 0 and (layout.num_matrices, axes) != (1, 2):
-        return [StoredPart(tensor, layout.axis, layout.num_matrices)]
+        return [ReadablePart(tensor, layout.axis, layout.num_matrices)]
     axis = 0 if layout.axis == axes - 2 else 1
-    return [StoredPart(part, axis, 1) for part in cut(tensor, layout.num_matrices)]
+    return [ReadablePart(part, axis, 1) for part in cut(tensor, layout.num_matrices)]
 
 
-def _edited_part(part: StoredPart, change: TensorChange) -> Iterator[Tensor]:
+def _edited_part(part: ReadablePart, change: TensorChange) -> Iterator[Tensor]:
     """Yield the edited values of a part: a few rows at a time if the hidden axis comes first, otherwise as a whole."""
     edit = (change.direction, change.strength, change.norm_preservation)
     if (part.axis, part.num_matrices, len(part.tensor.shape)) == (0, 1, 2):
         for _, block in edited_blocks(partial(_blocks, part.tensor), *edit):
             yield block
         return
-    values = _read(part.tensor)
+    values = read_tensor(part.tensor)
     edit_matrices(as_matrices(values, part.axis, part.num_matrices), *edit)
     yield values
-
-
-def _read(tensor: StoredTensor) -> Tensor:
-    return read_rows(tensor, slice(0, tensor.shape[0]))
 
 
 def _blocks(tensor: StoredTensor) -> Iterator[tuple[slice, Tensor]]:

@@ -17,9 +17,9 @@ from unwrite.core import streaming
 from unwrite.core.edit import edit_weight
 from unwrite.core.layout import as_matrices, as_vectors
 from unwrite.core.rounding import round_to
-from unwrite.editing import checkpoint
+from unwrite.editing import on_disk
 from unwrite.editing.changes import TensorChange
-from unwrite.editing.checkpoint import changed_blocks, edited_biases, matrix_parts, merged_spans
+from unwrite.editing.on_disk import changed_blocks, edited_biases, matrix_parts, merged_spans
 from unwrite.errors import UnwriteError
 from unwrite.files import safetensors
 from unwrite.files.checkpoints import stored_tensors
@@ -135,7 +135,7 @@ def test_every_bias_is_edited_on_disk_vector_by_vector(shape: tuple[int, ...], a
 def test_blocks_cover_a_tensor_from_its_first_byte_to_its_last(
     shape: tuple[int, ...], axis: int, num_matrices: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "row_blocks", lambda shape, *_: safetensors.row_blocks(shape, 6))
+    monkeypatch.setattr(on_disk, "row_blocks", lambda shape, *_: safetensors.row_blocks(shape, 6))
     tensor = saved({"w": random(*shape, dtype=torch.float16)})["w"]
     end = 0
     for offset, values in changed_blocks(tensor, change(shape, axis, num_matrices, bias=len(shape) == 1)):
@@ -152,7 +152,7 @@ def test_one_expert_is_read_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
         read.append((rows.stop - rows.start, *tensor.shape[1:]))
         return read_rows(tensor, rows)
 
-    monkeypatch.setattr(checkpoint, "read_rows", note)
+    monkeypatch.setattr(safetensors, "read_rows", note)
     ones = torch.nn.functional.normalize(torch.ones(8).double(), dim=0)
     places = saved({"w": torch.ones(3, 5, 8), "f": torch.ones(15, 8)})
     overwrite(places["w"], change((3, 5, 8), 2, 3, weight=1.0, direction=ones))
@@ -173,9 +173,7 @@ def test_the_bytes_depend_on_neither_threads_nor_blocks(
     for threads, cached, elements in ((1, held, 1 << 20), (2, 1 << 20, 1 << 20), (2, 999, 5000), (1, 1, 701)):
         torch.set_num_threads(threads)
         monkeypatch.setattr(streaming, "CACHED", cached)
-        monkeypatch.setattr(
-            checkpoint, "row_blocks", lambda shape, *_, most=elements: safetensors.row_blocks(shape, most)
-        )
+        monkeypatch.setattr(on_disk, "row_blocks", lambda shape, *_, most=elements: safetensors.row_blocks(shape, most))
         blocks = [values for _, values in changed_blocks(tensor, change(mode=mode, direction=v))]
         found.append(torch.cat(blocks))
     torch.set_num_threads(before)
