@@ -15,10 +15,9 @@ import torch
 from torch import Tensor
 
 from unwrite.core.directions import through_norms
-from unwrite.core.edit import Factors
+from unwrite.core.edit import Blocks, Factors
 from unwrite.core.products import Products, combined_factors, products, with_more
 from unwrite.editing.basis import BasisVector, Mix, basis_vector, combine, mix_of
-from unwrite.editing.blocks import Blocks
 from unwrite.editing.exact import naming_in_errors, resolve_direction
 from unwrite.errors import UnwriteError, as_user_error
 from unwrite.schema.artifacts import Edit, Norm, ParameterLayout, Writer

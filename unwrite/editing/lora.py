@@ -13,7 +13,6 @@ from unwrite.core.layout import as_matrices, as_vectors
 from unwrite.core.low_rank import LowRank, change_rank, low_rank_change, relative_error
 from unwrite.core.outputs import edit_bias
 from unwrite.editing.blocks import blocks_of_matrix
-from unwrite.editing.changes import read_norms
 from unwrite.editing.exact import applied_direction, naming_in_errors
 from unwrite.editing.on_disk import matrix_parts
 from unwrite.errors import UnwriteError
@@ -107,7 +106,11 @@ def adapter_values(
     adapted: list[AdaptedParameter] = []
     total_change = 0.0
     for change in changes:
-        norms = read_norms(tensors, change.edit)
+        norms = {
+            norm.parameter: read_tensor(_stored(tensors, norm.tensor))
+            for norm in change.edit.norms
+            if norm.parameter is not None and norm.tensor is not None
+        }
         with naming_in_errors(change.layout.parameter):
             direction = applied_direction(change.edit, directions["directions"], directions["baseline_mean"], norms)
             parts = _low_rank_parts(change, tensors, direction)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
+from unwrite.core.edit import Blocks
 from unwrite.core.markers import markers_in_all
 from unwrite.editing.basis import vectors_of_search
-from unwrite.editing.blocks import Blocks
 from unwrite.editing.edit_cache import EditCache, prepare_products
 from unwrite.editing.exact import parameter_names
 from unwrite.editing.recipe import applied_norms
