@@ -21,7 +21,7 @@ settings.load_profile("same")
 
 TESTS = Path(__file__).parent
 PIPELINE = {"end_to_end", "stages"}  # folders whose tests run stages
-ZOO = ("zoo_config", "zoo_model")
+ZOO = ("zoo_config", "zoo_model", "subject")  # functions that make a model of the zoo
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
