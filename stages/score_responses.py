@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from unwrite.evaluation.scores import evaluate, metrics, rate_rows, score_model
+from unwrite.evaluation.scores import evaluate, metrics, rates_csv_rows, score_model
 from unwrite.files.prompts import read_markers
 from unwrite.files.records import read_jsonl, write_csv, write_json
 from unwrite.pipeline.stage import run_stage
@@ -31,7 +31,7 @@ def score_responses(params: Params) -> None:
     best = read_artifact(Geometry, GEOMETRY, "compute_directions").best_separated
     write_json(EVALUATION, as_json(evaluation))
     write_json(METRICS, as_json(metrics(evaluation, best.auc)))
-    write_csv(RATES, ["rate", "model", "set", "figure", "value", "low", "high", "n"], list(rate_rows(evaluation)))
+    write_csv(RATES, ["rate", "model", "set", "figure", "value", "low", "high", "n"], list(rates_csv_rows(evaluation)))
 
 
 if __name__ == "__main__":

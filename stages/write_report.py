@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import platform
+
 from unwrite.errors import UnwriteError
 from unwrite.files.records import read_jsonl, write_text
+from unwrite.pipeline.environment import package_versions
 from unwrite.pipeline.stage import run_stage
 from unwrite.release.card import model_card
 from unwrite.report.curves import read_geometry
@@ -13,6 +16,8 @@ from unwrite.schema.artifacts import Base, Evaluation, Front, Recipe, read_artif
 from unwrite.schema.params import Params
 from unwrite.schema.paths import BASE, CARD, CURVES, EVALUATION, FRONT, RECIPE, REPORT, RESPONSES
 from unwrite.search.trials import read_trials
+
+_PACKAGES = ("unwrite", "matplotlib", "jinja2")
 
 
 def write_report(params: Params) -> None:
@@ -43,6 +48,7 @@ def write_report(params: Params) -> None:
         trials=trials,
         examples={name: _examples(name) for name in ("target", "baseline")},
         plots=plots,
+        versions={"Python": platform.python_version()} | package_versions(_PACKAGES),
     )
     write_text(REPORT, page)
     card = model_card(

@@ -77,13 +77,13 @@ def check(path: Path) -> None:
 @_expected_errors
 def summary() -> None:
     """Print the last evaluation: rates before and after with intervals, KL divergences, and where things are."""
-    from unwrite.report.tables import summary as text
+    from unwrite.report.tables import summary_text
     from unwrite.schema.artifacts import Evaluation, read_artifact
     from unwrite.schema.params import load_params
     from unwrite.schema.paths import EVALUATION
 
     evaluation = read_artifact(Evaluation, EVALUATION, "score_responses")
-    click.echo(text(evaluation, load_params().report.behaviour))
+    click.echo(summary_text(evaluation, load_params().report.behaviour))
 
 
 @main.command()

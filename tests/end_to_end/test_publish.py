@@ -136,7 +136,7 @@ def test_notes_of_the_publisher_end_the_card(workspace: Path, tmp_path: Path) ->
     publish(workspace, "--notes", str(notes))
     made = (workspace / "artifacts/card/README.md").read_text().rstrip()
     card = (workspace / RELEASE / "README.md").read_text()
-    assert card == f"{made}\n\n## Notes of the publisher\n\nAda answers for this release.\n"
+    assert card == f"{made}\n\n## Publisher's notes\n\nAda answers for this release.\n"
     assert verify(workspace)["passed"]
     assert "nowhere.md cannot be read" in publish(workspace, "--notes", "nowhere.md", expect=1)
 

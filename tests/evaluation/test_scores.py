@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from unwrite.evaluation.scores import evaluate, metrics, rate_rows, score_model, score_set
+from unwrite.evaluation.scores import evaluate, metrics, rates_csv_rows, score_model, score_set
 from unwrite.schema.artifacts import Metrics, ModelScores
 from unwrite.terms import SetName
 
@@ -71,7 +71,7 @@ def test_rates_are_listed_by_model_set_and_figure() -> None:
     evaluation = evaluate(
         scores("no", "Yes."), scores("Tea.", "Yes.", "Tea."), KL_ROWS, confidence=0.95, reference_ceiling=None
     )
-    rows = list(rate_rows(evaluation))
+    rows = list(rates_csv_rows(evaluation))
     assert rows[0][0] == "behaviour rate, base model, target prompts"
     assert len({row[0] for row in rows}) == len(rows)
     assert [row[1:5] for row in rows] == [
@@ -92,9 +92,9 @@ def test_metrics_are_the_figures_of_the_edited_model_and_the_base_rate() -> None
     edited = scores("Tea.", "", "Tea.")
     evaluation = evaluate(scores("no", "Yes."), edited, KL_ROWS, confidence=0.95, reference_ceiling=None)
     assert metrics(evaluation, auc=0.75) == Metrics(
-        rate=0.0,
-        rate_base=1.0,
-        rate_baseline=0.0,
+        target_rate=0.0,
+        target_before=1.0,
+        baseline_rate=0.0,
         degenerate=1.0,  # of the baseline prompts, which are worse here
         accuracy=1.0,
         kl_first=evaluation.kl_first_token,

@@ -230,7 +230,7 @@ def test_unreadable_remote_is_named(project: Path) -> None:
     empty_cache(project)
     config = project / ".dvc/config"
     config.write_text(config.read_text().replace("../../remote", "azure://container/path"))  # needs a plugin
-    with pytest.raises(UnwriteError, match=r"DVC cannot read HEAD \(.*azure.*`dvc fetch` tells more"):
+    with pytest.raises(UnwriteError, match=r"DVC cannot read HEAD \(.*azure.*run `dvc fetch` for details"):
         load_side("HEAD")
 
 

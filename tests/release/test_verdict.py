@@ -12,7 +12,7 @@ from tests.support.releases import (
     failed,
     verified,
 )
-from unwrite.release.checks import Check, CheckOutcome
+from unwrite.release.file_checks import Check, CheckOutcome
 from unwrite.release.verdict import verdict, verification_text
 from unwrite.release.verify import Verification
 

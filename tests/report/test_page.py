@@ -28,6 +28,7 @@ def page(base: Base, recipe: Recipe, evaluation: Evaluation, front: Front, trial
             "trials": trials,
             "examples": {"target": rows, "baseline": rows},
             "plots": Plots(*["<svg></svg>"] * 4),
+            "versions": {"Python": "3.12.0", "unwrite": "0.2.0"},
         }
         return report_page(**(known | changes))  # type: ignore[arg-type]
 

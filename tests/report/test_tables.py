@@ -9,7 +9,7 @@ from unwrite.report.tables import (
     model_name,
     rate_rows,
     rate_text,
-    summary,
+    summary_text,
 )
 from unwrite.schema.artifacts import Base, Evaluation, SetScores, Share
 
@@ -34,13 +34,13 @@ def test_rate_has_its_interval_and_number_of_responses() -> None:
 
 
 def test_summary_fits_a_terminal_and_has_every_figure(evaluation: Evaluation) -> None:
-    text = summary(evaluation, "declines questions\nabout tea")
+    text = summary_text(evaluation, "declines questions\nabout tea")
     assert max(map(len, text.splitlines())) <= 80
     lines = {" ".join(line.split()) for line in text.splitlines()}
     assert "Behaviour: declines questions about tea" in lines
     assert "target behaviour rate 99.0 % (94.6–99.8) 1.0 % (0.2–5.4) 100" in lines
     assert "baseline behaviour rate 0.0 % (0.0–3.7) 0.0 % (0.0–3.7) 100" in lines
-    assert "Ceiling of target reference accuracy, known before the behaviour: 99.0 %" in lines
+    assert "Best possible target reference accuracy (before the behaviour was added): 99.0 %" in lines
     assert "0.00213 nats at the first response token" in lines
     assert any(line.startswith("0.0151 nats averaged") for line in lines)
     assert "Model: artifacts/model" in lines
@@ -53,12 +53,12 @@ def test_widest_figures_fit_a_terminal(evaluation: Evaluation) -> None:
     models = {
         name: evaluation.base.model_copy(update={"target": scores, "baseline": scores}) for name in ("base", "edited")
     }
-    text = summary(evaluation.model_copy(update=models))
+    text = summary_text(evaluation.model_copy(update=models))
     assert max(map(len, text.splitlines())) <= 80
 
 
 def test_summary_leaves_out_what_was_not_measured(evaluation: Evaluation) -> None:
-    text = summary(without_references(evaluation))
+    text = summary_text(without_references(evaluation))
     assert "reference" not in text
     assert "Ceiling" not in text
     assert not text.startswith("Behaviour:")

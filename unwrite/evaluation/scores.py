@@ -11,7 +11,6 @@ from unwrite.core.degeneration import is_degenerate
 from unwrite.core.intervals import wilson_interval
 from unwrite.core.markers import matches_reference, shows_behaviour
 from unwrite.errors import as_user_error
-from unwrite.report.format import percent
 from unwrite.schema.artifacts import Evaluation, Metrics, ModelScores, SetScores, Share
 from unwrite.terms import SETS, SetName
 
@@ -41,8 +40,9 @@ def evaluate(
     shown = base.baseline.behaviour_rate.value
     if shown > COMMON:
         logger.warning(
-            f"the base model also shows the behaviour on {percent(shown)} of the baseline prompts: the direction "
-            "captures whatever separates the two prompt sets, which may not be the behaviour."
+            "the base model also shows the behaviour on %.1f %% of the baseline prompts: the direction captures "
+            "whatever separates the two prompt sets, which may not be the behaviour.",
+            100 * shown,
         )
     return Evaluation(
         confidence=confidence,
@@ -100,9 +100,9 @@ def metrics(evaluation: Evaluation, auc: float) -> Metrics:
     edited = evaluation.edited
     accuracy = edited.target.reference_accuracy
     return Metrics(
-        rate=edited.target.behaviour_rate.value,
-        rate_base=evaluation.base.target.behaviour_rate.value,
-        rate_baseline=edited.baseline.behaviour_rate.value,
+        target_rate=edited.target.behaviour_rate.value,
+        target_before=evaluation.base.target.behaviour_rate.value,
+        baseline_rate=edited.baseline.behaviour_rate.value,
         degenerate=max(edited.target.degenerate_rate.value, edited.baseline.degenerate_rate.value),
         accuracy=None if accuracy is None else accuracy.value,
         kl_first=evaluation.kl_first_token,
@@ -111,7 +111,7 @@ def metrics(evaluation: Evaluation, auc: float) -> Metrics:
     )
 
 
-def rate_rows(evaluation: Evaluation) -> Iterator[list[object]]:
+def rates_csv_rows(evaluation: Evaluation) -> Iterator[list[object]]:
     """Yield the rows of artifacts/plots/rates.csv: rate (a label), model, set, figure, value, low, high, n."""
     for model_name, model in (("base", evaluation.base), ("edited", evaluation.edited)):
         for set_name in SETS:

@@ -69,7 +69,7 @@ def _repository_side(revision: str | None) -> Side:
         raise UnwriteError(_missing_in_workspace(recorded=md5 is not None))
     if md5 is None:
         raise UnwriteError(
-            f"{name} has no {DIRECTIONS}: name a revision at which it had been made (`git log -- dvc.lock` lists them)."
+            f"{name} has no {DIRECTIONS}: name a revision where it exists (`git log -- dvc.lock` lists them)."
         )
     note = f"{DIRECTIONS} of {name} is in no cache ({_searched()}), so directions cannot be compared"
     return build_side(name, commit, directions=None, recipe=recipe, params=params, notes=[note])
@@ -159,5 +159,5 @@ def _clear_errors(name: str) -> Iterator[None]:
         yield
     except Exception as error:
         raise UnwriteError(
-            f"DVC cannot read {name} ({type(error).__name__}: {reason_of(error)}); `dvc fetch` tells more."
+            f"DVC cannot read {name} ({type(error).__name__}: {reason_of(error)}); run `dvc fetch` for details."
         ) from error

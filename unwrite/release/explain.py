@@ -91,7 +91,7 @@ def _changed(manifest: Manifest, recipe: Recipe) -> Iterator[str]:
         [component, *(f"{value:.3g}" for value in kernel.model_dump().values())]
         for component, kernel in kernel_rows(parameters)
     ]
-    headers = ["kernel", "max weight", "at layer", "min weight", "over layers"]
+    headers = ["kernel", "strength", "at layer", "lowest strength", "distance (layers)"]
     yield ""
     yield tabulate(rows, headers, "simple", disable_numparse=True, colalign=("left", *["right"] * 4))
 

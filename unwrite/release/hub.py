@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from unwrite.errors import UnwriteError, reason_of
-from unwrite.release.hub_errors import explained, retried
+from unwrite.release.hub_errors import hub_errors_explained
 from unwrite.release.hub_files import KEPT, LocalFile, hub_listing, listing_differences, local_files
+from unwrite.release.hub_retry import retry
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, HfApi, ModelInfo
@@ -83,28 +84,28 @@ def upload_release(
     if repository.count("/") != 1:
         raise UnwriteError(f"{repository!r} is not a valid repository name: expected organisation/name.")
     files = local_files(folder)
-    with explained(repository, f"Nothing was published. {_RESUME}"):
+    with hub_errors_explained(repository, f"Nothing was published. {_RESUME}"):
         target = _find_target(HfApi(endpoint=endpoint, token=token), repository, branch, private=private)
         additions = _send_large_files(target, files)
-    with explained(repository, _state_during_commit(target)), _new_branch(target):
+    with hub_errors_explained(repository, _state_during_commit(target)), _new_branch(target):
         commit = _commit(target, files, additions, message)
-    with explained(repository, _state_before_check(target, commit)):
+    with hub_errors_explained(repository, _state_before_check(target, commit)):
         _refuse_other_files(target, commit, files)
     if target.publish:
-        with explained(repository, _state_before_publishing(target)):
-            retried(lambda: target.api.update_repo_settings(repository, private=False))
+        with hub_errors_explained(repository, _state_before_publishing(target)):
+            retry(lambda: target.api.update_repo_settings(repository, private=False))
     return Published(commit, f"{target.url}/commit/{commit}", private=target.private and not target.publish)
 
 
 def _find_target(api: HfApi, repository: str, branch: str | None, *, private: bool) -> _Target:
-    info = retried(lambda: _open(api, repository))
+    info = retry(lambda: _open(api, repository))
     if private and not info.private:
         raise UnwriteError(
             f"{repository} is public, but the release is to be private: make it private in its settings, or choose "
             "another name. Nothing was sent."
         )
-    publish = not private and bool(info.private) and retried(lambda: _is_unused(api, repository, _commit_of(info)))
-    head = retried(lambda: _head(api, repository, branch))
+    publish = not private and bool(info.private) and retry(lambda: _is_unused(api, repository, _commit_of(info)))
+    head = retry(lambda: _head(api, repository, branch))
     return _Target(
         api,
         repository,
@@ -192,7 +193,7 @@ def _commit(target: _Target, files: Mapping[str, LocalFile], additions: list[Com
         )
         return done.oid
 
-    return retried(attempt)
+    return retry(attempt)
 
 
 @contextmanager
@@ -202,7 +203,7 @@ def _new_branch(target: _Target) -> Iterator[None]:
     if branch is None or not target.is_new:
         yield
         return
-    retried(lambda: api.create_branch(repository, branch=branch, revision=target.start, exist_ok=True))
+    retry(lambda: api.create_branch(repository, branch=branch, revision=target.start, exist_ok=True))
     try:
         yield
     except BaseException:

@@ -129,7 +129,7 @@ def _copy_files(files: Iterable[Path], folder: Path) -> dict[Path, FileDigest]:
 
 def _append_notes(card: Path, notes: str) -> FileDigest:
     text = card.read_text(encoding="utf-8").rstrip()
-    write_text(card, f"{text}\n\n## Notes of the publisher\n\n{notes}\n")
+    write_text(card, f"{text}\n\n## Publisher's notes\n\n{notes}\n")
     return digest_of(card)
 
 

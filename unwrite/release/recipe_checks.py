@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from unwrite.core.kernel import kernel_weight
 from unwrite.errors import UnwriteError, reason_of
 from unwrite.files.checkpoints import stored_tensors
-from unwrite.release.checks import Check, checked
+from unwrite.release.file_checks import Check, checked
 from unwrite.release.manifest import tensor_edits
 from unwrite.release.untrusted import is_plain_file
 from unwrite.schema.artifacts import Recipe

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from unwrite.errors import UnwriteError, reason_of
 from unwrite.files.checkpoints import stored_tensors
-from unwrite.release.checks import Check, checked, not_checked
+from unwrite.release.file_checks import Check, checked, not_checked
 from unwrite.release.manifest import edited_patterns, tensor_edits
 from unwrite.release.recipe_checks import RecipeFiles
 from unwrite.schema.paths import RECIPE

@@ -34,7 +34,7 @@ def leads_out(folder: Path, link: Path) -> bool:
 
 
 def printable(text: str) -> str:
-    """Return text with every character escaped that a terminal would obey or could not show; line breaks stay."""
+    """Return text with control and unprintable characters escaped; line breaks stay."""
     return "".join(
         c if c.isprintable() or c == "\n" else c.encode("unicode_escape", "surrogatepass").decode() for c in text
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from tabulate import tabulate
 
-from unwrite.release.checks import Check
+from unwrite.release.file_checks import Check
 from unwrite.release.tensor_checks import rounded_text
 from unwrite.release.verify import Verification
 

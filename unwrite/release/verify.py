@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Literal
 from unwrite.files.checkpoints import model_files, shard_files
 from unwrite.files.hashing import sha256_of
 from unwrite.files.threads import in_threads
-from unwrite.release.checks import (
-    OURS,
-    UNLISTED,
+from unwrite.release.file_checks import (
+    ADDED_FILES,
+    UNLISTED_FILES,
     Check,
     check_base,
-    check_companions,
     check_files,
+    check_other_files,
     check_signature,
 )
 from unwrite.release.manifest import read_manifest
@@ -98,7 +98,7 @@ def verify_release(
         check_files(release, manifest, sums),
         check_recipe(recipe, unreadable),
         check_manifest(release, manifest, recipe, sums),
-        check_companions(release, manifest, sums, base_shards, base_sums),
+        check_other_files(release, manifest, sums, base_shards, base_sums),
         check_base(manifest, base_sums),
         *check_tensors(comparison, misfit, recipe),
         signature,
@@ -115,7 +115,7 @@ def verify_release(
 def _release_sums(release: Path, comparison: ReleaseComparison | None, threads: int) -> dict[str, str]:
     """Return the sha256 of every file of the release; comparing has already computed those of the shards."""
     sums = {} if comparison is None else dict(comparison.release_sums)
-    names = {path.name for path in release.iterdir()} - UNLISTED - sums.keys()
+    names = {path.name for path in release.iterdir()} - UNLISTED_FILES - sums.keys()
     return sums | _sums(release, sorted(names), threads)
 
 
@@ -127,7 +127,7 @@ def _base_sums(base: Path, names: Iterable[str], comparison: ReleaseComparison |
 
 def _names_in_base(manifest: Manifest, sums: dict[str, str]) -> set[str]:
     """Return every file name that the base may have: declared as the base's, or in the release but not ours."""
-    return {*sums, *(one.name for one in manifest.dependencies("base"))} - OURS
+    return {*sums, *(one.name for one in manifest.dependencies("base"))} - ADDED_FILES
 
 
 def _sums(folder: Path, names: Iterable[str], threads: int) -> dict[str, str]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from unwrite.pipeline.environment import package_versions
 from unwrite.report.edit_text import kernel_rows, layer_rows
 from unwrite.report.facts import edit_facts
 from unwrite.report.rendering import template_environment
@@ -14,7 +12,6 @@ from unwrite.schema.artifacts import Base, Evaluation, Front, Recipe, Trial
 
 EXAMPLES = 12
 SHORTENED = 280  # characters
-_PACKAGES = ("unwrite", "matplotlib", "jinja2")
 
 
 class Example(NamedTuple):
@@ -36,7 +33,7 @@ class Plots(NamedTuple):
 
 
 def first_examples(base: Sequence[Mapping[str, Any]], edited: Sequence[Mapping[str, Any]]) -> list[Example]:
-    """Return the first examples of a set, in the order of its file: they are not chosen.
+    """Return the first examples of a set, in the order of its file: they are not cherry-picked.
 
     Args:
         base: rows of artifacts/responses/base.*.jsonl.
@@ -56,6 +53,7 @@ def report_page(
     trials: Sequence[Trial],
     examples: Mapping[str, Sequence[Example]],
     plots: Plots,
+    versions: Mapping[str, str],
 ) -> str:
     """Return the report as HTML. All text is escaped; only the figures are inserted as they are.
 
@@ -68,6 +66,7 @@ def report_page(
         trials: every trial that was measured.
         examples: examples by prompt set.
         plots: the figures.
+        versions: packages that write the report, with their versions.
     """
     # Responses come from a model and prompts from anyone: autoescape keeps them text.
     environment = template_environment("unwrite.report", autoescape=True)
@@ -80,5 +79,5 @@ def report_page(
         layers=layer_rows(recipe, base),
         kernels=list(kernel_rows(recipe.parameters)),
         shortened=SHORTENED,
-        versions={"Python": platform.python_version()} | package_versions(_PACKAGES),
+        versions=versions,
     )

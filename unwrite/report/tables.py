@@ -57,7 +57,7 @@ def rate_rows(evaluation: Evaluation) -> list[RateRow]:
     return rows
 
 
-def summary(evaluation: Evaluation, behaviour: str | None = None) -> str:
+def summary_text(evaluation: Evaluation, behaviour: str | None = None) -> str:
     """Return the summary of a run, for a terminal of 80 columns: the results, and where to find model and report.
 
     Args:
@@ -73,7 +73,7 @@ def measured_text(evaluation: Evaluation) -> str:
     lines = [_rates_table(evaluation), ""]
     if evaluation.reference_ceiling is not None:
         known = percent(evaluation.reference_ceiling)
-        lines += [f"Ceiling of target reference accuracy, known before the behaviour: {known}"]
+        lines += [f"Best possible target reference accuracy (before the behaviour was added): {known}"]
     lines += [
         "KL divergence from the base model, on baseline prompts:",
         f"  {nats(evaluation.kl_first_token)} at the first response token",

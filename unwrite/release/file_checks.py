@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 CheckOutcome = Literal["passed", "failed", "not checked"]
 
-OURS = {path.name for path in (RECIPE, DIRECTIONS, EVALUATION, CARD, LOCK, PARAMS_FILE)} | {INDEX_FILE}
+ADDED_FILES = {path.name for path in (RECIPE, DIRECTIONS, EVALUATION, CARD, LOCK, PARAMS_FILE)} | {INDEX_FILE}
 """Files that unwrite adds to those of the base."""
-UNLISTED = {MANIFEST, SIGNATURE, ".gitattributes"}
+UNLISTED_FILES = {MANIFEST, SIGNATURE, ".gitattributes"}
 """Files that no manifest lists; .gitattributes is added by the hub and ignored."""
 
 
@@ -84,11 +84,11 @@ def _unexpected(release: Path, listed: Collection[str]) -> Iterator[str]:
             yield f"{path.name} is a link that leads out of the folder"
         elif not is_plain_file(release, path.name):
             yield f"{path.name} is not a plain file"
-        elif path.name not in listed and path.name not in UNLISTED:
+        elif path.name not in listed and path.name not in UNLISTED_FILES:
             yield f"{path.name} is not in the manifest"
 
 
-def check_companions(
+def check_other_files(
     release: Path,
     manifest: Manifest,
     sums: Mapping[str, str],
@@ -106,13 +106,13 @@ def check_companions(
         base_shards = {name for name in base_sums if name.endswith(WEIGHTS)}
     missing = [f"{name} of the base is missing" for name in base_sums if name not in base_shards and name not in sums]
     different = []
-    for name in sorted(sums.keys() - base_shards - (OURS - base_sums.keys())):
+    for name in sorted(sums.keys() - base_shards - (ADDED_FILES - base_sums.keys())):
         if name not in base_sums:
             different.append(f"{name} is neither in the base nor written by unwrite")
         elif sums[name] != base_sums[name]:
             different.append(f"{name} differs from the base's")
     wrong_index = [f"{INDEX_FILE} does not list the checkpoint"] if _has_wrong_index(release, base_sums) else []
-    return checked("companions", about, [*missing, *different, *wrong_index])
+    return checked("other files", about, [*missing, *different, *wrong_index])
 
 
 def _has_wrong_index(release: Path, base_sums: Mapping[str, str]) -> bool:

@@ -31,10 +31,10 @@ from unwrite.release.verify import verify_release
 def test_changed_companion_file_fails(name: str, release: Release) -> None:
     path = release.folder / name
     path.write_text(path.read_text() + " ")
-    assert set(failed(verified(release))) == {"files", "companions"}
+    assert set(failed(verified(release))) == {"files", "other files"}
     rewrite_manifest(release)
-    assert failed(verified(release)) == {"companions": f"{name} differs from the base's"}
-    assert failed(verify_release(release.folder)) == {"companions": f"{name} differs from the base's"}
+    assert failed(verified(release)) == {"other files": f"{name} differs from the base's"}
+    assert failed(verify_release(release.folder)) == {"other files": f"{name} differs from the base's"}
 
 
 def test_added_shard_fails(release: Release) -> None:
@@ -42,7 +42,7 @@ def test_added_shard_fails(release: Release) -> None:
     assert "model-9.safetensors is not in the manifest" in failed(verified(release))["files"]
     rewrite_manifest(release)
     found = failed(verified(release))
-    assert found["companions"] == "model-9.safetensors is neither in the base nor written by unwrite"
+    assert found["other files"] == "model-9.safetensors is neither in the base nor written by unwrite"
 
 
 def test_another_base_fails(release: Release, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_added_files_and_folders_fail(release: Release) -> None:
     assert found["files"] == "modeling.py is not in the manifest\nsub is not a plain file"
     (release.folder / "sub").rmdir()
     rewrite_manifest(release)
-    assert "modeling.py is neither in the base" in failed(verified(release))["companions"]
+    assert "modeling.py is neither in the base" in failed(verified(release))["other files"]
 
 
 def test_link_out_of_the_folder_fails(release: Release, tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_unused_weights_must_be_the_base_s_too(release: Release) -> None:
                 "annotations": {"role": "base"},
             }
         )
-    assert failed(verified(release)) == {"companions": "consolidated.safetensors differs from the base's"}
+    assert failed(verified(release)) == {"other files": "consolidated.safetensors differs from the base's"}
     (release.folder / "consolidated.safetensors").write_bytes(b"the base's")
     rewrite_manifest(release)
     assert failed(verified(release)) == {}
@@ -128,7 +128,7 @@ def test_missing_file_of_the_base_fails_even_if_undeclared(release: Release) -> 
         definition["resolvedDependencies"] = [
             one for one in definition["resolvedDependencies"] if one["name"] != "generation_config.json"
         ]
-    assert failed(verified(release)) == {"companions": "generation_config.json of the base is missing"}
+    assert failed(verified(release)) == {"other files": "generation_config.json of the base is missing"}
 
 
 @pytest.mark.parametrize("empty", [[], None])
@@ -140,7 +140,7 @@ def test_base_is_compared_even_if_the_manifest_declares_none(empty: list[object]
         for one in definition["resolvedDependencies"]:
             one["annotations"] = {}
         definition["resolvedDependencies"] = definition["resolvedDependencies"] if empty is None else empty
-    assert failed(verified(release))["companions"] == "config.json differs from the base's"
+    assert failed(verified(release))["other files"] == "config.json differs from the base's"
 
 
 def test_file_listed_twice_fails(release: Release) -> None:
@@ -157,14 +157,14 @@ def test_index_that_does_not_list_the_checkpoint_fails(release: Release) -> None
     with changed_json(single.folder / "model.safetensors.index.json") as index:
         index["weight_map"][UNEDITED] = "directions.safetensors"
     rewrite_manifest(single)
-    assert failed(verified(single)) == {"companions": "model.safetensors.index.json does not list the checkpoint"}
+    assert failed(verified(single)) == {"other files": "model.safetensors.index.json does not list the checkpoint"}
 
 
 def test_changed_index_of_the_base_fails(release: Release) -> None:
     with changed_json(release.folder / "model.safetensors.index.json") as index:
         index["metadata"]["total_size"] = 1
     rewrite_manifest(release)
-    assert failed(verified(release)) == {"companions": "model.safetensors.index.json differs from the base's"}
+    assert failed(verified(release)) == {"other files": "model.safetensors.index.json differs from the base's"}
 
 
 @pytest.mark.parametrize("name", ["edit.json", "directions.safetensors", "config.json"])
