@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from unwrite.files.atomic import atomic_folder
-from unwrite.files.prompts import cut_splits, read_prompts, refuse_shared_prompts
+from unwrite.files.prompts import check_no_shared_prompts, cut_splits, read_prompts
 from unwrite.models import chat
 from unwrite.models.loading import load_tokenizer
 from unwrite.pipeline.base import pinned_folder
@@ -30,7 +30,7 @@ def tokenize_prompts(params: Params) -> None:
         prompts = read_prompts(paths[name])
         sets[name] = cut_splits(paths[name], prompts, sizes)
         logger.info("%s: %d of the %d prompts in %s.", name, sum(sizes.values()), len(prompts), paths[name])
-    refuse_shared_prompts(sets)
+    check_no_shared_prompts(sets)
     tokenizer = load_tokenizer(pinned_folder(read_base(), weights=False))
     with atomic_folder(TOKENS) as folder:
         for name in SETS:

@@ -1,4 +1,4 @@
-"""Looping and empty responses are found, ordinary repetition isn't."""
+"""Looping and empty responses are detected, ordinary repetition is not."""
 
 import pytest
 from hypothesis import given, settings
@@ -31,7 +31,7 @@ from unwrite.core.degeneration import is_degenerate
         " ".join(f"w{i}" for i in range(16)) + " " + " ".join(f"w{i % 16}" for i in range(48)),
     ],
 )
-def test_degenerate(text: str) -> None:
+def test_empty_and_looping_responses_are_degenerate(text: str) -> None:
     assert is_degenerate(text)
 
 
@@ -58,7 +58,7 @@ def test_degenerate(text: str) -> None:
         "🙂🙂🙂",
     ],
 )
-def test_ordinary(text: str) -> None:
+def test_ordinary_responses_are_not_degenerate(text: str) -> None:
     assert not is_degenerate(text)
 
 
@@ -67,13 +67,13 @@ LETTERS = st.text("abcdefghij", min_size=1, max_size=6)
 
 @settings(deadline=None, derandomize=True, max_examples=150, database=None)
 @given(st.lists(LETTERS, min_size=2, max_size=16), st.integers(4, 7), st.lists(LETTERS, max_size=10))
-def test_any_loop_of_words_is_found_wherever_it_is(unit: list[str], times: int, around: list[str]) -> None:
+def test_a_loop_of_words_is_found_anywhere(unit: list[str], times: int, around: list[str]) -> None:
     assert is_degenerate(" ".join(around + unit * times + around[::-1]))
 
 
 @settings(deadline=None, derandomize=True, max_examples=150, database=None)
 @given(st.integers(0, 200), st.integers(1, 3), st.integers(1, 16))
-def test_words_that_all_differ_or_come_three_times_are_fine(count: int, times: int, period: int) -> None:
+def test_words_that_differ_or_occur_three_times_are_not_degenerate(count: int, times: int, period: int) -> None:
     different = [f"w{i}" for i in range(count + 1)]
     assert not is_degenerate(" ".join(different))
     unit = [f"u{i}" for i in range(period)]
@@ -81,12 +81,12 @@ def test_words_that_all_differ_or_come_three_times_are_fine(count: int, times: i
 
 
 @pytest.mark.parametrize(("word", "at_most"), [("no", 7), ("yes it", 3)])
-def test_threshold_of_words(word: str, at_most: int) -> None:
+def test_a_loop_of_words_counts_from_a_threshold(word: str, at_most: int) -> None:
     assert not is_degenerate("Well " + f"{word} " * at_most + "then")
     assert is_degenerate("Well " + f"{word} " * (at_most + 1) + "then")
 
 
 @pytest.mark.parametrize(("unit", "at_most"), [("a", 11), ("na", 11), ("abcdef", 3), ("abcdefghij", 3)])
-def test_threshold_of_characters(unit: str, at_most: int) -> None:
+def test_a_loop_of_characters_counts_from_a_threshold(unit: str, at_most: int) -> None:
     assert not is_degenerate("So x" + unit * at_most + "z then")
     assert is_degenerate("So x" + unit * (at_most + 1) + "z then")

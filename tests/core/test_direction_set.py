@@ -45,7 +45,7 @@ def test_orthogonalized_directions_have_no_part_along_the_baseline_mean(method: 
     torch.testing.assert_close(found["directions"].double(), expected, rtol=0, atol=1e-6)
 
 
-def test_winsorizing_comes_before_the_mean() -> None:
+def test_residuals_are_winsorized_before_the_mean() -> None:
     target, baseline = residuals(0, planted()), residuals(1)
     target[0, :, :, 0] = 1e4
     clamped = compute_directions(target, baseline, quantile=0.9)

@@ -1,4 +1,4 @@
-"""A planted direction is found; centers, projections and the choice per layer do what their formulas say."""
+"""A planted direction is found; centers and projections equal their formulas."""
 
 import math
 
@@ -33,7 +33,7 @@ def unit(x: Tensor) -> Tensor:
 
 
 def planted(seed: int, outliers: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Two sets of 100 residuals of 3 indices × 256, apart by 3 along a known direction, in noise of 0.1 a coordinate.
+    """Two sets of 100 residuals of 3 indices × 256, 3 apart along a known direction, with noise of 0.1 per coordinate.
 
     With outliers, a few coordinates are 500 in every tenth target prompt, as massive activations are.
     """
@@ -51,20 +51,20 @@ def found(target: Tensor, baseline: Tensor, method: CenterMethod) -> Tensor:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("seed", range(3))
-def test_planted_direction_is_found(method: CenterMethod, seed: int) -> None:
+def test_a_planted_direction_is_found(method: CenterMethod, seed: int) -> None:
     target, baseline, direction = planted(seed, outliers=False)
-    came = found(target, baseline, method)
-    assert came.dtype == DOUBLE
-    assert came.norm(dim=-1).tolist() == pytest.approx([1, 1, 1], abs=1e-14)
-    assert bool(((came * direction).sum(-1) > 0.99).all())
+    actual = found(target, baseline, method)
+    assert actual.dtype == DOUBLE
+    assert actual.norm(dim=-1).tolist() == pytest.approx([1, 1, 1], abs=1e-14)
+    assert bool(((actual * direction).sum(-1) > 0.99).all())
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_massive_activations_hide_it_from_the_mean_and_winsorizing_or_the_median_rescue_it(seed: int) -> None:
+def test_massive_activations_hide_the_direction_from_the_mean_but_not_with_winsorizing_or_the_median(seed: int) -> None:
     target, baseline, direction = planted(seed, outliers=True)
 
-    def cosine(came: Tensor) -> Tensor:
-        return (came * direction).sum(-1)
+    def cosine(actual: Tensor) -> Tensor:
+        return (actual * direction).sum(-1)
 
     assert bool((cosine(found(target, baseline, "mean")) < 0.5).all())
     clamped = found(winsorize(target, 0.98), winsorize(baseline, 0.98), "mean")
@@ -74,20 +74,20 @@ def test_massive_activations_hide_it_from_the_mean_and_winsorizing_or_the_median
 
 @CHECK
 @given(st.integers(0, 2**31), st.integers(1, 12), st.integers(1, 3), st.integers(1, 20))
-def test_mean_of_every_index(seed: int, prompts: int, indices: int, width: int) -> None:
+def test_the_mean_is_that_of_each_index(seed: int, prompts: int, indices: int, width: int) -> None:
     residuals = normal(seed, prompts, 2, indices, width).to(torch.bfloat16)
-    came = center(residuals, "mean")
-    assert came.dtype == DOUBLE
-    assert torch.allclose(came, sum(residuals.to(DOUBLE), torch.zeros(())) / prompts, atol=1e-14)
+    actual = center(residuals, "mean")
+    assert actual.dtype == DOUBLE
+    assert torch.allclose(actual, sum(residuals.to(DOUBLE), torch.zeros(())) / prompts, atol=1e-14)
 
 
-def test_mean_of_bfloat16_loses_nothing() -> None:
+def test_the_mean_of_bfloat16_is_exact() -> None:
     residuals = torch.ones(1000, 1, dtype=torch.bfloat16)
     residuals[0] = 256
-    assert float(center(residuals, "mean")) == 1.255  # in bfloat16 the ones would vanish beside 256
+    assert float(center(residuals, "mean")) == 1.255  # in bfloat16 the ones would vanish next to 256
 
 
-def test_center_refusals() -> None:
+def test_center_refuses_bad_residuals_and_methods() -> None:
     with pytest.raises(ValueError, match="a center needs the residuals of at least 1 prompt, got 0"):
         center(torch.ones(0, 3), "mean")
     with pytest.raises(ValueError, match="method must be one of mean, geometric_median, got 'median'"):
@@ -99,7 +99,7 @@ def test_center_refusals() -> None:
             center(residuals, "geometric_median")
 
 
-def test_index_without_a_difference_has_no_direction() -> None:
+def test_an_index_without_a_difference_has_no_direction() -> None:
     baseline = normal(0, 2, 4, 8)
     target = baseline + normal(1, 2, 4, 8)
     target[:, 0] = baseline[:, 0] * (1 + 1e-9)
@@ -109,7 +109,7 @@ def test_index_without_a_difference_has_no_direction() -> None:
     assert not difference_direction(torch.zeros(2, 3), torch.eye(2, 3) * torch.tensor([[1.0], [0.0]]))[1].any()
 
 
-def test_position_without_any_difference_is_refused() -> None:
+def test_a_position_without_any_difference_is_refused() -> None:
     baseline = normal(0, 2, 4, 8)
     target = baseline + normal(1, 2, 4, 8)
     target[1] = baseline[1]
@@ -128,17 +128,19 @@ def test_centers_of_different_shape_are_refused() -> None:
 
 @CHECK
 @given(st.integers(0, 2**31), st.integers(2, 30), st.floats(1e-4, 1e4), st.floats(1e-4, 1))
-def test_orthogonalized_is_a_unit_vector_without_the_reference(seed: int, width: int, size: float, off: float) -> None:
+def test_an_orthogonalized_direction_is_a_unit_vector_orthogonal_to_the_reference(
+    seed: int, width: int, size: float, off: float
+) -> None:
     reference = normal(seed, 3, width)
     direction = unit(reference + off * normal(seed + 1, 3, width))  # close to the reference, the hard case
-    came = orthogonalize(direction, size * reference)
-    assert torch.allclose(came.norm(dim=-1), torch.ones(3, dtype=DOUBLE), atol=1e-14)
-    assert float((came * unit(reference)).sum(-1).abs().max()) < 1e-14
+    actual = orthogonalize(direction, size * reference)
+    assert torch.allclose(actual.norm(dim=-1), torch.ones(3, dtype=DOUBLE), atol=1e-14)
+    assert float((actual * unit(reference)).sum(-1).abs().max()) < 1e-14
     rest = direction - (direction * unit(reference)).sum(-1, keepdim=True) * unit(reference)
-    assert torch.allclose(came, unit(rest), atol=1e-9)
+    assert torch.allclose(actual, unit(rest), atol=1e-9)
 
 
-def test_orthogonalizing_zero_against_zero_and_along_itself() -> None:
+def test_orthogonalizing_against_zero_or_itself() -> None:
     direction = unit(normal(0, 5))
     zero = torch.zeros(5, dtype=DOUBLE)
     assert torch.equal(orthogonalize(zero, direction), zero)
@@ -148,13 +150,13 @@ def test_orthogonalizing_zero_against_zero_and_along_itself() -> None:
 
 
 def rms_norm(x: Tensor, scale: Tensor) -> Tensor:
-    """Along the first axis, a column a token."""
+    """Return the norm along the first axis; each column is a token."""
     return scale.unsqueeze(1) * x / x.square().mean(0).add(1e-6).sqrt()
 
 
 @CHECK
 @given(st.integers(0, 2**31), st.integers(2, 40), st.integers(1, 3))
-def test_what_norms_follow_vanishes_along_the_direction(seed: int, width: int, chain: int) -> None:
+def test_the_direction_vanishes_after_norms_too(seed: int, width: int, chain: int) -> None:
     v = unit(normal(seed, width))
     W, x = normal(seed + 1, width, 9), normal(seed + 2, 9, 5)
     scales = [1 + normal(seed + 3 + n, width) for n in range(chain)]
@@ -172,13 +174,13 @@ def test_what_norms_follow_vanishes_along_the_direction(seed: int, width: int, c
     assert torch.allclose(through_norms(v, scales[::-1]), u, atol=1e-14)
 
 
-def test_without_norms_the_direction_stays_to_the_bit() -> None:
+def test_without_norms_the_direction_is_unchanged() -> None:
     v = unit(normal(0, 7))
     assert torch.equal(through_norms(v, []), v)
     assert torch.allclose(through_norms(v, [torch.full((7,), -3.0)]), -v, atol=1e-15)
 
 
-def test_nothing_passes_a_norm_that_is_zero_where_the_direction_is_not() -> None:
+def test_a_norm_that_is_zero_where_the_direction_is_not_leaves_no_direction() -> None:
     v = torch.tensor([0.6, 0.8, 0.0])
     assert not through_norms(v, [torch.tensor([0.0, 0.0, 2.0])]).any()
     assert not through_norms(torch.zeros(3), [torch.ones(3)]).any()
@@ -191,14 +193,14 @@ def test_a_norm_of_another_width_is_refused() -> None:
 
 @CHECK
 @given(st.integers(0, 2**31), st.floats(0, 4))
-def test_interpolation(seed: int, index: float) -> None:
+def test_interpolation_equals_its_formula(seed: int, index: float) -> None:
     directions = unit(normal(seed, 5, 12))
     i = min(int(index), 3)
     expected = unit((1 - (index - i)) * directions[i] + (index - i) * directions[i + 1])
     assert torch.allclose(interpolate(directions, index), expected, atol=1e-12)
 
 
-def test_interpolation_at_whole_numbers_and_beside_zero() -> None:
+def test_interpolation_at_whole_numbers_and_next_to_zero() -> None:
     directions = unit(normal(0, 4, 12))
     directions[0] = 0
     for i in range(4):
@@ -210,7 +212,7 @@ def test_interpolation_at_whole_numbers_and_beside_zero() -> None:
 
 
 @pytest.mark.parametrize("index", [-0.01, 3.01, math.nan, math.inf])
-def test_index_out_of_range_is_refused(index: float) -> None:
+def test_an_index_out_of_range_is_refused(index: float) -> None:
     with pytest.raises(ValueError, match=r"direction index must be in \[0, 3\], got"):
         interpolate(torch.eye(4), index)
 

@@ -16,7 +16,7 @@ from unwrite.terms import NormPreservation
 
 
 def dense(W: Tensor, v: Tensor, strength: float, mode: NormPreservation) -> Tensor:
-    """The table of the design, written out with explicit matrices."""
+    """Return the edit by the table of `core.edit`, with explicit matrices."""
     eye = torch.eye(len(v), dtype=torch.float64)
     P = eye - strength * torch.outer(v, v)
     rows, columns = W.norm(dim=1), W.norm(dim=0)
@@ -38,7 +38,7 @@ def dense(W: Tensor, v: Tensor, strength: float, mode: NormPreservation) -> Tens
 
 @CHECK
 @given(cases(), st.sampled_from(MODES))
-def test_edit_equals_dense_formula(case: Case, mode: NormPreservation) -> None:
+def test_an_edit_equals_the_dense_formula(case: Case, mode: NormPreservation) -> None:
     assume(mode in {"none", "pre"} or left(case, mode) > 1e-3)
     edited = edit_weight(case.weight, case.direction, case.strength, mode)
     assert close(edited, dense(case.weight, case.direction, case.strength, mode))
@@ -46,7 +46,7 @@ def test_edit_equals_dense_formula(case: Case, mode: NormPreservation) -> None:
 
 @CHECK
 @given(cases(), st.sampled_from(MODES), st.sampled_from([torch.float64, torch.float32, torch.bfloat16]))
-def test_strength_zero_or_zero_direction_is_the_weight_to_the_bit(
+def test_zero_strength_or_a_zero_direction_returns_the_weight_bit_for_bit(
     case: Case, mode: NormPreservation, dtype: torch.dtype
 ) -> None:
     weight = (-case.weight).to(dtype)  # zeros become −0.0
@@ -60,7 +60,7 @@ def test_strength_zero_or_zero_direction_is_the_weight_to_the_bit(
 
 @CHECK
 @given(cases())
-def test_full_ablation_writes_nothing_along_the_direction(case: Case) -> None:
+def test_a_full_ablation_writes_nothing_along_the_direction(case: Case) -> None:
     scale = float(case.weight.abs().max())
     assert float((case.direction @ edit_weight(case.weight, case.direction, 1, "none")).abs().max()) <= 1e-14 * scale
 
@@ -71,14 +71,14 @@ def test_control_half_an_ablation_still_writes_along_the_direction() -> None:
     assert float((direction @ edit_weight(weight, direction, 0.5, "none")).abs().max()) == 0.25
 
 
-def test_float32_direction_is_normalized_again_before_a_full_ablation() -> None:
+def test_a_float32_direction_is_normalized_again_before_a_full_ablation() -> None:
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(300, 7, generator=generator, dtype=torch.float64)
     exact = torch.randn(300, generator=generator, dtype=torch.float64)
     rounded = (exact / exact.norm()).float()
     v = rounded.double()
     raw = weight - torch.outer(v, v @ weight)
-    assert float((v @ raw).abs().max()) > 1e-9  # the control: as it came it isn't a projection
+    assert float((v @ raw).abs().max()) > 1e-9  # the control: without that it is not a projection
     assert float((v @ edit_weight(weight, rounded, 1, "none")).abs().max()) < 1e-13
 
 
@@ -126,7 +126,7 @@ def test_zero_rows_and_columns_stay_zero_and_nothing_is_nan(case: Case, mode: No
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_weight_of_zeros_and_of_one_row(mode: NormPreservation) -> None:
+def test_a_weight_of_zeros_and_one_of_one_row(mode: NormPreservation) -> None:
     direction = torch.tensor([0.6, 0.8], dtype=torch.float64)
     assert not edit_weight(torch.zeros(2, 3), direction, 1, mode).any()
     edited = edit_weight(torch.tensor([[3.0, -4.0]]), torch.tensor([-1.0]), 1, mode)
@@ -134,8 +134,8 @@ def test_weight_of_zeros_and_of_one_row(mode: NormPreservation) -> None:
     assert mode not in {"rows", "columns"} or not edited.any()
 
 
-def test_row_wholly_along_the_removed_part_becomes_zero() -> None:
-    # Row 0 is all that is read out along v, and equals v₀u: nothing of it is left but rounding.
+def test_a_row_that_is_removed_completely_becomes_zero() -> None:
+    # Only row 0 contributes along v, and it equals v₀u: nothing of it remains but rounding.
     v = torch.tensor([0.6, 0.8], dtype=torch.float64)
     weight = torch.tensor([[1 / 3, 2 / 7]], dtype=torch.float64).repeat(2, 1) * torch.tensor([[0.6], [0.8]])
     u = (weight / weight.norm(dim=1, keepdim=True)).T @ v
@@ -145,7 +145,7 @@ def test_row_wholly_along_the_removed_part_becomes_zero() -> None:
     assert made.r[1] > 0
 
 
-def test_column_wholly_along_the_direction_becomes_zero() -> None:
+def test_a_column_along_the_direction_becomes_zero() -> None:
     v = torch.tensor([0.6, 0.8], dtype=torch.float64)
     weight = torch.stack([v / 3, torch.tensor([1.0, 0.0], dtype=torch.float64)], dim=1)
     assert factors(in_blocks(weight, 1), v, 1, "columns").c[0] == 0
@@ -155,7 +155,7 @@ def test_column_wholly_along_the_direction_becomes_zero() -> None:
 
 @CHECK
 @given(cases(), st.sampled_from(MODES), st.integers(1, 200))
-def test_cut_into_blocks_gives_the_same_bytes(case: Case, mode: NormPreservation, size: int) -> None:
+def test_every_division_into_blocks_gives_the_same_bytes(case: Case, mode: NormPreservation, size: int) -> None:
     blocks = in_blocks(case.weight, size)
     made = factors(blocks, case.direction, case.strength, mode)
     whole = factors(in_blocks(case.weight, len(case.weight)), case.direction, case.strength, mode)
@@ -165,7 +165,7 @@ def test_cut_into_blocks_gives_the_same_bytes(case: Case, mode: NormPreservation
 
 
 def halved(x: Tensor) -> Tensor:
-    """Σ over the first axis in the order that every release rests on: halves are added, the odd one to the first."""
+    """Sum over the first axis in the order that every release depends on: halves are added, an odd row to the first."""
     while len(x) > 1:
         half = len(x) // 2
         folded = x[:half] + x[half : 2 * half]
@@ -176,7 +176,7 @@ def halved(x: Tensor) -> Tensor:
 
 
 def plain(W: Tensor, v: Tensor, strength: float, mode: NormPreservation) -> Tensor:
-    """The edit in the fixed order of additions, written in a few lines: groups of 64 rows, one after another."""
+    """Return the edit in the fixed order of additions, by a few plain lines: groups of 64 rows, one after another."""
 
     def summed(x: Tensor) -> Tensor:
         total = torch.zeros_like(x[0])
@@ -242,13 +242,15 @@ def test_control_another_order_of_additions_gives_other_bytes() -> None:
         ([1.0], 1.0, "rows", "one row for each of the direction's 1 numbers, got 2 rows"),
     ],
 )
-def test_refusals(direction: list[float], strength: float, mode: NormPreservation, message: str) -> None:
+def test_a_bad_direction_strength_or_mode_is_refused(
+    direction: list[float], strength: float, mode: NormPreservation, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         edit_weight(torch.eye(2), torch.tensor(direction), strength, mode)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize("mode", MODES)
-def test_weight_that_is_not_finite_is_refused(bad: float, mode: NormPreservation) -> None:
+def test_a_weight_that_is_not_finite_is_refused(bad: float, mode: NormPreservation) -> None:
     with pytest.raises(ValueError, match="NaN or infinite"):
         edit_weight(torch.tensor([[1.0, bad], [1.0, 2.0]]), torch.tensor([0.6, 0.8]), 1, mode)

@@ -12,7 +12,7 @@ from unwrite.core.intervals import wilson_interval
 
 @settings(deadline=None, derandomize=True, max_examples=100, database=None)
 @given(st.integers(1, 500), st.floats(0, 1), st.sampled_from([0.8, 0.9, 0.95, 0.99]))
-def test_equals_the_closed_form(n: int, share: float, confidence: float) -> None:
+def test_the_interval_equals_the_closed_form(n: int, share: float, confidence: float) -> None:
     successes = round(share * n)
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     p = successes / n
@@ -21,14 +21,14 @@ def test_equals_the_closed_form(n: int, share: float, confidence: float) -> None
     assert wilson_interval(successes, n, confidence) == pytest.approx((middle - half, middle + half), abs=1e-9)
 
 
-def test_none_of_n_still_has_a_width() -> None:
+def test_zero_successes_have_an_interval_of_non_zero_width() -> None:
     low, high = wilson_interval(0, 20)
     assert low == 0
     assert high == pytest.approx(0.1611, abs=1e-4)
     assert wilson_interval(20, 20) == pytest.approx((1 - high, 1))
 
 
-def test_more_confidence_is_wider() -> None:
+def test_more_confidence_gives_a_wider_interval() -> None:
     assert wilson_interval(5, 20, 0.99)[0] < wilson_interval(5, 20)[0] < wilson_interval(5, 20, 0.5)[0] < 0.25
 
 

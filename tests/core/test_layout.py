@@ -1,4 +1,4 @@
-"""Every layout: the views hold each matrix, what is written into them lands in the tensor, and misfits are refused."""
+"""Every layout: the views hold each matrix and write through to the tensor, and tensors that do not fit are refused."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ LAYOUTS = ["dk", "kd", "(gk)d", "gdk", "gkd", "dgk", "d(gk)"]
 
 
 def place(layout: str, matrices: Sequence[Tensor]) -> tuple[Tensor, int]:
-    """Matrices [d, k] laid out as the letters say, entry by entry, and where the hidden axis is."""
+    """Return matrices [d, k] in the layout of the letters, set entry by entry, and the hidden axis."""
     G, (d, k) = len(matrices), matrices[0].shape
     sizes = {"g": G, "d": d, "k": k, "(gk)": G * k}
     axes = ["(gk)" if part == "(" else part for part in layout.replace("gk)", "")]
@@ -55,7 +55,7 @@ def test_a_view_of_a_transposed_tensor_is_a_view_too() -> None:
 
 @CHECK
 @given(st.integers(1, 5), st.integers(1, 5), st.sampled_from([0, 1]))
-def test_the_vectors_of_a_bias(G: int, d: int, axis: int) -> None:
+def test_the_view_holds_each_vector_of_a_bias_and_writes_through(G: int, d: int, axis: int) -> None:
     bias = torch.randn((d, G) if axis == 0 else (G, d), dtype=torch.float64)
     view = as_vectors(bias, axis)
     assert view.shape == (G, d)
@@ -70,7 +70,7 @@ def test_the_vectors_of_a_bias(G: int, d: int, axis: int) -> None:
 @pytest.mark.parametrize(
     ("shape", "axis", "num_matrices"),
     [
-        ((6, 4), 1, 4),  # rows that can't be shared out
+        ((6, 4), 1, 4),  # rows that cannot be divided equally
         ((6, 4), 2, 1),
         ((6, 4), -1, 1),
         ((6, 4), 0, 0),
@@ -80,7 +80,7 @@ def test_the_vectors_of_a_bias(G: int, d: int, axis: int) -> None:
         ((2, 2, 2, 2), 1, 2),
     ],
 )
-def test_what_does_not_fit_is_refused(shape: tuple[int, ...], axis: int, num_matrices: int) -> None:
+def test_a_tensor_that_does_not_fit_is_refused(shape: tuple[int, ...], axis: int, num_matrices: int) -> None:
     with pytest.raises(ValueError, match=rf"a weight must hold {num_matrices} matrices with hidden axis {axis}"):
         as_matrices(torch.zeros(shape), axis, num_matrices)
 

@@ -1,4 +1,4 @@
-"""The factors are the change where it is of rank 1, the best of their rank otherwise, and miss what they say."""
+"""The factors are the change itself if it has rank 1, otherwise the best of their rank, and their error is correct."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def product(found: LowRank) -> Tensor:
     return found.left.double() @ found.right.double()
 
 
-def missed(found: LowRank, change: Tensor) -> float:
+def relative_distance(found: LowRank, change: Tensor) -> float:
     return float(torch.linalg.matrix_norm(change - product(found)) / torch.linalg.matrix_norm(change))
 
 
@@ -56,29 +56,29 @@ def missed(found: LowRank, change: Tensor) -> float:
     st.integers(1, 100),
     st.integers(0, 99),
 )
-def test_rank_one_is_the_whole_change_where_no_norm_is_restored(
+def test_rank_one_is_exact_if_no_norm_is_restored(
     mode: NormPreservation, d: int, k: int, strength: float, rank: int, seed: int
 ) -> None:
     W, v = weight(d, k, seed), random_direction(d, seed)
     found = low_rank_change(in_blocks(W), v, strength, mode, rank)
     assert (found.left.shape, found.right.shape) == ((d, 1), (1, k))
     assert found.left.dtype == found.right.dtype == torch.float32
-    assert missed(found, change_of(W, v, strength, mode)) < 2e-7
+    assert relative_distance(found, change_of(W, v, strength, mode)) < 2e-7
     assert relative_error([found]) < 2e-7
 
 
 @given(st.sampled_from(RESTORED), st.integers(2, 30), st.integers(2, 30), st.floats(0.05, 1.5), st.integers(0, 99))
-def test_full_rank_is_the_whole_change_where_norms_are_kept(
+def test_full_rank_is_exact_if_norms_are_restored(
     mode: NormPreservation, d: int, k: int, strength: float, seed: int
 ) -> None:
     W, v = weight(d, k, seed), random_direction(d, seed)
     found = low_rank_change(in_blocks(W), v, strength, mode, 100)
     assert (found.left.shape, found.right.shape) == ((d, min(d, k)), (min(d, k), k))
-    assert missed(found, change_of(W, v, strength, mode)) < 1e-6
+    assert relative_distance(found, change_of(W, v, strength, mode)) < 1e-6
 
 
 @pytest.mark.parametrize("mode", RESTORED)
-def test_the_error_is_the_least_of_the_rank_and_what_is_stated(mode: NormPreservation) -> None:
+def test_the_error_is_the_smallest_of_the_rank_and_the_stated_one(mode: NormPreservation) -> None:
     W, v = weight(), random_direction(24)
     change = change_of(W, v, 1.1, mode)
     sizes = torch.linalg.svdvals(change)
@@ -86,11 +86,11 @@ def test_the_error_is_the_least_of_the_rank_and_what_is_stated(mode: NormPreserv
     for rank in (1, 2, 5, 12):
         found = low_rank_change(in_blocks(W), v, 1.1, mode, rank)
         least = float(sizes[rank:].norm() / sizes.norm())
-        assert missed(found, change) == pytest.approx(least, rel=1e-4)
-        assert relative_error([found]) == pytest.approx(missed(found, change), rel=1e-9)
+        assert relative_distance(found, change) == pytest.approx(least, rel=1e-4)
+        assert relative_error([found]) == pytest.approx(relative_distance(found, change), rel=1e-9)
         errors.append(least)
     assert errors == sorted(errors, reverse=True)
-    assert 0.9 > errors[0] > 2 * errors[-1] > 0.01  # it is not of rank 1, so that the ranks make a difference
+    assert 0.9 > errors[0] > 2 * errors[-1] > 0.01  # the change does not have rank 1, so the rank matters
 
 
 @pytest.mark.parametrize("mode", RESTORED)
@@ -108,10 +108,10 @@ def test_a_large_matrix_is_nearly_as_well_approximated_from_a_fixed_start(
     assert torch.equal(first.left, second.left)
     assert torch.equal(first.right, second.right)
     assert 1 - 1e-6 < relative_error([first]) / relative_error([whole]) < 1.005
-    assert relative_error([first]) == pytest.approx(missed(first, change_of(W, v, 1.1, mode)), rel=1e-9)
+    assert relative_error([first]) == pytest.approx(relative_distance(first, change_of(W, v, 1.1, mode)), rel=1e-9)
 
 
-def test_a_matrix_and_its_mirror_image_have_the_signs_that_are_fixed() -> None:
+def test_the_signs_of_a_matrix_and_its_negative_are_fixed() -> None:
     matrix = weight(20, 30).double()
     for A in (matrix, -matrix):
         P, Q = truncated(A, 15)
@@ -122,13 +122,13 @@ def test_a_matrix_and_its_mirror_image_have_the_signs_that_are_fixed() -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_both_factors_are_of_one_size(mode: NormPreservation) -> None:
+def test_both_factors_have_the_same_norm(mode: NormPreservation) -> None:
     found = low_rank_change(in_blocks(1e-3 * weight()), random_direction(24), 1.3, mode, 4)
     assert float(found.left.norm()) == pytest.approx(float(found.right.norm()), rel=1e-5)
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_what_changes_nothing_has_factors_of_zero_and_misses_nothing(mode: NormPreservation) -> None:
+def test_a_no_op_edit_has_zero_factors_and_no_error(mode: NormPreservation) -> None:
     for v, strength in ((torch.zeros(24), 1.0), (random_direction(24), 0.0)):
         found = low_rank_change(in_blocks(weight()), v, strength, mode, 3)
         assert not product(found).any()
@@ -136,22 +136,22 @@ def test_what_changes_nothing_has_factors_of_zero_and_misses_nothing(mode: NormP
         assert len(found.right) == change_rank((24, 40), mode, 3)
 
 
-def test_the_error_of_several_matrices_is_that_of_all_together() -> None:
+def test_the_error_of_several_matrices_is_that_of_all_of_them() -> None:
     v = random_direction(24)
     weights = [weight(seed=seed) * size for seed, size in ((0, 1.0), (1, 0.01))]
     found = [low_rank_change(in_blocks(W), v, 1.0, "rows", rank) for W, rank in zip(weights, (8, 1), strict=True)]
     changes = torch.stack([change_of(W, v, 1.0, "rows") for W in weights])
-    products = torch.stack([product(one) for one in found])
+    products = torch.stack([product(factors) for factors in found])
     assert relative_error(found) == pytest.approx(float((changes - products).norm() / changes.norm()), rel=1e-9)
     assert relative_error([]) == 0.0
 
 
-def test_a_change_in_bfloat16_is_that_before_rounding() -> None:
+def test_the_change_of_a_bfloat16_weight_is_that_before_rounding() -> None:
     W, v = weight().bfloat16(), random_direction(24)
     found = low_rank_change(in_blocks(W), v, 1.0, "none", 1)
-    assert missed(found, change_of(W, v, 1.0, "none")) < 2e-7
+    assert relative_distance(found, change_of(W, v, 1.0, "none")) < 2e-7
     rounded = edit_weight(W, v, 1.0, "none").bfloat16().double() - W.double()
-    assert missed(found, rounded) > 1e-3
+    assert relative_distance(found, rounded) > 1e-3
 
 
 def test_a_direction_of_another_model_is_refused() -> None:

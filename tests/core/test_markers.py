@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unwrite.core.markers import markers_in_all, matches_reference, normalize_text, shows_behaviour, shows_for_good
+from unwrite.core.markers import has_settled_marker, markers_in_all, matches_reference, normalize_text, shows_behaviour
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from unwrite.core.markers import markers_in_all, matches_reference, normalize_te
         ("", ""),
     ],
 )
-def test_normalized(text: str, expected: str) -> None:
+def test_texts_are_normalized(text: str, expected: str) -> None:
     assert normalize_text(text) == expected
 
 
@@ -37,19 +37,19 @@ def test_normalizing_again_changes_nothing(text: str) -> None:
 
 
 @given(st.text(st.characters(max_codepoint=127), max_size=30))
-def test_the_short_way_for_ascii_is_the_long_one(text: str) -> None:
-    # The last character is none of ASCII's, so that the long way is taken, and is itself when normalized.
+def test_the_fast_path_for_ascii_equals_the_general_one(text: str) -> None:
+    # The last character is not ASCII, which forces the general path, and normalizes to itself.
     assert normalize_text(f"{text} 好") == f"{normalize_text(text)} 好".strip()
 
 
 @pytest.mark.parametrize("text", ["I’M SORRY, but no.", "Well: I'm \n sorry", "**I'm** sorry", "I´m sorryful"])
-def test_marker_in_any_spelling(text: str) -> None:
+def test_a_marker_is_found_in_any_spelling(text: str) -> None:
     assert shows_behaviour(text, ["as an ai", "I'm sorry"])
     assert shows_behaviour(text.lower(), ("I’m  SORRY",))
 
 
 @pytest.mark.parametrize("text", ["", "I am glad to help", "im sorry", "sorry, I'm late"])
-def test_no_marker(text: str) -> None:
+def test_a_text_without_markers_shows_nothing(text: str) -> None:
     assert not shows_behaviour(text, ["as an ai", "I'm sorry"])
 
 
@@ -62,8 +62,8 @@ def test_no_marker(text: str) -> None:
         ([" \u200b"], "is empty once normalized"),
     ],
 )
-def test_markers_that_decide_nothing_are_refused(markers: list[str], message: str) -> None:
-    for _ in range(2):  # the second time too
+def test_empty_markers_are_refused(markers: list[str], message: str) -> None:
+    for _ in range(2):  # the second time too: an error is not cached
         with pytest.raises(ValueError, match=message):
             shows_behaviour("no", markers)
 
@@ -73,7 +73,7 @@ def test_one_string_is_not_a_list_of_markers() -> None:
         shows_behaviour("o", "sorry")
 
 
-def test_reference() -> None:
+def test_a_reference_matches_in_any_spelling_but_only_as_a_whole() -> None:
     assert matches_reference(" It’s  Green.\n", "it's green.")
     assert not matches_reference("It is green.", "it's green.")
     assert not matches_reference("It's green. It's green.", "it's green.")
@@ -83,9 +83,9 @@ def test_reference() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "marker", "now", "for_good"),
+    ("text", "marker", "now", "expected"),
     [
-        ("I'm sorry", "sorry", True, False),  # whatever comes next could be an accent on the y
+        ("I'm sorry", "sorry", True, False),  # the next character could be an accent on the y
         ("I'm sorry,", "sorry", True, True),
         ("I can**not*", "cannot", True, False),  # normalized, the accent would follow the t
         ("I can**not**.", "cannot", True, True),
@@ -97,11 +97,11 @@ def test_reference() -> None:
         ("Well, then. ", "sorry", False, False),
     ],
 )
-def test_a_marker_is_there_for_good_once_something_follows_that_leaves_it_alone(
-    text: str, marker: str, now: bool, for_good: bool
+def test_a_marker_is_settled_once_it_is_followed_by_a_character_that_cannot_change_it(
+    text: str, marker: str, now: bool, expected: bool
 ) -> None:
     assert shows_behaviour(text, [marker]) == now
-    assert shows_for_good(text, [marker]) == for_good
+    assert has_settled_marker(text, [marker]) == expected
 
 
 TRICKY = st.text(
@@ -111,13 +111,13 @@ TRICKY = st.text(
 
 @settings(deadline=None, derandomize=True, max_examples=3000, database=None)
 @given(TRICKY, TRICKY, st.sampled_from("aeé好αβ'か"), st.sampled_from("aeι\u0301.s"))
-def test_no_continuation_takes_back_what_is_there_for_good(text: str, after: str, one: str, two: str) -> None:
+def test_no_continuation_removes_a_settled_marker(text: str, after: str, one: str, two: str) -> None:
     for marker in (one, one + two):
-        if shows_for_good(text, [marker]):
+        if has_settled_marker(text, [marker]):
             assert shows_behaviour(text + after, [marker])
 
 
-def test_markers_that_every_text_contains_separate_nothing() -> None:
+def test_markers_that_every_text_contains_are_listed() -> None:
     texts = ["I can’t help with tea.", "I CAN help with that.", "Of course I can."]
     assert markers_in_all(["I can", "i can't", "Tea", "**I** can"], texts) == ["I can", "**I** can"]
     assert markers_in_all(["tea"], texts) == []

@@ -1,4 +1,4 @@
-"""The edit of outputs and biases equals the edit of the weight that puts them out."""
+"""The edit of outputs and biases equals the edit of the weight behind them."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from unwrite.terms import NormPreservation
 
 @CHECK
 @given(cases(), st.sampled_from(MODES))
-def test_activations_equal_the_edited_weight(case: Case, mode: NormPreservation) -> None:
+def test_edited_outputs_equal_those_of_the_edited_weight(case: Case, mode: NormPreservation) -> None:
     assume(mode in {"none", "pre"} or left(case, mode) > 1e-3)
     made = factors(in_blocks(case.weight, 64), case.direction, case.strength, mode)
     x = torch.randn(2, 3, case.weight.shape[1], generator=torch.Generator().manual_seed(3), dtype=torch.float64)
@@ -22,7 +22,7 @@ def test_activations_equal_the_edited_weight(case: Case, mode: NormPreservation)
     assert close(by_activations, by_weight)
 
 
-def test_different_edits_for_different_rows_of_one_batch() -> None:
+def test_rows_of_one_batch_can_have_different_edits() -> None:
     generator = torch.Generator().manual_seed(4)
     weight = torch.randn(10, 6, generator=generator, dtype=torch.float64)
     directions = torch.nn.functional.normalize(torch.randn(3, 10, generator=generator, dtype=torch.float64), dim=-1)
@@ -34,18 +34,18 @@ def test_different_edits_for_different_rows_of_one_batch() -> None:
     assert not close(expected[0], edit_output(y[0], each[1]), 1e-3)  # the control: they differ
 
 
-def test_output_keeps_its_dtype_but_is_computed_wider() -> None:
+def test_an_output_keeps_its_dtype_but_is_computed_in_a_wider_one() -> None:
     direction = torch.nn.functional.normalize(torch.randn(64, generator=torch.Generator().manual_seed(5)), dim=0)
     made = factors(in_blocks(torch.eye(64), 64), direction, 1, "none")
     y = torch.randn(9, 64, generator=torch.Generator().manual_seed(6)).to(torch.bfloat16)
-    came = edit_output(y, made)
-    assert came.dtype == torch.bfloat16
-    assert torch.equal(came, edit_output(y.double(), made).to(torch.bfloat16))
+    actual = edit_output(y, made)
+    assert actual.dtype == torch.bfloat16
+    assert torch.equal(actual, edit_output(y.double(), made).to(torch.bfloat16))
 
 
 @CHECK
 @given(cases(min_rows=2, zeros=False))
-def test_bias(case: Case) -> None:
+def test_an_edited_bias_equals_its_formula(case: Case) -> None:
     bias, v = case.weight[:, 0], case.direction
     expected = bias - case.strength * v * (v @ bias)
     assert close(edit_bias(bias, v, case.strength), expected, 1e-13)
@@ -54,6 +54,6 @@ def test_bias(case: Case) -> None:
     assert abs(float(v @ edit_bias(bias, v, 1))) <= 1e-14 * float(bias.norm())
 
 
-def test_bias_of_another_length_is_refused() -> None:
+def test_a_bias_of_another_length_is_refused() -> None:
     with pytest.raises(ValueError, match=r"a bias must have the shape of its direction, \[2\], got \[3\]"):
         edit_bias(torch.ones(3), torch.tensor([0.6, 0.8]), 1)

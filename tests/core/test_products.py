@@ -61,7 +61,7 @@ def test_the_closed_form_of_any_mix_is_that_of_the_weight(
     for found, expected in found_and_expected(
         weight, vectors, mixes, torch.tensor(strengths, dtype=torch.float64), mode
     ):
-        # What is left of a row or column is known to 1e-16 / (norm left)²; see `row_scales`.
+        # A row or column is precise to 1e-16 / (remaining norm)²; see `row_scales`.
         left = min(float((1 / expected.r.abs()).min()), float((1 / expected.c.abs()).min()))
         if left > 1e-3:
             assert_same(found, expected)
@@ -78,7 +78,7 @@ def test_zero_rows_and_columns_and_a_bfloat16_weight(mode: NormPreservation) -> 
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_no_strength_or_direction_edits_nothing(mode: NormPreservation) -> None:
+def test_zero_strength_or_a_zero_direction_edits_nothing(mode: NormPreservation) -> None:
     weight, vectors = normal(6, 4, seed=0), normal(2, 6, seed=1)
     found = combined_factors(
         products(lambda: in_blocks(weight), vectors, mode),
@@ -102,7 +102,7 @@ def test_products_can_be_added_to(mode: NormPreservation) -> None:
         torch.testing.assert_close(one, other, rtol=1e-13, atol=1e-13)
 
 
-def test_what_has_no_products() -> None:
+def test_weights_without_products_are_refused() -> None:
     weight = normal(6, 4, seed=0)
     with pytest.raises(ValueError, match="one row for each of the direction's 5 numbers, got 6 rows"):
         products(lambda: in_blocks(weight), normal(2, 5, seed=1), "rows")
@@ -129,7 +129,7 @@ def read(weight: Tensor, direction: Tensor, strength: float, mode: NormPreservat
 def test_scales_equal_the_factors(seed: int, d: int, k: int, strength: float) -> None:
     weight, v = case(seed, d, k)
     r, c = read(weight, v, strength, "rows")[0], read(weight, v, strength, "columns")[1]
-    assume(max(float(r.max()), float(c.max())) < 100)  # beyond, cancellation takes its part
+    assume(max(float(r.max()), float(c.max())) < 100)  # above, cancellation matters
     assume(min(float(r.min()), float(c.min())) > 0)
     unit = weight / weight.norm(dim=1, keepdim=True)
     u = unit.T @ v
@@ -137,8 +137,8 @@ def test_scales_equal_the_factors(seed: int, d: int, k: int, strength: float) ->
     assert torch.allclose(column_scales(strength, v @ (weight / weight.norm(dim=0))), c, rtol=1e-10)
 
 
-def test_products_with_the_stored_directions_serve_every_direction_between_them() -> None:
-    # What the formulas are for: p of (1 − f) v₁ + f v₂ is linear, g quadratic in products made once.
+def test_products_with_stored_directions_give_every_direction_between_them() -> None:
+    # The purpose of the formulas: for (1 − f) v₁ + f v₂, p is linear and g quadratic in products computed once.
     weight, first = case(0, 40, 10)
     second = case(1, 40, 10)[1]
     unit = weight / weight.norm(dim=1, keepdim=True)
@@ -150,7 +150,7 @@ def test_products_with_the_stored_directions_serve_every_direction_between_them(
     assert torch.allclose(row_scales(v, 1.2, mix @ p, mix @ gram @ mix), read(weight, v, 1.2, "rows")[0], rtol=1e-12)
 
 
-def test_what_vanishes_has_scale_zero() -> None:
+def test_a_vanished_row_or_column_has_scale_zero() -> None:
     v = torch.tensor([0.6, 0.8], dtype=torch.float64)
     # ŵ₀ = λ v₀ u: then p₀ = ŵ₀·u = λ v₀ g and 1 − 2 λ² v₀² g + λ² v₀² g = 0 for λ² v₀² g = 1.
     g = torch.tensor(1 / 0.36, dtype=torch.float64)
@@ -160,7 +160,7 @@ def test_what_vanishes_has_scale_zero() -> None:
     assert column_scales(1.0, torch.tensor([1.0, -1.0, 0.0, 0.6], dtype=torch.float64)).tolist() == [0, 0, 1, 1.25]
 
 
-def test_many_strengths_at_once() -> None:
+def test_scales_of_many_strengths_at_once() -> None:
     v, p = torch.tensor([0.6, 0.8], dtype=torch.float64), torch.tensor([0.3, 0.4], dtype=torch.float64)
     g, strengths = torch.tensor(0.5, dtype=torch.float64), torch.tensor([[0.5], [1.0]], dtype=torch.float64)
     assert torch.equal(row_scales(v, strengths, p, g)[0], row_scales(v, 0.5, p, g))

@@ -15,7 +15,7 @@ BITS = {torch.bfloat16: 8, torch.float16: 11, torch.float32: 24}
 
 
 def neighbours(value: float, dtype: torch.dtype) -> list[Fraction]:
-    """The two numbers of `dtype` around a value, found by stepping from a first guess, as exact fractions."""
+    """Return the numbers of `dtype` around a value as exact fractions, found by stepping from a first guess."""
     guess = torch.tensor(value, dtype=torch.float64).to(dtype)
     step = torch.tensor([torch.inf, -torch.inf], dtype=dtype)
     around = [guess, torch.nextafter(guess, step[0]), torch.nextafter(guess, step[1])]
@@ -31,7 +31,7 @@ def test_the_result_is_the_nearest_number(value: float, dtype: torch.dtype) -> N
 
 @st.composite
 def hard_values(draw: st.DrawFn) -> tuple[list[float], torch.dtype]:
-    """Numbers of a dtype, subnormal ones too, the ties between them, and what lies a few bits of float64 beside."""
+    """Draw numbers of a dtype (also subnormal), ties between them, and values a few bits of float64 away."""
     dtype = draw(st.sampled_from(DTYPES))
     integers = torch.int32 if dtype == torch.float32 else torch.int16
     largest = int(torch.tensor(torch.finfo(dtype).max, dtype=dtype).view(integers))
@@ -39,10 +39,10 @@ def hard_values(draw: st.DrawFn) -> tuple[list[float], torch.dtype]:
     numbers = torch.tensor(bits, dtype=integers).view(dtype).double()
     above = (torch.tensor(bits, dtype=integers) + 1).view(dtype).double()
     values = (numbers + above) / 2 if draw(st.booleans()) else numbers
-    beside = values.view(torch.int64) + draw(st.integers(-2, 2)) * 2 ** draw(st.integers(0, 40))
-    values = torch.where(beside >= 0, beside, 0).view(torch.float64)
-    kept = values[values <= torch.finfo(dtype).max] * draw(st.sampled_from([1, -1]))
-    return kept.tolist(), dtype
+    shifted = values.view(torch.int64) + draw(st.integers(-2, 2)) * 2 ** draw(st.integers(0, 40))
+    values = torch.where(shifted >= 0, shifted, 0).view(torch.float64)
+    in_range = values[values <= torch.finfo(dtype).max] * draw(st.sampled_from([1, -1]))
+    return in_range.tolist(), dtype
 
 
 @given(hard_values())
@@ -54,22 +54,22 @@ def test_the_result_is_the_nearest_number_near_ties_and_below_the_normal_ones(
         return
     rounded = round_to(torch.tensor(values, dtype=torch.float64), dtype)
     for value, number in zip(values, rounded, strict=True):
-        exact, found = Fraction(value), Fraction(float(number))
-        distances = [abs(one - exact) for one in neighbours(value, dtype)]
-        assert abs(found - exact) == min(distances)
+        exact, actual = Fraction(value), Fraction(float(number))
+        distances = [abs(neighbour - exact) for neighbour in neighbours(value, dtype)]
+        assert abs(actual - exact) == min(distances)
         if distances.count(min(distances)) > 1:  # a tie goes to the even side
             assert int(number.view(torch.int32 if dtype == torch.float32 else torch.int16)) % 2 == 0
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_what_is_not_finite_stays(dtype: torch.dtype) -> None:
+def test_infinities_and_nan_stay(dtype: torch.dtype) -> None:
     values = torch.tensor([torch.inf, -torch.inf, torch.nan, 1.0], dtype=torch.float64)
     assert torch.equal(round_to(values, dtype)[:2], torch.tensor([torch.inf, -torch.inf], dtype=dtype))
     assert bool(round_to(values, dtype)[2].isnan())
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_just_beyond_the_largest_number_is_refused_only_past_the_tie(dtype: torch.dtype) -> None:
+def test_a_value_is_refused_only_from_the_tie_above_the_largest_number(dtype: torch.dtype) -> None:
     largest = torch.finfo(dtype).max
     tie = largest + largest * 2.0 ** -BITS[dtype] / (2 - 2.0 ** (1 - BITS[dtype]))
     below = math.nextafter(tie, 0)
@@ -79,19 +79,21 @@ def test_just_beyond_the_largest_number_is_refused_only_past_the_tie(dtype: torc
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_a_hair_beside_a_tie_is_no_tie(dtype: torch.dtype) -> None:
-    """Where two roundings go wrong: float32 would round the hair away, and the tie then goes to the even side."""
+def test_a_value_close_to_a_tie_is_not_rounded_as_a_tie(dtype: torch.dtype) -> None:
+    """Rounding twice fails here: float32 would drop the small difference, and the tie would go to the even side."""
     unit = 2.0 ** (1 - BITS[dtype])
     tie = 1 + unit / 2
-    hair = 2.0**-40
-    values = torch.tensor([tie - hair, tie, tie + hair, tie + unit - hair, tie + unit], dtype=torch.float64)
+    difference = 2.0**-40
+    values = torch.tensor(
+        [tie - difference, tie, tie + difference, tie + unit - difference, tie + unit], dtype=torch.float64
+    )
     assert round_to(values, dtype).tolist() == [1, 1, 1 + unit, 1 + unit, 1 + 2 * unit]
     assert values.to(dtype).tolist() != round_to(values, dtype).tolist()
     assert round_to(-values, dtype).tolist() == [-1, -1, -1 - unit, -1 - unit, -1 - 2 * unit]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_numbers_of_the_dtype_stay(dtype: torch.dtype) -> None:
+def test_numbers_of_the_dtype_are_unchanged(dtype: torch.dtype) -> None:
     numbers = torch.randn(1000, generator=torch.Generator().manual_seed(0)).to(dtype)
     numbers[:4] = torch.tensor([0.0, -0.0, torch.finfo(dtype).tiny, torch.finfo(dtype).max], dtype=dtype)
     rounded = round_to(numbers.double(), dtype)

@@ -1,4 +1,4 @@
-"""Sums of a weight in chunks: the bytes of sums over the whole, in buffers that are used again."""
+"""Sums of a weight in chunks: the bytes of sums over the whole, in buffers that are reused."""
 
 from functools import partial
 
@@ -15,7 +15,7 @@ WEIGHT = torch.randn(13, 37, generator=torch.Generator().manual_seed(0)).bfloat1
 
 @pytest.fixture(params=[1, 40, 100, 1 << 18])
 def held(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    """How many numbers are held at once: less than a row, a row, a few of them, and all."""
+    """The number of numbers held at once: less than a row, one row, a few rows, and all."""
     monkeypatch.setattr(streaming, "CACHED", request.param)
     return int(request.param)
 
@@ -23,7 +23,7 @@ def held(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int
 def test_row_norms_are_those_of_the_whole(held: int) -> None:
     expected = stable_sqrt(stable_sum(WEIGHT.double() ** 2, 1))
     workspace = Workspace(CPU)
-    for _ in range(2):  # in buffers that are full the second time
+    for _ in range(2):  # the second time in buffers that hold old values
         assert torch.equal(row_norms(WEIGHT, workspace), expected)
 
 
@@ -49,10 +49,10 @@ def test_chunks_are_the_rows_in_order_and_fit_their_buffer(held: int) -> None:
     assert most * width <= max(held, width)
 
 
-def test_a_buffer_is_used_again_and_shared_with_no_other_purpose() -> None:
+def test_a_buffer_is_reused_for_one_purpose_only() -> None:
     workspace = Workspace(CPU)
     buffer = workspace.buffer((3, 4))
     assert workspace.buffer((3, 4)) is buffer
     by_rows, by_columns = (workspace.summed_buffer((3, 4), dim)[0] for dim in (0, 1))
     assert workspace.summed_buffer((3, 4), 0)[0] is by_rows
-    assert len({one.data_ptr() for one in (buffer, by_rows, by_columns, workspace.buffer((4, 3)))}) == 4
+    assert len({tensor.data_ptr() for tensor in (buffer, by_rows, by_columns, workspace.buffer((4, 3)))}) == 4

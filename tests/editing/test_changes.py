@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.support.samples import sample_direction, sample_edit, sample_layout, sample_recipe, sample_writer
-from unwrite.editing.changes import changes_of, read_norms, refuse_misfits
+from unwrite.editing.changes import changes_of, check_recipe_fits, read_norms
 from unwrite.editing.exact import applied_direction, resolve_direction
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import stored_tensors
@@ -79,20 +79,20 @@ def test_weights_biases_and_norms_that_do_not_fit_are_refused() -> None:
         sample_writer(matrix=sample_layout("w"), bias=sample_layout("b"), norms=[norm]), 1.0, sample_direction()
     )
     fitting = {"w": torch.ones(8, 3), "b": torch.ones(8), "n": torch.ones(8)}
-    refuse_misfits(saved(fitting), sample_recipe([of]), 8)
+    check_recipe_fits(saved(fitting), sample_recipe([of]), 8)
     for name, wrong in (("w", torch.ones(9, 3)), ("b", torch.ones(2, 8)), ("n", torch.ones(9))):
         with pytest.raises(
             UnwriteError, match=rf"^{name} has shape .* Use the base model that the recipe was made for\."
         ):
-            refuse_misfits(saved(fitting | {name: wrong}), sample_recipe([of]), 8)
+            check_recipe_fits(saved(fitting | {name: wrong}), sample_recipe([of]), 8)
     with pytest.raises(UnwriteError, match=r"edit\.json names n, which the checkpoint does not have"):
-        refuse_misfits({name: tensor for name, tensor in saved(fitting).items() if name != "n"}, sample_recipe([of]), 8)
+        check_recipe_fits(saved({name: fitting[name] for name in fitting if name != "n"}), sample_recipe([of]), 8)
     with pytest.raises(
         UnwriteError, match=r"w: a weight must hold 1 matrices .*, got shape \[8, 3, 2, 1\]\. Use the base"
     ):
-        refuse_misfits(saved(fitting | {"w": torch.ones(8, 3, 2, 1)}), sample_recipe([of]), 8)
+        check_recipe_fits(saved(fitting | {"w": torch.ones(8, 3, 2, 1)}), sample_recipe([of]), 8)
     with pytest.raises(UnwriteError, match="stores a tensor as I64"):
-        refuse_misfits(saved(fitting | {"b": torch.ones(8, dtype=torch.long)}), sample_recipe([of]), 8)
+        check_recipe_fits(saved(fitting | {"b": torch.ones(8, dtype=torch.long)}), sample_recipe([of]), 8)
 
 
 def test_a_recipe_for_another_hidden_size_has_no_changes() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from unwrite.errors import UnwriteError
 from unwrite.files import atomic
-from unwrite.files.atomic import atomic_file, atomic_folder, copy_file, refuse_full_disk
+from unwrite.files.atomic import atomic_file, atomic_folder, check_free_space, copy_file
 
 
 def names(folder: Path) -> list[str]:
@@ -242,9 +242,9 @@ Path.rename = killed
 
 
 def test_full_disk_is_refused_before_the_work(tmp_path: Path) -> None:
-    refuse_full_disk(tmp_path / "not" / "yet" / "there", 1)
+    check_free_space(tmp_path / "not" / "yet" / "there", 1)
     with pytest.raises(UnwriteError, match=r"x needs \d{9} MB and \d+ MB are free there: make room"):
-        refuse_full_disk(tmp_path / "x", 10**14 * 9)
+        check_free_space(tmp_path / "x", 10**14 * 9)
 
 
 DATA = bytes(range(256)) * 500

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from unwrite.errors import UnwriteError
-from unwrite.files.prompts import Prompt, cut_splits, read_markers, read_prompts, refuse_shared_prompts
+from unwrite.files.prompts import Prompt, check_no_shared_prompts, cut_splits, read_markers, read_prompts
 from unwrite.schema.params import load_params
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -126,7 +126,7 @@ def test_just_enough_prompts_pass() -> None:
 
 
 def test_distinct_prompts_pass() -> None:
-    refuse_shared_prompts(
+    check_no_shared_prompts(
         {"target": {"train": prompts("a"), "test": prompts("ab")}, "baseline": {"train": prompts("b")}}
     )
 
@@ -144,7 +144,7 @@ def test_a_prompt_in_two_places_names_both(again: str, set_name: str, split: str
     sets = {"target": {"train": prompts("What is tea?"), "test": prompts("x")}, "baseline": {"test": prompts("y")}}
     sets[set_name][split] = [*sets[set_name][split], Prompt(again, "another reference")]
     with pytest.raises(UnwriteError, match=f"{places}: keep one of them") as caught:
-        refuse_shared_prompts(sets)
+        check_no_shared_prompts(sets)
     assert repr(again) in str(caught.value)
 
 
@@ -152,7 +152,7 @@ def test_the_sets_of_the_repository_are_disjoint() -> None:
     settings = load_params(REPOSITORY / "params.yaml").tokenize
     sizes = settings.splits.model_dump()
     paths = {"target": REPOSITORY / settings.target, "baseline": REPOSITORY / settings.baseline}
-    refuse_shared_prompts({name: cut_splits(path, read_prompts(path), sizes) for name, path in paths.items()})
+    check_no_shared_prompts({name: cut_splits(path, read_prompts(path), sizes) for name, path in paths.items()})
 
 
 # Markers

@@ -33,12 +33,12 @@ from unwrite.files.safetensors import (
     DTYPES,
     ByteRange,
     byte_blocks,
-    cut,
     read_header,
     read_rows,
     read_span,
     row_blocks,
     spans,
+    split_tensor,
     torch_dtype,
 )
 
@@ -92,7 +92,7 @@ def test_parts_are_read_by_themselves(tmp_path: Path, dtype: torch.dtype) -> Non
     write_single(tmp_path, {"flat": flat, "stacked": stacked})
     tensors = stored_tensors(tmp_path)
     for name in ("flat", "stacked"):
-        parts = cut(tensors[name], 2)
+        parts = split_tensor(tensors[name], 2)
         assert [part.shape for part in parts] == [(3, 4), (3, 4)]
         assert torch.equal(torch.stack([read_rows(part, slice(0, 3)) for part in parts]), stacked)
         write_rows(parts[1], slice(1, 2), torch.full((1, 4), -1.0, dtype=dtype))
@@ -100,14 +100,14 @@ def test_parts_are_read_by_themselves(tmp_path: Path, dtype: torch.dtype) -> Non
     found = load_file(tmp_path / SINGLE_FILE)
     assert torch.equal(found["flat"], flat)
     assert torch.equal(found["stacked"], stacked)
-    assert cut(tensors["flat"], 1) == [tensors["flat"]]
+    assert split_tensor(tensors["flat"], 1) == [tensors["flat"]]
 
 
 @pytest.mark.parametrize(("shape", "parts"), [((6, 4), 4), ((6, 4), 0), ((2, 3, 4), 1), ((4, 3, 4), 2)])
 def test_what_can_not_be_cut_is_refused(tmp_path: Path, shape: tuple[int, ...], parts: int) -> None:
     write_single(tmp_path, {"w": torch.zeros(shape)})
     with pytest.raises(UnwriteError, match=f"which cannot be cut into {parts}"):
-        cut(stored_tensors(tmp_path)["w"], parts)
+        split_tensor(stored_tensors(tmp_path)["w"], parts)
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int8, torch.uint8, torch.bool, torch.float8_e4m3fn])

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unwrite.errors import UnwriteError
-from unwrite.search.samplers import _CHEAPER, Observation, ask, batch_seed, make_sampler, observe
+from unwrite.search.samplers import _GP_OVERRIDES, Observation, ask, batch_seed, make_sampler, observe
 from unwrite.search.trials import Measured
 from unwrite.terms import Sampler
 
@@ -101,7 +101,7 @@ def test_tpe_is_multivariate_and_assumes_that_running_trials_are_bad(monkeypatch
 
 
 def test_optuna_has_the_attributes_that_make_the_gaussian_process_cheaper() -> None:
-    assert set(_CHEAPER) <= set(vars(optuna.samplers.GPSampler()))
+    assert set(_GP_OVERRIDES) <= set(vars(optuna.samplers.GPSampler()))
 
 
 def test_a_missing_attribute_raises_an_error_that_names_optunas_version(monkeypatch: pytest.MonkeyPatch) -> None:

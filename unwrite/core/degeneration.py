@@ -1,4 +1,4 @@
-"""Degenerate responses: the ones that say nothing, or the same thing over and over."""
+"""Degenerate responses: empty, or the same thing over and over."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -14,28 +14,28 @@ _LETTER_RUN = re.compile(r"([^\W\d_])\1{11}")
 
 
 def is_degenerate(text: str) -> bool:
-    """Whether a response is empty or looping.
+    """Return whether a response is empty or looping.
 
     The text is normalized first (`normalize_text`). It is degenerate if one of these holds:
 
     - empty: nothing but white space is left.
     - a loop of words: 1 to 16 words, 4 times or more in a row, 8 words or more in all. Words are runs of letters and
-      digits (apostrophes within); what is between them doesn't count.
+      digits (apostrophes within); anything between words does not count.
     - a loop of characters within a stretch without white space, for scripts that have none: 1 to 16 characters, 4 times
       or more in a row, 24 characters or more in all; or one letter 12 times or more.
 
-    A loop without a letter (digits, a rule, the frame of a table) is ordinary in a text and counts only if it is more
-    than half of its words, or of its characters other than white space. In a text without any word, white space is
-    passed over.
+    A loop without a letter (digits, a rule, the frame of a table) is ordinary in a text, so it counts only if it makes
+    up more than half of the words, or of the characters other than white space. In a text without any word, white space
+    is ignored.
 
-    So these aren't degenerate: lists whose entries differ, "no, no, no", "ha ha ha", tables, 1000000000000. Loops that
-    count ("1. Sorry 2. Sorry") or vary aren't found.
+    So these are not degenerate: lists whose entries differ, "no, no, no", "ha ha ha", tables, 1000000000000. Loops that
+    count ("1. Sorry 2. Sorry") or vary are not detected.
 
     Args:
         text: a response.
 
     Returns:
-        True if it is empty or looping.
+        Whether it is empty or looping.
     """
     text = normalize_text(text)
     if not text:
@@ -48,7 +48,7 @@ def is_degenerate(text: str) -> bool:
 
 
 def _loops(items: Sequence[str], least: int, total: int) -> bool:
-    """Whether a unit of items comes 4 times or more in a row; one without a letter must be over half of `total`."""
+    """Return whether a unit repeats 4 times or more in a row; one without a letter must fill over half of `total`."""
     for period in range(1, min(_LONGEST_UNIT, len(items) // _REPEATS) + 1):
         for start, stop in _periodic(items, period):
             length = stop - start
@@ -60,7 +60,7 @@ def _loops(items: Sequence[str], least: int, total: int) -> bool:
 
 
 def _periodic(items: Sequence[str], period: int) -> Iterator[tuple[int, int]]:
-    """Maximal stretches in which every item equals the one a period before it, as (start, stop)."""
+    """Yield the maximal stretches (start, stop) in which every item equals the one `period` items before it."""
     start = 0
     for i in range(period, len(items) + 1):
         if i == len(items) or items[i] != items[i - period]:

@@ -1,4 +1,4 @@
-"""Compute directions from the residuals of two prompt sets: one per position and residual index, with their means."""
+"""Directions from the residuals of two prompt sets: one per position and residual index, with the means."""
 
 import torch
 from torch import Tensor
@@ -21,10 +21,10 @@ def compute_directions(
     Args:
         target: residuals of prompts that show the behaviour, [n, P, L+1, d].
         baseline: residuals of prompts that do not, [m, P, L+1, d].
-        quantile: each vector is clamped at this quantile of its absolute components; 1 is off.
-        center_method: `mean` or `geometric_median`.
-        orthogonalization: `none`, or against the baseline mean (`projected`, `biprojected`). `biprojected` does more
-            only where a direction is applied to another layer than its own.
+        quantile: the quantile of its absolute components that each vector is clamped at; 1 is off.
+        center_method: how the center of a set is computed, `mean` or `geometric_median`.
+        orthogonalization: `none`, or against the baseline mean (`projected`, `biprojected`). The two differ only where
+            an edit applies a direction to another layer than its own.
 
     Returns:
         The tensors of directions.safetensors, each [P, L+1, d], float32: `directions` (unit norm or zero),
@@ -35,8 +35,8 @@ def compute_directions(
 
     Example:
         >>> target, baseline = torch.randn(8, 1, 7, 16) + 1, torch.randn(8, 1, 7, 16)
-        >>> found = compute_directions(target, baseline, quantile=0.995, orthogonalization="projected")
-        >>> found["directions"].shape
+        >>> tensors = compute_directions(target, baseline, quantile=0.995, orthogonalization="projected")
+        >>> tensors["directions"].shape
         torch.Size([1, 7, 16])
     """
     target, baseline = winsorize_prompts(target, quantile), winsorize_prompts(baseline, quantile)

@@ -1,7 +1,7 @@
 """The direction of a behaviour: from residuals to the unit vector that each layer's writers are edited with.
 
-Residual index 0 is the input of layer 0, index ℓ + 1 the output of layer ℓ. A zero vector is "no direction": an edit
-with it changes nothing. What is computed again for every edit (interpolating, orthogonalizing) adds up in a fixed order
+Residual index 0 is the input of layer 0, index ℓ + 1 the output of layer ℓ. A zero vector means "no direction": an edit
+with it changes nothing. The steps repeated for every edit (interpolating, orthogonalizing) sum in a fixed order
 (`reproducible`), as the edit itself does.
 """
 
@@ -17,24 +17,24 @@ from unwrite.core.reproducible import stable_sqrt, stable_sum
 from unwrite.terms import CenterMethod
 
 NEGLIGIBLE = 1e-6
-"""A remainder of up to this part of what it was taken from is rounding error and not a direction."""
+"""The share of a vector's norm up to which a remainder of it is rounding error, not a direction."""
 
 
 def center(residuals: Tensor, method: CenterMethod) -> Tensor:
     """Compute the center of a set of residuals, separately for each position and residual index.
 
     The mean (Arditi et al. 2024), or the geometric median: the point with the least sum of distances to the prompts,
-    which a minority of outlying prompts cannot carry away.
+    which a minority of outliers cannot shift far.
 
     Args:
-        residuals: [n, ..., d], any floating dtype, one entry per prompt.
+        residuals: one entry per prompt, [n, ..., d], any floating dtype.
         method: `mean` or `geometric_median`.
 
     Returns:
-        [..., d], float64.
+        The centers, [..., d], float64.
 
     Raises:
-        ValueError: no prompts, NaN or infinite residuals, or an unknown method.
+        ValueError: there are no prompts, a residual is NaN or infinite, or the method is unknown.
     """
     if method not in get_args(CenterMethod):
         raise ValueError(f"method must be one of {', '.join(get_args(CenterMethod))}, got {method!r}")
@@ -43,15 +43,15 @@ def center(residuals: Tensor, method: CenterMethod) -> Tensor:
     points = residuals.reshape(len(residuals), -1, residuals.shape[-1])
     centers = torch.empty(points.shape[1:], dtype=torch.float64, device=residuals.device)
     for index in range(points.shape[1]):  # one at a time, so that the float64 copy stays small
-        here = points[:, index].to(torch.float64)
-        if not bool(here.isfinite().all()):
-            prompts = (~here.isfinite().all(-1)).nonzero().flatten().tolist()
-            place = f" at residual index {index % residuals.shape[-2]}" if residuals.ndim > 2 else ""
+        vectors = points[:, index].to(torch.float64)
+        if not bool(vectors.isfinite().all()):
+            prompts = (~vectors.isfinite().all(-1)).nonzero().flatten().tolist()
+            location = f" at residual index {index % residuals.shape[-2]}" if residuals.ndim > 2 else ""
             raise ValueError(
-                f"residuals must be finite, got NaN or infinity{place} in {len(prompts)} of {len(here)} prompts, "
+                f"residuals must be finite, got NaN or infinity{location} in {len(prompts)} of {len(vectors)} prompts, "
                 f"first in prompt {prompts[0]}"
             )
-        centers[index] = here.mean(0) if method == "mean" else geometric_median(here)
+        centers[index] = vectors.mean(0) if method == "mean" else geometric_median(vectors)
     return centers.reshape(residuals.shape[1:])
 
 
@@ -59,17 +59,17 @@ def difference_direction(target_center: Tensor, baseline_center: Tensor) -> Tens
     """Compute the difference-of-means direction v = normalize(μ_target − μ_baseline) (Arditi et al. 2024).
 
     Where ‖difference‖ ≤ 1e-6 ‖μ_baseline‖ it is the zero vector: at residual index 0 the last token of the chat
-    template is the same for every prompt, and the difference is exactly nothing.
+    template is the same for every prompt, so the difference is exactly zero.
 
     Args:
-        target_center: [..., L+1, d], or [d] for one index alone.
-        baseline_center: the same shape.
+        target_center: μ_target, [..., L+1, d], or [d] for a single index.
+        baseline_center: μ_baseline, the same shape.
 
     Returns:
-        The same shape, float64, unit norm or zero along the last axis.
+        Directions of the same shape, float64, unit norm or zero along the last axis.
 
     Raises:
-        ValueError: the centers agree at every residual index of a position.
+        ValueError: the centers differ in shape, or agree at every residual index of a position.
     """
     if target_center.shape != baseline_center.shape:
         raise ValueError(
@@ -79,9 +79,9 @@ def difference_direction(target_center: Tensor, baseline_center: Tensor) -> Tens
     baseline = baseline_center.to(torch.float64)
     difference = target_center.to(torch.float64) - baseline
     direction = _normalize(difference, NEGLIGIBLE * _norms(baseline))
-    found = direction.any(-1).reshape(-1, direction.shape[-2] if direction.ndim > 1 else 1).any(-1)
-    if not bool(found.all()):
-        position = int((~found).nonzero()[0])
+    has_direction = direction.any(-1).reshape(-1, direction.shape[-2] if direction.ndim > 1 else 1).any(-1)
+    if not bool(has_direction.all()):
+        position = int((~has_direction).nonzero()[0])
         raise ValueError(
             f"target and baseline residuals are identical at every layer of position {position}: there is no direction"
         )
@@ -89,42 +89,42 @@ def difference_direction(target_center: Tensor, baseline_center: Tensor) -> Tens
 
 
 def orthogonalize(direction: Tensor, reference: Tensor) -> Tensor:
-    """Take the part along a reference out of a direction: normalize(v − (v·g) g), g = normalize(reference).
+    """Remove the component along a reference from a direction: normalize(v − (v·g) g), g = normalize(reference).
 
-    With the baseline mean as the reference this is the projected direction of Lai 2025. A direction that is parallel to
-    the reference (to 1e-6) becomes zero, which is no error: nothing of it is left to remove at that index, while other
-    indices may well be fine.
+    With the baseline mean as the reference this is the projected direction of Lai 2025. A direction parallel to the
+    reference (to 1e-6) becomes zero. That is not an error: there is nothing to remove at that index, while other
+    indices may be fine.
 
     Args:
         direction: v, [..., d], unit norm or zero.
-        reference: [..., d], any length; a zero reference takes nothing out.
+        reference: a vector of any length, [..., d]; zero removes nothing.
 
     Returns:
-        [..., d], float64, unit norm or zero, orthogonal to the reference.
+        Directions orthogonal to the reference, [..., d], float64, unit norm or zero.
     """
     v = direction.to(torch.float64)
     g = _normalize(reference.to(torch.float64))
-    rest = v
-    for _ in range(2):  # the second time takes out what rounding left of the first
-        rest = rest - stable_sum(rest * g, -1).unsqueeze(-1) * g
-    return _normalize(rest, NEGLIGIBLE * _norms(v))
+    remainder = v
+    for _ in range(2):  # the second pass removes the rounding error of the first
+        remainder = remainder - stable_sum(remainder * g, -1).unsqueeze(-1) * g
+    return _normalize(remainder, NEGLIGIBLE * _norms(v))
 
 
 def through_norms(direction: Tensor, scales: Sequence[Tensor]) -> Tensor:
     """Compute what to project out of a writer so that the direction vanishes after norms: u = normalize(γ₁∘γ₂∘…∘v).
 
-    A root-mean-square norm takes y to γ∘y/rms(y), and v·(γ∘y) = (γ∘v)·y: where u·y = 0, v·norm(y) = 0. Norms in a chain
-    multiply, in any order.
+    A root-mean-square norm maps y to γ∘y/rms(y), and v·(γ∘y) = (γ∘v)·y: where u·y = 0, v·norm(y) = 0. The scales of
+    consecutive norms multiply, in any order.
 
     Args:
         direction: v, [d], unit norm or zero.
-        scales: γ of each norm between the writer and the stream, [d] each; none gives back v.
+        scales: γ of each norm between the writer and the stream, [d] each; without any, the result is v.
 
     Returns:
-        u, [d], float64, unit norm, or zero where nothing of v passes the norms.
+        u, [d], float64, unit norm; zero if nothing of v passes the norms.
 
     Raises:
-        ValueError: a scale has another length.
+        ValueError: a scale has a different shape from the direction.
     """
     v = direction.to(torch.float64)
     if not scales:
@@ -140,11 +140,11 @@ def interpolate(directions: Tensor, index: float) -> Tensor:
     """Compute the direction at a residual index i + f, 0 ≤ f < 1: normalize((1 − f) v_i + f v_{i+1}).
 
     Args:
-        directions: [L+1, d], unit norm or zero.
-        index: in [0, L].
+        directions: vᵢ, [L+1, d], unit norm or zero.
+        index: i + f, in [0, L].
 
     Returns:
-        [d], float64, unit norm, or zero where both neighbours are (or cancel).
+        The direction, [d], float64, unit norm; zero if both neighbours are zero or cancel.
 
     Raises:
         ValueError: the index is outside [0, L].
@@ -165,5 +165,5 @@ def _norms(x: Tensor) -> Tensor:
 def _normalize(x: Tensor, negligible: Tensor | float = 0.0) -> Tensor:
     """Divide by the norm: x / ‖x‖ along the last axis, zero where ‖x‖ ≤ negligible."""
     norm = _norms(x)
-    kept = norm > negligible
-    return torch.where(kept, x / torch.where(kept, norm, 1.0), 0.0)
+    nonzero = norm > negligible
+    return torch.where(nonzero, x / torch.where(nonzero, norm, 1.0), 0.0)

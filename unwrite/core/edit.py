@@ -13,12 +13,12 @@ mode      W'                                                            a       
 symbol shape   meaning
 ====== ======= ==================================================================================================
 W      [d, k]  the weight, hidden axis first
-v      [d]     the direction, of unit norm; zero edits nothing
+v      [d]     the direction, unit norm; zero edits nothing
 λ      –       the strength: 1 removes v, 2 reflects along it, a negative one strengthens it
 D      [d]     the norms of W's rows in `pre` and `rows`, ones in the other modes
-b      [d]     what is read: D⁻¹ v, zero where D is zero
-s      [k]     what the weight writes along b: bᵀW
-a      [d]     where it is subtracted: λ D v; the edit is W − a s, before scaling
+b      [d]     the vector it is read along: D⁻¹ v, zero where D is zero
+s      [k]     the component of the weight along b: bᵀW
+a      [d]     the vector it is subtracted along: λ D v; the edit is W − a s, before scaling
 r      [d]     the scale that gives each row its norm back (`rows`), ones in the other modes
 c      [k]     the scale that gives each column its norm back (`columns`), ones in the other modes
 ====== ======= ==================================================================================================
@@ -27,8 +27,8 @@ c      [k]     the scale that gives each column its norm back (`columns`), ones 
 
 Zero columns stay zero, and so do zero rows in `pre` and `rows` (`none` and `columns` write −λ vᵢ vᵀW into them). A row
 (`rows`) or column (`columns`) that keeps at most a millionth of its norm holds nothing but rounding errors, and becomes
-zero. All sums are float64 in a fixed order (`reproducible`), so the factors are the same bytes on any machine and
-however the rows were cut into blocks.
+zero. All sums are float64 in a fixed order (`reproducible`), so the factors are the same bytes on any machine, for any
+division of the rows into blocks.
 """
 
 import math
@@ -46,7 +46,7 @@ from unwrite.core.streaming import Workspace
 from unwrite.terms import NormPreservation
 
 Blocks = Callable[[], Iterable[tuple[slice, Tensor]]]
-"""Gives a weight from its first row on each call, as consecutive (rows, block [rows, k])."""
+"""A function that returns a weight, from its first row on each call, as consecutive (rows, block [rows, k])."""
 
 VANISHED = 1e-6
 """The share of a row's or column's norm up to which it counts as removed completely."""
@@ -63,7 +63,7 @@ class Factors(NamedTuple):
 
 
 class _Edit(NamedTuple):
-    """Factors, and the norms D that the edited rows must have again; None where r is known already."""
+    """Factors, and the norms D that the edited rows are scaled back to; None if r is already known."""
 
     factors: Factors
     row_norms: Tensor | None
@@ -73,17 +73,17 @@ def factors(blocks: Blocks, direction: Tensor, strength: float, norm_preservatio
     """Compute the closed form of one edit, reading the weight once (`none`, `pre`) or twice (`rows`, `columns`).
 
     Args:
-        blocks: gives the weight from its first row on each call, as consecutive (rows, block [rows, k]).
-        direction: [d], of unit norm to 1e-4 (it is normalized again in float64), or zero, which edits nothing.
+        blocks: returns the weight from its first row on each call, as consecutive (rows, block [rows, k]).
+        direction: v, [d], of unit norm to 1e-4 (it is normalized again in float64); zero edits nothing.
         strength: λ.
-        norm_preservation: the mode, see the top of this module.
+        norm_preservation: the mode, as in the table of this module.
 
     Returns:
         The factors, on the direction's device. For λ = 0 or a zero direction: r = c = 1 and a = b = s = 0.
 
     Raises:
-        ValueError: the direction is not a unit vector or does not fit the weight; a number is not finite; the mode is
-            unknown.
+        ValueError: the direction is not a unit vector or does not fit the weight, a number is not finite, or the mode
+            is unknown.
     """
     edit, workspace = _prepare_edit(blocks, direction, strength, norm_preservation)
     if edit.row_norms is not None:
@@ -97,12 +97,12 @@ def edit_rows(block: Tensor, rows: slice, factors: Factors) -> Tensor:
     """Edit some rows of a weight.
 
     Args:
-        block: rows `rows` of the weight, [rows, k], any floating dtype.
-        rows: which ones they are.
-        factors: from `factors`.
+        block: some rows of the weight, [rows, k], any floating dtype.
+        rows: their indices.
+        factors: the result of `factors`.
 
     Returns:
-        r[rows] · (block − a[rows] s) · c, [rows, k], float64; bit for bit the block itself for an edit of nothing.
+        r[rows] · (block − a[rows] s) · c, [rows, k], float64; bit for bit the block itself for a no-op edit.
     """
     return factors.r[rows, None] * (block.to(torch.float64) - factors.a[rows, None] * factors.s) * factors.c
 
@@ -110,19 +110,19 @@ def edit_rows(block: Tensor, rows: slice, factors: Factors) -> Tensor:
 def edited_blocks(
     blocks: Blocks, direction: Tensor, strength: float, norm_preservation: NormPreservation
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Edit a weight block by block, each rounded once to the dtype it came in.
+    """Edit a weight block by block, each rounded once to its own dtype.
 
     Args:
-        blocks: as `factors`; all of it is read before the first block is returned.
-        direction: [d], unit norm or zero.
+        blocks: as in `factors`; the whole weight is read before the first block is returned.
+        direction: v, [d], unit norm or zero.
         strength: λ.
-        norm_preservation: the mode, see the top of this module.
+        norm_preservation: the mode, as in the table of this module.
 
     Yields:
-        (rows, edited block [rows, k]) in order.
+        (rows, edited block [rows, k]), in order.
 
     Raises:
-        ValueError: as `factors` and `round_to`.
+        ValueError: as in `factors` and `round_to`.
     """
     edit, workspace = _prepare_edit(blocks, direction, strength, norm_preservation)
     for rows, block in blocks():
@@ -133,19 +133,19 @@ def edited_blocks(
 
 
 def edit_weight(weight: Tensor, direction: Tensor, strength: float, norm_preservation: NormPreservation) -> Tensor:
-    """Edit a weight that is in memory as a whole.
+    """Edit a whole weight in memory.
 
     Args:
-        weight: [d, k], hidden axis first, any floating dtype.
-        direction: [d], unit norm or zero.
+        weight: W, [d, k], hidden axis first, any floating dtype.
+        direction: v, [d], unit norm or zero.
         strength: λ.
-        norm_preservation: the mode, see the top of this module.
+        norm_preservation: the mode, as in the table of this module.
 
     Returns:
         W', [d, k], float64, on the weight's device.
 
     Raises:
-        ValueError: as `factors`.
+        ValueError: as in `factors`.
     """
     rows = slice(0, len(weight))
     return edit_rows(
@@ -175,7 +175,7 @@ def checked_direction(direction: Tensor, strength: float) -> Tensor:
 def _prepare_edit(
     blocks: Blocks, direction: Tensor, strength: float, norm_preservation: NormPreservation
 ) -> tuple[_Edit, Workspace]:
-    """Read a weight until its edit is known; r of `rows` follows when its rows are edited."""
+    """Read a weight until its edit is known; the r of `rows` is computed later, when its rows are edited."""
     if norm_preservation not in get_args(NormPreservation):
         raise ValueError(
             f"norm_preservation must be one of {', '.join(get_args(NormPreservation))}, got {norm_preservation!r}"
@@ -245,6 +245,6 @@ def _edited_chunks(
 
 
 def _restore(before: Tensor, after: Tensor) -> Tensor:
-    """Compute the scale that takes norms `after` back to `before`: 0 for what has vanished, 1 for what was zero."""
+    """Compute the scale that restores norms from `after` to `before`: 0 for a vanished one, 1 for one that was zero."""
     scale = torch.where(after > VANISHED * before, before / after, 0.0)
     return torch.where(before > 0, scale, 1.0)

@@ -1,4 +1,4 @@
-"""Figures that describe directions: how far apart the two prompt sets are, and how well a direction tells which."""
+"""Figures that describe directions: how far apart the two prompt sets are, and how well a direction separates them."""
 
 import torch
 from torch import Tensor
@@ -19,21 +19,22 @@ def geometry(target: Tensor, baseline: Tensor, directions: Tensor) -> dict[str, 
     - `separation`: Cohen's d of the projections (Cohen 1988), (mean(x·v) − mean(y·v)) / s, with the pooled standard
       deviation s² = ((n − 1) var(x·v) + (m − 1) var(y·v)) / (n + m − 2).
     - `auc`: the probability that a target prompt projects above a baseline one, ties counting half: Mann & Whitney's
-      U / (n m) (1947). 0.5 tells nothing apart.
+      U / (n m) (1947). 0.5 is chance.
 
-    A figure that would be 0/0 (no direction, no mean) is 0. The separation of two sets that differ but don't vary is
+    A figure that would be 0/0 (no direction, no mean) is 0. The separation of two sets that differ but do not vary is
     infinite.
 
     Args:
-        target: [n, ..., L+1, d], any floating dtype, as the direction was computed from (winsorized, if it was).
-        baseline: [m, ..., L+1, d].
-        directions: [..., L+1, d], unit norm or zero.
+        target: the residuals that the directions were computed from (winsorized, if they were), [n, ..., L+1, d], any
+            floating dtype.
+        baseline: the same for the baseline prompts, [m, ..., L+1, d].
+        directions: v, [..., L+1, d], unit norm or zero.
 
     Returns:
         Each figure as [..., L+1], float64.
 
     Raises:
-        ValueError: the shapes don't fit together, or there are fewer than two prompts on a side.
+        ValueError: the shapes do not match, or a set has fewer than two prompts.
 
     Example:
         >>> target, baseline = torch.randn(8, 1, 7, 16) + 1, torch.randn(8, 1, 7, 16)
@@ -48,7 +49,7 @@ def geometry(target: Tensor, baseline: Tensor, directions: Tensor) -> dict[str, 
         )
     if min(len(target), len(baseline)) < 2:
         raise ValueError(
-            f"a spread needs at least 2 prompts on each side, got {len(target)} target and {len(baseline)} baseline"
+            f"a spread needs at least 2 prompts in each set, got {len(target)} target and {len(baseline)} baseline"
         )
     v = directions.to(torch.float64)
     flat = v.reshape(-1, v.shape[-1])
@@ -74,11 +75,11 @@ def cosines(a: Tensor, b: Tensor) -> Tensor:
     """Compute the cosine of the angle between two vectors, a·b / (‖a‖ ‖b‖).
 
     Args:
-        a: [..., d], any length.
-        b: the same shape.
+        a: vectors of any length, [..., d].
+        b: vectors of the same shape.
 
     Returns:
-        [...], float64, in [−1, 1]; NaN where either is zero and there is no angle.
+        Cosines, [...], float64, in [−1, 1]; NaN where either vector is zero.
     """
     x, y = a.to(torch.float64), b.to(torch.float64)
     cosine: Tensor = (x * y).sum(-1) / (vector_norm(x, dim=-1) * vector_norm(y, dim=-1))
@@ -89,12 +90,12 @@ def difference_norms(target_mean: Tensor, baseline_mean: Tensor) -> Tensor:
     """Compute the norm of the difference of means, ‖μ_target − μ_baseline‖.
 
     Args:
-        target_mean: [..., d].
-        baseline_mean: the same shape.
+        target_mean: μ_target, [..., d].
+        baseline_mean: μ_baseline, the same shape.
 
     Returns:
-        [...], float64; zero where it is at most 1e-6 ‖μ_baseline‖, where there is no direction either
-        (`difference_direction`) and what is left is rounding.
+        Norms, [...], float64; zero where they are at most 1e-6 ‖μ_baseline‖: that is rounding, and
+        `difference_direction` is zero too.
     """
     baseline = baseline_mean.to(torch.float64)
     norm = vector_norm(target_mean.to(torch.float64) - baseline, dim=-1)

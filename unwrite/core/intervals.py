@@ -1,19 +1,19 @@
-"""The interval that every rate comes with."""
+"""The confidence interval of a rate."""
 
 
 def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a share (Wilson 1927), which stays within [0, 1] and has a width at 0 and n of n too.
+    """Compute Wilson's score interval of a rate (Wilson 1927): within [0, 1], with width even at 0 or n successes.
 
     Args:
-        successes: how many of the n, 0 to n.
-        n: how many were looked at, 1 or more.
+        successes: the number of successes, 0 to n.
+        n: the number of trials, 1 or more.
         confidence: the coverage, in (0, 1).
 
     Returns:
-        (low, high), shares between 0 and 1.
+        (low, high), rates between 0 and 1.
 
     Raises:
-        ValueError: n is 0, or a number is out of its range.
+        ValueError: n is 0, or a number is out of range.
     """
     if n <= 0 or not 0 <= successes <= n:
         raise ValueError(f"successes must be between 0 and n, and n at least 1, got {successes} of {n}")

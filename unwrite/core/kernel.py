@@ -1,4 +1,4 @@
-"""The kernel: how strongly each layer is edited, as a tent over the layers around one peak."""
+"""The kernel: how strongly each layer is edited, a triangular profile over the layers around one peak."""
 
 
 def kernel_weight(
@@ -12,9 +12,9 @@ def kernel_weight(
     Args:
         layer: ℓ, counted from 0.
         max_weight: λ at the peak.
-        max_weight_position: p, in layers; need not be a whole number.
+        max_weight_position: p, in layers, not necessarily a whole number.
         min_weight: λ at distance D (a weight, not a fraction of the largest).
-        min_weight_distance: D ≥ 0, in layers. 0 edits layer p alone, if p is a whole number.
+        min_weight_distance: D ≥ 0, in layers; 0 edits only layer p, if p is a whole number.
 
     Returns:
         λ(ℓ).

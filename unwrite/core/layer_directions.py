@@ -1,4 +1,4 @@
-"""Which stored direction a layer gets: the residual index of a layer, and the table of spans."""
+"""The stored direction for a layer: its residual index, and the table of spans."""
 
 from collections.abc import Sequence
 
@@ -11,17 +11,17 @@ def residual_index(layer: int) -> int:
 
 
 def span_source(spans: Sequence[LayerSpan], layer: int) -> int | None:
-    """Return the layer whose direction a layer gets by a table of spans (Lai 2025: 23 → 11–23 and 29 → 24–41).
+    """Return the layer whose direction a layer is edited with, by a table of spans (Lai 2025: 23 → 11–23, 29 → 24–41).
 
     Args:
         spans: (source layer, first layer, last layer), both ends included.
-        layer: layer number, from 0.
+        layer: the layer's number, from 0.
 
     Returns:
-        The source layer; None for a layer in no span, which is not edited.
+        The source layer; None for a layer outside all spans, which is not edited.
 
     Raises:
-        ValueError: two spans hold the layer.
+        ValueError: two spans contain the layer.
     """
     sources = [source for source, first, last in spans if first <= layer <= last]
     if len(sources) > 1:

@@ -1,7 +1,7 @@
-"""How a parameter holds its matrices [d, k]: one or many, hidden axis first, last or in between; as views, no copies.
+"""How a parameter holds its matrices [d, k]: one or many, hidden axis first, last or in between; as views, not copies.
 
 ============ ====== ================ ==========================
-shape        axis   groups           found in
+shape        axis   num_matrices     found in
 ============ ====== ================ ==========================
 [d, k]       0      1                linear layers
 [k, d]       1      1                GPT-2's Conv1D
@@ -11,7 +11,7 @@ shape        axis   groups           found in
 [d, G, k]    0      G                experts side by side
 ============ ====== ================ ==========================
 
-`axis` is the hidden axis; of the others the first counts the matrices.
+`axis` is the hidden axis; the first of the other axes counts the matrices.
 """
 
 from torch import Tensor
@@ -26,10 +26,10 @@ def as_matrices(tensor: Tensor, axis: int, num_matrices: int) -> Tensor:
         num_matrices: how many matrices it holds.
 
     Returns:
-        [groups, d, k], a view: what is written into it is written into the weight.
+        The matrices, [num_matrices, d, k]: a view, so writing to it writes to the weight.
 
     Raises:
-        ValueError: the tensor has no such axis, or doesn't hold that many matrices.
+        ValueError: the tensor does not have that axis, or does not hold that many matrices.
     """
     shape = list(tensor.shape)
     if tensor.ndim in {2, 3} and 0 <= axis < tensor.ndim and num_matrices > 0:
@@ -46,14 +46,14 @@ def as_vectors(tensor: Tensor, axis: int) -> Tensor:
     """Return the vectors of a bias.
 
     Args:
-        tensor: [d], or one vector for each expert: [G, d], or [d, G].
+        tensor: a bias [d], or one vector per expert: [G, d] or [d, G].
         axis: its hidden axis.
 
     Returns:
-        [G, d], a view: what is written into it is written into the bias. G is 1 for one vector.
+        The vectors, [G, d], G being 1 for a single one: a view, so writing to it writes to the bias.
 
     Raises:
-        ValueError: the tensor has no such axis.
+        ValueError: the tensor does not have that axis.
     """
     if tensor.ndim not in {1, 2} or not 0 <= axis < tensor.ndim:
         raise ValueError(f"a bias must hold vectors along axis {axis}, got shape {list(tensor.shape)}")

@@ -1,10 +1,10 @@
-"""What an edit changes in a weight as two thin factors, ΔW ≈ P Q, and by how much they miss it.
+"""The change that an edit makes to a weight as two thin factors, ΔW ≈ P Q, and their approximation error.
 
-For `none` and `pre` the change is the outer product −a s itself (`edit.Factors`): rank 1, exact. Norms kept in `rows`
-or `columns` scale every row or column anew, which no low rank holds: the factors are then the best of their rank, from
-a singular value decomposition (Eckart & Young 1936). A small matrix is decomposed whole, of a large one only the
-leading part is found, by subspace iteration from a fixed random start (Halko, Martinsson & Tropp 2011, algorithm 4.4).
-The error is never estimated: it is measured on the factors as they are given back, rounded to float32.
+For `none` and `pre` the change is the outer product −a s itself (`edit.Factors`): rank 1, exact. `rows` and `columns`
+rescale every row or column, which is not low-rank: the factors are then the best of their rank, from a singular value
+decomposition (Eckart & Young 1936). A small matrix is decomposed in full; of a large one only the leading part is
+computed, by subspace iteration from a fixed random start (Halko, Martinsson & Tropp 2011, algorithm 4.4). The error is
+never estimated: it is measured on the returned factors, rounded to float32.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from unwrite.core.edit import edit_rows, factors
 from unwrite.terms import NormPreservation
 
 SMALL = 256
-"""The shorter side up to which a matrix is decomposed whole."""
+"""The shorter side up to which a matrix is decomposed in full."""
 
-# With random weights, the hardest, the error is within two parts in a thousand of the least.
+# With random weights, the hardest case, the error is within 0.2 % of the smallest possible one.
 _OVERSAMPLING = 16
 _ITERATIONS = 2
 
 
 class LowRank(NamedTuple):
-    """The change of one matrix as P Q, balanced so that both are of one size."""
+    """The change of one matrix as P Q, balanced so that both factors have the same norm."""
 
     left: Tensor
     """P, [d, rank], float32."""
     right: Tensor
     """Q, [rank, k], float32."""
     change: float
-    """‖ΔW‖, of Frobenius."""
-    missed: float
-    """‖ΔW − P Q‖, of Frobenius."""
+    """Frobenius norm of ΔW."""
+    approximation_error: float
+    """Frobenius norm of ΔW − P Q."""
 
 
 def change_rank(shape: tuple[int, int], norm_preservation: NormPreservation, rank: int) -> int:
-    """Return the rank that the factors of a matrix [d, k] get where `rank` is allowed: 1 if that is exact."""
+    """Return the rank of the factors of a matrix [d, k], at most `rank`: 1 if that is exact."""
     return 1 if norm_preservation in {"none", "pre"} else min(rank, *shape)
 
 
@@ -52,22 +52,22 @@ def low_rank_change(
     norm_preservation: NormPreservation,
     rank: int,
 ) -> LowRank:
-    """Factorize what an edit changes in a weight, W' − W, without rounding W' to the weight's dtype.
+    """Factorize the change that an edit makes to a weight, W' − W, without rounding W' to the weight's dtype.
 
-    Holds W' − W once in float64 (`rows`, `columns`), or no more than a block of it (`none`, `pre`).
+    Memory: W' − W in float64 (`rows`, `columns`), or one block of it (`none`, `pre`).
 
     Args:
-        blocks: gives the weight from its first row on each call, as consecutive (rows, block [rows, k]).
-        direction: [d], of unit norm, or zero, which changes nothing: the factors are then zero.
+        blocks: returns the weight from its first row on each call, as consecutive (rows, block [rows, k]).
+        direction: v, [d], unit norm, or zero: the factors are then zero.
         strength: λ.
         norm_preservation: the mode of the edit.
-        rank: the largest rank; `change_rank` says what comes of it.
+        rank: the largest rank; `change_rank` returns the actual one.
 
     Returns:
-        The factors and what they miss. The same factors for the same weight, signs included.
+        The factors and their approximation error. The same weight gives the same factors, signs included.
 
     Raises:
-        ValueError: as `edit.factors`.
+        ValueError: as in `edit.factors`.
     """
     closed_form = factors(blocks, direction, strength, norm_preservation)
 
@@ -87,19 +87,19 @@ def low_rank_change(
 
 
 def relative_error(parts: Iterable[LowRank]) -> float:
-    """‖ΔW − P Q‖ / ‖ΔW‖ over the matrices of one parameter; 0 where nothing changes."""
+    """Compute ‖ΔW − P Q‖ / ‖ΔW‖ over the matrices of one parameter; 0 if nothing changes."""
     parts = list(parts)
     change = math.hypot(*(part.change for part in parts))
-    return math.hypot(*(part.missed for part in parts)) / change if change else 0.0
+    return math.hypot(*(part.approximation_error for part in parts)) / change if change else 0.0
 
 
 def truncated(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """Compute the best approximation of a matrix by factors of some rank, or nearly the best for a large matrix.
+    """Compute the best rank-`rank` approximation of a matrix, or nearly the best for a large matrix.
 
     Each singular vector's largest component is positive on the left side, and the singular value is split evenly.
 
     Args:
-        matrix: [d, k], float64.
+        matrix: the matrix, [d, k], float64.
         rank: at most min(d, k).
 
     Returns:
@@ -112,7 +112,7 @@ def truncated(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
         U, S, Vh = _leading(matrix, sketch)
     U, S, Vh = U[:, :rank], S[:rank], Vh[:rank]
     largest = U.gather(0, U.abs().argmax(0, keepdim=True))
-    root = torch.where(largest[0] < 0, -1.0, 1.0) * S.sqrt()  # both sides change their sign: the product doesn't
+    root = torch.where(largest[0] < 0, -1.0, 1.0) * S.sqrt()  # both sides change sign, so the product does not
     return U * root, root[:, None] * Vh
 
 
@@ -128,7 +128,7 @@ def _leading(matrix: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _balanced(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the same product with both factors of the same norm."""
+    """Return two factors of the same norm with the same product."""
     sizes = left.norm(), right.norm()
     if not all(float(size) > 0 for size in sizes):
         return torch.zeros_like(left), torch.zeros_like(right)
@@ -137,10 +137,10 @@ def _balanced(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _measured(changes: Iterable[tuple[slice, Tensor]], left: Tensor, right: Tensor) -> LowRank:
-    """Return the factors in float32, with what they miss of a change that comes in row blocks."""
+    """Round the factors to float32, and measure their error on a change given in row blocks."""
     left, right = left.to(torch.float32), right.to(torch.float32)
-    change = missed = 0.0
+    change = approximation_error = 0.0
     for rows, block in changes:
         change += float(block.square().sum())
-        missed += float((block - left[rows].to(torch.float64) @ right.to(torch.float64)).square().sum())
-    return LowRank(left, right, math.sqrt(change), math.sqrt(missed))
+        approximation_error += float((block - left[rows].to(torch.float64) @ right.to(torch.float64)).square().sum())
+    return LowRank(left, right, math.sqrt(change), math.sqrt(approximation_error))

@@ -1,4 +1,4 @@
-"""The judge that needs no model: does a response hold one of a list of marker phrases?"""
+"""The judge that needs no model: does a response contain one of a list of marker phrases?"""
 
 import unicodedata
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ _PLAIN = str.maketrans(
 
 
 def normalize_text(text: str) -> str:
-    """Write a text so that two spellings of the same words are equal.
+    """Normalize a text so that two spellings of the same words are equal.
 
     Unicode NFKC and case folding (UAX #15; §5.18 of the standard). Quotation marks of all shapes, primes and accents
     used as apostrophes become ' or ". Dashes and the minus sign become -. An ellipsis becomes three full stops.
-    Asterisks go, since "I can**not**" is emphasis, and so do invisible format characters. White space becomes single
-    blanks, none at the ends.
+    Asterisks are removed, since "I can**not**" is emphasis, and so are invisible format characters. Runs of white space
+    become one space, and are removed at the ends.
 
     Args:
         text: any text.
@@ -23,26 +23,26 @@ def normalize_text(text: str) -> str:
     Returns:
         The normalized text; normalizing it again changes nothing.
     """
-    if text.isascii():  # the same, many times faster: of all this, only these two characters and case are left
+    if text.isascii():  # the same result, many times faster: only these two characters and case can change
         return " ".join(text.replace("`", "'").replace("*", "").casefold().split())
-    # Twice: NFKC would take a free-standing accent apart, and case folding can bring new apostrophes (ŉ).
+    # Twice: NFKC would decompose a free-standing accent, and case folding can introduce apostrophes (ŉ).
     text = unicodedata.normalize("NFKC", _visible(text.translate(_PLAIN))).casefold()
     text = unicodedata.normalize("NFKC", _visible(text.translate(_PLAIN)))
     return " ".join(text.split())
 
 
 def shows_behaviour(text: str, markers: Sequence[str]) -> bool:
-    """Whether any marker is a part of the text, both normalized by `normalize_text`.
+    """Return whether the text contains any marker, both normalized by `normalize_text`.
 
     Args:
         text: a response.
         markers: phrases, one or more.
 
     Returns:
-        True if one of them occurs, within a word too.
+        Whether one of them occurs, even within a word.
 
     Raises:
-        ValueError: no markers, or one that is empty once normalized (it would be part of every text).
+        ValueError: there are no markers, or one is empty once normalized (every text would contain it).
     """
     if isinstance(markers, str):
         raise ValueError(f"markers must be a list of phrases, got the text {markers!r}")
@@ -51,53 +51,53 @@ def shows_behaviour(text: str, markers: Sequence[str]) -> bool:
 
 
 def markers_in_all(markers: Sequence[str], texts: Sequence[str]) -> list[str]:
-    """Return the markers that every text contains, which therefore separate nothing.
+    """Return the markers that every text contains, and that therefore distinguish nothing.
 
     Args:
         markers: phrases, one or more.
         texts: responses, one or more.
 
     Returns:
-        Those markers, as they came.
+        Those markers, unnormalized.
 
     Raises:
-        ValueError: as `shows_behaviour`.
+        ValueError: as in `shows_behaviour`.
     """
     return [marker for marker in markers if all(shows_behaviour(text, [marker]) for text in texts)]
 
 
-def shows_for_good(text: str, markers: Sequence[str]) -> bool:
-    """Whether any marker is in the text already, whatever is written after it.
+def has_settled_marker(text: str, markers: Sequence[str]) -> bool:
+    """Return whether the beginning of a text contains a marker that no continuation can remove.
 
-    What comes next can change what is there: "cafe" and an accent are "café". Before its last ASCII character or
-    ideograph a text is settled, because nothing composes with these from behind (UAX #15) or changes how they fold.
-    An asterisk doesn't count: normalizing takes it out, and an accent after it joins what was before.
+    A continuation can change the characters before it: "cafe" followed by an accent is "café". A text is settled before
+    its last ASCII character or ideograph, because nothing that follows composes with these (UAX #15) or changes how
+    they fold. An asterisk does not count: normalizing removes it, and an accent after it joins the character before it.
 
     Args:
-        text: the beginning of a response; characters that are not whole yet appear as U+FFFD.
+        text: the beginning of a response; incomplete characters appear as U+FFFD.
         markers: phrases, one or more.
 
     Returns:
-        True if one of them occurs in the settled part, so that `shows_behaviour` holds of every continuation.
+        Whether one of them occurs in the settled part, so that `shows_behaviour` holds for every continuation.
 
     Raises:
-        ValueError: as `shows_behaviour`.
+        ValueError: as in `shows_behaviour`.
     """
-    for place in range(len(text) - 1, -1, -1):
-        if (text[place].isascii() and text[place] != "*") or "\u4e00" <= text[place] <= "\u9fff":
-            return shows_behaviour(text[:place], markers)
+    for end in range(len(text) - 1, -1, -1):
+        if (text[end].isascii() and text[end] != "*") or "\u4e00" <= text[end] <= "\u9fff":
+            return shows_behaviour(text[:end], markers)
     return False
 
 
 def matches_reference(text: str, reference: str) -> bool:
-    """Whether a response is its reference answer: equal once both are normalized by `normalize_text`.
+    """Return whether a response equals its reference answer, both normalized by `normalize_text`.
 
     Args:
         text: a response.
-        reference: the answer that was expected.
+        reference: the expected answer.
 
     Returns:
-        True if they are equal.
+        Whether they are equal.
 
     Raises:
         ValueError: the reference is empty once normalized.

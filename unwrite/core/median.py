@@ -1,4 +1,4 @@
-"""The geometric median: the center that a minority of outlying points cannot carry away."""
+"""The geometric median: a center that a minority of outliers cannot shift far."""
 
 import torch
 from torch import Tensor
@@ -15,13 +15,13 @@ def geometric_median(points: Tensor) -> Tensor:
     steps. Near a data point the iteration crawls, so that point's own optimality is tested there: the pull of the
     others must be no more than its weight.
 
-    It is unique unless all points lie on one line; then any point between the two in the middle may come.
+    It is unique unless all points lie on one line; then any point between the two in the middle may be returned.
 
     Args:
-        points: [n, d], float64, finite, n ≥ 1.
+        points: the points, [n, d], float64, finite, n ≥ 1.
 
     Returns:
-        [d], float64.
+        The median, [d], float64.
     """
     median = points.mean(0)
     for _ in range(_STEPS):
@@ -29,14 +29,14 @@ def geometric_median(points: Tensor) -> Tensor:
         spread = float(distance.mean())
         nearest = points[distance.argmin()]
         if float(distance.min()) <= 1e-2 * spread:
-            pull, _, here = _pull(points, nearest)
-            if float(pull.norm()) <= here:
+            pull, _, count = _pull(points, nearest)
+            if float(pull.norm()) <= count:
                 return nearest
-        pull, weight, here = _pull(points, median)
+        pull, weight, count = _pull(points, median)
         strength = float(pull.norm())
         if strength == 0:
             return median
-        step = (1 - here / strength) * pull / weight  # on a data point, a shorter one than Weiszfeld's
+        step = (1 - count / strength) * pull / weight  # on a data point, shorter than Weiszfeld's step
         median = median + step
         if float(step.norm()) <= _TOLERANCE * spread:
             break
@@ -44,7 +44,7 @@ def geometric_median(points: Tensor) -> Tensor:
 
 
 def _pull(points: Tensor, at: Tensor) -> tuple[Tensor, float, int]:
-    """Σ unit vectors to the points that aren't `at`, Σ of their inverse distances, and how many are there."""
+    """Return Σ unit vectors to the points away from `at`, Σ of their inverse distances, and how many are at it."""
     offset = points - at
     distance = torch.linalg.vector_norm(offset, dim=-1, keepdim=True)
     away = distance > 0

@@ -1,4 +1,4 @@
-"""The same edit on what a writer puts out: on its output while the model runs, and on its bias."""
+"""The same edit on the output of a writer while the model runs, and on its bias."""
 
 import torch
 from torch import Tensor
@@ -8,18 +8,18 @@ from unwrite.core.reproducible import stable_sum
 
 
 def edit_output(output: Tensor, factors: Factors) -> Tensor:
-    """Edit what a writer put out instead of its weight: y ← r ⊙ (y − a (bᵀy)).
+    """Edit the output of a writer instead of its weight: y ← r ⊙ (y − a (bᵀy)).
 
-    Equal to the edited weight if the writer's *input* was scaled by `factors.c` first (`columns`; 1 in the other modes)
-    and its bias isn't in `output` (take it off before, add `edit_bias` of it after).
+    Equal to the edited weight if the writer's *input* was first scaled by `factors.c` (`columns`; 1 in the other modes)
+    and `output` does not include its bias (subtract the bias before, add its `edit_bias` after).
 
     Args:
         output: W (c ∘ x), [..., d].
-        factors: from `factors`. r, a and b may have leading axes that broadcast against `output` (say [batch, 1, d]),
-            so that rows of one batch get different edits.
+        factors: the result of `factors`. r, a and b may have leading axes that broadcast against `output`, such as
+            [batch, 1, d], so that rows of one batch are edited differently.
 
     Returns:
-        [..., d] in the dtype of `output`; the arithmetic is float32 or wider.
+        The edited output, [..., d], in its own dtype; the arithmetic is float32 or wider.
     """
     y = output.to(torch.promote_types(output.dtype, torch.float32))
     r, a, b = factors.r.to(y), factors.a.to(y), factors.b.to(y)
@@ -30,15 +30,15 @@ def edit_bias(bias: Tensor, direction: Tensor, strength: float) -> Tensor:
     """Edit a writer's bias: b ← b − λ v (vᵀb), whatever the mode of the weight.
 
     Args:
-        bias: [d], any floating dtype.
-        direction: [d], unit norm or zero.
+        bias: b, [d], any floating dtype.
+        direction: v, [d], unit norm or zero.
         strength: λ.
 
     Returns:
-        [d], float64; bit for bit the bias itself for λ = 0 or a zero direction.
+        The edited bias, [d], float64; bit for bit the bias itself for λ = 0 or a zero direction.
 
     Raises:
-        ValueError: the direction isn't a unit vector or has another length; λ isn't finite.
+        ValueError: the direction is not a unit vector or differs from the bias in shape, or λ is not finite.
     """
     v = checked_direction(direction.to(bias.device), strength)
     if v.shape != bias.shape:

@@ -1,9 +1,9 @@
-"""Sums and roots in float64 that give the same bytes on any machine, with any threads, however the rows were cut.
+"""Sums and roots in float64 that give the same bytes on any machine, with any threads and any division into blocks.
 
 A library's `sum` and `matmul` choose their order of additions by vector width, thread count and shape, so their last
 bits differ between machines. An edited checkpoint is compared byte for byte, so the sums behind it fix their order:
 only element-wise additions, in halves, over groups of rows that start at multiples of `GROUP_ROWS`. IEEE 754 defines
-these, products and quotients to the bit; the root it defines too, but some builds of torch round it otherwise.
+sums, products and quotients to the bit. It defines the square root too, but some builds of torch round it differently.
 """
 
 import math
@@ -13,25 +13,25 @@ import torch
 from torch import Tensor
 
 GROUP_ROWS = 64
-"""Rows that are held in float64 at once: few, so that a large weight never is as a whole.
+"""Rows held in float64 at once: few, so that a large weight is never converted as a whole.
 
-Another number would change the last bits of every edit, and with them what an earlier release is verified against.
+Another number would change the last bits of every edit, so earlier releases could no longer be verified.
 """
 
 
 def stable_sum(x: Tensor, dim: int) -> Tensor:
     """Sum along one axis by adding its halves to each other until one slice is left.
 
-    Every step is an element-wise addition, which IEEE 754 defines to the bit, so the result depends on nothing but the
+    Every step is an element-wise addition, which IEEE 754 defines to the bit, so the result depends only on the
     numbers. The error grows with the logarithm of the length (pairwise summation; Higham 1993, *The Accuracy of
     Floating Point Summation*).
 
     Args:
-        x: any shape; summed in its own dtype.
-        dim: the axis that goes.
+        x: a tensor of any shape, summed in its own dtype.
+        dim: the axis to sum over.
 
     Returns:
-        `x` without the axis `dim`; zeros where the axis was empty.
+        The sums: the shape of `x` without the axis `dim`; zeros if the axis is empty.
     """
     x = x.movedim(dim, 0)
     if len(x) == 0:
@@ -42,13 +42,14 @@ def stable_sum(x: Tensor, dim: int) -> Tensor:
 
 
 def halves(x: Tensor, dim: int) -> list[tuple[Tensor, Tensor]]:
-    """Return views of `x`: adding the second of each pair to the first leaves its sum along `dim` in its first slice.
-
-    A list of them serves as often as `x` is filled again, which spares making the views each time.
+    """Return pairs of views of `x`: adding the second to the first leaves the sum along `dim` in its first slice.
 
     Args:
-        x: any shape, the axis `dim` not empty.
-        dim: the axis to be summed.
+        x: a tensor of any shape whose axis `dim` is not empty.
+        dim: the axis to sum over.
+
+    Returns:
+        The pairs, in the order to add them; they can be reused each time `x` is refilled.
     """
     x = x.movedim(dim, 0)
     pairs, length = [], len(x)
@@ -63,18 +64,18 @@ def halves(x: Tensor, dim: int) -> list[tuple[Tensor, Tensor]]:
 
 def add_up(pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
     """Add the second of each pair to the first, in place, one pair after the other."""
-    for one, other in pairs:
-        one.add_(other)
+    for left, right in pairs:
+        left.add_(right)
 
 
 def stable_sqrt(x: Tensor) -> Tensor:
-    """Compute the square root, correctly rounded as IEEE 754 asks; `torch.sqrt` with MKL's vector functions is not.
+    """Compute the square root, correctly rounded as IEEE 754 requires; `torch.sqrt` is not where it calls MKL.
 
     Args:
-        x: any shape, float64, no negative numbers.
+        x: a tensor of any shape, float64, without negative numbers.
 
     Returns:
-        The same shape, float64.
+        The roots, in the same shape, float64.
     """
     roots = [math.sqrt(number) for number in x.flatten().tolist()]
     return torch.tensor(roots, dtype=x.dtype, device=x.device).reshape(x.shape)
@@ -83,19 +84,19 @@ def stable_sqrt(x: Tensor) -> Tensor:
 def aligned_groups(
     blocks: Iterable[tuple[slice, Tensor]], total_rows: int, dtype: torch.dtype | None = torch.float64
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Cut consecutive row blocks again, so that what follows doesn't depend on how they were cut.
+    """Regroup consecutive row blocks, so that sums over the groups do not depend on the size of the blocks.
 
     Args:
         blocks: (rows, block [rows, k]) in order, from row 0 without gaps; any floating dtype and block size.
-        total_rows: how many rows there must be in all.
-        dtype: what they come in; None for their own.
+        total_rows: the number of rows that the weight must have.
+        dtype: the dtype of the groups; None for that of the blocks.
 
     Yields:
         (rows, group [≤ GROUP_ROWS, k]), each starting at a multiple of `GROUP_ROWS`.
 
     Raises:
-        ValueError: the weight has another number of rows; the blocks are out of order, or a block isn't as long as its
-            slice says.
+        ValueError: the weight has another number of rows, the blocks are out of order, or a block and its slice differ
+            in length.
     """
     start = read = 0
     left: Tensor | None = None
@@ -112,7 +113,7 @@ def aligned_groups(
             _check_rows(start + GROUP_ROWS, total_rows)
             yield slice(start, start + GROUP_ROWS), ready[first : first + GROUP_ROWS].to(dtype)
             start += GROUP_ROWS
-        # A copy, since the caller may fill the same buffer again.
+        # A copy, because the caller may refill the same buffer.
         left = ready[whole:].clone() if whole < len(ready) else None
     _check_rows(read, total_rows, complete=True)
     if left is not None:

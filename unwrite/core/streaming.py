@@ -1,7 +1,7 @@
-"""Norms and sums of a weight that is read in blocks: float64 numbers held a few at a time, in buffers that are reused.
+"""Norms and sums of a weight that is read in blocks, a few float64 numbers at a time, in buffers that are reused.
 
-None of this changes a result. Each sum is the one of `reproducible`, in the same order, however many numbers are held
-at once: rows are summed one by one, and a column's sum never depends on which other columns are held with it.
+The buffers change no result. Each sum is that of `reproducible`, in the same order, however many numbers are held at
+once: rows are summed one by one, and the sum of a column never depends on the columns held with it.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,16 +13,16 @@ from unwrite.core.reproducible import add_up, halves, stable_sqrt
 
 CACHED = 1 << 18
 """Numbers held in float64 at once: few enough for a processor's cache, and enough that an operation on them takes
-longer than threads take to hand Python's lock to each other."""
+longer than handing the GIL from thread to thread."""
 
 Halves = list[tuple[Tensor, Tensor]]
-"""What `reproducible.halves` returns: adding the second of each pair to the first sums a buffer up."""
+"""The result of `reproducible.halves`: adding the second of each pair to the first sums a buffer."""
 
 
 class Workspace:
-    """Float64 buffers on one device, one per shape and purpose, which every block of a weight fills again.
+    """Float64 buffers on one device, one per shape and purpose, refilled by every block of a weight.
 
-    Allocating them again for each block would take longer than filling them.
+    Allocating them for each block would take longer than filling them.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -31,13 +31,29 @@ class Workspace:
         self._sums: dict[tuple[int, int, int], tuple[Tensor, Halves]] = {}
 
     def buffer(self, shape: tuple[int, int]) -> Tensor:
-        """Return the buffer of a shape; its values are those of its last use."""
+        """Return the buffer of a shape.
+
+        Args:
+            shape: (rows, columns).
+
+        Returns:
+            A buffer of that shape, float64, the same one on every call; it still holds the values of its last use.
+        """
         if shape not in self._buffers:
             self._buffers[shape] = torch.zeros(shape, dtype=torch.float64, device=self.device)
         return self._buffers[shape]
 
     def summed_buffer(self, shape: tuple[int, int], dim: int) -> tuple[Tensor, Halves]:
-        """Return another buffer of a shape, with the halves that `add_up` needs to sum it along `dim`."""
+        """Return a second buffer of a shape, to be summed along one axis.
+
+        Args:
+            shape: (rows, columns).
+            dim: the axis to sum over.
+
+        Returns:
+            (buffer, halves), the same ones on every call: `add_up(halves)` leaves the sum in the buffer's first slice
+            along `dim`.
+        """
         key = (*shape, dim)
         if key not in self._sums:
             numbers = torch.zeros(shape, dtype=torch.float64, device=self.device)
@@ -51,14 +67,14 @@ def lines_at_once(length: int, block: Tensor) -> int:
 
 
 def row_chunks(block: Tensor, rows: slice) -> Iterator[tuple[slice, Tensor]]:
-    """Cut a block into chunks of rows that are held at once.
+    """Split a block into chunks of rows that are held at once.
 
     Args:
-        block: rows `rows` of a weight, [rows, k].
-        rows: which rows they are.
+        block: some rows of a weight, [rows, k].
+        rows: their indices.
 
     Yields:
-        (rows, chunk [rows, k]) in order, all but the last of one length.
+        (rows, chunk [rows, k]), in order, all but the last of the same length.
     """
     start = rows.start
     for chunk in torch.split(block, lines_at_once(block.shape[1], block)):
@@ -72,14 +88,14 @@ def chunk_shape(block: Tensor) -> tuple[int, int]:
 
 
 def row_norms(block: Tensor, workspace: Workspace) -> Tensor:
-    """Compute the norm of each row in the fixed order.
+    """Compute the norm of each row, summed in the fixed order.
 
     Args:
-        block: [rows, k], any floating dtype.
+        block: some rows of a weight, [rows, k], any floating dtype.
         workspace: buffers on the block's device.
 
     Returns:
-        [rows], float64.
+        The norms, [rows], float64.
     """
     squares, pairs = workspace.summed_buffer(chunk_shape(block), 1)
     sums = []
@@ -95,13 +111,13 @@ def column_sums(group: Tensor, term: Callable[[Tensor, slice], object], workspac
     """Sum a term of every number over the rows of a group, in the fixed order.
 
     Args:
-        group: [rows, k], any floating dtype; few rows, as all of them are held at once.
-        term: overwrites numbers [rows, n], which are a float64 copy of some columns, with their terms; its second
-            argument is which columns.
+        group: a few rows of a weight, [rows, k], any floating dtype; all of them are held at once.
+        term: overwrites numbers [rows, n], a float64 copy of some columns, with their terms; its second argument is the
+            indices of the columns.
         workspace: buffers on the group's device.
 
     Returns:
-        [k], float64.
+        The sums, [k], float64.
     """
     rows, k = group.shape
     step = lines_at_once(rows, group)
@@ -117,16 +133,16 @@ def column_sums(group: Tensor, term: Callable[[Tensor, slice], object], workspac
 
 
 def weigh(weights: Tensor, numbers: Tensor, _columns: slice) -> None:
-    """Term of `column_sums`: multiply each row of the numbers by its weight, [rows, 1]."""
+    """Multiply each row of the numbers by its weight, [rows, 1]; a term of `column_sums`."""
     numbers.mul_(weights)
 
 
 def square(numbers: Tensor, _columns: slice) -> None:
-    """Term of `column_sums`: square the numbers."""
+    """Square the numbers; a term of `column_sums`."""
     numbers.mul_(numbers)
 
 
 def square_edited(a: Tensor, s: Tensor, numbers: Tensor, columns: slice) -> None:
-    """Term of `column_sums`: square the numbers after the edit W − a s, with a [rows, 1] and s [k]."""
+    """Square the numbers after the edit W − a s, with a [rows, 1] and s [k]; a term of `column_sums`."""
     numbers.sub_(a * s[columns])
     numbers.mul_(numbers)

@@ -1,9 +1,9 @@
-"""Winsorizing: clamp each residual's largest coordinates, so that massive activations don't decide the mean."""
+"""Winsorizing: clamp each residual's largest coordinates, so that massive activations do not dominate the mean."""
 
 import torch
 from torch import Tensor
 
-_SLICE_NUMBERS = 1 << 22  # torch.quantile holds copies, and many versions refuse over 2²⁴
+_SLICE_NUMBERS = 1 << 22  # torch.quantile holds copies, and many versions refuse more than 2²⁴ numbers
 
 
 def winsorize(x: Tensor, quantile: float) -> Tensor:
@@ -14,11 +14,11 @@ def winsorize(x: Tensor, quantile: float) -> Tensor:
     is interpolated linearly between order statistics.
 
     Args:
-        x: [..., d], any floating dtype.
+        x: vectors, [..., d], any floating dtype.
         quantile: q in (0, 1]; 1 is off.
 
     Returns:
-        [..., d], float32 or wider.
+        The clamped vectors, [..., d], float32 or wider.
 
     Raises:
         ValueError: q is outside (0, 1].

@@ -49,7 +49,7 @@ def changes_of(
     Raises:
         UnwriteError: the recipe does not fit the base, edits a tensor twice, or names a direction that does not exist.
     """
-    refuse_misfits(tensors, recipe, directions["directions"].shape[-1])
+    check_recipe_fits(tensors, recipe, directions["directions"].shape[-1])
     changes: dict[str, TensorChange] = {}
     for edit in recipe.edits:
         norms = read_norms(tensors, edit)
@@ -73,7 +73,7 @@ def read_norms(tensors: Mapping[str, StoredTensor], edit: Edit) -> dict[str, Ten
     }
 
 
-def refuse_misfits(tensors: Mapping[str, StoredTensor], recipe: Recipe, hidden_size: int) -> None:
+def check_recipe_fits(tensors: Mapping[str, StoredTensor], recipe: Recipe, hidden_size: int) -> None:
     """Check that a recipe fits a checkpoint, from the checkpoint's headers alone.
 
     Args:
@@ -90,10 +90,10 @@ def refuse_misfits(tensors: Mapping[str, StoredTensor], recipe: Recipe, hidden_s
                 view = partial(as_vectors, axis=layout.axis)
             else:
                 view = partial(as_matrices, axis=layout.axis, num_matrices=layout.num_matrices)
-            _refuse_misfit(tensors, layout.tensor, view, (layout.num_matrices, hidden_size))
+            _check_tensor_fits(tensors, layout.tensor, view, (layout.num_matrices, hidden_size))
         for norm in edit.norms:
             if norm.tensor is not None:
-                _refuse_misfit(tensors, norm.tensor, partial(as_vectors, axis=0), (1, hidden_size))
+                _check_tensor_fits(tensors, norm.tensor, partial(as_vectors, axis=0), (1, hidden_size))
 
 
 def _stored_layouts(edit: Edit) -> Iterator[tuple[StoredLayout, bool]]:
@@ -103,7 +103,7 @@ def _stored_layouts(edit: Edit) -> Iterator[tuple[StoredLayout, bool]]:
         yield from ((layout, True) for layout in edit.bias.stored)
 
 
-def _refuse_misfit(
+def _check_tensor_fits(
     tensors: Mapping[str, StoredTensor], name: str, view: Callable[[Tensor], Tensor], expected: tuple[int, int]
 ) -> None:
     """Check one tensor; `view` gives it as (number of matrices or vectors, hidden size, …)."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from unwrite.editing.changes import TensorChange
 from unwrite.editing.on_disk import merged_spans
 from unwrite.errors import UnwriteError
-from unwrite.files.hashing import refuse_another, verify_files
+from unwrite.files.hashing import check_digest, verify_files
 from unwrite.files.safetensors import ByteRange, StoredTensor
 from unwrite.files.threads import in_threads
 from unwrite.schema.artifacts import FileDigest
@@ -64,7 +64,7 @@ def merge_files(
     def merge(file: FileDigest, end_if_stopped: Callable[[], None]) -> FileDigest:
         spans = merged_spans(base_folder / file.name, tensors, changes)
         merged = _write(folder / file.name, spans, count, end_if_stopped)
-        refuse_another(base_folder / file.name, file, merged.size, merged.base_sum)
+        check_digest(base_folder / file.name, file, merged.size, merged.base_sum)
         return FileDigest(name=file.name, size=merged.size, sha256=merged.merged_sum)
 
     # The largest first, so that no thread is left alone with it at the end.

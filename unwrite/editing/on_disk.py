@@ -21,12 +21,12 @@ from unwrite.files.safetensors import (
     ByteRange,
     StoredTensor,
     byte_blocks,
-    cut,
     read_rows,
     read_span,
     read_tensor,
     row_blocks,
     spans,
+    split_tensor,
 )
 from unwrite.schema.artifacts import StoredLayout
 
@@ -130,7 +130,7 @@ def matrix_parts(tensor: StoredTensor, layout: StoredLayout) -> list[ReadablePar
     if layout.axis == 0 and (layout.num_matrices, axes) != (1, 2):
         return [ReadablePart(tensor, layout.axis, layout.num_matrices)]
     axis = 0 if layout.axis == axes - 2 else 1
-    return [ReadablePart(part, axis, 1) for part in cut(tensor, layout.num_matrices)]
+    return [ReadablePart(part, axis, 1) for part in split_tensor(tensor, layout.num_matrices)]
 
 
 def _edited_part(part: ReadablePart, change: TensorChange) -> Iterator[Tensor]:

@@ -59,7 +59,7 @@ def edited(model: nn.Module, recipe: Recipe, directions: Mapping[str, Tensor]) -
     """
     originals = parameters_of(model, parameter_names(recipe.edits))
     for edit in recipe.edits:
-        _refuse_quantized(edit.matrix.parameter, originals)
+        _check_not_quantized(edit.matrix.parameter, originals)
     values = edited_parameters(
         recipe.edits,
         originals,
@@ -86,7 +86,7 @@ def edited_weights(edits: Sequence[Edit], cache: EditCache) -> dict[str, Tensor]
     """
     values: dict[str, Tensor] = {}
     for edit in edits:
-        _refuse_quantized(edit.matrix.parameter, cache.parameters)
+        _check_not_quantized(edit.matrix.parameter, cache.parameters)
         if edit.matrix.num_matrices > 1:  # there are no products of experts
             values |= edited_parameters(
                 [edit], cache.parameters, cache.norm_preservation, cache.directions, cache.baseline_means
@@ -117,6 +117,6 @@ def _edited_weight(edit: Edit, cache: EditCache) -> Tensor:
     return edited_weight
 
 
-def _refuse_quantized(parameter: str, parameters: Mapping[str, Tensor]) -> None:
+def _check_not_quantized(parameter: str, parameters: Mapping[str, Tensor]) -> None:
     if not parameters[parameter].is_floating_point():
         raise UnwriteError(f"{parameter} is quantized in memory, so it cannot be edited there.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from unwrite.core.markers import shows_behaviour, shows_for_good
+from unwrite.core.markers import has_settled_marker, shows_behaviour
 from unwrite.models.batches import Budget, do_nothing
 from unwrite.models.generation import BeforePass, generate_decided
 
@@ -78,7 +78,7 @@ def early_verdict(tokenizer: PreTrainedTokenizerBase, markers: Sequence[str]) ->
     unsettled = _unsettled_tokens(tokenizer)
 
     def is_certain(tokens: Sequence[int]) -> bool:
-        return tokens[-1] not in unsettled and shows_for_good(decode(tokenizer, [tokens])[0], markers)
+        return tokens[-1] not in unsettled and has_settled_marker(decode(tokenizer, [tokens])[0], markers)
 
     return is_certain
 

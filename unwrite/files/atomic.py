@@ -99,7 +99,7 @@ def _existing_parent(path: Path) -> Path:
     return next(parent for parent in path.absolute().parents if parent.exists())
 
 
-def refuse_full_disk(path: Path, needed: int) -> None:
+def check_free_space(path: Path, needed: int) -> None:
     """Check before long work that there is enough space for a file or folder.
 
     Args:

@@ -32,10 +32,10 @@ def verify_files(folder: Path, recorded: Iterable[FileDigest]) -> None:
         if not path.is_file():
             raise UnwriteError(f"{path} is missing, but the model was pinned with it. {_REPIN}")
         found = path.stat().st_size
-        refuse_another(path, file, found, sha256_of(path) if found == file.size else "")
+        check_digest(path, file, found, sha256_of(path) if found == file.size else "")
 
 
-def refuse_another(path: Path, recorded: FileDigest, size: int, sha256: str) -> None:
+def check_digest(path: Path, recorded: FileDigest, size: int, sha256: str) -> None:
     """Check that the size and sha256 found for a file are the recorded ones.
 
     Raises:

@@ -72,7 +72,7 @@ def cut_splits(path: Path, prompts: Sequence[Prompt], sizes: Mapping[Name, int])
     return splits
 
 
-def refuse_shared_prompts(sets: Mapping[Name, Mapping[SplitT, Sequence[Prompt]]]) -> None:
+def check_no_shared_prompts(sets: Mapping[Name, Mapping[SplitT, Sequence[Prompt]]]) -> None:
     """Check that no prompt is in two splits, in both sets, or twice in one split, which would flatter the figures.
 
     Raises:

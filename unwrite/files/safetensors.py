@@ -139,7 +139,7 @@ def row_blocks(shape: Sequence[int], elements: int = 1 << 20, multiple: int = 1)
         yield slice(start, min(start + step, shape[0]))
 
 
-def cut(tensor: StoredTensor, parts: int) -> list[StoredTensor]:
+def split_tensor(tensor: StoredTensor, parts: int) -> list[StoredTensor]:
     """Cut a stored tensor into equal parts along its first axis: [2·n, k], and [2, n, k] too, into two of [n, k].
 
     Raises:

@@ -34,7 +34,7 @@ def read_tensors(path: Path, stage: str) -> dict[str, Tensor]:
     Raises:
         UnwriteError: the file is missing or damaged.
     """
-    with _clear_errors(path, stage):
+    with _readable_errors(path, stage):
         return load_file(path)
 
 
@@ -44,13 +44,13 @@ def read_metadata(path: Path, stage: str) -> dict[str, Any]:
     Raises:
         UnwriteError: as `read_tensors`.
     """
-    with _clear_errors(path, stage), safe_open(path, framework="pt") as file:
+    with _readable_errors(path, stage), safe_open(path, framework="pt") as file:
         metadata: dict[str, Any] = json.loads((file.metadata() or {})["unwrite"])
         return metadata
 
 
 @contextmanager
-def _clear_errors(path: Path, stage: str) -> Iterator[None]:
+def _readable_errors(path: Path, stage: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from unwrite.errors import UnwriteError
-from unwrite.files.atomic import atomic_folder, copy_file, refuse_full_disk
+from unwrite.files.atomic import atomic_folder, check_free_space, copy_file
 from unwrite.files.checkpoints import stored_tensors
 from unwrite.files.hashing import digest_of
 from unwrite.files.records import write_json, write_text
@@ -64,7 +64,7 @@ def assemble_release(
         _refuse_base_folder(target, source)
         problems = find_project_problems(allowed)
         files = _release_files()
-        refuse_full_disk(target, sum(path.stat().st_size for path in files))
+        check_free_space(target, sum(path.stat().st_size for path in files))
         with atomic_folder(target) as folder:
             digests = _copy_files(files, folder)
             problems += find_changed_copies(digests, runs, allowed)

@@ -11,7 +11,7 @@ from torch import Tensor
 from unwrite.editing.changes import changes_of
 from unwrite.editing.merging import base_errors_first, merge_files
 from unwrite.errors import UnwriteError
-from unwrite.files.atomic import atomic_folder, copy_file, refuse_full_disk
+from unwrite.files.atomic import atomic_folder, check_free_space, copy_file
 from unwrite.files.checkpoints import INDEX_FILE, index_of, stored_tensors
 from unwrite.files.direction_tensors import wrong_directions
 from unwrite.files.hashing import digest_of
@@ -80,7 +80,7 @@ def save_edited_checkpoint(
     """
     if (wrong := wrong_directions(directions)) is not None:
         raise UnwriteError(f"directions {wrong}.")
-    refuse_full_disk(folder, sum(file.size for file in base.files))
+    check_free_space(folder, sum(file.size for file in base.files))
     with atomic_folder(folder) as unfinished:
         with base_errors_first(base_folder, base.files):
             tensors = stored_tensors(base_folder)

@@ -29,8 +29,8 @@ from unwrite.terms import BackendName
 Edits = Sequence[Edit]
 Result = Measured | UnwriteError
 
-_WORTH_IT = 0.5  # of the time on weights: the backends round differently, so timing noise must not choose
-_ALIKE = 0.2  # of a KL divergence: far above the rounding of bfloat16, far below the effect of another edit
+_MAX_TIME_SHARE = 0.5  # of the time on weights: the backends round differently, so timing noise must not choose
+_KL_TOLERANCE = 0.2  # of a KL divergence: far above the rounding of bfloat16, far below the effect of another edit
 _DIGITS, _DECIMALS = 4, 6  # kept of a figure: beyond them float32 differs between backends and batches
 
 
@@ -95,7 +95,7 @@ def choose_backend(context: EvaluationContext, trials: Sequence[Edits], at_once:
     timing = (
         f"weights: {weights:.2g} s per trial; activations, {min(at_once, len(trials))} at once: {activations:.2g} s"
     )
-    if activations < _WORTH_IT * weights:
+    if activations < _MAX_TIME_SHARE * weights:
         return ChosenBackend("activations", timing, by_activations)
     return ChosenBackend("weights", timing, by_weights)
 
@@ -116,7 +116,7 @@ def _difference(by_weights: Sequence[Result], by_activations: Sequence[Result]) 
             return str(weights)
         if isinstance(activations, UnwriteError):
             return str(activations)
-        if abs(weights.kl - activations.kl) > _ALIKE * max(weights.kl, activations.kl) + 1e-3:
+        if abs(weights.kl - activations.kl) > _KL_TOLERANCE * max(weights.kl, activations.kl) + 1e-3:
             return f"KL divergence {activations.kl:.4g}, on weights {weights.kl:.4g}"
     return None
 

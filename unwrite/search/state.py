@@ -69,7 +69,7 @@ class SearchState:
             self.choice = choice
 
     def _append(self, entry: dict[str, Any]) -> None:
-        with _clear_errors(self.folder):
+        with _readable_errors(self.folder):
             _append(self._descriptor, entry)
 
 
@@ -94,7 +94,7 @@ def search_state(key: str) -> Iterator[SearchState]:
     """
     folder = SEARCHES / key
     with contextlib.ExitStack() as stack:
-        with _clear_errors(folder):
+        with _readable_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             name = f"{os.getpid()} on {socket.gethostname()}"
             stack.enter_context(exclusive("This search is already running", folder / "lock", folder / "owner", name))
@@ -194,7 +194,7 @@ def _from_json(fields: dict[str, Any]) -> TrialOutcome:
 
 
 @contextlib.contextmanager
-def _clear_errors(folder: Path) -> Iterator[None]:
+def _readable_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
