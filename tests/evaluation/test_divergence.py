@@ -69,7 +69,7 @@ def test_an_edited_model_diverges_as_two_models_do_in_float64(tokens: int, batch
 
 def test_nan_logits_raise_an_error_that_names_the_layer() -> None:
     model = tiny_model(tiny_config("llama"))
-    with pytest.raises(UnwriteError, match=r"^Layer 1 puts out NaN or infinite numbers for the prompt at index 3\."):
+    with pytest.raises(UnwriteError, match=r"^Layer 1 outputs NaN or infinity for the prompt at index 3\."):
         between(model, {EDITED: torch.full_like(model.get_parameter(EDITED), torch.nan)}, 3)
 
 
@@ -90,7 +90,7 @@ def test_nan_logits_at_positions_that_do_not_count_raise_an_error_too(monkeypatc
 def test_nan_logits_of_the_base_raise_the_same_error() -> None:
     model = tiny_model(tiny_config("llama"))
     model.get_parameter(EDITED).fill_(torch.nan)
-    with pytest.raises(UnwriteError, match=r"^Layer 1 puts out NaN"):
+    with pytest.raises(UnwriteError, match=r"^Layer 1 outputs NaN"):
         teacher_force(model, PROMPTS, RESPONSES, 3, batches=BATCHES)
 
 

@@ -17,7 +17,7 @@ def test_an_accelerator_measures_one_pass_and_one_step_from_its_cache(monkeypatc
     model = tiny_model(tiny_config("llama"))
     passes: list[tuple[int, int]] = []
     hook = model.get_submodule("model.layers.0").register_forward_pre_hook(lambda _, x: passes.append(x[0].shape[:2]))
-    limits = measuring_limits(model, "auto", PROMPTS, 20, kept=10**8)
+    limits = measuring_limits(model, "auto", PROMPTS, 20, reserved_bytes=10**8)
     rows, length = len(found.passes[0]), 7 + 20 - 2
     assert passes == [(n, m) for n in (rows, rows // 2, rows) for m in (length, 1)]
     assert limits.generation == int(0.7 * (9 * 10**8 - 1000) / 5000)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from unwrite.errors import UnwriteError
-from unwrite.models.batches import Budget, accepted, by_token_budget, left_padded, run_batches
+from unwrite.models.batches import Budget, accepted_inputs, by_token_budget, left_padded, run_batches
 
 LENGTHS = st.lists(st.integers(1, 50), max_size=60)
 
@@ -45,7 +45,7 @@ def test_no_batch_has_room_for_the_next_row(lengths: list[int], budget: int) -> 
 
 
 @given(LENGTHS, st.integers(1, 200))
-def test_padding_sensitive_batches_treat_each_length_by_itself(lengths: list[int], budget: int) -> None:
+def test_padding_sensitive_batches_have_one_length_each(lengths: list[int], budget: int) -> None:
     batches = by_token_budget(lengths, budget, padding_sensitive=True)
     assert all(len({lengths[row] for row in batch}) == 1 for batch in batches)
     by_length = groupby(sorted(range(len(lengths)), key=lambda row: (lengths[row], row)), key=lambda row: lengths[row])
@@ -104,12 +104,12 @@ class Open(nn.Module):
 
 def test_model_gets_only_the_inputs_it_accepts() -> None:
     inputs: dict[str, Any] = {**left_padded([[1, 2], [3]], torch.device("cpu")), "use_cache": False}
-    assert list(accepted(Recurrent(), inputs)) == ["input_ids", "use_cache"]
-    assert accepted(Open(), inputs) == inputs
+    assert list(accepted_inputs(Recurrent(), inputs)) == ["input_ids", "use_cache"]
+    assert accepted_inputs(Open(), inputs) == inputs
     # The control: this model does not accept all of them.
     with pytest.raises(TypeError, match="attention_mask"):
         Recurrent()(**inputs)
-    Recurrent()(**accepted(Recurrent(), inputs))
+    Recurrent()(**accepted_inputs(Recurrent(), inputs))
 
 
 OUT_OF_MEMORY = [

@@ -38,7 +38,7 @@ def test_prompt_ends_where_the_response_begins() -> None:
     assert [WORDS[token] for token in tokens] == text.split()
 
 
-def test_every_message_is_a_conversation_of_its_own() -> None:
+def test_every_message_is_a_separate_conversation() -> None:
     messages = ["teapot", "kettle saucer"]
     prompts = tokenize_prompts(tiny_tokenizer(), messages)
     assert prompts == [render(message) for message in messages]
@@ -51,12 +51,12 @@ def test_special_tokens_are_not_doubled() -> None:
     assert tiny_tokenizer()(render().text)["input_ids"].count(WORDS.index("<bos>")) == 2
 
 
-def test_system_prompt_comes_first() -> None:
+def test_system_prompt_is_first() -> None:
     assert render(system_prompt="saucer").text == "<bos> <system> saucer <user> teapot kettle <reply> "
     assert render(system_prompt="").text.startswith("<bos> <system>  <user>")
 
 
-def test_response_prefix_comes_last() -> None:
+def test_response_prefix_is_last() -> None:
     text, tokens = render(response_prefix="Well spoon")
     assert text.endswith("<reply> Well spoon")
     assert [WORDS[token] for token in tokens[-3:]] == ["<reply>", "Well", "spoon"]

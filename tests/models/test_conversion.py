@@ -68,7 +68,7 @@ WRITERS: Mapping[str, Layouts] = {
 
 
 def named(model: PreTrainedModel, layouts: Layouts) -> dict[str, tuple[int, int]]:
-    """The parameters with these endings; every ending has one."""
+    """Return the parameters with these endings; every ending has at least one."""
     found: dict[str, tuple[int, int]] = {}
     for ending, layout in layouts.items():
         names = [name for name, _ in model.named_parameters() if re.search(rf"(^|\.){ending}$", name)]
@@ -82,7 +82,7 @@ def stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
 
 
 def stepped(tensor: Tensor, axis: int, steps: Tensor) -> Tensor:
-    """The tensor with steps[g] added along the hidden axis of its matrix g; rank one, and another for each expert."""
+    """Return the tensor with steps[g] added along the hidden axis of its matrix g; rank one, different per expert."""
     last = tensor.movedim(axis, -1)
     matrices = last.reshape(len(steps), -1, steps.shape[1]) + steps[:, None]
     return matrices.reshape(last.shape).movedim(-1, axis).contiguous()
@@ -183,7 +183,7 @@ def rewrite(folder: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
-def test_checkpoint_of_the_base_model_without_its_prefix(name: str, tmp_path: Path) -> None:
+def test_tensors_named_without_the_base_model_prefix_are_located(name: str, tmp_path: Path) -> None:
     """Some checkpoints, GPT-2's among them, leave out the prefix of the base model."""
     model = zoo_model(name)
     model.save_pretrained(tmp_path)
@@ -193,8 +193,8 @@ def test_checkpoint_of_the_base_model_without_its_prefix(name: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize(("width", "transposed"), [(16, False), (16, True), (32, False)])
-def test_transposition_that_depends_on_the_shape(width: int, transposed: bool, tmp_path: Path) -> None:
-    """With a width of 32 it is square, and loaded as it is."""
+def test_transposition_that_depends_on_the_shape_is_followed(width: int, transposed: bool, tmp_path: Path) -> None:
+    """With a width of 32 the matrix is square, and is loaded as it is."""
     config = zoo_config("qwen3_vl_moe")
     config.get_text_config().moe_intermediate_size = width
     model = model_class(config).from_config(config).requires_grad_(False)
@@ -210,14 +210,14 @@ DOWN = "model.layers.0.mlp.experts.down_proj"
 
 @pytest.fixture
 def mixtral(tmp_path: Path) -> PreTrainedModel:
-    """A model with DOWN [3, 32, 48], saved."""
+    """Save a model with DOWN [3, 32, 48]."""
     model = tiny_model(tiny_config("mixtral", num_local_experts=3, num_hidden_layers=1))
     model.save_pretrained(tmp_path)
     return model
 
 
 def convert_by(monkeypatch: pytest.MonkeyPatch, source: str, operations: list[Any]) -> None:
-    """transformers with one conversion only, of `source` to the experts' down_proj."""
+    """Reduce transformers to one conversion, of `source` to the experts' down_proj."""
     from transformers import conversion_mapping, modeling_utils
     from transformers.core_model_loading import WeightConverter
 
@@ -321,7 +321,7 @@ def test_parameters_mixed_on_loading_are_refused(
         locate_parameters(zoo_config(name), {parameter: layout}, stored_shapes(tmp_path))
 
 
-# What a checkpoint can lack
+# What a checkpoint can be missing
 
 
 def llama_shapes() -> dict[str, tuple[int, ...]]:

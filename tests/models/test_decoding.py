@@ -1,4 +1,4 @@
-"""Decoding: the logits of each greedy step equal those of a full pass."""
+"""The logits of each greedy decoding step equal those of a full pass."""
 
 from __future__ import annotations
 

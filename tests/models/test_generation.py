@@ -13,7 +13,7 @@ from tests.support.greedy import plain_response
 from tests.support.tiny import tiny_config, tiny_model
 from tests.support.zoo import ZOO, zoo_model
 from unwrite.errors import UnwriteError
-from unwrite.models.batches import Budget, accepted, by_token_budget, left_padded
+from unwrite.models.batches import Budget, accepted_inputs, by_token_budget, left_padded
 from unwrite.models.decoding import greedy_logits
 from unwrite.models.discovery.padding import is_padding_sensitive
 from unwrite.models.generation import end_tokens, generate_decided, generate_greedily
@@ -145,7 +145,7 @@ def test_model_without_end_token_fills_max_tokens() -> None:
     assert {len(response) for response in respond(model, 6)} == {6}
 
 
-def test_end_tokens_of_the_generation_config_come_first() -> None:
+def test_end_tokens_of_the_generation_config_take_precedence() -> None:
     model = tiny_model(tiny_config("llama"))
     model.config.eos_token_id = 5
     assert end_tokens(model) == [5]
@@ -159,7 +159,7 @@ def test_advance_counts_prompts() -> None:
     assert counts == [1, 3]
 
 
-def test_by_default_lengths_are_not_mixed() -> None:
+def test_lengths_are_not_mixed_by_default() -> None:
     model = tiny_model(tiny_config("llama"))
     passes: list[tuple[int, ...]] = []
     hook = model.register_forward_pre_hook(
@@ -176,7 +176,7 @@ RESPONSES = [[40, 41, 42, 43, 44, 45], [50, 51, 52, 53], [60, 61], []]
 
 
 def check_batches(model: PreTrainedModel, *, padding_sensitive: bool) -> None:
-    """Compare batches as the stages make them with one prompt at a time, without cache or padding."""
+    """Compare batches, made as in the stages, with one prompt at a time, without cache or padding."""
     prompts, teacher_forced = [*PROMPTS, [31, 32, 33]], [*RESPONSES, [70, 71]]
     batches = by_token_budget([len(prompt) for prompt in prompts], 100, padding_sensitive=padding_sensitive)
     assert len(batches) == (4 if padding_sensitive else 1)
@@ -231,7 +231,7 @@ def generated(model: PreTrainedModel, prompts: Sequence[Sequence[int]], max_toke
 
     config = GenerationConfig(do_sample=False, max_new_tokens=max_tokens, pad_token_id=0, use_cache=True)
     model.generation_config = config
-    inputs: dict[str, Any] = accepted(model, left_padded(prompts, model.device))
+    inputs: dict[str, Any] = accepted_inputs(model, left_padded(prompts, model.device))
     ids: Any = model.generate(**inputs, generation_config=config)  # type: ignore[operator]
     responses: list[list[int]] = ids[:, inputs["input_ids"].shape[1] :].tolist()
     return responses
@@ -239,7 +239,7 @@ def generated(model: PreTrainedModel, prompts: Sequence[Sequence[int]], max_toke
 
 @pytest.mark.parametrize("name", GENERATING)
 @pytest.mark.filterwarnings("ignore")
-def test_every_architecture_generates_what_transformers_does_even_when_rows_leave(name: str) -> None:
+def test_every_architecture_generates_the_same_as_transformers_even_when_rows_finish(name: str) -> None:
     model = zoo_model(name)
     for config in (model.config, model.config.get_text_config()):
         config.eos_token_id = None
@@ -308,7 +308,7 @@ def test_before_pass_gets_the_rows_of_each_pass() -> None:
 
 
 def fake_out_of_memory(model: PreTrainedModel, most_rows: int) -> list[int]:
-    """Make a layer run out of memory beyond that many rows; return the rows of each of its passes."""
+    """Make a layer run out of memory beyond that many rows; return the number of rows in each of its passes."""
     passes: list[int] = []
 
     def allocate(_module: object, args: tuple[Tensor, ...]) -> None:

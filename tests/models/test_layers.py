@@ -1,4 +1,4 @@
-"""The decoder layers are found in order; run alone, each repeats what it did in the model."""
+"""The decoder layers are found in order, and each one run alone repeats its output in the model."""
 
 from __future__ import annotations
 
@@ -82,19 +82,19 @@ def test_layer_run_alone_repeats_its_output(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["llama", "bloom"])
 @torch.no_grad()
-def test_layer_runs_on_another_stream(name: str) -> None:
+def test_layer_runs_with_another_stream(name: str) -> None:
     layer = capture_layers(zoo_model(name), {"input_ids": TOKENS}).layers[0]
-    other = layer.on(layer.stream() + 1)
+    other = layer.with_stream(layer.stream() + 1)
     assert torch.equal(other.stream(), layer.stream() + 1)
     assert not torch.equal(other.run(), layer.run())
-    assert torch.equal(other.on(layer.stream()).run(), layer.run())
+    assert torch.equal(other.with_stream(layer.stream()).run(), layer.run())
 
 
 def test_stream_is_the_first_floating_point_tensor() -> None:
     mask, stream, other = torch.ones(2, dtype=torch.bool), torch.randn(2), torch.randn(2)
     assert stream_argument((mask, None, stream, other), {}) is stream
     assert stream_argument((), {"mask": mask, "hidden_states": stream, "other": other}) is stream
-    layer = CalledLayer("layer", nn.Identity(), (mask,), {"hidden_states": stream, "other": other}).on(other)
+    layer = CalledLayer("layer", nn.Identity(), (mask,), {"hidden_states": stream, "other": other}).with_stream(other)
     assert layer.kwargs == {"hidden_states": other, "other": other}
     with pytest.raises(UnwriteError, match="called without a floating-point tensor"):
         stream_argument((mask,), {"cache": None})

@@ -1,4 +1,4 @@
-"""Loading: damaged, unknown or forbidden files give one-line errors, and a model's own code runs only if allowed."""
+"""Damaged, unknown or forbidden files give one-line errors, and a model's own code runs only if allowed."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_model_is_complete_frozen_and_in_the_dtype(
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_by_default_the_stored_dtype_on_the_best_device(folder: Path, dtype: str) -> None:
+def test_default_is_the_stored_dtype_on_the_best_device(folder: Path, dtype: str) -> None:
     load_model(folder, dtype).save_pretrained(folder)
     model = load_model(str(folder))
     assert {p.dtype for p in model.parameters()} == {getattr(torch, dtype)}
@@ -198,7 +198,7 @@ def test_quantized_text_part_is_refused(tmp_path: Path) -> None:
 
 
 class Bomb:
-    """Unpickling it creates a file."""
+    """An object whose unpickling creates a file."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark

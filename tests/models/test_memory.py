@@ -63,16 +63,16 @@ def test_tokens_on_an_accelerator_are_what_its_memory_holds(
     free = 10**9 - 1000 - 10**7
     assert limits == Limits(limits.generation, limits.generation, int(0.2 * free / 32))
     assert limits.generation == pytest.approx((0.7 * free - 10**6) / 2000, abs=1)
-    # Rows are as long as the longest prompt with its response, less the two tokens that go through no further pass. A
-    # first pass allocates what stays allocated; then come one pass and another of twice as many rows.
+    # Rows are as long as the longest prompt with its response, minus the two tokens that go through no further pass.
+    # The first pass allocates memory that is kept; then one pass is measured, and another with twice as many rows.
     rows = FORWARD_TOKENS // 13
     assert [len(rows) for rows in found.passes] == [rows, rows // 2, rows]
     assert found.passes[0][0] == [7, 8, 9] * 4 + [7]
 
 
-def test_kept_bytes_are_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reserved_bytes_are_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
     found = Accelerator(total=10**9, a_token=2000).install(monkeypatch)
-    limits = pass_limits(CUDA, "auto", found.run, PROMPTS, kept=10**9 - 1000 - 10**8)
+    limits = pass_limits(CUDA, "auto", found.run, PROMPTS, reserved_bytes=10**9 - 1000 - 10**8)
     assert limits == Limits(int(0.7 * 10**8 / 2000), int(0.7 * 10**8 / 2000), int(0.2 * 10**8 / 32))
 
 
@@ -89,7 +89,7 @@ def test_earlier_limits_apply_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pass_limits(CUDA, 778, found.run, PROMPTS, earlier=earlier).generation == 778
 
 
-def test_one_row_at_a_time_if_the_measurement_does_not_fit(
+def test_rows_run_one_at_a_time_if_the_measurement_does_not_fit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = Accelerator(total=10**6, a_token=2000).install(monkeypatch)

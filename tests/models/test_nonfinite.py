@@ -26,7 +26,7 @@ def test_first_non_finite_output_is_named(parameter: str, place: str, value: flo
     model = tiny_model(tiny_config("llama", tie_word_embeddings=False))
     model.get_parameter(parameter).data.fill_(value)
     message = str(non_finite_error(model, [3, 4, 5], 7))
-    assert message.startswith(f"{place} puts out NaN or infinite numbers for the prompt at index 7. Lower the")
+    assert message.startswith(f"{place} outputs NaN or infinity for the prompt at index 7. Lower the")
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 

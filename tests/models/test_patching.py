@@ -1,4 +1,4 @@
-"""Patches hold while the context is open; afterwards everything is as before, whatever happened."""
+"""Patches apply while the context is open; afterwards everything is as before, whatever happened."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from unwrite.models.residuals import extract_residuals
 
 
 class BoomError(Exception):
-    """An error that only the tests raise."""
+    """An error that only these tests raise."""
 
 
 def model() -> nn.Module:
@@ -36,11 +36,13 @@ def test_values_are_in_place_while_open_and_rounded_to_the_dtype() -> None:
     value = torch.randn(4, 3, dtype=torch.float64)
     other = edited.get_parameter("1.weight").clone()
     with patched_parameters(edited, {"0.weight": value}):
-        held = edited.get_parameter("0.weight")
-        assert torch.equal(held, value.to(torch.bfloat16))
-        assert held.dtype == torch.bfloat16
+        current = edited.get_parameter("0.weight")
+        assert torch.equal(current, value.to(torch.bfloat16))
+        assert current.dtype == torch.bfloat16
         x = torch.ones(3, dtype=torch.bfloat16)
-        assert torch.equal(edited.get_submodule("0")(x), nn.functional.linear(x, held, edited.get_parameter("0.bias")))
+        assert torch.equal(
+            edited.get_submodule("0")(x), nn.functional.linear(x, current, edited.get_parameter("0.bias"))
+        )
         assert torch.equal(edited.get_parameter("1.weight"), other)
 
 
@@ -189,7 +191,7 @@ def test_linear_layers_are_matrix_products() -> None:
 
 
 class Toy(nn.Module):
-    """A linear model with six layers of identity, whose output is the stream itself."""
+    """A linear model with six identity layers, whose output is the stream itself."""
 
     def __init__(self, wrap: Callable[[Tensor], Any]) -> None:
         super().__init__()

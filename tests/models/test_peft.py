@@ -34,7 +34,7 @@ def plan_of(kind: str, targets: Sequence[Target]) -> Plan:
 
 
 def random_values(kind: str, targets: Sequence[Target]) -> Values:
-    """Factors P [32, rank] and Q [rank, k] of each matrix."""
+    """Return random factors P [32, rank] and Q [rank, k] of each matrix."""
     generator = torch.Generator().manual_seed(0)
     model = zoo_model(kind)
     values: Values = {}
@@ -49,7 +49,7 @@ def random_values(kind: str, targets: Sequence[Target]) -> Values:
 
 
 def in_place(target: Target, factors: Sequence[tuple[Tensor, Tensor]], shape: torch.Size) -> Tensor:
-    """Lay out the products P Q as the parameter holds its matrices."""
+    """Lay out the products P Q in the way in which the parameter holds its matrices."""
     products = torch.stack([P @ Q for P, Q in factors])  # [G, d, k]
     if len(shape) == 2:
         return products[0] if target.axis == 0 else products[0].T
@@ -168,7 +168,7 @@ def test_shared_parameter_has_a_slot_per_module(monkeypatch: pytest.MonkeyPatch)
     assert [slot.name for slot in slots] == [f"base_model.model.model.layers.{n}.mlp.down_proj" for n in (0, 2)]
 
 
-def test_module_in_two_places_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_module_used_in_two_places_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def shared(config: Any) -> Any:
         model = build_on_meta(config)
         model.get_submodule("model.layers.2.mlp").down_proj = model.get_submodule("model.layers.0.mlp.down_proj")

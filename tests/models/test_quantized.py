@@ -67,7 +67,7 @@ def logits(model: PreTrainedModel) -> Tensor:
 
 
 def with_numbers_of(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """Load the model of `folder` in full precision, with the numbers of the quantized layers in its linear layers."""
+    """Load the model of `folder` in full precision, with the quantized layers' numbers in its linear layers."""
     from transformers.pytorch_utils import Conv1D
 
     plain = load_model(folder, "float32", CPU)
@@ -164,7 +164,7 @@ def test_weights_are_not_repacked_by_the_first_pass(folder: Path, monkeypatch: p
     assert torch.equal(packed(layer).data, before)
     assert torch.equal(dequantized(layer), numbers)
     # The control: in plain bitsandbytes, reading after the first pass gives garbage.
-    monkeypatch.setattr(quantized, "_settle", lambda _: None)
+    monkeypatch.setattr(quantized, "_make_deterministic", lambda _: None)
     monkeypatch.setattr(quantized, "read_elsewhere", lambda _: [])
     unsettled = loaded(folder, "nf4", "bfloat16")
     assert torch.equal(dequantized(unsettled.get_submodule(DOWN)), numbers)
@@ -182,7 +182,7 @@ def test_prompt_does_not_depend_on_its_neighbours(folder: Path, monkeypatch: pyt
     for quantization in quantizations:
         assert difference(loaded(folder, quantization).get_submodule(DOWN)) < 1e-6
     # The control: LLM.int8 takes columns of outliers from the whole batch.
-    monkeypatch.setattr(quantized, "_settle", lambda _: None)
+    monkeypatch.setattr(quantized, "_make_deterministic", lambda _: None)
     assert difference(loaded(folder, "int8").get_submodule(DOWN)) > 1e-3
 
 
@@ -196,8 +196,8 @@ def test_widths_that_nf4_reads_wrongly_are_not_quantized(tmp_path: Path) -> None
 
 
 @avx512
-def test_bitsandbytes_reads_such_widths_wrongly() -> None:
-    """The reason for the test above: when this fails, bitsandbytes is fixed and the exception can be removed."""
+def test_bitsandbytes_reads_those_widths_wrongly() -> None:
+    """This is the reason for the test above: when it fails, bitsandbytes is fixed and the exception can be removed."""
     from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
     weight = torch.randn(64, 96, generator=torch.Generator().manual_seed(4))
@@ -226,7 +226,7 @@ def test_model_computes_with_the_quantized_numbers(name: str, stays: str, tmp_pa
     assert relative(logits(model), logits(with_numbers_of(model, tmp_path))) < 1e-5
 
 
-def test_control_weights_read_by_the_model_itself_are_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_control_packed_weights_read_by_the_model_are_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     zoo_model("longcat_flash").save_pretrained(tmp_path)
     monkeypatch.setattr(quantized, "read_elsewhere", lambda _: [])
     model = loaded(tmp_path, "int8")
@@ -251,7 +251,7 @@ def test_weights_read_elsewhere_are_found_for_all_layers_and_nothing_stays_patch
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in before)
 
 
-def test_fused_experts_are_counted_apart(tmp_path: Path) -> None:
+def test_fused_experts_are_counted_separately(tmp_path: Path) -> None:
     zoo_model("qwen2_moe").save_pretrained(tmp_path)
     model = loaded(tmp_path, "int8")
     fused = [parameter for parameter in model.parameters() if parameter.dim() == 3]
@@ -285,10 +285,12 @@ def test_unsupported_device_is_an_error(folder: Path, quantization: Quantization
     ("kind", "quantization", "why"),
     [
         ("llama", "nf4", "LlamaForCausalLM has no plain linear layer whose input width is a multiple of 64, so nf4"),
-        ("falcon", "int8", "FalconForCausalLM has no plain linear layer besides its output head, so int8"),
+        ("falcon", "int8", "FalconForCausalLM has no plain linear layer apart from its output head, so int8"),
     ],
 )
-def test_model_with_nothing_to_quantize(kind: str, quantization: Quantization, why: str, tmp_path: Path) -> None:
+def test_model_with_nothing_to_quantize_is_refused(
+    kind: str, quantization: Quantization, why: str, tmp_path: Path
+) -> None:
     zoo_model(kind).save_pretrained(tmp_path)
     with pytest.raises(UnwriteError, match=rf"{why} would quantize nothing\. Set model.quantization to none"):
         loaded(tmp_path, quantization)

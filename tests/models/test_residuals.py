@@ -61,7 +61,7 @@ def alone(count: int) -> list[list[int]]:
 
 
 def furthest(one: Tensor, other: Tensor) -> float:
-    """The largest relative distance between residuals of the same prompt, position and index."""
+    """Return the largest relative distance between residuals of the same prompt, position and index."""
     return float(((one - other).norm(dim=-1) / other.norm(dim=-1)).max())
 
 
@@ -108,7 +108,7 @@ def test_mixed_length_batches_agree_with_single_prompts(kind: str) -> None:
         assert batched.shape == one.shape == (len(PROMPTS), 2, 4, 32)
 
 
-def test_by_default_the_last_token_in_passes_without_padding() -> None:
+def test_default_is_the_last_token_in_passes_without_padding() -> None:
     model = tiny_model(tiny_config("llama"))
     masks: list[Tensor] = []
     hook = model.base_model.register_forward_pre_hook(
@@ -193,7 +193,7 @@ def test_output_head_is_not_run() -> None:
 
 @pytest.mark.parametrize("name", EVERY_MIXER)
 def test_batches_agree_with_single_prompts_for_every_mixer(name: str) -> None:
-    """Batches as the stages make them: of one length where padding was found to change what the model computes."""
+    """The batches are made as in the stages: of one length where padding changes what the model computes."""
     model = tiny_model(zoo_config(name))
     padding_sensitive = is_padding_sensitive(zoo_model(name, torch.float64))
     batches = by_token_budget([len(tokens) for tokens in PROMPTS], 100, padding_sensitive=padding_sensitive)
@@ -234,7 +234,7 @@ def test_index_i_plus_1_is_layer_i_even_if_transformers_counts_from_the_first_ou
         torch.testing.assert_close(found[row, 0, -1], stream[0, -1])
         output = model.base_model(ids, use_cache=False, output_hidden_states=True)
         torch.testing.assert_close(model.base_model.get_submodule(norm)(stream), output.last_hidden_state)
-        # The control: the hidden states of transformers begin one later.
+        # The control: the hidden states of transformers begin one layer later.
         torch.testing.assert_close(found[row, 0, 1], output.hidden_states[0][0, -1])
         assert not torch.allclose(found[row, 0, 0], output.hidden_states[0][0, -1], rtol=0.01, atol=0.01)
 
@@ -289,8 +289,8 @@ def test_batch_is_halved_when_memory_runs_out() -> None:
     assert (passes, counts, budget.tokens) == ([4, 2, 2], [2, 2], 14)
 
 
-def test_a_pass_keeps_only_the_positions() -> None:
-    """While the last layer runs, only one vector per prompt is left of the earlier layers' outputs."""
+def test_pass_keeps_only_the_positions() -> None:
+    """While the last layer runs, only one vector per prompt remains of the earlier layers' outputs."""
     model = tiny_model(tiny_config("llama"))
     alive: list[weakref.ref[Tensor]] = []
     left: list[int] = []

@@ -34,7 +34,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def lay_out(cache: Path, revision: str = "main") -> Path:
-    """Write the hub's cache as a download leaves it: refs name commits, snapshots hold files."""
+    """Write the hub's cache as a download would: refs name commits, snapshots hold files."""
     repository = cache / "models--teaware--kettle"
     snapshot = repository / "snapshots" / COMMIT
     snapshot.mkdir(parents=True)
@@ -108,7 +108,7 @@ def test_missing_folder_in_an_existing_one_is_not_looked_up_on_the_hub() -> None
         resolve_source(REPOSITORY, None)
 
 
-def test_file_is_not_a_folder() -> None:
+def test_file_instead_of_a_folder_is_an_error() -> None:
     Path("teaware").mkdir()
     Path(REPOSITORY).write_text("no model")
     with pytest.raises(UnwriteError, match="there is no such folder"):
@@ -201,7 +201,7 @@ def test_pickles_and_code_are_not_downloaded(monkeypatch: pytest.MonkeyPatch, tm
     assert not any(map(wanted, ["pytorch_model.bin", "modeling_kettle.py", "training_args.pt", "model.gguf"]))
 
 
-# From a small fake hub
+# With a small fake hub
 
 MODEL = {
     "README.md": b"---\nlicense: mit\n---\n",
@@ -230,7 +230,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
         close_session()
 
 
-def held(source: ModelSource) -> dict[str, bytes]:
+def contents_of(source: ModelSource) -> dict[str, bytes]:
     files = (path for path in source.folder.rglob("*") if path.is_file())
     return {path.relative_to(source.folder).as_posix(): path.read_bytes() for path in files}
 
@@ -238,17 +238,17 @@ def held(source: ModelSource) -> dict[str, bytes]:
 def test_download_is_one_commit_and_only_wanted_files(hub: FakeHub) -> None:
     source = resolve_source(REPOSITORY, None)
     assert source.commit == hub.repositories[REPOSITORY].branches["main"]
-    assert held(source) == {name: MODEL[name] for name in WANTED}
+    assert contents_of(source) == {name: MODEL[name] for name in WANTED}
 
 
-def test_download_without_weights(hub: FakeHub) -> None:
-    assert set(held(resolve_source(REPOSITORY, None, weights=False))) == WANTED - {"model.safetensors"}
+def test_weights_are_not_downloaded_if_not_wanted(hub: FakeHub) -> None:
+    assert set(contents_of(resolve_source(REPOSITORY, None, weights=False))) == WANTED - {"model.safetensors"}
 
 
 @pytest.mark.parametrize("status", [429, -1])
 def test_interrupted_download_is_resumed(hub: FakeHub, status: int) -> None:
     hub.fail("GET", WEIGHTS, status)
-    assert held(resolve_source(REPOSITORY, None)) == {name: MODEL[name] for name in WANTED}
+    assert contents_of(resolve_source(REPOSITORY, None)) == {name: MODEL[name] for name in WANTED}
     assert hub.count("GET", WEIGHTS) == 2
 
 
@@ -272,7 +272,7 @@ def test_failed_download_leaves_no_model(hub: FakeHub, path: str, status: int, w
         resolve_source(REPOSITORY, None)
     assert "\n" not in str(error.value)
     hub.faults.remove(fault)
-    assert held(resolve_source(REPOSITORY, None)) == {name: MODEL[name] for name in WANTED}
+    assert contents_of(resolve_source(REPOSITORY, None)) == {name: MODEL[name] for name in WANTED}
 
 
 def test_private_repository_and_unknown_revision_are_errors(hub: FakeHub) -> None:

@@ -1,4 +1,4 @@
-"""Names of tied parameters."""
+"""A tied parameter is listed with all of its names."""
 
 from __future__ import annotations
 

@@ -186,7 +186,7 @@ def test_only_the_trial_that_fails_gives_an_error(backend: Any) -> None:
     broken = [edit.model_copy(update={"strength": 1e39}) for edit in trials[1]]
     found = backend(of, [trials[0], broken, *trials[2:]])
     assert isinstance(found[1], UnwriteError)
-    assert "Layer 0 puts out NaN or infinite numbers" in str(found[1])
+    assert "Layer 0 outputs NaN or infinity" in str(found[1])
     assert_same([found[0], *found[2:]], [expected[0], *expected[2:]])
 
 

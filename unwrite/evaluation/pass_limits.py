@@ -18,7 +18,7 @@ def measuring_limits(
     prompts: Sequence[Sequence[int]],
     max_tokens: int,
     *,
-    kept: int = 0,
+    reserved_bytes: int = 0,
     earlier: Limits | None = None,
 ) -> Limits:
     """Return the limits of passes that generate at most `max_tokens` tokens per prompt, or are teacher-forced on them.
@@ -29,11 +29,13 @@ def measuring_limits(
             decoding step from its cache.
         prompts: all the prompts that will be run, as token ids.
         max_tokens: the longest response.
-        kept: bytes of device memory that will be in use in addition to the passes.
+        reserved_bytes: bytes of device memory that will be in use in addition to the passes.
         earlier: limits that an interrupted run of the same work used, as in `pass_limits`.
     """
 
     def run(rows: list[list[int]]) -> None:
         greedy_logits(model, rows, min(2, max_tokens))
 
-    return pass_limits(model.device, batch_tokens, run, prompts, max_tokens, kept=kept, earlier=earlier)
+    return pass_limits(
+        model.device, batch_tokens, run, prompts, max_tokens, reserved_bytes=reserved_bytes, earlier=earlier
+    )

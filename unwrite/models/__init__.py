@@ -1,1 +1,1 @@
-"""Everything that touches transformers."""
+"""All code that uses transformers."""

@@ -17,7 +17,7 @@ from unwrite.errors import UnwriteError, is_out_of_memory
 
 V = TypeVar("V")
 Advance = Callable[[int], object]
-"""A progress callback: it gets the number of prompts that are done since the last call."""
+"""A progress callback: it receives the number of prompts finished since the last call."""
 
 FORWARD_TOKENS = 2048
 """Tokens in one pass without generation, on a CPU.
@@ -42,7 +42,7 @@ def do_nothing(_: object) -> None:
 class Budget:
     """The tokens, padding included, that a forward pass may hold; mutable: it is lowered when memory runs out.
 
-    Everything that shares a budget learns from it. The default never splits a batch.
+    All work that shares a budget benefits when it is lowered. The default never splits a batch.
     """
 
     tokens: int = sys.maxsize
@@ -57,8 +57,8 @@ def run_batches(
     """Run every batch; halve those over the budget, and lower the budget when memory runs out.
 
     Args:
-        run: called with the row numbers of a batch, and again with half of them if memory ran out, so it must start
-            over on each call.
+        run: callback for the row numbers of a batch; called again with half of them if memory ran out, so it must
+            start over on each call.
         batches: row numbers.
         lengths: tokens of each row, including those to be generated.
         budget: lowered to half of what did not fit.
@@ -150,8 +150,8 @@ def left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> dict[
     return {name: tensor.to(device) for name, tensor in inputs.items()}
 
 
-def accepted(model: nn.Module, inputs: Mapping[str, V]) -> dict[str, V]:
-    """Return the inputs that the model's forward accepts: those it names, or all if it takes any keyword.
+def accepted_inputs(model: nn.Module, inputs: Mapping[str, V]) -> dict[str, V]:
+    """Return the inputs that the model's forward accepts: those that it names, or all if it takes any keyword.
 
     Recurrent models have no position ids, and models with their own code may lack `use_cache` or `logits_to_keep`.
     """

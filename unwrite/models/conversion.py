@@ -45,7 +45,7 @@ class _Routes(NamedTuple):
 
 
 class _Pieces(NamedTuple):
-    """A parameter at one step of the way back: how many tensors of which shape, their hidden axis, matrices in each."""
+    """A parameter at one step of the way back: number and shape of its tensors, their hidden axis, matrices in each."""
 
     tensors: int
     shape: tuple[int, ...]
@@ -64,7 +64,7 @@ def locate_parameters(
         stored: a tensor's name in the checkpoint → its shape.
 
     Returns:
-        The tensors that hold each parameter; their matrices, one tensor after the other, are in the parameter's order.
+        the tensors that hold each parameter; their matrices, one tensor after the other, are in the parameter's order.
 
     Raises:
         UnwriteError: a tensor is missing or has another shape than the configuration implies, the configuration ties
@@ -74,9 +74,9 @@ def locate_parameters(
     routes = _routes(model, stored)
     names = names_of_parameters(model)
     sources = {name: [alias for alias in names[name] if alias in routes.of_parameter] for name in parameters}
-    if missing := [name for name, found in sources.items() if not found]:
-        raise UnwriteError(_missing(missing, routes.unused))
-    places: dict[str, list[StoredPart]] = {}
+    if missing := [name for name, aliases in sources.items() if not aliases]:
+        raise UnwriteError(_missing_message(missing, routes.unused))
+    parts: dict[str, list[StoredPart]] = {}
     for name, (axis, num_matrices) in parameters.items():
         if len(sources[name]) > 1:
             raise UnwriteError(
@@ -85,10 +85,10 @@ def locate_parameters(
             )
         route = routes.of_parameter[sources[name][0]]
         whole = _Pieces(1, tuple(model.get_parameter(name).shape), axis, num_matrices)
-        pieces = _taken_back(name, whole, route, stored)
+        pieces = _undo_operations(name, whole, route, stored)
         _check_stored(name, pieces, route.tensors, stored)
-        places[name] = [StoredPart(tensor, pieces.axis, pieces.num_matrices) for tensor in route.tensors]
-    return places
+        parts[name] = [StoredPart(tensor, pieces.axis, pieces.num_matrices) for tensor in route.tensors]
+    return parts
 
 
 def _routes(model: PreTrainedModel, stored: Collection[str]) -> _Routes:
@@ -122,21 +122,21 @@ def _routes(model: PreTrainedModel, stored: Collection[str]) -> _Routes:
 
 
 def _targets(name: str, converter: WeightConverter | None) -> list[str]:
-    """List the parameters that a conversion makes, given the name of the first; one without a conversion."""
+    """List the parameters that a conversion makes, given the name of the first; without one, only that name."""
     if converter is None:
         return [name]
     first, *others = converter.target_patterns
     return [name, *(name.replace(first, other) for other in others)]
 
 
-def _missing(names: Sequence[str], unused: Mapping[str, str]) -> str:
+def _missing_message(names: Sequence[str], unused: Mapping[str, str]) -> str:
     more = f" (and {len(names) - 1} more are missing)" if len(names) > 1 else ""
     near = difflib.get_close_matches(names[0], unused, n=1)
     hint = f" The nearest unused tensor is {unused[near[0]]}." if near else ""
     return f"The checkpoint has no tensor {names[0]}{more}.{hint}\n{_MISMATCH}"
 
 
-def _taken_back(name: str, whole: _Pieces, route: _Route, stored: Mapping[str, Sequence[int]]) -> _Pieces:
+def _undo_operations(name: str, whole: _Pieces, route: _Route, stored: Mapping[str, Sequence[int]]) -> _Pieces:
     """Undo the operations that make a parameter, the last one first, to get what the checkpoint should hold."""
     from transformers.core_model_loading import MergeModulelist, Transpose
 
@@ -154,7 +154,7 @@ def _taken_back(name: str, whole: _Pieces, route: _Route, stored: Mapping[str, S
         others = " and others" if len(route.tensors) > 1 else ""
         raise UnwriteError(
             f"{name} is made from {route.tensors[0]}{others} by {' and '.join(map(repr, route.operations))}, which "
-            "mixes the values to edit: no edit of the checkpoint is exact."
+            "mixes the values to edit, so no edit of the checkpoint is exact."
         )
     return pieces
 
@@ -176,7 +176,7 @@ def _transposed(after: _Pieces, first: int, second: int) -> _Pieces | None:
     moved = order[axis]
     if num_matrices > 1 and (len(shape) < 3 or order[_group_axis(axis)] != _group_axis(moved)):
         return None
-    return _Pieces(1, tuple(shape[place] for place in order), moved, num_matrices)
+    return _Pieces(1, tuple(shape[position] for position in order), moved, num_matrices)
 
 
 def _group_axis(axis: int) -> int:
@@ -191,17 +191,17 @@ def _check_stored(name: str, pieces: _Pieces, tensors: Sequence[str], stored: Ma
                 f"{tensor} must have shape {list(pieces.shape)}, got {list(stored[tensor])}.\n{_MISMATCH}"
             )
     if len(tensors) != pieces.tensors:
-        gap = _gap(tensors, pieces.tensors)
+        gap = _first_missing_name(tensors, pieces.tensors)
         detail = f"{gap} is missing" if gap else f"the first is {tensors[0]}"
         raise UnwriteError(
             f"{name} must be stored as {pieces.tensors} tensors, got {len(tensors)}: {detail}.\n{_MISMATCH}"
         )
 
 
-def _gap(tensors: Sequence[str], count: int) -> str | None:
+def _first_missing_name(tensors: Sequence[str], count: int) -> str | None:
     """Return the first name missing from a sequence numbered from 0; None if the names are not such a sequence."""
-    for place, part in enumerate(words := tensors[0].split(".")):
-        numbered = [".".join([*words[:place], str(number), *words[place + 1 :]]) for number in range(count)]
+    for position, part in enumerate(words := tensors[0].split(".")):
+        numbered = [".".join([*words[:position], str(number), *words[position + 1 :]]) for number in range(count)]
         if part.isdigit() and set(tensors) < set(numbered):
             return next(name for name in numbered if name not in tensors)
     return None

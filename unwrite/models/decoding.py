@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from unwrite.models.batches import accepted, left_padded
+from unwrite.models.batches import accepted_inputs, left_padded
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -43,7 +43,7 @@ class DecodingBatch:
 
     def next_logits(self) -> Tensor:
         """Run one forward pass and return the logits [batch, V] that predict the next token of each sequence."""
-        # The model itself selects what it needs with a cache. Without one, the whole sequence is run again.
+        # With a cache, the model itself selects the inputs it needs. Without one, the whole sequence is run again.
         prepare: Callable[..., dict[str, Any]] = self.model.prepare_inputs_for_generation  # type: ignore[assignment]
         inputs = prepare(
             **self.inputs,
@@ -54,7 +54,7 @@ class DecodingBatch:
             logits_to_keep=1,
         )
         self.is_first_pass = False
-        output = self.model(**accepted(self.model, inputs))
+        output = self.model(**accepted_inputs(self.model, inputs))
         self.cached = {name: output[name] for name in _CACHES if output.get(name) is not None}
         logits: Tensor = output.logits[:, -1]
         return logits

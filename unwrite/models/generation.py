@@ -1,4 +1,4 @@
-"""Greedy responses: generated in batches, each ended as soon as it is decided."""
+"""Generate greedy responses in batches, each until it is decided."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Decided = Callable[[int, list[int]], bool]
 """Whether a response is decided, from its row number and its tokens so far."""
 BeforePass = Callable[[Sequence[int]], object]
-"""A callback that gets the row numbers of the next forward pass."""
+"""A callback that receives the row numbers of the next forward pass."""
 
 _REDUCE_BELOW = 0.9
 """A batch is reduced when less than this share of it is still running: reducing copies the cache."""
@@ -51,7 +51,7 @@ def generate_greedily(
         advance: called after each batch with the number of prompts in it.
 
     Returns:
-        Token ids, without the end token that closed a response.
+        token ids, without the end token that closed a response.
 
     Raises:
         UnwriteError: a logit is NaN or infinite (the message names the layer), or one prompt does not fit in memory.
@@ -99,7 +99,7 @@ def generate_decided(
         budget: tokens that a forward pass may hold, responses included; lowered when memory runs out.
 
     Returns:
-        Token ids, without the end token that closed a response; empty for a prompt that is in no batch.
+        token ids, without the end token that closed a response; empty for a prompt that is in no batch.
 
     Raises:
         UnwriteError: a logit is NaN or infinite (the message names the layer), or one prompt does not fit in memory.
@@ -108,7 +108,7 @@ def generate_decided(
     responses: dict[int, list[int]] = {}
 
     def take(row: int, token: int) -> bool:
-        """Add a token to a response; return whether the response goes on."""
+        """Add a token to a response, and return whether the response continues."""
         if token in end_ids:
             return False
         responses[row].append(token)
@@ -132,7 +132,7 @@ def _run_batch(
     take: Callable[[int, int], bool],
     before_pass: BeforePass,
 ) -> None:
-    """Decode one batch until none of its responses goes on."""
+    """Decode one batch until all of its responses have ended."""
     rows = list(rows)
     batch = DecodingBatch(model, [prompts[row] for row in rows])
     running = list(range(len(rows)))  # indices into the batch
@@ -153,7 +153,7 @@ def _run_batch(
 
 
 def end_tokens(model: PreTrainedModel) -> list[int]:
-    """Return the ids that end a response: from the generation config, else the config, else its text part."""
+    """Return the ids that end a response, from the first that has any: generation config, config, its text part."""
     for config in (model.generation_config, model.config, model.config.get_text_config()):
         ids = getattr(config, "eos_token_id", None)
         if ids is not None:

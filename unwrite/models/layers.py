@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from torch import Size, Tensor, nn
 
 from unwrite.errors import UnwriteError, reason_of
-from unwrite.models.batches import accepted
+from unwrite.models.batches import accepted_inputs
 
 _RUN_ERRORS = (
     *(RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError, AssertionError),
@@ -31,7 +31,7 @@ def decoder_layers(model: nn.Module) -> list[nn.Module]:
     return max(stacks, key=lambda stack: sum(p.numel() for layer in stack for p in layer.parameters()))
 
 
-def around_layers(model: nn.Module) -> nn.Module:
+def decoder_body(model: nn.Module) -> nn.Module:
     """Return the smallest module around all layers: the decoder itself, without an output head or a vision tower."""
     layers = set(decoder_layers(model))
     around = [m for m in model.modules() if not isinstance(m, nn.ModuleList) and layers < {*m.modules()} - {m}]
@@ -49,7 +49,7 @@ def stream_argument(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
     """Return the stream that a layer is called with: its first floating-point tensor.
 
     Raises:
-        UnwriteError: there is none.
+        UnwriteError: no argument is a floating-point tensor.
     """
     key = _stream_key(args, kwargs)
     stream = args[key] if isinstance(key, int) else kwargs[key]
@@ -67,15 +67,15 @@ class CalledLayer(NamedTuple):
 
     def run(self) -> Tensor:
         """Run the layer and return the stream after it, [batch, tokens, d]."""
-        copied = self.on(self.stream().clone())  # some layers write into their arguments
+        copied = self.with_stream(self.stream().clone())  # some layers write into their arguments
         return layer_output(self.module(*copied.args, **copied.kwargs)).clone()
 
     def stream(self) -> Tensor:
         """Return the stream before the layer, [batch, tokens, d]."""
         return stream_argument(self.args, self.kwargs)
 
-    def on(self, stream: Tensor) -> CalledLayer:
-        """Return the same call with another stream before the layer."""
+    def with_stream(self, stream: Tensor) -> CalledLayer:
+        """Return the same call with this stream before the layer."""
         key = _stream_key(self.args, self.kwargs)
         if isinstance(key, int):
             return self._replace(args=(*self.args[:key], stream, *self.args[key + 1 :]))
@@ -105,7 +105,7 @@ def capture_layers(model: nn.Module, inputs: Mapping[str, Tensor]) -> CapturedLa
 
     def record_call(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         call = CalledLayer(names[module], module, args, kwargs)
-        captured.layers.append(call.on(call.stream().clone()))
+        captured.layers.append(call.with_stream(call.stream().clone()))
 
     def record_output(_module: nn.Module, _args: Any, output: Any) -> None:
         captured.outputs.append(layer_output(output).clone())
@@ -122,7 +122,7 @@ def capture_layers(model: nn.Module, inputs: Mapping[str, Tensor]) -> CapturedLa
         for layer in dict.fromkeys(stack):
             hooks.enter_context(layer.register_forward_pre_hook(record_call, with_kwargs=True))
             hooks.enter_context(layer.register_forward_hook(record_output))
-        for module in around_layers(model).modules():
+        for module in decoder_body(model).modules():
             if module not in inside:
                 hooks.enter_context(module.register_forward_hook(record_later_writer))
         run_model(model, inputs)
@@ -135,10 +135,10 @@ def run_model(model: nn.Module, inputs: Mapping[str, Tensor]) -> None:
     """Run a model for its hooks.
 
     Raises:
-        UnwriteError: it does not run on text alone.
+        UnwriteError: the model does not run on text alone.
     """
     try:
-        model(**accepted(model, {**inputs, "use_cache": False}))
+        model(**accepted_inputs(model, {**inputs, "use_cache": False}))
     except _RUN_ERRORS as error:
         raise UnwriteError(
             f"The miniature of {type(model).__name__} does not run on text alone ({reason_of(error)}). {_REFUSED}"

@@ -32,8 +32,8 @@ def load_model(
     Args:
         folder: the folder with the model's files.
         dtype: name of the torch dtype to compute in; `auto` takes the one in the configuration.
-        device: where the model goes; `auto` takes a GPU if there is one.
-        quantization: how the linear layers hold their weights, see `quantized.load_quantized`.
+        device: the device to load the model onto; `auto` takes a GPU if there is one.
+        quantization: how the linear layers store their weights, see `quantized.load_quantized`.
 
     Raises:
         UnwriteError: the model cannot be loaded or quantized, its tensors do not match its configuration, it does not
@@ -122,13 +122,13 @@ def model_class(config: PreTrainedConfig) -> Any:
     """Return the transformers auto class that builds a model with an output head from this configuration.
 
     Raises:
-        UnwriteError: there is none: it is not a language model, or transformers is too old for it.
+        UnwriteError: no class exists: it is not a language model, or transformers is too old for it.
     """
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
     classes = (AutoModelForCausalLM, AutoModelForImageTextToText)
     known = [auto_class for auto_class in classes if type(config) in auto_class._model_mapping]
-    # transformers does not know a model that brings its own code; its configuration says which classes the code has.
+    # transformers does not know a model with its own code; its configuration lists the classes that the code defines.
     own = [auto_class for auto_class in classes if auto_class.__name__ in (getattr(config, "auto_map", None) or {})]
     if not known + own:
         raise UnwriteError(
@@ -142,7 +142,7 @@ def pick_device(device: torch.device | str) -> torch.device:
     """Return the device of this name; `auto` is a GPU if there is one.
 
     Raises:
-        UnwriteError: there is no such device.
+        UnwriteError: this machine does not have the device.
     """
     if isinstance(device, torch.device):
         return device
@@ -151,18 +151,18 @@ def pick_device(device: torch.device | str) -> torch.device:
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
-        found = torch.device(device)
-        torch.empty(1, device=found)
+        named = torch.device(device)
+        torch.empty(1, device=named)
     except (RuntimeError, AssertionError) as error:
         raise UnwriteError(
             f"runtime.device must be a device of this machine, got {device!r} ({_reason(error)}). "
             "Set it to auto or cpu."
         ) from error
-    return found
+    return named
 
 
 def trust_remote_code() -> bool:
-    """Return whether a model's own code may run: only if the environment variable says so."""
+    """Return whether a model's own code may run: only if the environment variable allows it."""
     return os.environ.get(REMOTE_CODE_VARIABLE) == "1"
 
 
@@ -207,11 +207,11 @@ def _refuse_quantized(folder: Path, quantization: object) -> None:
 
 
 def _refuse_gaps(folder: Path, report: Mapping[str, Any]) -> None:
-    for kind, what in (("missing_keys", "has no tensor"), ("mismatched_keys", "has another shape for")):
+    for entry, problem in (("missing_keys", "has no tensor"), ("mismatched_keys", "has another shape for")):
         # A mismatched key is a tuple of the name and both shapes.
-        if names := sorted(key[0] if isinstance(key, tuple) else str(key) for key in report.get(kind) or ()):
+        if names := sorted(key[0] if isinstance(key, tuple) else str(key) for key in report.get(entry) or ()):
             raise UnwriteError(
-                f"{folder} {what} {names[0]} ({len(names)} in all): checkpoint and config.json disagree."
+                f"{folder} {problem} {names[0]} ({len(names)} in all): checkpoint and config.json disagree."
             )
 
 
@@ -225,7 +225,7 @@ def _loading_errors() -> tuple[type[Exception], ...]:
 
 
 def _reason(error: Exception) -> str:
-    """Return a library's error in one line."""
+    """Return the reason for a library's error in one line."""
     if "trust_remote_code" in str(error):
-        return f"it needs code that comes with the model. Set {REMOTE_CODE_VARIABLE}=1 if you trust that code."
+        return f"it needs the model's own code. Set {REMOTE_CODE_VARIABLE}=1 if you trust that code."
     return reason_of(error)

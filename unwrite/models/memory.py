@@ -14,7 +14,7 @@ from unwrite.models.batches import FORWARD_TOKENS, GENERATION_TOKENS, fits
 BatchTokens = int | Literal["auto"]
 Tokens = Sequence[int]
 RunPass = Callable[[list[list[int]]], object]
-"""Run one pass on rows of tokens, in the way of the work to come."""
+"""Run one pass over rows of tokens, in the same way as the work to come."""
 
 _LOGITS = 1 << 25
 """Logits compared at once on a CPU: a gigabyte during the comparison."""
@@ -51,7 +51,7 @@ def pass_limits(
     prompts: Sequence[Tokens],
     response_tokens: int = 0,
     *,
-    kept: int = 0,
+    reserved_bytes: int = 0,
     earlier: Limits | None = None,
 ) -> Limits:
     """Return the limits of passes on a device that already holds the model.
@@ -62,10 +62,10 @@ def pass_limits(
     Args:
         device: the device of the model.
         batch_tokens: the limit for generation, or `auto`.
-        run: runs one pass; called on CUDA only, for `auto`.
+        run: callback that runs one pass; called on CUDA only, for `auto`.
         prompts: token ids of all prompts to run.
         response_tokens: the most tokens generated per prompt.
-        kept: bytes that the work needs in addition to its passes.
+        reserved_bytes: memory that the work needs in addition to its passes.
         earlier: the limits of an earlier part of the same work. On CUDA they apply again unless `batch_tokens` differs:
             the free memory may have changed by now, and other batches round differently.
     """
@@ -75,14 +75,14 @@ def pass_limits(
     if earlier is not None and batch_tokens in ("auto", earlier.generation):
         return earlier
     if batch_tokens == "auto":
-        batch_tokens = _measured_tokens(device, run, _longest_row(prompts, response_tokens), kept)
-    return Limits(batch_tokens, batch_tokens, logits_that_fit(_free_bytes(device) - kept))
+        batch_tokens = _measured_tokens(device, run, _longest_row(prompts, response_tokens), reserved_bytes)
+    return Limits(batch_tokens, batch_tokens, logits_that_fit(_free_bytes(device) - reserved_bytes))
 
 
 def tokens_that_fit(free: int, small: PassMemory, large: PassMemory) -> int:
     """Compute how many tokens a pass may hold, at least 1 (which means one row at a time).
 
-    The difference between two measured passes is what more tokens cost; the rest is what any pass costs.
+    The difference between two measured passes is the cost of the additional tokens; the rest is fixed.
 
     Args:
         free: free bytes.
@@ -107,16 +107,16 @@ def _longest_row(prompts: Sequence[Tokens], response_tokens: int) -> list[int]:
     return list(islice(cycle(longest), length))
 
 
-def _measured_tokens(device: torch.device, run: RunPass, row: list[int], kept: int) -> int:
+def _measured_tokens(device: torch.device, run: RunPass, row: list[int], reserved_bytes: int) -> int:
     num_rows = max(2, FORWARD_TOKENS // len(row))
-    # The very first pass also allocates what stays allocated; it is not measured.
+    # The very first pass also allocates memory that is kept, so it is not measured.
     if not fits(partial(run, [row] * num_rows)):
         return len(row)
     small, large = (
         PassMemory(count * len(row), _peak_bytes(device, partial(run, [row] * count)))
         for count in (num_rows // 2, num_rows)
     )
-    return tokens_that_fit(_free_bytes(device) - kept, small, large)
+    return tokens_that_fit(_free_bytes(device) - reserved_bytes, small, large)
 
 
 def _peak_bytes(device: torch.device, run: Callable[[], object]) -> int:

@@ -1,4 +1,4 @@
-"""Locating the first layer whose output is not finite, after a model's logits turned out not to be."""
+"""Locate the first layer whose output is not finite, after a model's logits turned out not to be."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unwrite.errors import UnwriteError
-from unwrite.models.batches import accepted, left_padded
+from unwrite.models.batches import accepted_inputs, left_padded
 from unwrite.models.layers import decoder_layers, layer_output, stream_argument
 
 if TYPE_CHECKING:
@@ -21,12 +21,12 @@ def non_finite_error(model: PreTrainedModel, tokens: Sequence[int], row: int) ->
     """Return the error for a prompt whose logits are NaN or infinite; it names the first layer with such an output.
 
     Args:
-        model: run again, on these tokens alone.
+        model: a language model, run again on these tokens alone.
         tokens: the prompt and its response so far.
         row: number of the prompt, for the message.
     """
     return UnwriteError(
-        f"{_first_non_finite(model, tokens)} puts out NaN or infinite numbers for the prompt at index {row}. "
+        f"{_first_non_finite(model, tokens)} outputs NaN or infinity for the prompt at index {row}. "
         "Lower the bounds of max_weight in optimize.space, or set model.dtype to float32. If an unedited model does "
         "this in float32 too, its checkpoint is damaged."
     )
@@ -50,7 +50,7 @@ def _first_non_finite(model: PreTrainedModel, tokens: Sequence[int]) -> str:
         hooks.enter_context(layers[0].register_forward_pre_hook(record_input, with_kwargs=True))
         for layer in layers:
             hooks.enter_context(layer.register_forward_hook(record_output))
-        model(**accepted(model, {**left_padded([tokens], model.device), "use_cache": False}))
+        model(**accepted_inputs(model, {**left_padded([tokens], model.device), "use_cache": False}))
     if all(finite):
         return "The output head"
     index = finite.index(False)

@@ -29,7 +29,7 @@ class ModulePatch(NamedTuple):
 def added_to_stream(model: nn.Module, direction: Tensor, layer: int, scale: float) -> Iterator[None]:
     """While open, add `scale` times a direction to the residual stream at the output of one layer, at every token.
 
-    The check of sufficiency: whether the direction alone brings about the behaviour (Arditi et al. 2024, section 3.2).
+    This checks sufficiency: whether the direction alone causes the behaviour (Arditi et al. 2024, section 3.2).
 
     Args:
         model: a model whose decoder layers return a tensor, or a tuple or list that begins with one.
@@ -119,7 +119,7 @@ def is_matrix_product(module: nn.Module) -> bool:
 
 
 def parameters_of(model: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
-    """Return the named parameters' values: the same memory, except on Apple's GPU, which has no float64 to edit in."""
+    """Return the named parameters' values: the same memory, except on Apple's GPU, which has no float64 for edits."""
     values = {name: model.get_parameter(name).data for name in names}
     return {name: value.cpu() if value.device.type == "mps" else value for name, value in values.items()}
 

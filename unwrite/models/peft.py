@@ -2,7 +2,7 @@
 
 None of this is guessed. PEFT wraps the model without values, what it wrapped is compared with the targets, and the
 names of the tensors make a round trip through its own loading. A name that PEFT would change or skip, as it does for
-some experts, is therefore an error here, instead of an adapter that changes less than it claims.
+some experts, is therefore an error here: the adapter would change less than it claims.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def plan_adapter(config: PreTrainedConfig, targets: Sequence[Target], source: st
 def _wrap_targets(
     config: PreTrainedConfig, skeleton: nn.Module, by_name: Mapping[str, Target]
 ) -> tuple[dict[str, Any], _Wrapped]:
-    """Wrap the targets as modules where PEFT finds them as such, else as parameters; return the settings too."""
+    """Wrap the targets as modules where PEFT finds them as such, otherwise as parameters; return the settings too."""
     modules = {name for name in by_name if _is_weight(skeleton, name)}
     for name in sorted(set(by_name) - modules):
         _refuse_shape(name, by_name[name], tuple(skeleton.get_parameter(name).shape))
@@ -109,6 +109,7 @@ def _wrap_targets(
 
 
 def _is_weight(model: nn.Module, name: str) -> bool:
+    """Return whether a parameter is the weight of a module that PEFT can wrap."""
     module, _, leaf = name.rpartition(".")
     return leaf == "weight" and is_matrix_product(model.get_submodule(module))
 
@@ -118,7 +119,7 @@ def _refuse_shape(name: str, target: Target, shape: tuple[int, ...]) -> None:
     whole = len(shape) == 2 and target.num_matrices == 1
     stacked = len(shape) == 3 and target.axis > 0 and shape[0] == target.num_matrices > 1
     if not whole and not stacked:
-        raise _refusal(name, f"it splits shape {list(shape)} into other matrices than the parameter holds")
+        raise _refusal(name, f"it splits shape {list(shape)} into matrices other than the parameter's own")
 
 
 def _lora_settings(model: nn.Module, by_name: Mapping[str, Target], modules: Collection[str]) -> dict[str, Any]:
@@ -161,10 +162,10 @@ def _refuse_biases(by_name: Mapping[str, Target], modules: Collection[str], para
 
 
 def _wrap(config: PreTrainedConfig, settings: Mapping[str, Any]) -> _Wrapped:
-    """Wrap a model without values by PEFT, and save and load the names of the adapter's tensors."""
+    """Wrap a model without values with PEFT, and save and load the names of the adapter's tensors."""
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # PEFT imports it, and it would suggest faster kernels
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about older transformers, and about what is refused here in one line
+        warnings.simplefilter("ignore")  # about older transformers, and about what is refused in one line below
         from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
         from peft.tuners.lora import LoraLayer
 

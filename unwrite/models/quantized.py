@@ -1,6 +1,6 @@
 """Linear layers with 4- or 8-bit weights (bitsandbytes), for finding directions and recipes in less memory.
 
-The release is edited in full precision; only the measurements on the way to it are quantized. In both formats the
+The release is edited in full precision; only the measurements before it are quantized. In both formats the
 result for one prompt does not depend on the rest of its batch, beyond rounding.
 """
 
@@ -48,7 +48,7 @@ def load_quantized(
     on a CPU with AVX-512.
 
     Args:
-        load: loads the model in evaluation mode, given further arguments of `from_pretrained`.
+        load: callback that loads the model in evaluation mode, given further arguments of `from_pretrained`.
         skeleton: the model without values.
         quantization: `nf4` or `int8`.
         dtype: the dtype to compute in.
@@ -62,11 +62,11 @@ def load_quantized(
     _import_bitsandbytes()
     placement = {"device_map": {"": str(device)}}
     model = load({"quantization_config": _quantization_config(skeleton, quantization, dtype), **placement})
-    _settle(model)
+    _make_deterministic(model)
     if skipped := read_elsewhere(model):
         del model  # so that only one is in memory at a time
         model = load({"quantization_config": _quantization_config(skeleton, quantization, dtype, skipped), **placement})
-        _settle(model)
+        _make_deterministic(model)
     return model
 
 
@@ -76,7 +76,7 @@ def is_quantized(module: nn.Module) -> bool:
 
 
 def dequantized(module: nn.Module) -> Tensor:
-    """Return the numbers that a quantized layer's weight stands for, [d, k], in the original dtype (int8: float32)."""
+    """Return the numbers that a quantized layer's weight represents, [d, k], in the original dtype (int8: float32)."""
     weight: Any = module._parameters["weight"]
     if weight.dtype == torch.int8:
         numbers: Tensor = weight.data * (weight.SCB / _INT8).unsqueeze(1)
@@ -92,16 +92,16 @@ def read_elsewhere(model: PreTrainedModel) -> list[str]:
     While it runs, the class of each quantized layer is replaced by a subclass whose `weight` is a property.
 
     Returns:
-        Patterns of their names: what holds for one layer holds for all with other numbers in the name.
+        patterns of their names, since what holds for one layer holds for all whose names differ only in numbers.
     """
     names = {module: name for name, module in model.named_modules() if is_quantized(module)}
     running: set[nn.Module] = set()
-    found: set[str] = set()
+    patterns: set[str] = set()
 
     def watched_weight(module: nn.Module) -> Tensor | nn.Parameter | None:
         if module in running:
             return module._parameters["weight"]
-        found.add(re.sub(r"\d+", r"\\d+", re.escape(names[module])))
+        patterns.add(re.sub(r"\d+", r"\\d+", re.escape(names[module])))
         return dequantized(module)
 
     with ExitStack() as undo, torch.no_grad():
@@ -112,7 +112,7 @@ def read_elsewhere(model: PreTrainedModel) -> list[str]:
             undo.enter_context(module.register_forward_pre_hook(lambda module, _: running.add(module)))
             undo.enter_context(module.register_forward_hook(lambda module, *_: running.discard(module)))
         model(input_ids=torch.arange(4, device=model.device)[None], use_cache=False)
-    return sorted(found)
+    return sorted(patterns)
 
 
 def describe_quantization(model: nn.Module) -> str:
@@ -129,15 +129,15 @@ def describe_quantization(model: nn.Module) -> str:
 def _quantization_config(
     skeleton: PreTrainedModel, quantization: Quantization, dtype: torch.dtype, skipped: Sequence[str] = ()
 ) -> BitsAndBytesConfig:
-    """Return the configuration that quantizes every layer but the output head, `skipped` and what NF4 reads wrongly."""
+    """Return the configuration that quantizes all but the output head, `skipped` and the layers NF4 reads wrongly."""
     from transformers import BitsAndBytesConfig
     from transformers.quantizers.base import get_keys_to_not_convert
 
-    kept = [*get_keys_to_not_convert(skeleton), *skipped]
-    widths = _input_widths(skeleton, kept)
+    excluded = [*get_keys_to_not_convert(skeleton), *skipped]
+    widths = _input_widths(skeleton, excluded)
     unreadable = [name for name, width in widths.items() if quantization == "nf4" and width % _BLOCK]
     if len(unreadable) == len(widths):
-        condition = f"whose input width is a multiple of {_BLOCK}" if unreadable else "besides its output head"
+        condition = f"whose input width is a multiple of {_BLOCK}" if unreadable else "apart from its output head"
         raise UnwriteError(
             f"{type(skeleton).__name__} has no plain linear layer {condition}, so {quantization} would quantize "
             "nothing. Set model.quantization to none."
@@ -145,14 +145,14 @@ def _quantization_config(
     return BitsAndBytesConfig(
         load_in_4bit=quantization == "nf4",
         load_in_8bit=quantization == "int8",
-        llm_int8_skip_modules=[*kept, *unreadable],  # despite its name, for 4-bit layers too
+        llm_int8_skip_modules=[*excluded, *unreadable],  # despite its name, for 4-bit layers too
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
 
 
-def _input_widths(skeleton: PreTrainedModel, kept: list[str]) -> dict[str, int]:
+def _input_widths(skeleton: PreTrainedModel, excluded: list[str]) -> dict[str, int]:
     """Return the input width of each layer that transformers would quantize, by name."""
     from transformers.pytorch_utils import Conv1D
     from transformers.quantizers.quantizers_utils import should_convert_module
@@ -160,12 +160,12 @@ def _input_widths(skeleton: PreTrainedModel, kept: list[str]) -> dict[str, int]:
     return {
         name: module.weight.shape[0 if isinstance(module, Conv1D) else 1]
         for name, module in skeleton.named_modules()
-        if (type(module) is nn.Linear or isinstance(module, Conv1D)) and should_convert_module(name, kept)
+        if (type(module) is nn.Linear or isinstance(module, Conv1D)) and should_convert_module(name, excluded)
     }
 
 
-def _settle(model: nn.Module) -> None:
-    """Make quantized layers compute with the numbers of their weights, on every processor and in every batch.
+def _make_deterministic(model: nn.Module) -> None:
+    """Make quantized layers compute the same on every processor and in every batch, from their weights alone.
 
     On a CPU with avx512_bf16 the first forward pass would repack 4-bit weights in place, which needs sizes that not
     every model has, and reading the weights afterwards would give garbage. LLM.int8 also quantizes the inputs, with
@@ -192,7 +192,7 @@ def _refuse_missing_packages(quantization: Quantization) -> None:
         if importlib.util.find_spec(package) is None:
             raise UnwriteError(
                 f"model.quantization is {quantization}, which needs {package}. "
-                "Run pip install 'unwrite[quantized]', or set it to none."
+                "Run pip install 'unwrite[quantized]', or set model.quantization to none."
             )
 
 
@@ -200,12 +200,12 @@ def _refuse_device(quantization: Quantization, device: torch.device) -> None:
     if device.type not in _DEVICES:
         raise UnwriteError(
             f"model.quantization is {quantization}, which runs on {' and '.join(_DEVICES)}, not on {device.type}. "
-            "Set it to none, or runtime.device to cpu."
+            "Set it to none, or set runtime.device to cpu."
         )
 
 
 def _import_bitsandbytes() -> None:
-    """Import bitsandbytes silently, and without the kernel that it would download and run if it could."""
+    """Import bitsandbytes silently, and without the kernel that it would otherwise download and run."""
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     hidden = sys.modules.get("kernels")
     sys.modules["kernels"] = None  # type: ignore[assignment]  # importing it fails, as if it were not installed

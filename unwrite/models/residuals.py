@@ -14,7 +14,7 @@ from unwrite.models.batches import (
     FORWARD_TOKENS,
     Advance,
     Budget,
-    accepted,
+    accepted_inputs,
     do_nothing,
     left_padded,
     run_batches,
@@ -85,7 +85,7 @@ def residuals_of_batch(model: PreTrainedModel, prompts: Sequence[Sequence[int]],
     # Some models have no part without the head; then the head is run on one token.
     settings = {"use_cache": False, **({"logits_to_keep": 1} if body is model else {})}
     with record_residuals(model, positions) as records:
-        body(**accepted(body, {**left_padded(prompts, model.device), **settings}))
+        body(**accepted_inputs(body, {**left_padded(prompts, model.device), **settings}))
         return torch.stack(records, dim=2).cpu()
 
 

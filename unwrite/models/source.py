@@ -31,13 +31,13 @@ def resolve_release(source: str, revision: str | None) -> Path:
     Even undeclared files are downloaded, so that verifying finds them. None of them is run.
 
     Raises:
-        UnwriteError: as `resolve_source`.
+        UnwriteError: as for `resolve_source`.
     """
     if Path(source).exists():
         if revision is not None:
             raise UnwriteError(f"--revision is {revision!r}, but {source} is a local folder. Leave --revision out.")
         return Path(source)
-    _refuse_other_than_hub_id(source)
+    _refuse_unless_hub_id(source)
     return _download(source, revision, patterns=None).folder
 
 
@@ -52,18 +52,18 @@ def resolve_source(source: str, revision: str | None, *, weights: bool = True) -
         weights: whether to download the weights too, or only the files that describe the model.
 
     Raises:
-        UnwriteError: there is no such folder and the name is not a hub id, or the hub cannot deliver it.
+        UnwriteError: the folder does not exist and the name is not a hub id, or the hub cannot deliver it.
     """
     folder = Path(source)
     if folder.is_dir():
         if revision is not None:
             raise UnwriteError(f"model.revision is {revision!r}, but {source} is a local folder. Set revision to null.")
         return ModelSource(folder, None)
-    _refuse_other_than_hub_id(source)
+    _refuse_unless_hub_id(source)
     if folder.parent.is_dir():
         raise UnwriteError(
             f"{source!r}: there is no such folder in {folder.parent}/. Correct the name. If you mean a hub id, rename "
-            f"the folder {folder.parent}/, which hides it."
+            f"the folder {folder.parent}/, because it hides that id."
         )
     return _download(source, revision, patterns=_patterns(weights=weights))
 
@@ -72,7 +72,7 @@ def locate(source: str, commit: str | None) -> Path:
     """Return the folder of a pinned model, downloading it if needed.
 
     Raises:
-        UnwriteError: as `resolve_source`.
+        UnwriteError: as for `resolve_source`.
     """
     if commit is None:
         return resolve_source(source, None).folder
@@ -83,7 +83,7 @@ def _patterns(*, weights: bool) -> list[str]:
     return _DESCRIPTION + _WEIGHTS * weights + _CODE * trust_remote_code()
 
 
-def _refuse_other_than_hub_id(source: str) -> None:
+def _refuse_unless_hub_id(source: str) -> None:
     if not _is_hub_id(source):
         raise UnwriteError(f"{source!r}: there is no such folder, and it is not a hub id (organisation/name).")
 
@@ -126,7 +126,7 @@ def _download(repository: str, revision: str | None, *, patterns: list[str] | No
     except RevisionNotFoundError:
         raise UnwriteError(f"{repository} has no revision {revision!r}. Check model.revision.") from None
     except (LocalEntryNotFoundError, transport_error(), OSError) as error:
-        # The hub's own answer, if the library reports only that its cache is empty too.
+        # The hub's own answer, where the library reports only that its cache is empty too.
         cause = error.__cause__ if isinstance(error.__cause__, HfHubHTTPError) else error
         refused = isinstance(cause, HfHubHTTPError) and cause.response.status_code in {401, 403}
         remedy = "Log in with `hf auth login`" if refused else "Check the network"

@@ -1,4 +1,4 @@
-"""Logits that predict a given response, from one forward pass over the prompt and the response (teacher forcing)."""
+"""Compute the logits that predict a given response, in one forward pass over prompt and response (teacher forcing)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from unwrite.models.batches import accepted, left_padded
+from unwrite.models.batches import accepted_inputs, left_padded
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -44,7 +44,7 @@ def response_logits(
         for prompt, continuation in zip(prompts, continuations, strict=True)
     ]
     inputs = {**left_padded(padded, model.device), "use_cache": False, "logits_to_keep": longest + 1}
-    output = model(**accepted(model, inputs))
+    output = model(**accepted_inputs(model, inputs))
     logits = output.logits[:, -(longest + 1) :]  # a model without logits_to_keep returns all of them
     mask = torch.zeros(len(prompts), longest + 1, dtype=torch.bool, device=model.device)
     for row, continuation in enumerate(continuations):

@@ -6,9 +6,9 @@ from torch import nn
 
 
 def names_of_parameters(model: nn.Module) -> dict[str, list[str]]:
-    """List, under each name of a parameter, every name that it has: several if modules share it.
+    """Map each name of a parameter to all names it has: several if modules share it.
 
-    The first name is that of the module that comes first in the model.
+    The first name is that of the first such module in the model.
     """
     by_identity: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def transport_error() -> type[Exception]:
-    """Return that class: the hub library derives its own error from it, whichever HTTP library its version uses."""
+    """Return the class from which the hub library derives its own error, whichever HTTP library its version uses."""
     from huggingface_hub.errors import HfHubHTTPError
 
     base: type[Exception] = HfHubHTTPError.__bases__[0]

@@ -89,7 +89,9 @@ def prepare_objective(
         runtime.batch_tokens,
         [*inputs.target, *inputs.baseline],
         max(optimize.max_tokens, optimize.kl_tokens),
-        kept=sum(parameter.nbytes for parameter in exchanged.values()),  # the originals, during a trial on weights
+        reserved_bytes=sum(
+            parameter.nbytes for parameter in exchanged.values()
+        ),  # the originals, during a trial on weights
         earlier=None if earlier is None else earlier.limits,
     )
     logger.info(f"A forward pass holds at most {limits.generation} tokens.")

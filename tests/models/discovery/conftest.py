@@ -1,4 +1,4 @@
-"""Fixtures of the tests of discovery."""
+"""Fixtures for the tests of discovery."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ V = random_direction(32)
 
 
 @torch.no_grad()
-def share_left(model: nn.Module, writers: Sequence[FoundWriter], **edit: bool) -> float:
+def remaining_share(model: nn.Module, writers: Sequence[FoundWriter], **edit: bool) -> float:
     """Edit these writers, measure the share written along V, and put their parameters back."""
     names = {name for writer in writers for name in (writer.parameter, writer.bias) if name is not None}
     originals = {name: model.get_parameter(name).clone() for name in names}
@@ -62,17 +62,17 @@ def test_direction_is_gone_only_once_every_writer_is_edited(name: str) -> None:
     writers = found(name).writers
     assert found(name).hidden_size == len(V)
     model = zoo_model(name, torch.float64, seed=3)  # other weights than the miniature's
-    assert share_left(model, writers) < 1e-9
+    assert remaining_share(model, writers) < 1e-9
     stack, rows = EXPECTED[name]
     for one in (row.within(stack)[-1] for row in rows):
-        assert share_left(model, [writer for writer in writers if writer != one]) > 1e-3, one.parameter
+        assert remaining_share(model, [writer for writer in writers if writer != one]) > 1e-3, one.parameter
     if any(writer.bias for writer in writers):
-        assert share_left(model, writers, bias=False) > 1e-3
+        assert remaining_share(model, writers, bias=False) > 1e-3
     if any(writer.norms for writer in writers):
-        assert share_left(model, writers, norms=False) > 1e-3
+        assert remaining_share(model, writers, norms=False) > 1e-3
 
 
-# name in the zoo: (phrases of the reasons, the parameters that are proven nevertheless)
+# name in the zoo: (phrases in the reasons, the parameters that are still proven)
 INCOMPLETE: Mapping[str, tuple[Sequence[str], set[str]]] = {
     "minimax": (
         ["layer 0", "not explained by mlp.experts", "does not reach its output unchanged"],
@@ -131,7 +131,7 @@ def test_incomplete_architectures_list_reasons_and_only_proven_writers(name: str
 
 
 def output_along(model: nn.Module, discovery: Discovery) -> list[float]:
-    """The largest share along V in the output of each writer's module."""
+    """Return the largest share along V in the output of each writer's module."""
     shares = []
 
     def measure(_module: nn.Module, _args: Any, output: Any) -> None:

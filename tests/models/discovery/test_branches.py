@@ -1,4 +1,4 @@
-"""Branches of one layer: which modules add into the stream, through which norms, and what is not explained."""
+"""The branches of a layer are the modules that add into the stream, with their norms; the rest is unexplained."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.support.synthetic_layers import CalledTwice, D, Layer, Mlp, recorded_layer
-from unwrite.models.discovery.branches import Branch, leaves, passed_on, search_branches, share_left
+from unwrite.models.discovery.branches import Branch, leaves, search_branches, skip_contribution, unexplained_share
 from unwrite.models.discovery.findings import FoundNorm
 from unwrite.models.discovery.parameters import Weight
 from unwrite.models.discovery.probes import UnprovableError, run_to
@@ -27,12 +27,12 @@ def test_the_deepest_module_that_adds_is_the_branch() -> None:
     assert found.unexplained < 1e-5
 
 
-def test_the_container_is_the_branch_where_the_modules_in_it_do_not_add_up() -> None:
+def test_container_is_the_branch_if_the_modules_in_it_do_not_add_up() -> None:
     found = search_branches(recorded_layer(Layer(CalledTwice())))
     assert found.branches == (Branch("mlp", weights=(DOWN,)),)
 
 
-def test_the_search_goes_on_behind_norms() -> None:
+def test_search_continues_before_norms() -> None:
     found = search_branches(recorded_layer(Layer(nn.Sequential(Mlp(), nn.RMSNorm(D), nn.RMSNorm(D)))))
     (leaf,) = leaves(found.branches)
     assert leaf.branch == Branch("mlp.0.down", weights=(Weight("mlp.0.down.weight", 0, 1, None, 0),))
@@ -61,17 +61,17 @@ def test_an_unexplained_share_has_a_reason(add: Callable[[Tensor, Tensor], Tenso
     assert phrase in found.reasons[0]
 
 
-def test_the_input_passes_on_with_its_scale_while_branches_are_held() -> None:
+def test_skip_contribution_is_the_input_times_its_scale() -> None:
     recorded = recorded_layer(Layer(Mlp(), lambda stream, y: 0.5 * stream + y))
     stream = recorded.layer.stream().reshape(-1, D)
-    assert passed_on(recorded, None, ["mlp"]) == pytest.approx(0.5 * stream, abs=1e-5)
+    assert skip_contribution(recorded, None, ["mlp"]) == pytest.approx(0.5 * stream, abs=1e-5)
     rest = run_to(recorded.layer, None) - 0.5 * stream
     ones = torch.ones(len(rest), dtype=torch.float64)
-    assert share_left(recorded, rest, ["mlp.down"], {"mlp.down": ones}) < 1e-12
-    assert share_left(recorded, rest, [], {}) == 1
+    assert unexplained_share(recorded, rest, ["mlp.down"], {"mlp.down": ones}) < 1e-12
+    assert unexplained_share(recorded, rest, [], {}) == 1
 
 
 def test_a_norm_of_the_stream_itself_is_refused() -> None:
     recorded = recorded_layer(Layer(Mlp()))
     with pytest.raises(UnprovableError, match=r"^norm \(RMSNorm\) normalizes the stream itself$"):
-        passed_on(recorded, "norm", [])
+        skip_contribution(recorded, "norm", [])

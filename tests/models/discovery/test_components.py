@@ -1,4 +1,4 @@
-"""Attention or MLP, by what a module's output depends on."""
+"""A component is attention or MLP depending on what its module's output depends on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class CausalMean(nn.Module):
 
 
 class AttentionThenMlp(nn.Module):
-    """Both, one after the other, so that the MLP's input depends on earlier positions as well."""
+    """Attention followed by an MLP, so that the MLP's input depends on earlier positions as well."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,29 +45,29 @@ def test_an_mlp_after_attention_is_an_mlp(complete: bool) -> None:
     recorded = recorded_layer(AttentionThenMlp())
     found = list(leaves(search_branches(recorded).branches))
     others = torch.randn(recorded.layer.stream().shape, generator=torch.Generator().manual_seed(9)).double()
-    components = find_components(recorded, recorded.layer.on(others), found, complete=complete)
+    components = find_components(recorded, recorded.layer.with_stream(others), found, complete=complete)
     assert {leaf.branch.module: component for leaf, component in zip(found, components, strict=True)} == {
         "attention.out": "attention",
         "mlp.down": "mlp",
     }
 
 
-def test_the_control_attention_that_is_not_held_makes_the_mlp_depend_on_earlier_positions() -> None:
+def test_control_attention_that_is_not_fixed_makes_the_mlp_depend_on_earlier_positions() -> None:
     recorded = recorded_layer(AttentionThenMlp())
     mlp = [leaf for leaf in leaves(search_branches(recorded).branches) if leaf.branch.module == "mlp.down"]
     others = torch.randn(recorded.layer.stream().shape, generator=torch.Generator().manual_seed(9)).double()
-    assert find_components(recorded, recorded.layer.on(others), mlp, complete=True) == ["attention"]
+    assert find_components(recorded, recorded.layer.with_stream(others), mlp, complete=True) == ["attention"]
 
 
-def test_where_the_layer_is_not_complete_its_other_parts_are_held() -> None:
+def test_other_parts_of_an_incomplete_layer_are_fixed() -> None:
     recorded = recorded_layer(AttentionThenMlp())
     mlp = [leaf for leaf in leaves(search_branches(recorded).branches) if leaf.branch.module == "mlp.down"]
     others = torch.randn(recorded.layer.stream().shape, generator=torch.Generator().manual_seed(9)).double()
-    assert find_components(recorded, recorded.layer.on(others), mlp, complete=False) == ["mlp"]
+    assert find_components(recorded, recorded.layer.with_stream(others), mlp, complete=False) == ["mlp"]
 
 
-def test_a_single_mlp() -> None:
+def test_single_mlp_is_an_mlp() -> None:
     recorded = recorded_layer(Layer(Mlp()))
     found = list(leaves(search_branches(recorded).branches))
     others = torch.randn(recorded.layer.stream().shape, generator=torch.Generator().manual_seed(9)).double()
-    assert find_components(recorded, recorded.layer.on(others), found, complete=True) == ["mlp"]
+    assert find_components(recorded, recorded.layer.with_stream(others), found, complete=True) == ["mlp"]

@@ -13,14 +13,14 @@ from unwrite.models.discovery.probes import Call
 EXAMPLE = torch.tensor([[1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 0, 1]]).bool()
 
 
-def test_the_example_in_the_docstring() -> None:
+def test_example_in_the_docstring_is_right() -> None:
     lengths = [round(experts._description_length(EXAMPLE, blocks), 1) for blocks in (1, 2, 3)]
     assert lengths == [11.8, 7.9, 13.1]
     assert count_blocks(EXAMPLE) == 2
 
 
 def routed(blocks: int, size: int, share_used: float, tokens: int = 64) -> Tensor:
-    """Flags of tokens that use two blocks each, and that share of the rows in them."""
+    """Return the flags of tokens that use two blocks each, and a random share of the rows in those blocks."""
     generator = torch.Generator().manual_seed(0)
     chosen = torch.rand(tokens, blocks, generator=generator).topk(2).indices
     blocks_used = torch.zeros(tokens, blocks).scatter(1, chosen, 1.0).bool()
@@ -30,9 +30,7 @@ def routed(blocks: int, size: int, share_used: float, tokens: int = 64) -> Tenso
 
 @pytest.mark.parametrize(("blocks", "size"), [(4, 6), (6, 8), (8, 5)])
 @pytest.mark.parametrize("share_used", [1.0, 0.5])
-def test_blocks_are_counted_whether_or_not_their_activation_leaves_rows_out(
-    blocks: int, size: int, share_used: float
-) -> None:
+def test_blocks_are_counted_even_if_their_activation_leaves_rows_out(blocks: int, size: int, share_used: float) -> None:
     assert count_blocks(routed(blocks, size, share_used)) == blocks
 
 
@@ -46,12 +44,12 @@ def test_rows_used_at_random_are_one_block(share_used: float) -> None:
     ("shape", "axis", "expected"),
     [((4,), 0, 1), ((4, 6), 0, 1), ((3, 4, 6), 1, 3), ((3, 6, 4), 2, 3), ((4, 3, 6), 0, 3)],
 )
-def test_where_the_shape_decides_nothing_is_run(shape: tuple[int, ...], axis: int, expected: int) -> None:
+def test_module_is_not_run_where_the_shape_decides(shape: tuple[int, ...], axis: int, expected: int) -> None:
     call = Call((), {}, torch.empty(0))
     assert count_matrices(nn.Identity(), call, nn.Parameter(torch.empty(shape)), axis, torch.ones(4)) == expected
 
 
-def test_a_plain_transposed_matrix_is_one() -> None:
+def test_transposed_matrix_is_one_matrix() -> None:
     class Transposed(nn.Module):
         def __init__(self) -> None:
             super().__init__()

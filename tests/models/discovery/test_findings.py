@@ -1,4 +1,4 @@
-"""Findings are values: immutable, and equal where their fields are."""
+"""Findings are values: immutable, and equal if their fields are equal."""
 
 from __future__ import annotations
 

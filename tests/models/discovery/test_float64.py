@@ -41,7 +41,7 @@ def test_result_is_float64_inside_and_unchanged_outside(case: str) -> None:
     assert make().dtype == outside
 
 
-def test_no_digit_is_lost_by_casts() -> None:
+def test_casts_lose_no_digit() -> None:
     assert THIRD.float().double() != THIRD
     with float64_throughout():
         assert torch.equal(THIRD.float().bfloat16().to(torch.float16), THIRD)
@@ -83,7 +83,7 @@ def test_whole_model_has_the_rounding_of_float64(name: str) -> None:
     nudge = 1e-10 * torch.randn(1, 6, 32, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
     def curvature() -> float:
-        """|f(x + ε) − 2 f(x) + f(x − ε)|, of the order of ε² but for rounding."""
+        """Return |f(x + ε) − 2 f(x) + f(x − ε)|, of the order of ε² apart from rounding."""
         above, here, below = (
             model(inputs_embeds=stream + sign * nudge, use_cache=False).logits.double() for sign in (1, 0, -1)
         )

@@ -1,4 +1,4 @@
-"""Miniatures: the same modules, narrow whatever the size, values in one layer at a time, and the config unchanged."""
+"""Miniatures have the same modules, are narrow, hold values in one layer at a time, and leave the config unchanged."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def held(module: nn.Module) -> int:
-    """The number of bytes of a module's parameters."""
+def parameter_bytes(module: nn.Module) -> int:
+    """Return the number of bytes that a module's parameters occupy."""
     return sum(parameter.untyped_storage().nbytes() for parameter in module.parameters())
 
 
@@ -93,7 +93,7 @@ def test_large_model_has_a_miniature_with_the_same_modules(name: str) -> None:
     sizes = run(model)
     assert len(sizes) == len(layers) == len(decoder_layers(full))
     assert all(0 < size < float("inf") for size in sizes)
-    assert max(map(held, layers)) < 10_000  # while they do not run
+    assert max(map(parameter_bytes, layers)) < 10_000  # while they do not run
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float64}
     assert not model.training
     assert config.to_dict() == before
@@ -122,7 +122,7 @@ def test_small_model_is_its_own_miniature() -> None:
     ]
 
 
-def test_smallest_miniature_comes_first() -> None:
+def test_smallest_miniature_is_first() -> None:
     sizes = [
         max(map(parameters, decoder_layers(model))) for model in islice(miniatures(tiny_config("llama", **WIDE)), 4)
     ]
@@ -142,13 +142,13 @@ def test_filled_layer_has_the_same_values_each_time_and_only_while_open() -> Non
     assert torch.equal(values(layers[0], 0), first)
     assert torch.equal(values(layers[1], 0), first)
     assert float((values(layers[0], 1) - first).abs().mean()) > 0.01
-    assert held(layers[0]) < 10_000 < first.numel() * 8
+    assert parameter_bytes(layers[0]) < 10_000 < first.numel() * 8
     with pytest.raises(ZeroDivisionError), filled(layers[0], 0):
         _ = 1 / 0
-    assert held(layers[0]) < 10_000
+    assert parameter_bytes(layers[0]) < 10_000
 
 
-def test_layer_in_a_run_has_the_values_of_filled() -> None:
+def test_running_layer_has_the_values_that_filled_gives() -> None:
     model = next(miniatures(zoo_config("llama")))
     seen = []
 

@@ -1,4 +1,4 @@
-"""Narrow configs: widths are divided, counts are kept, tokens stay inside the vocabulary."""
+"""In a narrow config, widths are divided, counts are kept, and token ids stay inside the vocabulary."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_widths_are_divided_and_counts_are_not() -> None:
     assert config.hidden_size == 1024  # a copy
 
 
-def test_heads_can_be_fewer_in_place_of_smaller() -> None:
+def test_heads_can_be_fewer_instead_of_smaller() -> None:
     small = narrowed(tiny_config("llama", **WIDE), 8, fewer_heads=True)
     assert (small.hidden_size, small.head_dim) == (128, 64)
     assert (small.num_attention_heads, small.num_key_value_heads) == (2, 1)

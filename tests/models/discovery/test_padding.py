@@ -1,4 +1,4 @@
-"""Padding: which mixers it changes, and every way in which it can."""
+"""Padding changes some mixers and not others; every way in which it can is noticed."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def change(measure: Callable[[list[list[int]]], torch.Tensor]) -> torch.Tensor:
 
 
 def test_minimax_masks_padding_in_one_pass_but_not_in_its_cache() -> None:
-    """Why both are measured."""
+    """This is the reason why both are measured."""
     model = zoo_model("minimax", torch.float64)
     with float64_throughout():
         at_once = change(lambda prompts: response_logits(model, prompts, [[20, 21, 22]] * len(prompts), 3)[0])

@@ -1,4 +1,4 @@
-"""The parameters of one module: axes, biases, norms, and modules that no edit of weights can clear."""
+"""The parameters of one module are found: axes, biases, norms, and modules that no edit of weights can clear."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_an_expert_that_no_token_reaches_writes_like_the_others() -> None:
 
 
 class Biased(nn.Module):
-    """Two matrices and two biases: one bias is in a module with its matrix, the other is not."""
+    """Two matrices and two biases; one bias is in the same module as its matrix, the other is not."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ def test_a_bias_belongs_first_to_the_matrix_of_its_own_module() -> None:
 
 
 class OnlyABias(nn.Module):
-    """What it writes is the same for every token."""
+    """A module that writes the same for every token."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ def test_a_module_without_an_exact_edit_is_refused_with_the_reason(module: nn.Mo
 
 
 class OffsetNorm(nn.Module):
-    """As in Gemma: the scale is 1 + weight."""
+    """A norm whose scale is 1 + weight, as in Gemma."""
 
     def __init__(self, learned: bool = True) -> None:
         super().__init__()
@@ -99,5 +99,5 @@ class OffsetNorm(nn.Module):
         (nn.Identity(), None),
     ],
 )
-def test_a_root_mean_square_norm_is_known_by_what_it_computes(module: nn.Module, expected: FoundNorm | None) -> None:
+def test_root_mean_square_norm_is_recognized_by_what_it_computes(module: nn.Module, expected: FoundNorm | None) -> None:
     assert find_norm(recorded_layer(Layer(module)), "mlp") == expected

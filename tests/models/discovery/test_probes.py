@@ -1,4 +1,4 @@
-"""Probes: what each does while it is open, and that nothing of it stays."""
+"""Each probe has its effect while it is open, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from unwrite.models.discovery.probes import (
     SHIFT,
     RecordedLayer,
     first_tensor,
-    held,
     multipliers_into,
+    outputs_fixed,
     projected,
     rerun,
     run_to,
@@ -46,7 +46,7 @@ def test_a_recorded_layer_names_its_modules(recorded: RecordedLayer) -> None:
     assert not recorded.has_parameters("activation")
 
 
-def test_what_reaches_a_sink(recorded: RecordedLayer) -> None:
+def test_run_to_returns_what_reaches_a_sink(recorded: RecordedLayer) -> None:
     inside = recorded.calls["mlp"]
     assert torch.equal(run_to(recorded.layer, "mlp"), recorded.calls["norm"].output)
     stream = recorded.layer.stream().reshape(-1, D)
@@ -65,7 +65,7 @@ def test_a_module_that_adds_to_the_stream_has_a_multiplier_and_one_before_a_norm
     assert torch.equal(run_to(layer, None), base)  # the shift is gone
 
 
-def test_a_shift_is_only_passed_on_if_it_keeps_its_direction() -> None:
+def test_shift_has_multipliers_only_if_it_keeps_its_direction() -> None:
     v = torch.eye(3, dtype=torch.float64)[0]
     twice = torch.full((4,), 2.0, dtype=torch.float64)
     multipliers = shift_multipliers(2 * SHIFT * v.expand(4, 3), v)
@@ -75,9 +75,9 @@ def test_a_shift_is_only_passed_on_if_it_keeps_its_direction() -> None:
     assert shift_multipliers(torch.ones(4, 3, dtype=torch.float64), v) is None
 
 
-def test_a_module_held_at_its_recorded_output_is_deaf_to_the_stream(recorded: RecordedLayer) -> None:
-    other = recorded.layer.on(recorded.layer.stream() + 1)
-    with held(recorded, ["mlp"]):
+def test_module_with_a_fixed_output_ignores_the_stream(recorded: RecordedLayer) -> None:
+    other = recorded.layer.with_stream(recorded.layer.stream() + 1)
+    with outputs_fixed(recorded, ["mlp"]):
         difference = run_to(other, None) - run_to(recorded.layer, None)
     assert difference == pytest.approx(torch.ones(14, D), abs=1e-12)
     free = run_to(other, None) - run_to(recorded.layer, None)

@@ -1,4 +1,4 @@
-"""The proof of branches: it holds for the right ones and fails when one is missing, wrong or incomplete."""
+"""The proof of branches holds for the right ones and fails when one is missing, wrong or incomplete."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_right_branches_are_proven() -> None:
         ([linear("mlp.a"), linear("norm", bias=False)], "norm does not add to the stream"),
     ],
 )
-def test_the_control_wrong_branches_are_not_proven(branches: list[Branch], reason: str) -> None:
+def test_control_wrong_branches_are_not_proven(branches: list[Branch], reason: str) -> None:
     with pytest.raises(UnprovableError, match=reason):
         prove_branches(recorded_layer(Layer(Two())), branches)
 
@@ -60,9 +60,9 @@ def test_branches_of_a_similar_layer_are_used_only_if_they_are_proven() -> None:
         assert found.unexplained < 1e-5
 
 
-def test_a_reason_takes_the_place_of_branches_that_are_found_but_not_proven() -> None:
+def test_branches_that_are_found_but_not_proven_are_replaced_by_a_reason() -> None:
     class Hidden(Mlp):
-        """Writes a little that is below what the sum shows."""
+        """A layer that also writes an amount too small for the sum to show."""
 
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x) + 1e-7

@@ -1,4 +1,4 @@
-"""Parameters that layers share: one writer if they are shared as a whole, else a reason."""
+"""Parameters that layers share are one writer if they are shared as a whole, otherwise a reason."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def layer() -> nn.ModuleDict:
 
 
 def model(*, share: tuple[str, ...]) -> nn.ModuleList:
-    """Two layers, the second with these parameters of the first."""
+    """Return two layers, of which the second uses these parameters of the first."""
     layers = nn.ModuleList([layer(), layer()])
     for name in share:
         module, _, parameter = name.rpartition(".")

@@ -1,4 +1,4 @@
-"""Writers of synthetic layers: what is found, what is refused and why, and parameters that layers share."""
+"""Writers of synthetic layers are found, refused with a reason, or merged if layers share them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from unwrite.models.discovery.narrowing import VOCABULARY
 
 
 def written(name: str, **fields: Any) -> list[FoundWriter]:
-    """The writer of that name in both layers, an MLP's."""
+    """Return the writer of that name, an MLP's, in both layers."""
     row = Row(name, module=fields.pop("module", None), **fields)
     return row._replace(layers="01").within("layers")
 
@@ -52,7 +52,7 @@ FOUND: Mapping[str, tuple[Callable[[], Artificial], list[FoundWriter]]] = {
         lambda: layers_of(lambda: Flat(nn.functional.silu)),
         written("mlp.down", axis=1, num_matrices=EXPERTS, module="mlp"),
     ),
-    "flat experts, ReLU": (  # a zero within an expert is not the border of two
+    "flat experts, ReLU": (  # a zero inside an expert is not the border between two
         lambda: layers_of(lambda: Flat(torch.relu)),
         written("mlp.down", axis=1, num_matrices=EXPERTS, module="mlp"),
     ),
@@ -143,7 +143,7 @@ class TwoBiases(nn.Linear):
 
 
 class WritesAfter(Artificial):
-    """Something writes the stream after the layers."""
+    """A model in which something writes the stream after the layers."""
 
     def __init__(self, first: nn.Module, second: nn.Module) -> None:
         super().__init__(first, second)
@@ -254,7 +254,7 @@ def test_parameter_shared_with_the_embedding_is_listed_as_incomplete(monkeypatch
 
 
 class LeftOut(Artificial):
-    """The second layer does not run."""
+    """A model whose second layer does not run."""
 
     def forward(self, input_ids: Tensor, **_: Any) -> Tensor:
         stream: Tensor = self.layers[0](self.embed(input_ids))

@@ -1,8 +1,8 @@
-"""The branches of a layer, which add into the residual stream: found by saturation.
+"""Find the branches of a layer, which add into the residual stream, by saturation.
 
-The test of saturation: add K·v, with K huge, to a module's output. Every path through a norm is bounded, so if the
+The saturation test: add K·v, with K huge, to a module's output. Every path through a norm is bounded, so if the
 layer's output moves by m·K·v, the module adds straight into the stream with multiplier m. Where such a module is itself
-a norm, the search goes on at its input.
+a norm, the search continues at its input.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from unwrite.models.discovery.probes import (
     SHIFT,
     RecordedLayer,
     UnprovableError,
-    held,
     multipliers_into,
+    outputs_fixed,
     record_calls,
     run_to,
     shift_multipliers,
 )
 
-COMPLETE = 1e-5  # the share of a sum that may be left unexplained
+COMPLETE = 1e-5  # the largest share of a sum that may be left unexplained
 
 
 class Branch(NamedTuple):
@@ -54,7 +54,7 @@ class Examination(NamedTuple):
 
 
 class _Chosen(NamedTuple):
-    """Modules whose outputs, times their multipliers, add up to what reaches a sink, but for a share."""
+    """Modules whose outputs, times their multipliers, add up to what reaches a sink, up to a residual share."""
 
     names: list[str]
     unexplained: float
@@ -82,8 +82,8 @@ def search_branches(recorded: RecordedLayer, sink: str | None = None) -> Examina
     reasons = [reason for part in parts for reason in part.reasons]
     if chosen.unexplained > COMPLETE:
         scaled = [name for name in _scaled_modules(recorded, sink, base) if name not in multipliers]
-        reasons = [_gap(recorded, chosen, scaled), *reasons]
-    if reasons and sink is None and not bool(passed_on(recorded, None, chosen.names).any()):
+        reasons = [_unexplained_message(recorded, chosen, scaled), *reasons]
+    if reasons and sink is None and not bool(skip_contribution(recorded, None, chosen.names).any()):
         reasons[0] += "; the layer's input does not reach its output unchanged (a norm after the sum, or a scale)"
     branches = tuple(branch for part in parts for branch in part.branches)
     return Examination(branches, reasons, chosen.unexplained)
@@ -104,20 +104,20 @@ def _examine_module(recorded: RecordedLayer, name: str) -> Examination:
 
 def _adding_modules(recorded: RecordedLayer, sink: str | None, base: Tensor) -> dict[str, Tensor]:
     """Find the modules that add straight into a sink, with their multipliers [tokens]."""
-    # A norm's output cannot add into its own input; the stream is not added to what holds it.
+    # A norm's output cannot add into its own input; the stream is not added to what already contains it.
     skipped = {sink} | _modules_with_stream(recorded)
-    found = {
+    multipliers = {
         name: multipliers_into(recorded.layer, name, sink, base, recorded.direction)
         for name in recorded.calls
         if name not in skipped
     }
-    return {name: m for name, m in found.items() if m is not None}
+    return {name: m for name, m in multipliers.items() if m is not None}
 
 
 def _modules_with_stream(recorded: RecordedLayer) -> set[str]:
-    """Find the modules whose output holds the layer's input itself."""
+    """Find the modules whose output contains the layer's input itself."""
     layer, v = recorded.layer, recorded.direction
-    moved = record_calls(layer.on(layer.stream() + SHIFT * v))
+    moved = record_calls(layer.with_stream(layer.stream() + SHIFT * v))
     return {
         name
         for name, call in recorded.calls.items()
@@ -127,7 +127,7 @@ def _modules_with_stream(recorded: RecordedLayer) -> set[str]:
 
 
 def _scaled_modules(recorded: RecordedLayer, sink: str | None, base: Tensor) -> list[str]:
-    """Find the deepest modules that pass single components of the stream on, but no direction as it is."""
+    """Find the deepest modules that pass a single component of the stream on exactly, but not a general direction."""
     one_hot = torch.zeros_like(recorded.direction)
     one_hot[0] = 1
     names = [
@@ -142,28 +142,28 @@ def _scaled_modules(recorded: RecordedLayer, sink: str | None, base: Tensor) -> 
 def _choose(recorded: RecordedLayer, sink: str | None, base: Tensor, multipliers: Mapping[str, Tensor]) -> _Chosen:
     """Choose the deepest modules that add up to what reaches a sink.
 
-    Modules that do not add up to the output of the module around them make way for that module.
+    Modules that do not add up to the output of the module around them are replaced by that module.
     """
     hits = {name: m for name, m in multipliers.items() if recorded.has_parameters(name) or find_norm(recorded, name)}
     names = _deepest(list(hits))
     containers = sorted(set(hits) - set(names), key=lambda name: (-name.count("."), name))
     while True:
-        left = share_left(recorded, base - passed_on(recorded, sink, names), names, hits)
+        left = unexplained_share(recorded, base - skip_contribution(recorded, sink, names), names, hits)
         if left <= COMPLETE or not containers:
             return _Chosen(names, left)
         container = containers.pop(0)
         inside = [name for name in names if name.startswith(f"{container}.")]
         output = hits[container][:, None] * recorded.calls[container].output
-        if share_left(recorded, output, inside, hits) > COMPLETE:
+        if unexplained_share(recorded, output, inside, hits) > COMPLETE:
             names = [name for name in names if name not in inside] + [container]
 
 
 def _deepest(names: Sequence[str]) -> list[str]:
-    """Keep the modules that hold none of the others."""
+    """Keep the modules that contain none of the others."""
     return [name for name in names if not any(other.startswith(f"{name}.") for other in names)]
 
 
-def share_left(
+def unexplained_share(
     recorded: RecordedLayer, whole: Tensor, names: Sequence[str], multipliers: Mapping[str, Tensor]
 ) -> float:
     """Measure the share of a whole [tokens, d] that is not the sum of the modules' outputs times their multipliers."""
@@ -173,19 +173,19 @@ def share_left(
     return float(rest.norm() / whole.norm())
 
 
-def passed_on(recorded: RecordedLayer, sink: str | None, names: Sequence[str]) -> Tensor:
+def skip_contribution(recorded: RecordedLayer, sink: str | None, names: Sequence[str]) -> Tensor:
     """Measure the part of what reaches a sink that is the layer's input itself, s·h_in, [tokens, d].
 
-    The named modules are held at their recorded outputs, so that the input has no other way.
+    The named modules return their recorded outputs, so the input cannot reach the sink through them.
 
     Raises:
         UnprovableError: the input reaches the sink, which is a norm.
     """
     layer, v = recorded.layer, recorded.direction
     stream = layer.stream()
-    with held(recorded, names):
+    with outputs_fixed(recorded, names):
         base = run_to(layer, sink)
-        scale = shift_multipliers(run_to(layer.on(stream + SHIFT * v), sink) - base, v)
+        scale = shift_multipliers(run_to(layer.with_stream(stream + SHIFT * v), sink) - base, v)
     if scale is None:
         return torch.zeros_like(base)
     if sink is not None:
@@ -193,7 +193,7 @@ def passed_on(recorded: RecordedLayer, sink: str | None, names: Sequence[str]) -
     return scale[:, None] * stream.reshape(base.shape)
 
 
-def _gap(recorded: RecordedLayer, chosen: _Chosen, scaled: Sequence[str]) -> str:
-    what = ", ".join(map(recorded.label, chosen.names)) or "any module"
+def _unexplained_message(recorded: RecordedLayer, chosen: _Chosen, scaled: Sequence[str]) -> str:
+    modules = ", ".join(map(recorded.label, chosen.names)) or "any module"
     why = f"; each component is scaled separately after {', '.join(scaled)}" if scaled else ""
-    return f"{chosen.unexplained:.1%} of the output is not explained by {what}{why}"
+    return f"{chosen.unexplained:.1%} of the output is not explained by {modules}{why}"

@@ -1,4 +1,4 @@
-"""Attention or MLP: whether what a writer writes depends on earlier positions."""
+"""Distinguish attention from MLP: does what a writer writes depend on earlier positions?"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from unwrite.models.discovery.branches import Leaf
-from unwrite.models.discovery.probes import TOLERANCE, RecordedLayer, first_tensor, held
+from unwrite.models.discovery.probes import TOLERANCE, RecordedLayer, first_tensor, outputs_fixed
 from unwrite.models.layers import CalledLayer
 from unwrite.terms import Component
 
@@ -16,7 +16,14 @@ from unwrite.terms import Component
 def find_components(
     recorded: RecordedLayer, elsewhere: CalledLayer, found: Sequence[Leaf], *, complete: bool
 ) -> list[Component]:
-    """Tell attention from MLP for each leaf, with everything else that writes held at its output."""
+    """Return the component of each leaf, with the output of everything else that writes fixed.
+
+    Args:
+        recorded: the layer.
+        elsewhere: the layer in a run with other earlier tokens.
+        found: the leaves of the layer.
+        complete: whether the leaves are all that writes in the layer.
+    """
     # Where something else writes too, it is in one of the parts that the layer is made of.
     parts = [] if complete else [name for name in recorded.calls if "." not in name and _has_matrices(recorded, name)]
     components = []
@@ -34,7 +41,7 @@ def _component(recorded: RecordedLayer, name: str, others: Sequence[str], elsewh
     Args:
         recorded: the layer.
         name: the module.
-        others: every other module that writes, held so that the only way from an earlier position is the module's own.
+        others: every other module that writes; its output is fixed, so earlier positions act through the module alone.
         elsewhere: the layer in a run with other earlier tokens.
     """
     stream = elsewhere.stream().clone()
@@ -44,8 +51,8 @@ def _component(recorded: RecordedLayer, name: str, others: Sequence[str], elsewh
     def record(_module: nn.Module, _args: Any, output: Any) -> None:
         seen.append(first_tensor(output).clone())
 
-    with held(recorded, others), recorded.module(name).register_forward_hook(record):
-        elsewhere.on(stream).run()
+    with outputs_fixed(recorded, others), recorded.module(name).register_forward_hook(record):
+        elsewhere.with_stream(stream).run()
     output = recorded.calls[name].output.reshape(stream.shape)[:, -1]
     change = (seen[0].reshape(stream.shape)[:, -1] - output).norm() / output.norm()
     return "attention" if change > TOLERANCE else "mlp"

@@ -1,4 +1,4 @@
-"""How many matrices a parameter holds: one, or one for each expert."""
+"""Count the matrices that a parameter holds: one, or one per expert."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from unwrite.models.discovery.probes import Call, run_again
 
-_CHANCE = 0.95  # the share of bits that a cut into blocks may need at most: a little less is chance
+_CHANCE = 0.95  # a cut into blocks must need less than this share of the bits: a smaller saving is chance
 
 
 def count_matrices(module: nn.Module, call: Call, parameter: nn.Parameter, axis: int, v: Tensor) -> int:
@@ -18,7 +18,7 @@ def count_matrices(module: nn.Module, call: Call, parameter: nn.Parameter, axis:
     Of three axes, the first that is not the hidden one counts experts. In two axes [E·k, d], experts may lie one after
     the other, which shows in the rows that each token uses.
     """
-    others = [size for place, size in enumerate(parameter.shape) if place != axis]
+    others = [size for other, size in enumerate(parameter.shape) if other != axis]
     if not others:
         return 1
     if len(others) > 1:
@@ -39,7 +39,7 @@ def _rows_used(module: nn.Module, call: Call, parameter: nn.Parameter, v: Tensor
 
 
 def count_blocks(used: Tensor) -> int:
-    """Count the blocks of equal size (experts) that explain best which rows each token uses.
+    """Count the blocks of equal size (experts) that best explain which rows each token uses.
 
     A token uses some blocks, and most rows of those (an activation such as ReLU leaves some out); it uses no row of the
     other blocks. Of all ways to cut, take the one that describes the flags in the fewest bits: first which blocks each
@@ -64,7 +64,7 @@ def count_blocks(used: Tensor) -> int:
 
 
 def _description_length(used: Tensor, blocks: int) -> float:
-    """Return how many bits tell which blocks each token uses, and which rows of the used ones."""
+    """Return how many bits describe which blocks each token uses, and which rows of the used ones."""
     rows = used.reshape(len(used), blocks, -1)
     used_blocks = rows.any(-1)
     return _bits(used_blocks) + _bits(rows[used_blocks])

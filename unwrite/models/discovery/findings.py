@@ -1,4 +1,4 @@
-"""What discovery finds in a model: norms, writers, and the whole result."""
+"""The records of what discovery finds in a model: norms, writers, and the whole result."""
 
 from __future__ import annotations
 

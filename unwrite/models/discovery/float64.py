@@ -21,7 +21,7 @@ _CASTS: dict[Any, Callable[..., Any]] = {
 
 
 class float64_throughout(TorchFunctionMode):  # noqa: N801  (a context manager, named as one)
-    """While open, torch functions get float64 where they are asked for a smaller floating dtype, or for none."""
+    """While open, torch functions use float64 where they are asked for a smaller floating dtype, or for none."""
 
     def __enter__(self) -> Self:
         """Make float64 the default dtype as well."""

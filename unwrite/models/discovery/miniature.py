@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from unwrite.errors import UnwriteError, reason_of
 from unwrite.models.discovery.narrowing import divisors, narrowed
-from unwrite.models.layers import around_layers, decoder_layers
+from unwrite.models.layers import decoder_body, decoder_layers
 from unwrite.models.loading import model_class, trust_remote_code
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-_SMALL = 1 << 24  # parameters; a model of no more is examined at its own size
+_SMALL = 1 << 24  # parameters; a model with no more is examined at its own size
 _LARGEST_LAYER = 1 << 27  # parameters, a gigabyte in float64
 _BUILD_ERRORS = (
     *(ValueError, KeyError, AttributeError, TypeError, AssertionError, RuntimeError, IndexError, ImportError),
@@ -42,11 +42,11 @@ class _Narrowing(NamedTuple):
 def miniatures(config: PreTrainedConfig) -> Iterator[PreTrainedModel]:
     """Yield miniatures of a config's model, the smallest first: use the first that runs.
 
-    They are in evaluation mode. Only what is outside the layers has values; `filled` gives values to a layer, and
-    `filled_while_run` to each layer while it runs. Where the model is small, there is one: the model itself.
+    They are in evaluation mode. Only modules outside the layers have values; `filled` gives values to a layer, and
+    `filled_while_run` to each layer while it runs. Where the model is small, the only miniature is the model itself.
 
     Raises:
-        UnwriteError: transformers has no causal language model for the config, or no narrow one has the same modules
+        UnwriteError: transformers has no causal language model for the config, or no narrow model has the same modules
             and layers that fit in memory.
     """
     full = build_on_meta(config)
@@ -65,7 +65,7 @@ def _narrowings(config: PreTrainedConfig, full: PreTrainedModel) -> list[_Narrow
             try:
                 narrow = build_on_meta(narrowed(config, divisor, fewer_heads=fewer_heads))
             except UnwriteError:
-                continue  # these widths break a rule of the architecture
+                continue  # these widths violate a rule of the architecture
             if _modules(narrow) == _modules(full):
                 largest = max(sum(p.numel() for p in layer.parameters()) for layer in decoder_layers(narrow))
                 possible.append(_Narrowing(largest, divisor, fewer_heads))
@@ -103,7 +103,7 @@ def _build(config: PreTrainedConfig) -> PreTrainedModel:
     model.eval().requires_grad_(False)
     layers = decoder_layers(model)
     inside = {id(parameter) for layer in layers for parameter in layer.parameters()}
-    around = (around_layers(model), model.get_input_embeddings(), model.get_output_embeddings())
+    around = (decoder_body(model), model.get_input_embeddings(), model.get_output_embeddings())
     outside = [parameter for module in around if module is not None for parameter in module.parameters()]
     _fill([parameter for parameter in outside if id(parameter) not in inside], seed=0)
     return model
@@ -113,7 +113,7 @@ def _from_config(config: PreTrainedConfig, **arguments: Any) -> PreTrainedModel:
     from huggingface_hub.errors import StrictDataclassError
     from transformers.utils import logging
 
-    logging.set_verbosity_error()  # its advice on speed and sampling is not about a miniature
+    logging.set_verbosity_error()  # its advice on speed and sampling does not concern a miniature
     try:
         model: PreTrainedModel = model_class(config).from_config(
             copy.deepcopy(config),  # from_config changes it
@@ -144,7 +144,7 @@ def filled(layer: nn.Module, seed: int) -> Iterator[None]:
 def filled_while_run(model: nn.Module) -> Iterator[None]:
     """Give each layer values whenever it runs while open, and free their memory afterwards.
 
-    They are the values that `filled` gives with the layer's number. Modules outside the layers get others.
+    The values are those that `filled` gives for the layer's number. Modules outside the layers get different ones.
     """
     layers = decoder_layers(model)
     inside = {module for layer in layers for module in layer.modules()}

@@ -1,7 +1,7 @@
-"""A narrow copy of a model's config: widths divided by one power of two, numbers of things kept.
+"""Make a narrow copy of a model's config: widths are divided by one power of two, counts are kept.
 
 What an architecture requires of its widths (heads times head size is the hidden size, and so on) still holds after all
-of them are divided. Alternatively, heads are fewer and as wide as before.
+of them are divided. Alternatively, there are fewer heads, as wide as before.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ VOCABULARY = 128
 _LEAST_WIDTH = 48  # of the stream: random vectors this wide are never parallel by accident
 _MOST_WIDTH = 1024  # a wider miniature would take minutes
 _LEAST = 16  # smaller numbers are not widths
-_LEAST_POSITIONS = 64  # more than any prompt that is run
-# Endings of configuration keys that count things, point at them or name tokens: not widths, whatever their size.
+_LEAST_POSITIONS = 64  # longer than any prompt that is run
+# Endings of configuration keys that hold counts, indices or token ids: not widths, whatever their size.
 _COUNTS = re.compile(
     r"(^|_)(num_\w+|n_(?!embd|inner|positions)\w+|\w*heads|experts?|layers?|groups?|tok|tokens?|top_?k|kernel(_size)?|window"
     r"|\w*ids?|index|indices|period|step|interval|frequency|pattern|seed|factor)$"
@@ -34,7 +34,7 @@ _ROPE_TABLES = ("long_factor", "short_factor")
 
 
 def divisors(config: PreTrainedConfig) -> list[int]:
-    """List the powers of two that divide the stream's width into one that suits a miniature; 1 if none does.
+    """List the powers of two that divide the stream's width into one suitable for a miniature; 1 if none does.
 
     Raises:
         UnwriteError: the config has no hidden_size.
@@ -93,14 +93,14 @@ def _divided(key: str, value: Any, divisor: int, *, fewer_heads: bool) -> Any:
 
 
 def _without_rope_tables(entries: dict[Any, Any]) -> dict[Any, Any]:
-    """Replace a table as long as the real head is wide: how positions are encoded does not decide who writes."""
+    """Replace a table as long as the real head is wide: how positions are encoded does not decide what writes."""
     if not any(table in entries for table in _ROPE_TABLES):
         return entries
     return {name: entry for name, entry in entries.items() if name not in _ROPE_TABLES} | {"rope_type": "default"}
 
 
 def _divided_list(key: str, values: Sequence[Any], divisor: int) -> Sequence[Any]:
-    if key.endswith("_section"):  # of a rotary embedding: they share out one head, so it is their sum that is divided
+    if key.endswith("_section"):  # the sections of a rotary embedding make up one head, so their sum is divided
         edges = [0, *(round(edge / divisor) for edge in accumulate(values))]
         return [end - start for start, end in pairwise(edges)]
     whole = all(type(entry) is int and entry % divisor == 0 for entry in values)

@@ -1,4 +1,4 @@
-"""Measure whether padding changes what a model computes: recurrent mixers take it in without a warning."""
+"""Measure whether padding changes what a model computes: recurrent mixers process it without a warning."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _FAILURES = (RuntimeError, ValueError, TypeError, AttributeError, IndexError, Ke
 
 
 def is_padding_sensitive(model: PreTrainedModel) -> bool:
-    """Whether the continuation of a prompt changes when it is padded on the left, in a batch with longer prompts.
+    """Return whether the continuation of a prompt changes when it is padded on the left, next to longer prompts.
 
     Attention masks padding out; recurrences and convolutions may take it into their state or their cache, and blocks
     of tokens begin elsewhere. Such models need batches of prompts of equal length. That is always correct, only slower,
     so a model that cannot be measured counts as sensitive.
 
     Args:
-        model: a miniature: random, in float64, every part large enough to matter, with at least 64 tokens.
+        model: a miniature with random float64 values, every part large enough to matter, and at least 64 tokens.
     """
     generator = torch.Generator().manual_seed(4)
     prompts = [torch.randint(1, _VOCABULARY, (length,), generator=generator).tolist() for length in _LENGTHS]
@@ -47,7 +47,7 @@ def is_padding_sensitive(model: PreTrainedModel) -> bool:
 
 @contextmanager
 def _attention_of_loaded(model: PreTrainedModel) -> Iterator[None]:
-    """Compute attention as loaded models do while open: some models mask in another way than with `eager`."""
+    """Compute attention as loaded models do while open: some models mask differently with `eager`."""
     own = model.config._attn_implementation
     if model._supports_sdpa:
         model.set_attn_implementation("sdpa")

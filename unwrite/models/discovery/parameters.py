@@ -1,7 +1,7 @@
-"""Which parameters of a module write the stream: their axes, how many matrices they hold, their biases; and norms.
+"""Find the parameters of a module that write the stream: axes, numbers of matrices, biases; and recognize norms.
 
 A parameter writes along one of its axes exactly when projecting v out of that axis changes the module's output along v
-and in no other way.
+only.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def find_weights(recorded: RecordedLayer, name: str) -> tuple[Weight, ...]:
     refusal = f"{recorded.label(name)} cannot be edited exactly"
     if not axes:
         raise UnprovableError(f"{refusal}: none of its parameters writes along one axis")
-    left = _share_left(module, call, v, axes)
+    left = _remaining_share(module, call, v, axes)
     if left > EXACT:
         raise UnprovableError(
             f"{refusal}: {left:.1%} of its output stays along the direction with {', '.join(axes)} edited"
@@ -90,7 +90,7 @@ def _written_axes(module: nn.Module, call: Call, v: Tensor) -> dict[str, int]:
         for axis, size in enumerate(parameter.shape)
         if size == len(v) and _responds(module, call, parameter, axis, v)
     }
-    # Experts may be modules of their own. One that no token reached writes like those that were reached.
+    # Experts may be separate modules. One that no token reached writes like those that were reached.
     forms = {(_form(key), parameters[key].shape): axis for key, axis in axes.items()}
     for key, parameter in parameters.items():
         axis = forms.get((_form(key), parameter.shape))
@@ -100,7 +100,7 @@ def _written_axes(module: nn.Module, call: Call, v: Tensor) -> dict[str, int]:
 
 
 def _responds(module: nn.Module, call: Call, parameter: nn.Parameter, axis: int, v: Tensor) -> bool:
-    """Whether projecting v out of an axis changes the module's output along v, and in no other way."""
+    """Return whether projecting v out of an axis changes the module's output along v only."""
     with projected(parameter, axis, v):
         moved = rerun(module, call) - call.output
     size = float(call.output.norm(dim=-1).max())
@@ -110,12 +110,12 @@ def _responds(module: nn.Module, call: Call, parameter: nn.Parameter, axis: int,
 
 
 def _is_idle(module: nn.Module, call: Call, parameter: nn.Parameter, axis: int, v: Tensor) -> bool:
-    """Whether projecting v out of an axis changes nothing, because no token reaches the parameter."""
+    """Return whether projecting v out of an axis changes nothing, because no token reaches the parameter."""
     with projected(parameter, axis, v):
         return torch.equal(rerun(module, call), call.output)
 
 
-def _share_left(module: nn.Module, call: Call, v: Tensor, axes: Mapping[str, int]) -> float:
+def _remaining_share(module: nn.Module, call: Call, v: Tensor, axes: Mapping[str, int]) -> float:
     """Measure the share of a module's output along v that is left with v projected out of these parameters."""
     with ExitStack() as edits:
         for key, axis in axes.items():
@@ -126,7 +126,7 @@ def _share_left(module: nn.Module, call: Call, v: Tensor, axes: Mapping[str, int
 def _pair_biases(
     parameters: Mapping[str, nn.Parameter], axes: Mapping[str, int], num_matrices: Mapping[str, int]
 ) -> _Biases:
-    """Pair each matrix with its bias: one of its own module where there is one, else any that is left."""
+    """Pair each matrix with its bias: one of the same module where one exists, otherwise any that is left."""
     biases = [key for key in parameters if _is_bias(key, parameters, axes, num_matrices)]
     of_matrix: dict[str, str | None] = {key: None for key in parameters if key not in biases}
     unpaired = []
@@ -144,7 +144,7 @@ def _pair_biases(
 def _is_bias(
     key: str, parameters: Mapping[str, nn.Parameter], axes: Mapping[str, int], num_matrices: Mapping[str, int]
 ) -> bool:
-    """Whether a parameter is one vector [d], or one vector for each matrix of another parameter, [E, d]."""
+    """Return whether a parameter is one vector [d], or one vector per matrix of another parameter, [E, d]."""
     shape = parameters[key].shape
     if len(shape) != 2:
         return len(shape) == 1
@@ -164,11 +164,11 @@ def find_norm(recorded: RecordedLayer, name: str) -> FoundNorm | None:
     scale = (y * unit).sum(0) / unit.square().sum(0)
     if not float((y - scale * unit).abs().max()) < TOLERANCE * float(scale.abs().max()):
         return None
-    return _as_found(name, module, scale)
+    return _as_found_norm(name, module, scale)
 
 
-def _as_found(name: str, module: nn.Module, scale: Tensor) -> FoundNorm | None:
-    """Return a norm whose measured scale γ is a constant, or one of its parameters plus a constant; else None."""
+def _as_found_norm(name: str, module: nn.Module, scale: Tensor) -> FoundNorm | None:
+    """Return a norm if its measured scale γ is a constant, or one of its parameters plus a constant; else None."""
     candidates: list[tuple[str | None, Tensor]] = [(None, torch.zeros_like(scale))]
     candidates += [(f"{name}.{key}", p.data) for key, p in module.named_parameters() if p.shape == scale.shape]
     for parameter, value in candidates:

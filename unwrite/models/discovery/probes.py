@@ -1,4 +1,4 @@
-"""Probes of one decoder layer: record what its modules do, shift or hold their outputs, project their parameters.
+"""Probe one decoder layer: record what its modules do, shift or fix their outputs, project their parameters.
 
 Notation: d is the width of the stream; v [d] is the unit vector that probes add or remove; a *sink* is the place where
 their effect is measured: the stream after the layer (None), or the input of a module in the layer (its name).
@@ -21,7 +21,7 @@ EXACT = 1e-9  # relative: what an exact edit may leave of the direction
 
 
 class UnprovableError(Exception):
-    """Why something in a layer cannot be edited exactly."""
+    """Something in a layer cannot be edited exactly; the message states the reason."""
 
 
 class Call(NamedTuple):
@@ -48,17 +48,17 @@ class RecordedLayer(NamedTuple):
         return f"{name} ({type(self.module(name)).__name__})"
 
     def has_parameters(self, name: str) -> bool:
-        """Whether the module, or one inside it, has parameters."""
+        """Return whether the module, or one inside it, has parameters."""
         return any(True for _ in self.module(name).parameters())
 
 
 def record_layer(layer: CalledLayer) -> RecordedLayer:
-    """Run a layer and record its modules as `record_calls` does."""
+    """Run a layer and record the calls of its modules, as `record_calls` does."""
     return RecordedLayer(layer, record_calls(layer), probe_direction(layer))
 
 
 def record_calls(layer: CalledLayer) -> dict[str, Call]:
-    """Record the call of each module that runs once and whose output has the width and the size of the stream."""
+    """Record the call of each module that runs exactly once and whose output has the stream's width and size."""
     seen: dict[str, list[Call]] = {}
     stream = layer.stream()
 
@@ -110,12 +110,12 @@ def multipliers_into(layer: CalledLayer, name: str, sink: str | None, base: Tens
     Args:
         layer: the layer that the module is in.
         name: the module.
-        sink: where its output may arrive.
+        sink: the place where its effect is measured.
         base: what reaches the sink without the shift, [tokens, d].
         v: the direction of the shift, [d].
 
     Returns:
-        The multipliers m [tokens], or None where the module does not add straight into the sink.
+        multipliers m [tokens], or None where the module does not add straight into the sink.
     """
     with shifted(layer, name, v):
         moved = run_to(layer, sink)
@@ -126,7 +126,7 @@ def shift_multipliers(moved: Tensor, v: Tensor) -> Tensor | None:
     """Return the multipliers m [tokens] if a shift by K·v moved the sink by m·K·v, else None.
 
     Args:
-        moved: the difference that the shift made, [tokens, d].
+        moved: the change caused by the shift, [tokens, d].
         v: the direction of the shift, [d].
     """
     m = moved @ v / SHIFT
@@ -147,15 +147,15 @@ def shifted(layer: CalledLayer, name: str, v: Tensor) -> Iterator[None]:
 
 
 @contextmanager
-def held(recorded: RecordedLayer, names: Sequence[str]) -> Iterator[None]:
+def outputs_fixed(recorded: RecordedLayer, names: Sequence[str]) -> Iterator[None]:
     """Make the named modules return their recorded outputs while open."""
     with ExitStack() as hooks:
         for name in names:
-            hooks.enter_context(recorded.module(name).register_forward_hook(_holding(recorded.calls[name].output)))
+            hooks.enter_context(recorded.module(name).register_forward_hook(_returning(recorded.calls[name].output)))
         yield
 
 
-def _holding(recorded: Tensor) -> Callable[..., Any]:
+def _returning(recorded: Tensor) -> Callable[..., Any]:
     def hold(_module: nn.Module, _args: Any, output: Any) -> Any:
         return _with_first(output, recorded.clone().reshape(first_tensor(output).shape))
 

@@ -1,4 +1,4 @@
-"""The proof of a layer's branches: the stream is their sum, and nothing is written along v once they are edited."""
+"""Prove a layer's branches: the stream is their sum, and nothing is written along v once they are edited."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from contextlib import ExitStack
 
 from torch import Tensor, nn
 
-from unwrite.models.discovery.branches import COMPLETE, Branch, Examination, passed_on, search_branches, share_left
+from unwrite.models.discovery.branches import (
+    COMPLETE,
+    Branch,
+    Examination,
+    search_branches,
+    skip_contribution,
+    unexplained_share,
+)
 from unwrite.models.discovery.probes import EXACT, RecordedLayer, UnprovableError, multipliers_into, projected, run_to
 from unwrite.models.layers import CalledLayer
 
@@ -17,7 +24,7 @@ def examine_layer(recorded: RecordedLayer, like: tuple[Branch, ...] | None) -> E
 
     Args:
         recorded: the layer.
-        like: the branches of a layer of the same kind, if there was one: tried first, since proving is quick.
+        like: the branches of an earlier layer of the same kind, or None: tried first, since proving is quick.
     """
     if like is not None:
         try:
@@ -37,12 +44,12 @@ def prove_branches(recorded: RecordedLayer, branches: Sequence[Branch]) -> float
     """Prove a layer's branches, and return the share of its output that they leave unexplained.
 
     Raises:
-        UnprovableError: that share is too large, or once all are edited something is still written along v.
+        UnprovableError: that share is too large, or something is still written along v once all are edited.
     """
     layer, v = recorded.layer, recorded.direction
     unexplained = _unexplained(recorded, branches, None)
     stream = layer.stream()
-    clear = layer.on(stream - (stream @ v)[..., None] * v)
+    clear = layer.with_stream(stream - (stream @ v)[..., None] * v)
     with ExitStack() as edits:
         for branch in branches:
             _edit(layer, branch, v, edits)
@@ -69,7 +76,7 @@ def _unexplained(recorded: RecordedLayer, branches: Sequence[Branch], sink: str 
             raise UnprovableError(f"{branch.module} does not add to the stream")
         multipliers[branch.module] = m
     names = list(multipliers)
-    left = share_left(recorded, base - passed_on(recorded, sink, names), names, multipliers)
+    left = unexplained_share(recorded, base - skip_contribution(recorded, sink, names), names, multipliers)
     if left > COMPLETE:
         raise UnprovableError(f"{left:.1%} of the output is not explained by {', '.join(names) or 'any module'}")
     inner = [_unexplained(recorded, branch.inner, branch.module) for branch in branches if branch.norm is not None]
@@ -77,7 +84,7 @@ def _unexplained(recorded: RecordedLayer, branches: Sequence[Branch], sink: str 
 
 
 def _edit(layer: CalledLayer, branch: Branch, v: Tensor, edits: ExitStack) -> None:
-    """Edit every weight of a branch with λ = 1, compensating for the norms after it, until `edits` closes."""
+    """Edit every weight of a branch with strength 1, compensating for the norms after it, until `edits` closes."""
     parameter = layer.module.get_parameter
     if branch.norm is not None:
         scale = branch.norm.offset + (0.0 if branch.norm.parameter is None else parameter(branch.norm.parameter))

@@ -1,4 +1,4 @@
-"""Writers that layers share: each parameter is one writer, unless something else uses it too."""
+"""Merge writers that layers share: each parameter is one writer, unless something else uses it too."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from unwrite.models.tied import names_of_parameters
 
 
 class Merged(NamedTuple):
-    """Writers of which no two are the same parameter, and why others were left out."""
+    """Writers with distinct parameters, and the reasons why others were left out."""
 
     writers: list[FoundWriter]
     reasons: list[str]
@@ -27,20 +27,20 @@ def merge_shared(model: nn.Module, writers: Sequence[FoundWriter]) -> Merged:
     uses_of: dict[str, list[FoundWriter]] = {}
     for writer in writers:
         uses_of.setdefault(names[writer.parameter][0], []).append(writer)
-    kept, reasons = [], []
+    merged, reasons = [], []
     for uses in uses_of.values():
         first = uses[0]
         conflict = _conflict(uses, names)
         if conflict is None:
-            kept.append(first._replace(shared_layers=tuple(use.layer for use in uses[1:])))
+            merged.append(first._replace(shared_layers=tuple(use.layer for use in uses[1:])))
         else:
             tied = " and ".join(conflict)
             reasons.append(f"layer {first.layer}: {tied} are one parameter: editing one would edit the other")
-    return Merged(kept, reasons)
+    return Merged(merged, reasons)
 
 
 def _conflict(uses: Sequence[FoundWriter], names: Mapping[str, Sequence[str]]) -> Sequence[str] | None:
-    """Return the names of a parameter that something other than these writers uses, or that they use differently.
+    """Return the names of a parameter that something else uses too, or that these writers use differently.
 
     Args:
         uses: the writers with the same parameter.

@@ -1,7 +1,7 @@
-"""Which parameters write the residual stream: found by measurement on a miniature, and proven on every layer of it.
+"""Find the parameters that write the residual stream, by measurement on a miniature, and prove them on every layer.
 
 `branches` finds the modules of a layer that add into the stream, `parameters` the weights by which they do, and `proof`
-proves both on each layer. Here they are put together for a whole model.
+proves both on each layer. This module combines them for a whole model.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _FEWEST_TOKENS = 16
 
 
 class _Run(NamedTuple):
-    """A miniature that ran on some tokens, and its layers in a second run, in which only the last token is the same."""
+    """A miniature that ran on some tokens, and its layers in a second run that shares only the last token."""
 
     model: PreTrainedModel
     captured: CapturedLayers
@@ -60,7 +60,7 @@ def find_writers(config: PreTrainedConfig) -> Discovery:
     """Find the residual writers of a decoder-only model from its config, without its weights.
 
     What cannot be edited exactly is listed in `incomplete`, with the reason. In such a layer, only modules whose own
-    output is proven to lose the direction count as writers. Only what runs on text is seen.
+    output is proven to lose the direction count as writers. Only modules that run on text are examined.
 
     Raises:
         UnwriteError: the model is not a decoder-only model that transformers can build, does not run on text alone, or
@@ -73,7 +73,7 @@ def find_writers(config: PreTrainedConfig) -> Discovery:
         known: dict[Any, tuple[Branch, ...]] = {}
         unexplained = 0.0
         for index in range(len(run.elsewhere)):
-            kind = _kind(run.captured.layers[index].module)
+            kind = _layer_kind(run.captured.layers[index].module)
             found = _find_in_layer(run, index, known.get(kind))
             known.setdefault(kind, found.examination.branches)
             writers += found.writers
@@ -101,7 +101,7 @@ def _run_miniature(config: PreTrainedConfig) -> _Run:
             with filled_while_run(model):
                 return _run_twice(model)
         except UnwriteError as error:
-            failure = error  # the next one is wider
+            failure = error  # try the next one, which is wider
     assert failure is not None
     raise failure
 
@@ -120,7 +120,7 @@ def _run_twice(model: PreTrainedModel) -> _Run:
 
 
 def _writes_outside(captured: CapturedLayers) -> list[str]:
-    """List what writes the stream between the layers or after them."""
+    """List the reasons why something writes the stream between the layers or after them."""
     between = [
         f"something writes the stream between layers {index} and {index + 1}"
         for index, (output, following) in enumerate(zip(captured.outputs, captured.layers[1:], strict=False))
@@ -129,7 +129,7 @@ def _writes_outside(captured: CapturedLayers) -> list[str]:
     return between + [f"{name} runs after the layers and can write the stream" for name in captured.after]
 
 
-def _kind(layer: nn.Module) -> Any:
+def _layer_kind(layer: nn.Module) -> Any:
     """Return what layers of the same kind have in common: their modules, and the shapes of their parameters."""
     modules = tuple((name, type(module)) for name, module in layer.named_modules())
     return modules, tuple((name, parameter.shape) for name, parameter in layer.named_parameters())
@@ -144,7 +144,7 @@ def _find_in_layer(run: _Run, index: int, like: tuple[Branch, ...] | None) -> _L
         found = list(leaves(examination.branches))
         components = find_components(recorded, run.elsewhere[index], found, complete=not examination.reasons)
         multipliers = _multipliers(layer, found)
-    with filled(layer.module, len(run.elsewhere) + index):  # a multiplier that is learned is now another
+    with filled(layer.module, len(run.elsewhere) + index):  # a learned multiplier now has a different value
         others = _multipliers(layer, found)
     writers: list[FoundWriter] = []
     for leaf, component, multiplier, other in zip(found, components, multipliers, others, strict=True):
@@ -180,7 +180,7 @@ def _writers_of_leaf(
 
 
 def _multipliers(layer: CalledLayer, found: Sequence[Leaf]) -> list[float | None]:
-    """Measure by what factor each leaf, through its norms, reaches the stream; None where it differs between tokens."""
+    """Measure the factor by which each leaf, through its norms, reaches the stream; None if it varies by token."""
     base, v = run_to(layer, None), probe_direction(layer)
     multipliers: list[float | None] = []
     for leaf in found:
