@@ -45,7 +45,7 @@ def test_check_reads_the_files_that_the_parameters_name(folder: Path) -> None:
     assert "holds 1 prompts" in CliRunner().invoke(main, ["check"]).stderr
 
 
-def test_summary_without_an_evaluation(folder: Path) -> None:
+def test_summary_without_an_evaluation_is_refused(folder: Path) -> None:
     result = CliRunner().invoke(main, ["summary"])
     assert result.exit_code == 1
     assert result.stderr.startswith("error: artifacts/evaluation.json")
@@ -64,7 +64,7 @@ def test_summary_prints_the_evaluation(folder: Path) -> None:
     assert "0.0123" in result.stdout
 
 
-def test_writers_of_the_demo_model() -> None:
+def test_writers_of_the_demo_model_are_printed() -> None:
     result = CliRunner().invoke(main, ["writers", str(ROOT / "demo/model")])
     assert result.exit_code == 0
     rows = {tuple(line.split()[:3]) for line in result.stdout.splitlines()}
@@ -73,7 +73,7 @@ def test_writers_of_the_demo_model() -> None:
     assert "6 layers, 12 writers" in result.stdout
 
 
-def test_writers_of_a_model_that_cannot_be_edited_exactly(tmp_path: Path) -> None:
+def test_writers_of_a_model_that_cannot_be_edited_exactly_are_an_error(tmp_path: Path) -> None:
     zoo_config("minimax").save_pretrained(tmp_path)
     result = CliRunner().invoke(main, ["writers", str(tmp_path)])
     assert result.exit_code == 1
@@ -89,7 +89,7 @@ def test_writers_of_a_missing_folder_is_refused() -> None:
 
 
 def write_directions(path: Path, value: float) -> None:
-    """Directions of 1 position, 2 residual indices, 4 wide, all numbers but one alike."""
+    """Write directions of 1 position, 2 residual indices and width 4, equal except for one number."""
     tensors = {name: torch.full((1, 2, 4), value) for name in ("directions", "baseline_mean", "target_mean")}
     tensors["target_mean"][..., 0] += 2.0
     write_tensors(path / "directions.safetensors", tensors, {"center": "mean"})

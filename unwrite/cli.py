@@ -49,9 +49,9 @@ def _fail(error: UnwriteError) -> NoReturn:
 @click.group()
 @click.version_option(package_name="unwrite")
 def main() -> None:
-    """Find the direction that carries one behaviour, remove it from the weights, measure what that did.
+    """Find the direction that carries one behaviour, remove it from the weights, and measure the effect.
 
-    The pipeline itself is DVC's: edit params.yaml, then run `dvc repro`.
+    The pipeline itself is run by DVC: edit params.yaml, then run `dvc repro`.
     """
 
 
@@ -76,7 +76,7 @@ def check(path: Path) -> None:
 @main.command()
 @_expected_errors
 def summary() -> None:
-    """Print the last evaluation: rates before and after with intervals, KL divergences, and where things are."""
+    """Print the last evaluation: rates before and after with intervals, KL divergences, and where the results are."""
     from unwrite.report.tables import summary_text
     from unwrite.schema.artifacts import Evaluation, read_artifact
     from unwrite.schema.params import load_params
@@ -150,13 +150,13 @@ def verify(release: str, base: str | None, revision: str | None, key: Path | Non
     against = None
     if base is not None:
         against = Path(base) if Path(base).exists() else resolve_source(base, _declared_commit(folder, base)).folder
-    found = verify_release(folder, against, public_key=key, threads=processors())
-    click.echo(found.model_dump_json(indent=2) if as_json else verification_text(found))
-    sys.exit(0 if found.passed else 1)
+    verdict = verify_release(folder, against, public_key=key, threads=processors())
+    click.echo(verdict.model_dump_json(indent=2) if as_json else verification_text(verdict))
+    sys.exit(0 if verdict.passed else 1)
 
 
 def _declared_commit(release: Path, base: str) -> str:
-    """Return the base's commit that the manifest declares; a branch could later hold anything."""
+    """Return the base's commit that the manifest declares; a branch may have moved since."""
     from unwrite.release.manifest import read_manifest
 
     commit = read_manifest(release).external.base.get("commit")
@@ -172,7 +172,7 @@ def _declared_commit(release: Path, base: str) -> str:
 @click.argument("release", type=_FOLDER)
 @_expected_errors
 def explain(release: Path) -> None:
-    """Explain on one page what the RELEASE in a folder was made from and how, and what was measured."""
+    """Explain on one page how the RELEASE in a folder was made, from which inputs, and what was measured."""
     from unwrite.release.explain import explain_release
 
     click.echo(explain_release(release))

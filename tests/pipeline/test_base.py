@@ -30,7 +30,7 @@ def pin(folder: Path) -> Base:
     return base
 
 
-def test_the_record_leads_to_the_folder(folder: Path) -> None:
+def test_pinned_folder_is_found_from_the_record(folder: Path) -> None:
     base = pin(folder)
     assert pinned_folder(base).resolve() == folder
 

@@ -1,4 +1,4 @@
-"""The environment of a run is recorded as far as it can change rounding, and nothing is made up."""
+"""The environment of a run is recorded as far as it can change rounding, and nothing is invented."""
 
 import subprocess
 import sys
@@ -26,7 +26,7 @@ def test_packages_interpreter_and_processor_are_recorded() -> None:
     assert here.accelerator is None
 
 
-def test_vector_instructions_and_threads_come_from_torch() -> None:
+def test_vector_instructions_and_threads_are_read_from_torch() -> None:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
@@ -37,7 +37,7 @@ def test_vector_instructions_and_threads_come_from_torch() -> None:
     assert here.threads == 2
 
 
-def test_without_torch_neither_is_recorded_and_torch_stays_unimported() -> None:
+def test_neither_is_recorded_without_torch_and_torch_is_not_imported() -> None:
     script = """
 import sys
 from unwrite.pipeline.environment import current_environment

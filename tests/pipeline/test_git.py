@@ -27,7 +27,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder that is in no repository."""
+    """A folder outside any repository."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
 
@@ -44,7 +44,7 @@ def test_an_untracked_file_leaves_the_tree_clean(repository: Path) -> None:
     assert uncommitted_changes() == []
 
 
-def test_what_the_pipeline_writes_leaves_the_tree_clean_but_is_uncommitted(repository: Path) -> None:
+def test_files_written_by_the_pipeline_leave_the_tree_clean_but_uncommitted(repository: Path) -> None:
     for name in ("dvc.lock", "artifacts/base.json"):
         (repository / name).write_text("two")
     assert git_state() == (git("rev-parse", "HEAD"), True)

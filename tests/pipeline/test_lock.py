@@ -1,4 +1,4 @@
-"""A lock keeps a second holder out, names the first, and is free again afterwards, whatever happened."""
+"""A lock excludes a second holder, names the first, and is free again afterwards, whatever happened."""
 
 import os
 from pathlib import Path
@@ -15,13 +15,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_second_run_of_the_same_name_is_refused_and_the_first_one_named() -> None:
+def test_second_run_with_the_same_name_is_refused_and_the_first_one_is_named() -> None:
     expected = rf"^publish is already running in this folder \(process {os.getpid()}\): wait for it to end, or stop it"
     with exclusive_run("publish"), pytest.raises(UnwriteError, match=expected), exclusive_run("publish"):
         pass
 
 
-def test_a_run_of_another_name_is_let_in() -> None:
+def test_run_with_another_name_is_allowed() -> None:
     with exclusive_run("publish"), exclusive_run("audit"):
         assert {path.name for path in LOCKS.iterdir()} >= {"publish.lock", "audit.lock"}
 
@@ -39,7 +39,7 @@ def test_the_lock_is_free_after_an_error() -> None:
         pass
 
 
-def test_the_holder_is_reported_by_the_name_it_gave() -> None:
+def test_holder_is_reported_by_the_name_it_gave() -> None:
     lock, owner = Path("lock"), Path("owner")
     with (
         exclusive("Searching already", lock, owner, "7 on teapot"),

@@ -1,4 +1,4 @@
-"""Messages appear on stderr as plain lines while the handler is there, and only then."""
+"""Messages appear on stderr as plain lines while the handler is installed, and only then."""
 
 import logging
 
@@ -11,24 +11,24 @@ LOGGER = logging.getLogger("unwrite.some.module")
 
 @pytest.fixture(autouse=True)
 def _silent() -> None:
-    """The test suite shows messages everywhere; here it is the subject."""
+    """The test suite shows messages everywhere; here, showing them is what is tested."""
     logging.getLogger("unwrite").handlers.clear()
 
 
-def test_a_message_is_one_plain_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_message_is_one_plain_line(capsys: pytest.CaptureFixture[str]) -> None:
     with log_to_stderr():
         LOGGER.info("%d of %d tensors edited; 100 %% done", 3, 10)
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "3 of 10 tensors edited; 100 % done\n")
 
 
-def test_a_warning_says_that_it_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_warning_is_marked_as_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     with log_to_stderr():
         LOGGER.warning("the release will state no licence.")
     assert capsys.readouterr().err == "warning: the release will state no licence.\n"
 
 
-def test_details_for_developers_are_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+def test_debug_messages_are_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
     with log_to_stderr():
         LOGGER.debug("12 calls")
         logging.getLogger("another.library").info("a banner")

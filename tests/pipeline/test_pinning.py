@@ -1,4 +1,4 @@
-"""Pinning: what is recorded of a model, and every model that is refused."""
+"""A pinned model is recorded with its files and writers; a model without an exact edit is refused."""
 
 import hashlib
 import json
@@ -31,7 +31,7 @@ WEIGHTS = MODEL / "model.safetensors"
 
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Path]:
-    """A folder with the demo model and nothing else, which is the current one."""
+    """The current folder, with the demo model and nothing else."""
     shutil.copytree(ROOT / MODEL, tmp_path / MODEL)
     with chdir(tmp_path):
         yield tmp_path
@@ -51,7 +51,7 @@ def assert_refused(match: str, *, allow_incomplete: bool = False) -> None:
 
 
 def save_zoo_model(name: str) -> None:
-    """The zoo's model in place of the demo's."""
+    """Replace the demo's model with one of the zoo."""
     shutil.rmtree(MODEL)
     zoo_model(name).save_pretrained(MODEL)
 
@@ -99,7 +99,7 @@ def test_base_lists_every_file_and_every_writer(project: Path) -> None:
         assert tuple(writer.shape) == load_file(WEIGHTS)[name].shape
 
 
-def test_licence_and_language_come_from_the_card(project: Path) -> None:
+def test_licence_and_language_are_read_from_the_card(project: Path) -> None:
     base = pin_base(SOURCE)
     assert base.card == BaseCard(license="apache-2.0", license_name=None, license_link=None, language=["en"])
 
@@ -115,7 +115,7 @@ def test_broken_card_is_a_warning(project: Path, capsys: pytest.CaptureFixture[s
     assert "warning: demo/model/README.md opens with front matter that is not YAML (line 2: " in capsys.readouterr().err
 
 
-def test_experts_stored_as_separate_tensors(project: Path) -> None:
+def test_experts_stored_as_separate_tensors_are_located(project: Path) -> None:
     save_zoo_model("mixtral")
     writer = writer_of(pin_base(SOURCE), "model.layers.1.mlp.experts.down_proj")
     assert (writer.matrix.axis, writer.matrix.num_matrices, writer.shape) == (1, 8, [8, 32, 48])
@@ -123,7 +123,7 @@ def test_experts_stored_as_separate_tensors(project: Path) -> None:
     assert writer.matrix.stored == [StoredLayout(tensor=name, axis=0, num_matrices=1) for name in names]
 
 
-def test_fused_experts_with_their_biases(project: Path) -> None:
+def test_fused_experts_are_recorded_with_their_biases(project: Path) -> None:
     save_zoo_model("gpt_oss")
     base = pin_base(SOURCE)
     writer = writer_of(base, name := "model.layers.1.mlp.experts.down_proj")
@@ -136,7 +136,7 @@ def test_fused_experts_with_their_biases(project: Path) -> None:
     assert (plain.bias.axis, plain.bias.num_matrices) == (0, 1)
 
 
-def test_norms_after_the_writers_of_an_image_text_model(project: Path) -> None:
+def test_norms_after_the_writers_of_an_image_text_model_are_recorded(project: Path) -> None:
     save_zoo_model("gemma3")
     memory, disk = "model.language_model.layers.1", "language_model.model.layers.1"
     writer = writer_of(pin_base(SOURCE), f"{memory}.mlp.down_proj.weight")
@@ -145,8 +145,8 @@ def test_norms_after_the_writers_of_an_image_text_model(project: Path) -> None:
     assert writer.norms == [Norm(parameter=f"{memory}.{norm}", tensor=f"{disk}.{norm}", offset=1.0)]
 
 
-def test_tied_writer_stored_under_another_name(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if zamba's shared transformer wrote the stream; it writes what its mamba layers read."""
+def test_tied_writer_stored_under_another_name_is_located(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test pretends that zamba's shared transformer writes the stream; it writes what its mamba layers read."""
     save_zoo_model("zamba")
     ends = "shared_transf.feed_forward.down_proj.weight"
     first, second = (f"model.layers.{layer}.{ends}" for layer in (1, 3))
@@ -160,7 +160,7 @@ def test_tied_writer_stored_under_another_name(project: Path, monkeypatch: pytes
     assert (writer.layer, writer.shared_layers) == (1, [3])
 
 
-def test_experts_stored_in_two_dtypes(project: Path) -> None:
+def test_experts_stored_in_two_dtypes_are_recorded(project: Path) -> None:
     save_zoo_model("mixtral")
     wide = "model.layers.1.block_sparse_moe.experts.3.w2.weight"
     rewrite(lambda old: {name: t if name == wide else t.bfloat16() for name, t in old.items()})
@@ -302,7 +302,7 @@ GAPS = ["layer 0: a kettle boils", "layer 1: a cup leaks", "layer 2: a lid stick
 
 @pytest.fixture
 def gaps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Reasons that discovery gives why some of the model cannot be edited."""
+    """Return reasons, as from discovery, why some of the model cannot be edited."""
     discover(monkeypatch, lambda found: found._replace(incomplete=GAPS))
     return GAPS
 

@@ -15,7 +15,7 @@ class Terminal(io.StringIO):
 
 
 class Clock:
-    """A second passes whenever the test says so."""
+    """A clock that advances only when the test moves it."""
 
     now = 100.0
 
@@ -37,7 +37,7 @@ def lines_of(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("style", ["lines", "auto"])
-def test_lines_come_every_ten_seconds_and_at_the_end(
+def test_lines_are_printed_every_ten_seconds_and_at_the_end(
     style: Style, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with progress("prompts", 8, style) as advance:
@@ -54,7 +54,9 @@ def test_fast_work_is_one_line(clock: Clock, capsys: pytest.CaptureFixture[str])
     assert lines_of(capsys) == ["prompts: 1000/1000"]
 
 
-def test_earlier_work_counts_but_does_not_enter_the_time_left(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_earlier_work_counts_but_does_not_affect_the_remaining_time(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
     with progress("trials", 100, "lines", done=40) as advance:
         clock.now += 20
         advance(10)
@@ -63,7 +65,7 @@ def test_earlier_work_counts_but_does_not_enter_the_time_left(clock: Clock, caps
     assert lines_of(capsys) == ["trials: 50/100, 0:01:40 left", "trials: 50/100, 5:01:40 left"]
 
 
-def test_no_time_left_is_shown_before_any_work_is_done(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_remaining_time_is_shown_before_any_work_is_done(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with progress("trials", 100, "lines", done=40) as advance:
         clock.now += 20
         advance(0)
@@ -76,7 +78,7 @@ def test_a_note_follows_the_count(clock: Clock, capsys: pytest.CaptureFixture[st
     assert lines_of(capsys) == ["trials: 1/1  lowest rate 3%"]
 
 
-def test_none_writes_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_style_none_writes_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with progress("prompts", 2, "none") as advance:
         clock.now += 60
         advance(1)

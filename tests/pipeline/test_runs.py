@@ -102,14 +102,14 @@ def test_the_same_run_gives_the_same_record(params: Params) -> None:
 
 
 @pytest.mark.parametrize("pipeline", [None, PIPELINE])
-def test_what_dvc_does_not_run_is_not_recorded(pipeline: str | None, params: Params) -> None:
+def test_script_that_dvc_does_not_run_is_not_recorded(pipeline: str | None, params: Params) -> None:
     if pipeline is None:
         Path("dvc.yaml").unlink()
     record("a_script", params)
     assert not RUNS.exists()
 
 
-def test_a_missing_or_damaged_record_says_what_to_run() -> None:
+def test_missing_or_damaged_record_names_the_stage_to_run() -> None:
     with pytest.raises(UnwriteError, match=r"judge_things\.json is missing: run `dvc repro judge_things` first"):
         read_run("judge_things")
     run_file("judge_things").parent.mkdir()

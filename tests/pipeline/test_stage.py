@@ -33,7 +33,7 @@ def work(params: Params) -> None:
 if __name__ == "__main__":
     run_stage(work)
 """
-# Says that it is at work, then waits to be told to end: no clock, no race.
+# Reports that it is running, then waits for a signal to end: no clock, no race.
 WAITS = 'print("at work", flush=True); sys.stdin.readline()'
 
 
@@ -61,8 +61,8 @@ def change(project: Path, key: str, line: str) -> None:
 
 
 @pytest.fixture
-def at_work(project: Path) -> Iterator[subprocess.Popen[str]]:
-    """A stage in the middle of its work."""
+def running_stage(project: Path) -> Iterator[subprocess.Popen[str]]:
+    """A stage that is running."""
     with subprocess.Popen(
         stage(project, WAITS), cwd=project, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -102,14 +102,14 @@ def test_a_missing_package_is_one_line_with_its_extra(project: Path) -> None:
     assert done.stderr == "error: some_stage needs Optuna: pip install 'unwrite[pipeline]'.\n"
 
 
-def test_a_missing_module_of_ours_is_a_bug(project: Path) -> None:
+def test_missing_module_of_the_project_is_a_bug(project: Path) -> None:
     done = run(project, "import unwrite.typo")
     assert done.returncode == 1
     assert done.stderr.endswith("ModuleNotFoundError: No module named 'unwrite.typo'\n")
 
 
 def test_an_interrupt_is_one_line(project: Path) -> None:
-    # A shell that starts this in the background has made it deaf to Ctrl-C.
+    # A shell that starts this in the background makes it ignore Ctrl-C.
     listen = "signal.signal(signal.SIGINT, signal.default_int_handler)"
     done = run(project, f"{listen}; os.kill(os.getpid(), signal.SIGINT)")
     assert done.returncode == 1
@@ -135,7 +135,7 @@ def test_the_whole_file_is_checked_not_only_the_section_of_the_stage(project: Pa
     )
 
 
-def test_a_stage_outside_the_project_says_where_to_run(project: Path) -> None:
+def test_stage_outside_the_project_reports_where_to_run_it(project: Path) -> None:
     (project / "params.yaml").unlink()
     done = run(project, "pass")
     assert (done.returncode, done.stderr) == (
@@ -144,30 +144,30 @@ def test_a_stage_outside_the_project_says_where_to_run(project: Path) -> None:
     )
 
 
-def test_a_second_run_is_refused_while_one_is_at_work(project: Path, at_work: subprocess.Popen[str]) -> None:
+def test_second_run_is_refused_while_the_first_is_running(project: Path, running_stage: subprocess.Popen[str]) -> None:
     second = run(project, 'Path("started").touch()')
     assert second.returncode == 1
     assert second.stderr == (
-        f"error: some_stage is already running in this folder (process {at_work.pid}): "
+        f"error: some_stage is already running in this folder (process {running_stage.pid}): "
         "wait for it to end, or stop it.\n"
     )
     assert not (project / "started").exists()
 
 
-def test_another_stage_runs_meanwhile(project: Path, at_work: subprocess.Popen[str]) -> None:
+def test_another_stage_runs_meanwhile(project: Path, running_stage: subprocess.Popen[str]) -> None:
     assert run(project, "pass", name="other_stage").returncode == 0
 
 
-def test_the_lock_is_free_after_a_kill(project: Path, at_work: subprocess.Popen[str]) -> None:
-    at_work.kill()
-    assert at_work.wait() == -signal.SIGKILL
+def test_the_lock_is_free_after_a_kill(project: Path, running_stage: subprocess.Popen[str]) -> None:
+    running_stage.kill()
+    assert running_stage.wait() == -signal.SIGKILL
     done = run(project, 'logger.info("went on")')
     assert (done.returncode, done.stderr) == (0, "went on\n")
 
 
-def test_the_lock_is_free_after_the_end(project: Path, at_work: subprocess.Popen[str]) -> None:
-    at_work.communicate("end\n")
-    assert at_work.returncode == 0
+def test_the_lock_is_free_after_the_end(project: Path, running_stage: subprocess.Popen[str]) -> None:
+    running_stage.communicate("end\n")
+    assert running_stage.returncode == 0
     assert run(project, "pass").returncode == 0
 
 
@@ -209,7 +209,7 @@ def test_threads_are_set_where_torch_is_used(
 
 
 @pytest.mark.parametrize("raised", ["MemoryError()", 'RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")'])
-def test_out_of_memory_says_what_to_lower(project: Path, raised: str) -> None:
+def test_out_of_memory_error_names_the_setting_to_lower(project: Path, raised: str) -> None:
     done = run(project, f"raise {raised}")
     assert done.returncode == 1
     assert done.stderr.startswith("error: Out of memory (")

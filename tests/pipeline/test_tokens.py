@@ -1,4 +1,4 @@
-"""Tokenized prompts come back as they were; a damaged file is named."""
+"""Tokenized prompts are read back as they were written; a damaged file is named."""
 
 from pathlib import Path
 
@@ -16,11 +16,11 @@ PROMPTS = [
 
 
 @pytest.fixture(autouse=True)
-def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def in_a_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_round_trip_of_every_set_and_split() -> None:
+def test_every_set_and_split_is_read_back() -> None:
     for number, (name, split) in enumerate((name, split) for name in SETS for split in SPLITS):
         write_tokens(TOKENS, name, split, [*PROMPTS, TokenizedPrompt("p", None, "t", [number])])
     read = [read_tokens(name, split) for name in SETS for split in SPLITS]

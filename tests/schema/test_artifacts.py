@@ -1,4 +1,4 @@
-"""A record that a stage left is read back as it was, or the stage to run again is named."""
+"""A stage's record is read back as it was written; otherwise the stage to run again is named."""
 
 import json
 from pathlib import Path
@@ -99,7 +99,7 @@ def test_json_holds_plain_values_only() -> None:
     assert plain["writers"][0]["shape"] == [8, 4]
 
 
-def test_the_base_is_read_from_where_pinning_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_base_is_read_from_the_path_that_pinning_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UnwriteError, match=r"^artifacts/base.json is missing: run `dvc repro pin_model` first"):
         read_base()

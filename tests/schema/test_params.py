@@ -75,7 +75,7 @@ def load(file: Path, *mistakes: Mistake) -> Params:
 
 
 def complaints(file: Path) -> list[str]:
-    """The lines of the error, each without the file's name."""
+    """Return the lines of the error, each without the file's name."""
     with pytest.raises(UnwriteError) as caught:
         load_params(file)
     message = str(caught.value)
@@ -89,7 +89,7 @@ def complaints_about(file: Path, *mistakes: Mistake) -> list[str]:
     return complaints(file)
 
 
-def test_the_file_of_the_repository_is_valid() -> None:
+def test_file_of_the_repository_is_valid() -> None:
     params = load_params(REPOSITORY / "params.yaml")
     assert params.model_dump(mode="json") == VALID
 
@@ -119,7 +119,7 @@ def test_parameters_cannot_be_changed(file: Path) -> None:
         put("runtime.batch_tokens", 1),
     ],
 )
-def test_values_at_the_edge_of_what_is_allowed_pass(file: Path, right: Mistake) -> None:
+def test_values_at_the_limits_pass(file: Path, right: Mistake) -> None:
     load(file, right)
 
 
@@ -334,7 +334,7 @@ def test_a_byte_order_mark_and_windows_newlines_pass(file: Path) -> None:
     assert load_params(file) == load_params(REPOSITORY / "params.yaml")
 
 
-def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
+def test_missing_file_error_names_the_folder_to_run_in(tmp_path: Path) -> None:
     missing = tmp_path / "params.yaml"
     assert complaints(missing) == [f"{missing} is missing: run this in the project folder."]
 
@@ -344,7 +344,7 @@ def test_a_folder_instead_of_the_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_setting_a_value_with_dvc_changes_only_its_line(tmp_path: Path) -> None:
-    """`dvc exp run -S` writes the file anew; ours is laid out so that nothing else moves."""
+    """`dvc exp run -S` rewrites the file; ours is laid out so that no other line changes."""
     script = (
         "from dvc.utils.hydra import apply_overrides\n"
         "apply_overrides('params.yaml', ['directions.winsorize.quantile=0.99'])"

@@ -29,7 +29,7 @@ def test_each_mistake_is_one_line_with_its_key() -> None:
     assert lines({"inner": {}}) == ["inner.height is missing; every key must be given."]
 
 
-def test_values_in_words() -> None:
+def test_values_are_described_in_words() -> None:
     assert describe_value(None) == "null"
     assert describe_value(True) == "true"
     assert describe_value({}) == "a mapping"

@@ -1,4 +1,4 @@
-"""One way to parse a record: the right one comes back, and every wrong one is refused in one line that says why."""
+"""A valid record is read back as it was written; every other one is refused in one line that states the reason."""
 
 import json
 
@@ -20,7 +20,7 @@ def refusal(data: bytes) -> str:
     return str(caught.value)
 
 
-def test_a_record_comes_back_as_it_was_written() -> None:
+def test_record_is_read_back_as_it_was_written() -> None:
     assert parse_record(TeaOrder, TeaOrder(cups=2).model_dump_json().encode(), "order.json") == TeaOrder(cups=2)
 
 

@@ -1,1 +1,1 @@
-"""What surrounds a stage: its parameters, lock, record, inputs and progress."""
+"""The code around each stage: its parameters, lock, record, inputs and progress."""

@@ -1,4 +1,4 @@
-"""The pinned model's folder, every file checked against base.json."""
+"""Find the pinned model's folder, and check every file in it against base.json."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stage runs on, so far as it can change rounding; nothing that reveals whose machine it is."""
+"""Describe what a stage runs on, as far as it can change rounding, without revealing whose machine it is."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Environment(Artifact):
 
     `vector_instructions` is the widest set that torch's CPU kernels use (AVX2, AVX512 …) and `threads` how many threads
     they run on: both change the order of sums. They are None where the stage never imported torch. `accelerator` is the
-    GPU that was computed on, if any.
+    GPU that was used, if any.
     """
 
     python: str
@@ -33,7 +33,7 @@ class Environment(Artifact):
 
     @property
     def hardware(self) -> str:
-        """The GPU, or else the processor with its vector instructions and threads."""
+        """The GPU if one was used, otherwise the processor with its vector instructions and threads."""
         if self.accelerator is not None:
             return self.accelerator
         if self.vector_instructions is None or self.threads is None:
@@ -42,7 +42,7 @@ class Environment(Artifact):
 
 
 def current_environment() -> Environment:
-    """Return what this process runs on."""
+    """Return the environment of this process."""
     torch = sys.modules.get("torch")  # a stage that never imported it computed nothing with it
     return Environment(
         python=platform.python_version(),
@@ -56,7 +56,7 @@ def current_environment() -> Environment:
 
 
 def package_versions(packages: Iterable[str]) -> dict[str, str]:
-    """Return the versions of those packages that are installed; a checkout can run without being installed itself."""
+    """Return the versions of the packages that are installed; a checkout can run without being installed itself."""
     versions = {}
     for package in packages:
         try:
@@ -71,8 +71,8 @@ def _processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if not cpuinfo.is_file():
         return platform.processor()
-    found = re.search(r"^model name\s*: (.*)$", cpuinfo.read_text(encoding="utf-8"), re.MULTILINE)
-    return found[1].strip() if found else ""
+    model_name = re.search(r"^model name\s*: (.*)$", cpuinfo.read_text(encoding="utf-8"), re.MULTILINE)
+    return model_name[1].strip() if model_name else ""
 
 
 def _accelerator(torch: ModuleType) -> str | None:

@@ -1,4 +1,4 @@
-"""The state of the project's git repository: its commit, and what was changed since."""
+"""The state of the project's git repository: its commit, and the changes since."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class GitState(NamedTuple):
 
 
 def git_state() -> GitState:
-    """Return the state of the project's tree, apart from what the pipeline itself writes while it runs."""
+    """Return the state of the project's tree, ignoring the files that the pipeline itself writes."""
     commit = _output("rev-parse", "HEAD")
     status = _output("status", "--porcelain", "--untracked-files=no", "--", ".", *_WRITTEN_BY_THE_PIPELINE)
     return GitState(commit, None if status is None else status == "")
@@ -31,21 +31,21 @@ def uncommitted_changes() -> list[str]:
         UnwriteError: git is not installed, or this is not a repository.
     """
     try:
-        done = _run("status", "--porcelain", "--untracked-files=no")
+        status = _run("status", "--porcelain", "--untracked-files=no")
     except FileNotFoundError:
         raise UnwriteError("git is not installed, so the commit cannot be recorded") from None
-    if done.returncode:
+    if status.returncode:
         raise UnwriteError("this is not a git repository, so there is no commit to record")
-    return [line[3:] for line in done.stdout.splitlines()]
+    return [line[3:] for line in status.stdout.splitlines()]
 
 
 def _output(*arguments: str) -> str | None:
     """Return what git prints; None where it fails or is not installed."""
     try:
-        done = _run(*arguments)
+        process = _run(*arguments)
     except FileNotFoundError:
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return process.stdout.strip() if process.returncode == 0 else None
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:

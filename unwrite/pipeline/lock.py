@@ -1,4 +1,4 @@
-"""Locks that let one process at a time do a thing in this folder."""
+"""Locks that let one process at a time do something in this folder."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ def exclusive(message: str, lock: Path, owner: Path, name: str) -> Iterator[None
     """Hold a lock while open.
 
     Args:
-        message: start of the error that a second process gets.
+        message: start of the error raised in a second process.
         lock: file to lock.
         owner: file that names the holder of the lock.
         name: name of this process, written to `owner`.
 
     Raises:
-        UnwriteError: another process holds the lock; it is named.
+        UnwriteError: another process holds the lock; the message names it.
     """
     from filelock import FileLock, Timeout
 
-    held = FileLock(lock)
+    file_lock = FileLock(lock)
     try:
-        held.acquire(timeout=0)
+        file_lock.acquire(timeout=0)
     except Timeout:
         process = owner.read_text() if owner.exists() else "just started"
         raise UnwriteError(f"{message} (process {process}): wait for it to end, or stop it.") from None
@@ -37,15 +37,15 @@ def exclusive(message: str, lock: Path, owner: Path, name: str) -> Iterator[None
         owner.write_text(name)
         yield
     finally:
-        held.release()
+        file_lock.release()
 
 
 @contextmanager
 def exclusive_run(name: str) -> Iterator[None]:
-    """Keep every other run of this name out of this folder while open.
+    """Prevent other runs with this name in this folder while open.
 
     Raises:
-        UnwriteError: another run has the name; its process is named.
+        UnwriteError: another run has the name; the message names its process.
     """
     LOCKS.mkdir(parents=True, exist_ok=True)
     message = f"{name} is already running in this folder"

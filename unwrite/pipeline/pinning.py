@@ -25,12 +25,12 @@ from unwrite.terms import ComputeDtype, Quantization
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-_REASONS_SHOWN = 3  # in a message; there can be one for each layer
+_REASONS_SHOWN = 3  # in a message; there can be one per layer
 logger = logging.getLogger(__name__)
 
 
 class _Located(NamedTuple):
-    """Where one parameter lies: hidden axis and number of matrices in memory, and its parts in the checkpoint."""
+    """One parameter: hidden axis and number of matrices in memory, and its parts in the checkpoint."""
 
     axis: int
     num_matrices: int
@@ -51,7 +51,7 @@ def pin_base(
         source: a local folder or a hub id.
         revision: branch, tag or commit of a hub id.
         dtype: the dtype to compute in; `auto` is the dtype of the checkpoint.
-        quantization: how extraction and search hold the weights of linear layers.
+        quantization: how extraction and search store the weights of linear layers.
         allow_incomplete: whether to pin a model of which only a part can be edited exactly.
 
     Raises:
@@ -107,7 +107,7 @@ def locate_writers(
     shapes = _shapes(config)
     layouts = _layouts(found, shapes)
     parts = locate_parameters(config, layouts, {name: tensor.shape for name, tensor in tensors.items()})
-    for part in (part for one in parts.values() for part in one):
+    for part in (part for stored in parts.values() for part in stored):
         _check_editable(part.tensor, tensors[part.tensor])
     located = {name: _Located(axis, count, parts[name]) for name, (axis, count) in layouts.items()}
     return [_as_record(writer, shapes[writer.parameter], located, tensors) for writer in found]
@@ -184,7 +184,7 @@ def _check_editable(name: str, tensor: StoredTensor) -> None:
 
 
 def _card(folder: Path) -> BaseCard:
-    # Only a release needs the licence. Whatever is wrong with the card, the model can be edited.
+    # Only a release needs the licence, so a damaged card does not prevent the edit.
     try:
         return read_card(folder)
     except UnwriteError as error:

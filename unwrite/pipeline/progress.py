@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, plain lines otherwise."""
+"""Show the progress of long work: a bar on a terminal, plain lines otherwise."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def progress(title: str, total: int, style: Style, done: int = 0) -> Iterator[Ca
         title: name of the work.
         total: number of units.
         style: `bar`, `lines` (one every ten seconds), `none`, or `auto`: a bar if stderr is a terminal.
-        done: units that an earlier run did, left out of the estimate of the time left.
+        done: units finished by an earlier run, ignored in the estimate of the remaining time.
     """
     if style == "bar" or (style == "auto" and sys.stderr.isatty()):
         from tqdm import tqdm

@@ -59,7 +59,7 @@ def read_run(stage: str) -> StageRun:
 
 
 def read_runs(stages: Iterable[str], used: Iterable[Path]) -> list[StageRun]:
-    """Read the records of some stages, and check that the files used of theirs are the ones they wrote.
+    """Read the records of some stages, and check that the files used are the ones that these stages wrote.
 
     Args:
         stages: names of the stages.
@@ -69,13 +69,13 @@ def read_runs(stages: Iterable[str], used: Iterable[Path]) -> list[StageRun]:
         UnwriteError: a record is missing or damaged, or a used file is not the one that its stage wrote.
     """
     runs = [read_run(stage) for stage in stages]
-    made = {file.name: (run.stage, file.sha256) for run in runs for file in run.writes}
+    written = {file.name: (run.stage, file.sha256) for run in runs for file in run.writes}
     for path in used:
-        stage, sha256 = made[path.as_posix()]
+        stage, sha256 = written[path.as_posix()]
         if sha256_of(path) != sha256:
             raise UnwriteError(
-                f"{path} is not what {stage} wrote when it ran: it was changed since. "
-                f"Run `dvc repro -f {stage}` to make it again."
+                f"{path} is not what {stage} wrote when it ran: it was changed later. "
+                f"Run `dvc repro -f {stage}` to recreate it."
             )
     return runs
 
@@ -84,7 +84,7 @@ def stage_names() -> list[str]:
     """Return the names of all stages, in the order of the pipeline.
 
     Raises:
-        UnwriteError: there is no pipeline here.
+        UnwriteError: the current folder has no pipeline.
     """
     if not PIPELINE.is_file():
         raise UnwriteError(f"{PIPELINE} is missing: run this in the project folder.")
@@ -93,7 +93,7 @@ def stage_names() -> list[str]:
 
 @contextmanager
 def recorded(stage: str, params: Params) -> Iterator[None]:
-    """Record the run of a stage: what it reads when this opens, what it wrote and ran on when this closes.
+    """Record the run of a stage: its inputs when this opens, its outputs and environment when this closes.
 
     A script that dvc.yaml does not name is not recorded.
 
@@ -121,7 +121,7 @@ def recorded(stage: str, params: Params) -> Iterator[None]:
 
 
 def files_of(path: Path) -> list[Path]:
-    """Return the files to record for a path: itself, or for a folder its manifest, or else all its files, sorted."""
+    """Return the files to record for a path: the file itself, or a folder's manifest, or all its files, sorted."""
     if not path.is_dir():
         return [path]
     manifest = path / MANIFEST

@@ -12,7 +12,7 @@ from unwrite.terms import SetName, SplitName
 
 
 class TokenizedPrompt(NamedTuple):
-    """A prompt, its reference answer if known, and what the model sees: rendered text and token ids."""
+    """A prompt, its reference answer if known, its rendered text, and the token ids that the model receives."""
 
     prompt: str
     reference: str | None

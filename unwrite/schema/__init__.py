@@ -1,1 +1,1 @@
-"""The shape of everything that is written and read: parameters, records, paths; pydantic, no torch."""
+"""The schema of everything that is written and read: parameters, records, paths; pydantic, no torch."""

@@ -40,7 +40,7 @@ class StoredLayout(Artifact):
 class ParameterLayout(Artifact):
     """A parameter of the model as matrices [d, k] (vectors [d], for a bias), in memory and in the checkpoint.
 
-    `axis` is the parameter's hidden axis, `num_matrices` how many matrices it holds: one, or one for each expert. The
+    `axis` is the parameter's hidden axis, `num_matrices` how many matrices it holds: one, or one per expert. The
     checkpoint may hold them in one tensor or in several; `stored` lists their matrices in the parameter's order.
     """
 
@@ -85,7 +85,7 @@ class Writer(Artifact):
 
 
 class BaseCard(Artifact):
-    """What the base model's own card states, in the hub's terms; None, or no languages, where it states nothing."""
+    """The statements of the base model's own card, in the hub's terms; None, or no languages, if there are none."""
 
     license: str | None
     license_name: str | None
@@ -96,8 +96,8 @@ class BaseCard(Artifact):
 class Base(Artifact):
     """`artifacts/base.json`: the model as it was when pinned. Every later stage depends on this, never on the folder.
 
-    `unexplained` is the largest ‖h_out − s·h_in − Σ m·y‖ / ‖h_out‖ over layers: what the writers leave unexplained.
-    `quantization` is how extraction and search hold the weights of linear layers; the release has the stored dtype.
+    `unexplained` is the largest ‖h_out − s·h_in − Σ m·y‖ / ‖h_out‖ over layers: the share the writers do not explain.
+    `quantization` is how extraction and search store the weights of linear layers; the release has the stored dtype.
     `incomplete` lists what cannot be edited exactly; it is empty unless model.allow_incomplete is true.
     `padding_sensitive`: padding changes what the model computes, so the prompts of a batch must have one length.
     """
@@ -133,7 +133,7 @@ class DirectionRef(Artifact):
 
 
 class Edit(Artifact):
-    """One writer to edit, with strength λ and direction v.
+    """One writer to edit, with its strength and its direction v.
 
     With `norms`, normalize(γ∘v) is projected out of the writer, so that v vanishes after the norms.
     """
@@ -148,12 +148,12 @@ class Edit(Artifact):
 
 
 class EditSettings(Artifact):
-    """What all trials of a search share, and what a recipe was made with.
+    """The settings that all trials of a search share, and that a recipe was made with.
 
-    norm_preservation: what of each matrix's norms an edit keeps.
+    norm_preservation: which norms of each matrix an edit keeps.
     edit_bias: whether the biases of edited writers are edited too.
     post_norm: whether the norms after a writer are compensated for.
-    orthogonalize: how the directions were orthogonalized; `biprojected` repeats it at each layer they are applied to.
+    orthogonalize: how the directions were orthogonalized; `biprojected` repeats it at each layer that is edited.
     spans: (source layer, first layer, last layer) for trials whose scope is `spans`.
     """
 
@@ -193,10 +193,10 @@ class Trial(Artifact):
 
 
 class Front(Artifact):
-    """`artifacts/front.json`: the trials that no other beats in both objectives, and what all trials share.
+    """`artifacts/front.json`: the trials that no other trial beats in both objectives, and the settings they share.
 
-    `one_shot` is the best of the settings that need no search, which a search must beat. It is None where the space
-    excludes them all, or none was measured.
+    `one_shot` is the best of the settings that need no search, which a search must beat. It is None if the space
+    excludes them all, or if none was measured.
     """
 
     format: Literal[2] = FORMAT
@@ -270,7 +270,7 @@ class Evaluation(Artifact):
 
 
 class SeparatedIndex(Artifact):
-    """What describes the direction at one position and residual index; None for a figure that is infinite."""
+    """The figures that describe the direction at one position and residual index; None for an infinite figure."""
 
     position: int
     residual_index: int
@@ -313,7 +313,7 @@ def read_artifact(model: type[A], path: Path, stage: str) -> A:
     """Read one of the records above from a JSON file written by `stage`.
 
     Raises:
-        UnwriteError: the file is missing or is not what the stage writes.
+        UnwriteError: the file is missing, or is not a valid record.
     """
     try:
         return parse_record(model, path.read_bytes(), str(path))

@@ -94,14 +94,14 @@ Rate = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
-    """The base of every section: unknown keys are refused, types are not converted, values cannot change."""
+    """The base of every section: unknown keys are refused, types are not converted, values are immutable."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
     def _lists_are_tuples(cls, data: Any) -> Any:
-        # YAML has one kind of sequence; strict mode would otherwise refuse a list where a tuple is declared.
+        # YAML has only one type of sequence; otherwise strict mode would refuse a list where a tuple is declared.
         return {key: _as_tuple(value) for key, value in data.items()} if isinstance(data, dict) else data
 
 
@@ -174,7 +174,7 @@ class KernelSpace(Section):
 
 
 class Space(Section):
-    """Bounds of what a trial samples."""
+    """Bounds of the values that a trial samples."""
 
     direction_scope: Annotated[tuple[Scope, ...], Field(min_length=1)]
     direction_index: Fractions
@@ -240,7 +240,7 @@ class Score(Section):
 
 
 class Report(Section):
-    """Section `report`: words for the report and the model card."""
+    """Section `report`: text for the report and the model card."""
 
     behaviour: Annotated[str, Field(min_length=1)]
 

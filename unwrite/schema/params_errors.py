@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 KeyPath = tuple[int | str, ...]  # keys and list indices from the top of the file
 
-# What a value must be, by pydantic's name of the error; the braces are filled from the error's context.
+# The requirement on a value, by pydantic's name for the error; the braces are filled from the error's context.
 _EXPECTED = {
     "string_type": "text",
     "string_too_short": "text that is not empty",
@@ -36,7 +36,7 @@ def describe_errors(errors: Sequence[ErrorDetails], schema: type[BaseModel]) -> 
 
     Args:
         errors: pydantic's errors.
-        schema: model that the file was validated against.
+        schema: the model that the file was validated against.
     """
     missing = {error["loc"] for error in errors if error["type"] == "missing"}
     misspelt: set[KeyPath] = set()
@@ -90,7 +90,7 @@ def _dotted(place: KeyPath) -> str:
 
 
 def describe_value(value: Any) -> str:
-    """Return a value as a person would write it."""
+    """Describe a value as it would be written in params.yaml."""
     if value is None or isinstance(value, bool):
         return str(value).lower().replace("none", "null")
     if isinstance(value, dict):

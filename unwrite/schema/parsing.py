@@ -1,4 +1,4 @@
-"""Parse a record from JSON; refuse one of another format by name, and a damaged one with its first error."""
+"""Parse a record from JSON; another format is refused with its number, a damaged record with its first error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unwrite.errors import UnwriteError
 M = TypeVar("M", bound=BaseModel)
 
 FORMAT: Final = 2
-"""The version of every record that is written. It changes when a field changes its name or meaning."""
+"""The format version of every record that is written. It changes when a field changes its name or meaning."""
 
 _READERS = {1: "0.1"}  # the version of unwrite that reads each earlier format
 
@@ -33,8 +33,8 @@ def parse_record(model: type[M], data: bytes, name: str) -> M:
         return model.model_validate_json(data)
     except ValidationError as error:
         refuse_other_format(_format_of(data), name)
-        kind = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", model.__name__).lower()
-        raise UnwriteError(f"{name} is not a valid {kind} ({first_error(error)})") from None
+        record_name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", model.__name__).lower()
+        raise UnwriteError(f"{name} is not a valid {record_name} ({first_error(error)})") from None
 
 
 def first_error(error: ValidationError) -> str:
@@ -44,21 +44,21 @@ def first_error(error: ValidationError) -> str:
     return f"{where}: {first['msg']}"
 
 
-def refuse_other_format(found: int | None, name: str) -> None:
+def refuse_other_format(actual: int | None, name: str) -> None:
     """Refuse a record of another format, naming the version of unwrite that reads it.
 
     Raises:
-        UnwriteError: `found` is a format, and not the one that this version reads.
+        UnwriteError: `actual` is not None, and not the format that this version reads.
     """
-    if found is None or found == FORMAT:
+    if actual is None or actual == FORMAT:
         return
-    reader = f"unwrite {_READERS[found]}" if found in _READERS else "a newer unwrite"
-    raise UnwriteError(f"{name} has format {found}, which {reader} reads; this version reads format {FORMAT}")
+    reader = f"unwrite {_READERS[actual]}" if actual in _READERS else "a newer unwrite"
+    raise UnwriteError(f"{name} has format {actual}, which {reader} reads; this version reads format {FORMAT}")
 
 
 def _format_of(data: bytes) -> int | None:
     try:
-        found = json.loads(data)["format"]
+        value = json.loads(data)["format"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return found if type(found) is int else None
+    return value if type(value) is int else None

@@ -1,4 +1,4 @@
-"""YAML documents as plain Python values, constructing nothing else: parameters, DVC's files, front matter of cards."""
+"""Parse YAML (parameters, DVC's files, front matter of cards) as plain Python values, constructing nothing else."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def load_yaml(text: str) -> Any:
         text: the document.
 
     Returns:
-        Mappings, lists, text, numbers, dates, booleans or None.
+        mappings, lists, text, numbers, dates, booleans or None.
 
     Raises:
         ValueError: the text is not YAML; the message is one line, with the line number where one is known.
@@ -26,6 +26,6 @@ def load_yaml(text: str) -> Any:
         where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise ValueError(f"{where}{error.problem}") from None
     except (YAMLError, ValueError, RecursionError, AttributeError, TypeError) as error:
-        # Python's own errors: a date such as 2024-13-45, and a few damaged documents that the parser fails on.
+        # Python's own errors: for a date such as 2024-13-45, and a few damaged documents that crash the parser.
         first_line = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(first_line) from None

@@ -12,7 +12,7 @@ def read_text(path: Path, remedy: str = "") -> str:
 
     Args:
         path: the file.
-        remedy: what to do if it cannot be read, without a full stop.
+        remedy: advice for a file that cannot be read, without a full stop.
 
     Raises:
         UnwriteError: the file cannot be read, or is not UTF-8.
