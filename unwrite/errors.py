@@ -1,4 +1,4 @@
-"""The one exception that a person can fix: shown as one or two lines, exit code 1, no traceback."""
+"""The exception for errors that a user can fix: shown as one or two lines, exit code 1, no traceback."""
 
 import textwrap
 from collections.abc import Iterator
@@ -23,13 +23,13 @@ _OPTIONAL = {  # top-level module: the package's name, and the extra of unwrite 
 class UnwriteError(Exception):
     """An expected error.
 
-    Its message says what is wrong, what was expected and what to do. Any other exception is a bug and keeps its
+    Its message states the problem, what was expected, and what to do. Any other exception is a bug and keeps its
     traceback.
     """
 
 
 def missing_package(needed_by: str, error: ModuleNotFoundError) -> Exception:
-    """Return an error that names the extra which installs a missing package; for any other module, `error` itself."""
+    """Return an error that names the extra that installs a missing package; for any other module, `error` itself."""
     module = (error.name or "").partition(".")[0]
     if module not in _OPTIONAL:
         return error
@@ -38,13 +38,13 @@ def missing_package(needed_by: str, error: ModuleNotFoundError) -> Exception:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return a library's message in one line of at most 300 characters; the error's type if the message is empty."""
+    """Return a library's message in one line of at most 300 characters, or the error's type if the message is empty."""
     return textwrap.shorten(str(error), 300, placeholder=" …") or type(error).__name__
 
 
 @contextmanager
 def as_user_error(subject: str, remedy: str = "") -> Iterator[None]:
-    """Raise a `ValueError` of the enclosed call as an `UnwriteError`: `core` refuses a value, and a user can change it.
+    """Raise a `ValueError` of the enclosed call as an `UnwriteError`: `core` rejected a value that a user can change.
 
     Enclose one call where possible. A `ValueError` that no user can cause is a bug and keeps its traceback.
 
@@ -62,7 +62,7 @@ def as_user_error(subject: str, remedy: str = "") -> Iterator[None]:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Return whether memory ran out: torch has a type for it on some devices only, so the message decides on others."""
+    """Return whether memory ran out; torch has an exception for it on some devices, elsewhere we match the message."""
     signs = ("out of memory", "can't allocate memory", "DefaultCPUAllocator", "STATUS_ALLOC_FAILED")
     known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return known or any(sign in str(error) for sign in signs)

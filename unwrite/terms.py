@@ -1,4 +1,4 @@
-"""The field's closed vocabularies: every word that a parameter, a record or the command line accepts."""
+"""The closed vocabularies: every word that a parameter, a record or the command line accepts."""
 
 from typing import Literal, get_args
 
@@ -14,12 +14,12 @@ LayerSpan = tuple[int, int, int]
 """(source layer, first layer, last layer): the direction of the source is applied from first to last, inclusive."""
 
 ComputeDtype = Literal["auto", "float32", "bfloat16", "float16"]
-"""What a model computes in; `auto` is the dtype of its checkpoint."""
+"""The dtype that a model computes in; `auto` is the dtype of its checkpoint."""
 
 Quantization = Literal["none", "nf4", "int8"]
 Sampler = Literal["gp", "tpe_constrained", "tpe"]
 BackendName = Literal["weights", "activations"]
-"""How a trial is measured: on exchanged weights, or on edited activations."""
+"""How trials are measured: on exchanged weights, or on edited activations."""
 
 SetName = Literal["target", "baseline"]
 SETS: tuple[SetName, ...] = get_args(SetName)

@@ -51,20 +51,20 @@ def fail_in_folder(path: Path) -> None:
         raise ZeroDivisionError
 
 
-def test_file_appears_whole_with_its_parent_folders(tmp_path: Path) -> None:
+def test_a_file_appears_whole_with_its_parent_folders(tmp_path: Path) -> None:
     with atomic_file(tmp_path / "deep" / "er" / "x") as temporary:
         temporary.write_text("new")
         assert not (tmp_path / "deep" / "er" / "x").exists()
     assert contents(tmp_path / "deep" / "er") == {"x": "new"}
 
 
-def test_failed_write_leaves_neither_final_nor_temporary_name(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_neither_final_nor_temporary_name(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         fail_in_file(tmp_path / "x")
     assert names(tmp_path) == []
 
 
-def test_existing_file_survives_a_failed_overwrite(tmp_path: Path) -> None:
+def test_an_existing_file_survives_a_failed_overwrite(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("old")
     with pytest.raises(ZeroDivisionError):
         fail_in_file(tmp_path / "x")
@@ -89,26 +89,26 @@ try:
     with {manager}(Path("x")) as temporary:
         {target}.write_bytes(bytes(100_000))
 except UnwriteError as error:
-    assert str(error).startswith("Can't write x: File too large. Make room ("), error
+    assert str(error).startswith("Cannot write x: File too large. Free some space ("), error
     assert str(error).count(chr(10)) == 0
     raise SystemExit(7)
 """
 
 
-def test_file_that_does_not_fit_is_an_expected_error_and_leaves_the_old_one(tmp_path: Path) -> None:
+def test_a_file_that_does_not_fit_is_an_expected_error_and_leaves_the_old_one(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("old")
     assert run(FULL.format(manager="atomic_file", target="temporary"), tmp_path) == 7
     assert contents(tmp_path) == {"x": "old"}
 
 
-def test_folder_that_does_not_fit_is_an_expected_error_and_leaves_the_old_one(tmp_path: Path) -> None:
+def test_a_folder_that_does_not_fit_is_an_expected_error_and_leaves_the_old_one(tmp_path: Path) -> None:
     old_folder(tmp_path / "x")
     assert run(FULL.format(manager="atomic_folder", target="(temporary / 'a')"), tmp_path) == 7
     assert names(tmp_path) == ["x"]
     assert contents(tmp_path / "x") == OLD
 
 
-def test_disk_full_while_syncing_names_the_path_and_leaves_nothing(
+def test_a_full_disk_while_syncing_names_the_path_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(_: int) -> None:
@@ -117,27 +117,27 @@ def test_disk_full_while_syncing_names_the_path_and_leaves_nothing(
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UnwriteError) as caught, atomic_file(tmp_path / "x") as temporary:
         temporary.write_text("new")
-    assert str(caught.value).startswith(f"Can't write {tmp_path / 'x'}: No space left on device. Make room (")
+    assert str(caught.value).startswith(f"Cannot write {tmp_path / 'x'}: No space left on device. Free some space (")
     assert names(tmp_path) == []
 
 
-def test_parent_that_is_a_file_is_an_expected_error(tmp_path: Path) -> None:
+def test_a_parent_that_is_a_file_is_an_expected_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UnwriteError, match=r"Can't write .*x: "), atomic_file(tmp_path / "file" / "x"):
+    with pytest.raises(UnwriteError, match=r"Cannot write .*x: "), atomic_file(tmp_path / "file" / "x"):
         pass
-    with pytest.raises(UnwriteError, match=r"Can't write .*x: "), atomic_folder(tmp_path / "file" / "x"):
+    with pytest.raises(UnwriteError, match=r"Cannot write .*x: "), atomic_folder(tmp_path / "file" / "x"):
         pass
 
 
-def test_folder_in_place_of_the_file_is_an_expected_error(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_the_file_is_an_expected_error(tmp_path: Path) -> None:
     old_folder(tmp_path / "x")
-    with pytest.raises(UnwriteError, match=r"Can't write .*x: "), atomic_file(tmp_path / "x") as temporary:
+    with pytest.raises(UnwriteError, match=r"Cannot write .*x: "), atomic_file(tmp_path / "x") as temporary:
         temporary.write_text("new")
     assert names(tmp_path) == ["x"]
     assert contents(tmp_path / "x") == OLD
 
 
-def test_missing_input_inside_the_context_is_not_called_a_failure_to_write(tmp_path: Path) -> None:
+def test_a_missing_input_inside_the_context_is_not_reported_as_a_failure_to_write(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), atomic_file(tmp_path / "x"):
         (tmp_path / "input").read_text()
     with pytest.raises(FileNotFoundError), atomic_folder(tmp_path / "x"):
@@ -145,7 +145,7 @@ def test_missing_input_inside_the_context_is_not_called_a_failure_to_write(tmp_p
     assert names(tmp_path) == []
 
 
-def test_folder_replaces_the_old_one_whole(tmp_path: Path) -> None:
+def test_a_folder_replaces_the_old_one_as_a_whole(tmp_path: Path) -> None:
     old_folder(tmp_path / "x")
     with atomic_folder(tmp_path / "x") as temporary:
         (temporary / "b").write_text("new b")
@@ -157,13 +157,13 @@ def test_folder_replaces_the_old_one_whole(tmp_path: Path) -> None:
     assert (tmp_path / "x" / "c" / "d").read_text() == "new d"
 
 
-def test_folder_appears_with_its_parent_folders(tmp_path: Path) -> None:
+def test_a_folder_appears_with_its_parent_folders(tmp_path: Path) -> None:
     with atomic_folder(tmp_path / "deep" / "x") as temporary:
         (temporary / "a").write_text("new")
     assert contents(tmp_path / "deep" / "x") == {"a": "new"}
 
 
-def test_failed_folder_leaves_the_old_one_and_no_temporary_name(tmp_path: Path) -> None:
+def test_a_failed_folder_leaves_the_old_one_and_no_temporary_name(tmp_path: Path) -> None:
     old_folder(tmp_path / "x")
     with pytest.raises(ZeroDivisionError):
         fail_in_folder(tmp_path / "x")
@@ -171,7 +171,7 @@ def test_failed_folder_leaves_the_old_one_and_no_temporary_name(tmp_path: Path) 
     assert contents(tmp_path / "x") == OLD
 
 
-def test_old_folder_is_put_back_if_the_new_one_can_not_take_its_name(
+def test_the_old_folder_is_restored_if_the_new_one_cannot_be_renamed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old_folder(tmp_path / "x")
@@ -201,7 +201,7 @@ with {manager}(Path("x")) as temporary:
 KILL = "os.kill(os.getpid(), signal.SIGKILL)"
 
 
-def test_kill_while_writing_leaves_the_old_file_and_the_next_run_cleans_up(tmp_path: Path) -> None:
+def test_a_kill_while_writing_leaves_the_old_file_and_the_next_run_cleans_up(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("old")
     script = KILLED.format(manager="atomic_file", target="temporary", before="", inside=KILL)
     assert run(script, tmp_path) == -signal.SIGKILL
@@ -211,7 +211,7 @@ def test_kill_while_writing_leaves_the_old_file_and_the_next_run_cleans_up(tmp_p
     assert contents(tmp_path) == {"x": "new"}
 
 
-def test_kill_while_writing_leaves_the_old_folder_and_the_next_run_cleans_up(tmp_path: Path) -> None:
+def test_a_kill_while_writing_leaves_the_old_folder_and_the_next_run_cleans_up(tmp_path: Path) -> None:
     old_folder(tmp_path / "x")
     script = KILLED.format(manager="atomic_folder", target="(temporary / 'half')", before="", inside=KILL)
     assert run(script, tmp_path) == -signal.SIGKILL
@@ -222,7 +222,7 @@ def test_kill_while_writing_leaves_the_old_folder_and_the_next_run_cleans_up(tmp
     assert contents(tmp_path / "x") == {"a": "new"}
 
 
-def test_kill_between_the_two_renames_loses_nothing(tmp_path: Path) -> None:
+def test_a_kill_between_the_two_renames_loses_nothing(tmp_path: Path) -> None:
     old_folder(tmp_path / "x")
     before = f"""
 rename = Path.rename
@@ -241,9 +241,9 @@ Path.rename = killed
     assert contents(tmp_path / "x") == OLD
 
 
-def test_full_disk_is_refused_before_the_work(tmp_path: Path) -> None:
+def test_a_full_disk_is_refused_before_the_work(tmp_path: Path) -> None:
     check_free_space(tmp_path / "not" / "yet" / "there", 1)
-    with pytest.raises(UnwriteError, match=r"x needs \d{9} MB and \d+ MB are free there: make room"):
+    with pytest.raises(UnwriteError, match=r"x needs \d{9} MB but only \d+ MB are free: free some space"):
         check_free_space(tmp_path / "x", 10**14 * 9)
 
 
@@ -256,7 +256,7 @@ def source(tmp_path: Path) -> Path:
     return tmp_path / "source"
 
 
-def test_copy_is_equal_and_its_own(source: Path, tmp_path: Path) -> None:
+def test_a_copy_is_equal_and_independent(source: Path, tmp_path: Path) -> None:
     copy_file(source, tmp_path / "target")
     (tmp_path / "target").open("r+b").close()
     assert (tmp_path / "target").read_bytes() == DATA
@@ -264,20 +264,20 @@ def test_copy_is_equal_and_its_own(source: Path, tmp_path: Path) -> None:
     assert source.read_bytes() == DATA
 
 
-def test_copy_of_an_empty_file(tmp_path: Path) -> None:
+def test_an_empty_file_can_be_copied(tmp_path: Path) -> None:
     (tmp_path / "empty").write_bytes(b"")
     copy_file(tmp_path / "empty", tmp_path / "target")
     assert (tmp_path / "target").read_bytes() == b""
 
 
-def test_copy_of_a_link_is_the_content_it_points_to(source: Path, tmp_path: Path) -> None:
+def test_the_copy_of_a_link_holds_the_content_of_its_target(source: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("source")
     copy_file(tmp_path / "link", tmp_path / "target")
     assert not (tmp_path / "target").is_symlink()
     assert (tmp_path / "target").read_bytes() == DATA
 
 
-def test_copy_in_several_pieces(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_can_be_copied_in_several_pieces(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def a_little(reader: int, writer: int, count: int) -> int:
         return os.write(writer, os.read(reader, min(count, 1000)))
 
@@ -288,7 +288,7 @@ def test_copy_in_several_pieces(source: Path, tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("code", ["EXDEV", "ENOSYS", "EOPNOTSUPP", "EINVAL", "EPERM"])
-def test_copy_falls_back_where_the_kernel_refuses(
+def test_a_copy_falls_back_if_the_kernel_refuses(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
     def refuse(*_: int) -> int:
@@ -299,7 +299,7 @@ def test_copy_falls_back_where_the_kernel_refuses(
     assert (tmp_path / "target").read_bytes() == DATA
 
 
-def test_copy_falls_back_where_the_system_has_no_such_call(
+def test_a_copy_falls_back_if_the_system_lacks_the_call(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(os, "copy_file_range", raising=False)
@@ -307,7 +307,7 @@ def test_copy_falls_back_where_the_system_has_no_such_call(
     assert (tmp_path / "target").read_bytes() == DATA
 
 
-def test_copy_falls_back_where_the_kernel_copies_nothing(
+def test_a_copy_falls_back_if_the_kernel_copies_nothing(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "copy_file_range", lambda *_: 0, raising=False)
@@ -316,7 +316,7 @@ def test_copy_falls_back_where_the_kernel_copies_nothing(
 
 
 @pytest.mark.parametrize("code", ["ENOSPC", "EIO", "EDQUOT"])
-def test_a_full_disk_is_no_reason_to_fall_back(
+def test_a_full_disk_does_not_trigger_the_fallback(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
     def full(*_: int) -> int:
@@ -328,7 +328,7 @@ def test_a_full_disk_is_no_reason_to_fall_back(
     assert caught.value.errno == getattr(errno, code)
 
 
-def test_a_source_that_shrinks_while_copied_is_refused(
+def test_a_source_that_shrinks_during_the_copy_is_refused(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def shrinks(reader: int, writer: int, count: int) -> int:
@@ -341,6 +341,6 @@ def test_a_source_that_shrinks_while_copied_is_refused(
         copy_file(source, tmp_path / "target")
 
 
-def test_copy_of_a_missing_file_raises(tmp_path: Path) -> None:
+def test_copying_a_missing_file_raises(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         copy_file(tmp_path / "missing", tmp_path / "target")

@@ -1,4 +1,4 @@
-"""The licence and language of a card: what the hub would read, and nothing where the card says nothing."""
+"""The licence and languages of a card: those that the hub would read, and none if the card states none."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def card(folder: Path, text: str | bytes) -> BaseCard:
     return read_card(folder)
 
 
-def test_what_a_card_states(tmp_path: Path) -> None:
+def test_licence_and_languages_of_a_card_are_read(tmp_path: Path) -> None:
     text = (
         "---\nlicense: other\nlicense_name: kettle-1\nlicense_link: LICENSE\nlanguage:\n- en\n- no\n---\n\n# Kettle\n"
     )
@@ -37,7 +37,7 @@ def test_what_a_card_states(tmp_path: Path) -> None:
         ("license: 1", None),
         ("license: {name: mit}", None),
         ('license: "mit\\nbase_model: x"', None),  # not one line
-        ('license: "\\e[2J"', None),  # for no terminal
+        ('license: "\\e[2J"', None),  # a terminal escape
         (f"license: {'m' * 301}", None),
     ],
 )
@@ -54,7 +54,7 @@ def test_a_card_without_front_matter_states_nothing(tmp_path: Path, text: str) -
     assert card(tmp_path, text) == NO_CARD
 
 
-def test_no_card(tmp_path: Path) -> None:
+def test_a_folder_without_a_card_states_nothing(tmp_path: Path) -> None:
     assert read_card(tmp_path) == NO_CARD
 
 
@@ -70,15 +70,15 @@ def test_no_card(tmp_path: Path) -> None:
         (b"---\nlicense: \xff\n---\n", "not UTF-8"),
     ],
 )
-def test_front_matter_that_cannot_be_read_is_said(tmp_path: Path, text: str | bytes, reason: str) -> None:
+def test_front_matter_that_cannot_be_read_is_an_error(tmp_path: Path, text: str | bytes, reason: str) -> None:
     with pytest.raises(UnwriteError, match=reason) as error:
         card(tmp_path, text)
     assert "README.md" in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_nothing_in_a_card_raises_anything_else(tmp_path: Path) -> None:
-    """Cards are strangers' text: whatever it is, the answer is a record or the one error."""
+def test_no_card_raises_another_exception(tmp_path: Path) -> None:
+    """Cards are untrusted text: the result is always a record or an UnwriteError."""
     generator = random.Random(0)
     pieces = [
         "license",

@@ -1,4 +1,4 @@
-"""Which files belong to a model, and which of them holds which tensor; a wrong index is named."""
+"""The files of a model and the tensors in each; a wrong index is named."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from unwrite.files.safetensors import (
 )
 
 
-def test_files_of_a_single_checkpoint_and_its_companions(single: Path) -> None:
+def test_the_files_of_a_single_checkpoint_include_its_companions(single: Path) -> None:
     for name in ("config.json", "tokenizer.json", "chat_template.jinja", "LICENSE", "spiece.model", "merges.txt"):
         (single / name).write_text("{}")
     for other in ("README.md", "model.py", "pytorch_model.bin", "pytorch_model.bin.index.json"):
@@ -32,20 +32,20 @@ def test_files_of_a_single_checkpoint_and_its_companions(single: Path) -> None:
     assert set(model_files(single, code=True)) == {*model_files(single), "model.py"}
 
 
-def test_files_of_a_sharded_checkpoint(sharded: Path) -> None:
+def test_the_files_of_a_sharded_checkpoint_include_its_index(sharded: Path) -> None:
     assert shard_files(sharded) == list(SHARDS)
     assert model_files(sharded) == sorted([*SHARDS, INDEX_FILE])
     assert {name: tensor.file.name for name, tensor in stored_tensors(sharded).items()} == PLACES
 
 
-def test_the_single_file_counts_where_both_are(sharded: Path) -> None:
-    # As transformers does: editing the shards would change nothing that is loaded.
+def test_the_single_file_counts_if_both_exist(sharded: Path) -> None:
+    # As in transformers: editing the shards would change nothing that is loaded.
     write_single(sharded, {"other": torch.zeros(2)})
     assert model_files(sharded) == [SINGLE_FILE]
     assert set(stored_tensors(sharded)) == {"other"}
 
 
-def test_transformers_too_takes_the_single_file_where_both_are(sharded: Path) -> None:
+def test_transformers_also_loads_the_single_file_if_both_exist(sharded: Path) -> None:
     from transformers.modeling_utils import _get_resolved_checkpoint_files
 
     write_single(sharded, {"other": torch.zeros(2)})
@@ -64,7 +64,7 @@ def test_links_of_a_download_cache_are_followed(single: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("pickle", ["pytorch_model.bin", "model.pt", "consolidated.00.pth", "last.ckpt"])
-def test_pickled_weights_are_refused_with_what_to_do(tmp_path: Path, pickle: str) -> None:
+def test_pickled_weights_are_refused_with_a_remedy(tmp_path: Path, pickle: str) -> None:
     (tmp_path / pickle).write_bytes(b"\x80\x04.")
     with pytest.raises(UnwriteError, match=rf"only pickled weights \({pickle}\).* Convert them to safetensors"):
         model_files(tmp_path)
@@ -76,14 +76,14 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["missing", "file"])
-def test_what_is_no_folder_is_refused(tmp_path: Path, what: str) -> None:
+def test_a_path_that_is_not_a_folder_is_refused(tmp_path: Path, what: str) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UnwriteError, match=f"{what} is not a folder: check model.source"):
         model_files(tmp_path / what)
 
 
 @pytest.mark.parametrize("remove", ["missing", "broken link"])
-def test_index_that_names_a_missing_shard(sharded: Path, remove: str) -> None:
+def test_an_index_that_names_a_missing_shard_is_refused(sharded: Path, remove: str) -> None:
     (sharded / SHARDS[1]).unlink()
     if remove == "broken link":
         (sharded / SHARDS[1]).symlink_to("nowhere")
@@ -92,7 +92,7 @@ def test_index_that_names_a_missing_shard(sharded: Path, remove: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["../x.safetensors", "/etc/x", "a/b.safetensors", "..", ".", "", "a/", "x\0y"])
-def test_index_that_names_a_path_is_refused_or_finds_nothing(tmp_path: Path, path: str) -> None:
+def test_an_index_that_names_a_path_is_refused_or_finds_nothing(tmp_path: Path, path: str) -> None:
     inside = tmp_path / "model"
     (inside / "a").mkdir(parents=True)
     save_file(TENSORS, tmp_path / "x.safetensors")
@@ -117,19 +117,19 @@ def test_index_that_names_a_path_is_refused_or_finds_nothing(tmp_path: Path, pat
         b"[" * 100_000,
     ],
 )
-def test_index_that_is_none(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_an_index_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / INDEX_FILE).write_bytes(content)
     with pytest.raises(UnwriteError, match=r"is not a safetensors index \(an object with weight_map\)"):
         shard_files(tmp_path)
 
 
-def test_index_that_claims_a_tensor_for_the_wrong_shard(sharded: Path) -> None:
+def test_an_index_that_names_the_wrong_shard_of_a_tensor_is_refused(sharded: Path) -> None:
     write_index(sharded, {"weight_map": {**PLACES, "a.weight": SHARDS[1], "b.weight": SHARDS[0]}})
     with pytest.raises(UnwriteError, match=f"says that {SHARDS[1]} holds a.weight, but it does not"):
         stored_tensors(sharded)
 
 
-def test_index_that_claims_a_tensor_that_is_nowhere(sharded: Path) -> None:
+def test_an_index_that_names_a_missing_tensor_is_refused(sharded: Path) -> None:
     write_index(sharded, {"weight_map": {**PLACES, "ghost": SHARDS[0]}})
     with pytest.raises(UnwriteError, match=f"says that {SHARDS[0]} holds ghost, but it does not"):
         stored_tensors(sharded)
@@ -141,7 +141,7 @@ def test_a_tensor_in_two_shards_is_refused(sharded: Path) -> None:
         stored_tensors(sharded)
 
 
-def test_shards_are_named_whether_they_are_there_or_not(sharded: Path) -> None:
+def test_named_shards_include_missing_ones(sharded: Path) -> None:
     (sharded / SHARDS[0]).unlink()
     assert named_shards(sharded) == list(SHARDS)
     with pytest.raises(UnwriteError, match="names the shard"):

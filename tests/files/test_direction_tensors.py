@@ -1,4 +1,4 @@
-"""Only the three tensors of a directions file, of one shape and floating point, count as one."""
+"""Only the three tensors of a directions file, floating-point and of one shape, are accepted."""
 
 import pytest
 import torch

@@ -18,12 +18,12 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_digest_is_name_size_and_sha256(file: Path) -> None:
+def test_a_digest_is_name_size_and_sha256(file: Path) -> None:
     record = digest_of(file)
     assert (record.name, record.size, record.sha256) == ("weights", len(DATA), hashlib.sha256(DATA).hexdigest())
 
 
-def test_sha256_of_a_published_example(tmp_path: Path) -> None:
+def test_the_sha256_of_a_published_example(tmp_path: Path) -> None:
     # FIPS 180-2, appendix B.1
     (tmp_path / "abc").write_bytes(b"abc")
     assert sha256_of(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -35,33 +35,33 @@ def test_unchanged_files_pass(file: Path) -> None:
 
 
 @pytest.mark.parametrize("position", [0, 12_345, len(DATA) - 1])
-def test_one_changed_byte_is_named(file: Path, position: int) -> None:
+def test_a_file_with_one_changed_byte_is_named(file: Path, position: int) -> None:
     record = digest_of(file)
     changed = bytearray(DATA)
     changed[position] ^= 1
     file.write_bytes(changed)
     with pytest.raises(UnwriteError) as caught:
         verify_files(file.parent, [record])
-    assert f"{file} has sha256 {sha256_of(file)[:12]}…, was pinned with {record.sha256[:12]}…" in str(caught.value)
+    assert f"{file} has sha256 {sha256_of(file)[:12]}…, but was pinned with {record.sha256[:12]}…" in str(caught.value)
     assert "dvc repro -f pin_model" in str(caught.value)
 
 
 @pytest.mark.parametrize("data", [DATA[:-1], DATA + b"x", b""])
-def test_another_size_is_named(file: Path, data: bytes) -> None:
+def test_a_file_of_another_size_is_named(file: Path, data: bytes) -> None:
     record = digest_of(file)
     file.write_bytes(data)
-    with pytest.raises(UnwriteError, match=f"weights has {len(data)} bytes, was pinned with {len(DATA)}"):
+    with pytest.raises(UnwriteError, match=f"weights has {len(data)} bytes, but was pinned with {len(DATA)}"):
         verify_files(file.parent, [record])
 
 
-def test_missing_file_is_named(file: Path) -> None:
+def test_a_missing_file_is_named(file: Path) -> None:
     record = digest_of(file)
     file.unlink()
     with pytest.raises(UnwriteError, match=r"weights is missing, but the model was pinned with it. Restore the file"):
         verify_files(file.parent, [record])
 
 
-def test_first_wrong_file_of_several_is_named(file: Path) -> None:
+def test_the_first_wrong_file_of_several_is_named(file: Path) -> None:
     other = file.with_name("other")
     other.write_bytes(b"1")
     records = [digest_of(file), digest_of(other)]

@@ -1,4 +1,4 @@
-"""Prompt sets: two kinds of file, splits from the top, and no prompt in two places."""
+"""Prompt sets: two file types, splits cut from the top, and no prompt twice."""
 
 import json
 from pathlib import Path
@@ -22,25 +22,25 @@ def prompts(*texts: str) -> list[Prompt]:
     return [Prompt(text, None) for text in texts]
 
 
-def test_jsonl_with_and_without_references(tmp_path: Path) -> None:
+def test_jsonl_can_hold_references(tmp_path: Path) -> None:
     content = '{"prompt": " one ", "reference": "1"}\n\n{"prompt": "two", "reference": null}\n{"prompt": "three"}\n'
     read = read_prompts(file(tmp_path, "x.jsonl", content))
     assert read == [Prompt("one", "1"), Prompt("two", None), Prompt("three", None)]
 
 
-def test_other_keys_of_a_row_are_passed_over(tmp_path: Path) -> None:
+def test_other_keys_of_a_row_are_ignored(tmp_path: Path) -> None:
     assert read_prompts(file(tmp_path, "x.jsonl", '{"prompt": "one", "kind": 5}')) == prompts("one")
 
 
 @pytest.mark.parametrize("content", ["one\n\n  two \n", "one\r\ntwo\r\n", "\ufeffone\ntwo"])
-def test_text_is_a_prompt_a_line(tmp_path: Path, content: str) -> None:
+def test_a_text_file_holds_one_prompt_per_line(tmp_path: Path, content: str) -> None:
     assert read_prompts(file(tmp_path, "x.txt", content)) == prompts("one", "two")
 
 
 @pytest.mark.parametrize(
     "content", ['{"prompt": "one"}\r\n{"prompt": "two"}', '\ufeff{"prompt": "one"}\n{"prompt": "two"}']
 )
-def test_jsonl_as_other_editors_save_it(tmp_path: Path, content: str) -> None:
+def test_jsonl_is_read_as_other_editors_save_it(tmp_path: Path, content: str) -> None:
     assert read_prompts(file(tmp_path, "x.jsonl", content)) == prompts("one", "two")
 
 
@@ -50,8 +50,8 @@ def test_a_line_separator_inside_a_prompt_does_not_split_it(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["x.csv", "x", "x.json"])
-def test_another_kind_of_file_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UnwriteError, match=r"expected .jsonl or .txt"):
+def test_another_file_type_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UnwriteError, match=r"must end in .jsonl or .txt, got"):
         read_prompts(file(tmp_path, name, "one"))
 
 
@@ -63,7 +63,7 @@ def test_an_empty_file_is_refused(tmp_path: Path, name: str, content: str) -> No
 
 
 @pytest.mark.parametrize("name", ["x.jsonl", "x.txt"])
-def test_missing_and_wrongly_saved_files_are_refused(tmp_path: Path, name: str) -> None:
+def test_missing_files_and_wrong_encodings_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(UnwriteError, match=rf"{name} cannot be read .*: check the path in params.yaml"):
         read_prompts(tmp_path / name)
     with pytest.raises(UnwriteError, match=f"{name} is not UTF-8"):
@@ -81,25 +81,25 @@ def test_a_line_without_a_prompt_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [None, 5, [], {}, "", "  ", True])
-def test_a_prompt_that_is_no_text_is_named(tmp_path: Path, value: object) -> None:
+def test_a_prompt_that_is_not_text_is_named(tmp_path: Path, value: object) -> None:
     rows = f'{{"prompt": "one"}}\n{json.dumps({"prompt": value})}\n'
-    with pytest.raises(UnwriteError, match=r'x.jsonl, prompt 2: "prompt" is .*; expected text') as caught:
+    with pytest.raises(UnwriteError, match=r'x.jsonl, prompt 2: "prompt" must be text, got') as caught:
         read_prompts(file(tmp_path, "x.jsonl", rows))
     assert repr(value) in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [5, [], {}, False])
-def test_a_reference_that_is_no_text_is_named(tmp_path: Path, value: object) -> None:
+def test_a_reference_that_is_not_text_is_named(tmp_path: Path, value: object) -> None:
     rows = json.dumps({"prompt": "one", "reference": value})
-    with pytest.raises(UnwriteError, match=r"prompt 1: \"reference\" of 'one' is .*; expected text or null"):
+    with pytest.raises(UnwriteError, match=r"prompt 1: \"reference\" of 'one' must be text or null, got"):
         read_prompts(file(tmp_path, "x.jsonl", rows))
 
 
 @pytest.mark.parametrize("key", ["prompt", "reference"])
 def test_half_a_character_is_refused(tmp_path: Path, key: str) -> None:
-    # JSON can escape half of a surrogate pair; no file and no tokenizer can hold it.
+    # JSON can escape half of a surrogate pair, which neither tokenizers nor UTF-8 accept.
     rows = json.dumps({"prompt": "one", key: "half \ud83d"})
-    with pytest.raises(UnwriteError, match=f'"{key}" .* expected text'):
+    with pytest.raises(UnwriteError, match=f'"{key}" .*must be text'):
         read_prompts(file(tmp_path, "x.jsonl", rows))
 
 
@@ -113,11 +113,11 @@ def test_splits_are_cut_from_the_top_in_order() -> None:
     assert splits == {"train": prompts("a", "b"), "validation": prompts("c"), "test": prompts("d")}
 
 
-def test_too_few_prompts_says_how_many_are_missing() -> None:
+def test_the_number_of_missing_prompts_is_stated() -> None:
     with pytest.raises(UnwriteError) as caught:
         cut_splits(Path("x"), prompts("a"), SIZES)
     assert str(caught.value) == (
-        "x holds 1 prompts; tokenize.splits asks for 4 (2 train + 1 validation + 1 test). Add 3 or lower the splits."
+        "x holds 1 prompts; tokenize.splits needs 4 (2 train + 1 validation + 1 test). Add 3 or lower the splits."
     )
 
 
@@ -140,7 +140,7 @@ def test_distinct_prompts_pass() -> None:
         ("baseline", "test", "in target train and again in baseline test"),
     ],
 )
-def test_a_prompt_in_two_places_names_both(again: str, set_name: str, split: str, places: str) -> None:
+def test_both_places_of_a_repeated_prompt_are_named(again: str, set_name: str, split: str, places: str) -> None:
     sets = {"target": {"train": prompts("What is tea?"), "test": prompts("x")}, "baseline": {"test": prompts("y")}}
     sets[set_name][split] = [*sets[set_name][split], Prompt(again, "another reference")]
     with pytest.raises(UnwriteError, match=f"{places}: keep one of them") as caught:
@@ -158,7 +158,7 @@ def test_the_sets_of_the_repository_are_disjoint() -> None:
 # Markers
 
 
-def test_markers_are_lines_that_are_no_comments(tmp_path: Path) -> None:
+def test_markers_are_the_lines_that_are_not_comments(tmp_path: Path) -> None:
     content = "\ufeff# source: us\r\n\r\n I can't \r\n  # indented comment\nno # comment here\n"
     assert read_markers(file(tmp_path, "m.txt", content)) == ["I can't", "no # comment here"]
 

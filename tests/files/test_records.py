@@ -1,4 +1,4 @@
-"""JSON, JSON lines and CSV: what is written is what is read, and a damaged file is named with its line."""
+"""JSON, JSON lines and CSV: values are read back unchanged, and a damaged file is named with its line."""
 
 import json
 import tempfile
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from unwrite.errors import UnwriteError
 from unwrite.files.records import read_csv, read_jsonl, read_lines, write_csv, write_json, write_jsonl, write_text
 
-# Text as UTF-8 can hold it, newlines and line separators among it.
+# Any text that UTF-8 can encode, including newlines and line separators.
 TEXT = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from('\n\r\u2028\u2029\x85"\\,\ufeff'))
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
@@ -22,21 +22,21 @@ VALUES = st.recursive(
 
 
 @given(st.lists(st.dictionaries(TEXT, VALUES, max_size=4), max_size=5))
-def test_jsonl_round_trip(rows: list[dict[str, Any]]) -> None:
+def test_jsonl_is_read_back_unchanged(rows: list[dict[str, Any]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_jsonl(Path(folder) / "x.jsonl", rows)
         assert read_jsonl(Path(folder) / "x.jsonl", required=[]) == rows
 
 
 @given(VALUES)
-def test_json_round_trip(value: object) -> None:
+def test_json_is_read_back_unchanged(value: object) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_json(Path(folder) / "x.json", value)
         assert json.loads((Path(folder) / "x.json").read_bytes()) == value
 
 
 @given(st.lists(st.tuples(st.floats(allow_nan=False), st.integers(), TEXT.filter(lambda t: "\r" not in t)), max_size=5))
-def test_csv_round_trip_keeps_every_bit_of_a_float(rows: list[tuple[float, int, str]]) -> None:
+def test_csv_is_read_back_with_every_bit_of_a_float(rows: list[tuple[float, int, str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_csv(Path(folder) / "x.csv", ["value", "count", "text"], rows)
         read = read_csv(Path(folder) / "x.csv")
@@ -46,7 +46,7 @@ def test_csv_round_trip_keeps_every_bit_of_a_float(rows: list[tuple[float, int, 
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_what_is_not_json_is_refused_and_nothing_is_written(tmp_path: Path, value: float) -> None:
+def test_values_that_are_not_json_are_refused_and_nothing_is_written(tmp_path: Path, value: float) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "x.json", {"rates": [0.5, value]})
     with pytest.raises(ValueError, match="not JSON compliant"):
@@ -65,7 +65,7 @@ def test_bytes_are_utf8_with_plain_newlines_in_the_order_given(tmp_path: Path) -
 
 def test_the_bad_line_is_named_and_empty_lines_count(tmp_path: Path) -> None:
     (tmp_path / "x").write_text('{"a": 1}\n\n{"a": 2}\n{"a": \n')
-    with pytest.raises(UnwriteError, match=r"x, line 4: not JSON \(Expecting value\). Expected one object a line"):
+    with pytest.raises(UnwriteError, match=r"x, line 4: not JSON \(Expecting value\). Expected one object per line"):
         read_jsonl(tmp_path / "x", required=[])
 
 
@@ -78,13 +78,13 @@ def test_a_line_without_the_required_key_is_named(tmp_path: Path, line: str) -> 
 
 
 @pytest.mark.parametrize("line", ["[1]", "5", "null"])
-def test_a_line_that_is_no_object_is_refused_though_no_key_is_required(tmp_path: Path, line: str) -> None:
+def test_a_line_that_is_not_an_object_is_refused_even_if_no_key_is_required(tmp_path: Path, line: str) -> None:
     (tmp_path / "x").write_text(line)
     with pytest.raises(UnwriteError, match="line 1: expected an object"):
         read_jsonl(tmp_path / "x", required=[])
 
 
-def test_a_line_nested_without_end_is_refused(tmp_path: Path) -> None:
+def test_a_line_nested_too_deeply_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("[" * 100_000)
     with pytest.raises(UnwriteError, match="line 1: not JSON"):
         read_jsonl(tmp_path / "x", required=[])
@@ -97,12 +97,12 @@ def test_line_separators_inside_a_string_do_not_split_the_line(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
-def test_lines_end_as_any_system_ends_them(tmp_path: Path, newline: bytes) -> None:
+def test_the_newlines_of_every_system_are_accepted(tmp_path: Path, newline: bytes) -> None:
     (tmp_path / "x").write_bytes(b"\xef\xbb\xbfone" + newline + b"two")
     assert read_lines(tmp_path / "x") == ["one", "two"]
 
 
-def test_what_can_not_be_read_names_the_file_and_the_reason(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_named_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes(b"caf\xe9")
     with pytest.raises(UnwriteError, match=r"latin is not UTF-8 \(byte 3\): save it as UTF-8"):
         read_lines(tmp_path / "latin")
@@ -111,12 +111,12 @@ def test_what_can_not_be_read_names_the_file_and_the_reason(tmp_path: Path) -> N
             read_lines(path)
 
 
-def test_csv_that_is_missing(tmp_path: Path) -> None:
+def test_a_missing_csv_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UnwriteError, match="x is missing: run `dvc repro` first"):
         read_csv(tmp_path / "x")
 
 
-def test_csv_without_a_row_is_empty(tmp_path: Path) -> None:
+def test_a_csv_file_without_rows_is_empty(tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("")
     (tmp_path / "header").write_text("a,b\n")
     assert read_csv(tmp_path / "empty") == read_csv(tmp_path / "header") == []
@@ -125,7 +125,7 @@ def test_csv_without_a_row_is_empty(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"a,b\n1,2\n3\n", b"a,b\n1,2\n3,4,5\n", b"a,b\n1,\xff\n", b'a,b\n1,"' + b"x" * 200_000 + b'"\n']
 )
-def test_csv_that_is_damaged(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_csv_file_is_an_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x").write_bytes(content)
-    with pytest.raises(UnwriteError, match=r"x is damaged \(.*\): run the stage that makes it again"):
+    with pytest.raises(UnwriteError, match=r"x is damaged \(.*\): rerun the stage that writes it"):
         read_csv(tmp_path / "x")

@@ -1,4 +1,4 @@
-"""Tensors as byte ranges: exactly the asked bytes are read, and damage is named."""
+"""Tensors as byte ranges: exactly the requested bytes are read, and damage is named."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def all_bytes(folder: Path) -> dict[str, bytes]:
 
 @st.composite
 def tensors_of_any_kind(draw: st.DrawFn) -> dict[str, Tensor]:
-    """Two to four tensors of bytes at random: every bit pattern, NaN among them."""
+    """Draw two to four tensors of random bytes: any bit pattern, including NaN."""
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
     made = {}
     for i in range(draw(st.integers(2, 4))):
@@ -62,7 +62,7 @@ def tensors_of_any_kind(draw: st.DrawFn) -> dict[str, Tensor]:
 
 
 @given(tensors_of_any_kind(), st.data(), st.booleans())
-def test_reading_rows_gives_the_tensor_to_the_bit(made: dict[str, Tensor], data: st.DataObject, shards: bool) -> None:
+def test_reading_rows_gives_the_bits_of_the_tensor(made: dict[str, Tensor], data: st.DataObject, shards: bool) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_sharded(folder, made, spread(made)) if shards else write_single(folder, made)
@@ -87,7 +87,7 @@ def test_row_blocks_cover_every_row_once_within_the_limit(shape: list[int], elem
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_parts_are_read_by_themselves(tmp_path: Path, dtype: torch.dtype) -> None:
+def test_parts_of_a_split_tensor_are_read_independently(tmp_path: Path, dtype: torch.dtype) -> None:
     stacked, flat = torch.arange(24.0).reshape(2, 3, 4).to(dtype), torch.arange(24.0).reshape(6, 4).to(dtype)
     write_single(tmp_path, {"flat": flat, "stacked": stacked})
     tensors = stored_tensors(tmp_path)
@@ -104,14 +104,14 @@ def test_parts_are_read_by_themselves(tmp_path: Path, dtype: torch.dtype) -> Non
 
 
 @pytest.mark.parametrize(("shape", "parts"), [((6, 4), 4), ((6, 4), 0), ((2, 3, 4), 1), ((4, 3, 4), 2)])
-def test_what_can_not_be_cut_is_refused(tmp_path: Path, shape: tuple[int, ...], parts: int) -> None:
+def test_a_tensor_that_cannot_be_split_is_refused(tmp_path: Path, shape: tuple[int, ...], parts: int) -> None:
     write_single(tmp_path, {"w": torch.zeros(shape)})
-    with pytest.raises(UnwriteError, match=f"which cannot be cut into {parts}"):
+    with pytest.raises(UnwriteError, match=f"which cannot be split in {parts} parts"):
         split_tensor(stored_tensors(tmp_path)["w"], parts)
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int8, torch.uint8, torch.bool, torch.float8_e4m3fn])
-def test_integers_and_quantized_weights_can_not_be_edited(tmp_path: Path, dtype: torch.dtype) -> None:
+def test_integers_and_quantized_weights_cannot_be_edited(tmp_path: Path, dtype: torch.dtype) -> None:
     write_single(tmp_path, {"q": torch.zeros(2, 3).to(dtype)})
     stored = stored_tensors(tmp_path)["q"]
     for attempt in (
@@ -129,7 +129,7 @@ def test_a_file_cut_after_its_header_was_read_is_named(single: Path) -> None:
         read_rows(stored, slice(0, 4))
 
 
-def test_a_header_as_the_library_writes_it(single: Path) -> None:
+def test_a_header_is_read_as_the_library_writes_it(single: Path) -> None:
     header = entries(single / SINGLE_FILE)
     for name, tensor in read_header(single / SINGLE_FILE).items():
         assert tensor.shape == tuple(TENSORS[name].shape)
@@ -149,7 +149,7 @@ def test_every_truncation_is_refused(single: Path) -> None:
 def test_data_longer_than_declared_is_refused(single: Path) -> None:
     with (single / SINGLE_FILE).open("ab") as file:
         file.write(b"\0")
-    with pytest.raises(UnwriteError, match=r"has \d+ bytes, its header declares \d+. Download it again"):
+    with pytest.raises(UnwriteError, match=r"has \d+ bytes, but its header declares \d+. Download it again"):
         read_header(single / SINGLE_FILE)
 
 
@@ -164,7 +164,7 @@ def test_an_absurd_header_length_is_refused(single: Path, length: int) -> None:
 @pytest.mark.parametrize(
     "header", [b"{]", b"[]", b"55", b"null", b"\xff\xff", b'{"a": 5}', b'{"a": {}}', b"[" * 100_000]
 )
-def test_a_header_of_another_kind_is_refused(single: Path, header: bytes) -> None:
+def test_a_header_of_another_format_is_refused(single: Path, header: bytes) -> None:
     rewrite_header(single / SINGLE_FILE, header)
     with pytest.raises(UnwriteError, match="has a damaged safetensors header"):
         read_header(single / SINGLE_FILE)
@@ -190,7 +190,7 @@ def change(name: str, key: str, value: Any) -> Callable[[dict[str, Any]], None]:
         change("a.weight", "shape", None),
         change("a.weight", "dtype", "F64"),
         change("a.weight", "dtype", []),
-        lambda header: header.pop("a.weight"),  # leaves a hole
+        lambda header: header.pop("a.weight"),  # leaves a gap
         lambda header: header.update(twin=header["a.weight"]),  # two tensors in the same bytes
     ],
 )
@@ -217,7 +217,7 @@ def test_a_header_with_a_flipped_byte_gives_tensors_or_an_expected_error(data: s
         assert all(tensor.offset <= len(raw) for tensor in tensors.values())
 
 
-def test_a_dtype_of_a_later_version_of_the_format_passes(single: Path) -> None:
+def test_a_dtype_of_a_later_version_of_the_format_is_accepted(single: Path) -> None:
     header = entries(single / SINGLE_FILE)
     header["a.weight"] |= {"dtype": "F4", "shape": [96]}
     rewrite_header(single / SINGLE_FILE, json.dumps(header).encode())
@@ -242,6 +242,6 @@ def test_a_span_is_read_in_blocks(single: Path, monkeypatch: pytest.MonkeyPatch)
     assert b"".join(byte_blocks(TENSORS["a.weight"])) == TENSORS["a.weight"].numpy().tobytes()
 
 
-def test_rows_come_in_multiples() -> None:
+def test_blocks_have_a_multiple_of_rows() -> None:
     assert [(rows.start, rows.stop) for rows in row_blocks((10, 3), 13, 2)] == [(0, 4), (4, 8), (8, 10)]
     assert [(rows.start, rows.stop) for rows in row_blocks((5, 9), 1, 2)] == [(0, 2), (2, 4), (4, 5)]

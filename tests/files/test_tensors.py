@@ -1,4 +1,4 @@
-"""Named tensors: the same bytes every time, exact round trips, damage that names the stage."""
+"""Named tensors: the same bytes every time, exact round trips, and damage that names the stage."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def some_tensors() -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_round_trip_keeps_every_bit(tmp_path: Path, dtype: torch.dtype) -> None:
+def test_tensors_are_read_back_with_every_bit(tmp_path: Path, dtype: torch.dtype) -> None:
     values = torch.tensor([0.1, -0.0, float("nan"), float("inf"), 1e-40, 3.0]).to(dtype)
     write_tensors(tmp_path / "x", {"values": values}, {})
     read = read_tensors(tmp_path / "x", "stage")["values"]
@@ -33,7 +33,7 @@ def test_round_trip_keeps_every_bit(tmp_path: Path, dtype: torch.dtype) -> None:
     assert torch.equal(read.view(torch.uint8), values.view(torch.uint8))
 
 
-def test_order_of_names_and_keys_does_not_change_the_bytes(tmp_path: Path) -> None:
+def test_the_order_of_names_and_keys_does_not_change_the_bytes(tmp_path: Path) -> None:
     tensors = some_tensors()
     write_tensors(tmp_path / "x", tensors, METADATA)
     write_tensors(tmp_path / "y", dict(reversed(tensors.items())), dict(reversed(METADATA.items())))
@@ -63,7 +63,7 @@ write_tensors(Path("theirs"), {name: torch.arange(6.0) for name in "cab"}, json.
 
 
 def test_control_several_metadata_keys_would_change_the_bytes(tmp_path: Path) -> None:
-    # Why `write_tensors` stores one key: the library keeps them in a map without order.
+    # The reason that `write_tensors` stores one key: the library keeps them in an unordered map.
     metadata = {f"key{i}": "" for i in range(20)}
     files = set()
     for _ in range(10):
@@ -72,26 +72,26 @@ def test_control_several_metadata_keys_would_change_the_bytes(tmp_path: Path) ->
     assert len(files) > 1
 
 
-def test_any_safetensors_reader_can_read_it(tmp_path: Path) -> None:
+def test_any_safetensors_reader_can_read_the_file(tmp_path: Path) -> None:
     write_tensors(tmp_path / "x", some_tensors(), METADATA)
     read = load_file(tmp_path / "x")
     assert all(torch.equal(read[name], tensor) for name, tensor in some_tensors().items())
 
 
-def test_others_can_read_the_file(tmp_path: Path) -> None:
+def test_other_users_can_read_the_file(tmp_path: Path) -> None:
     (tmp_path / "plain").write_text("")
     write_tensors(tmp_path / "x", some_tensors(), {})
     assert (tmp_path / "x").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-def test_metadata_round_trip(tmp_path: Path) -> None:
+def test_metadata_is_read_back_unchanged(tmp_path: Path) -> None:
     write_tensors(tmp_path / "x", some_tensors(), METADATA)
     assert read_metadata(tmp_path / "x", "some_stage") == METADATA
 
 
 @pytest.fixture
 def small_disk() -> Iterator[None]:
-    """Files can't grow over 1000 bytes; Python ignores the signal, so that writing on gives an error."""
+    """Limit files to 1000 bytes; Python ignores the signal, so writing more raises an error."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     yield
@@ -99,25 +99,25 @@ def small_disk() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("small_disk")
-def test_file_that_does_not_fit_is_an_expected_error_and_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(UnwriteError, match=r"Can't write .*x: File too large"):
+def test_a_file_that_does_not_fit_is_an_expected_error_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UnwriteError, match=r"Cannot write .*x: File too large"):
         write_tensors(tmp_path / "x", {"a": torch.zeros(1000)}, {})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_missing_file_names_the_stage(tmp_path: Path) -> None:
+def test_a_missing_file_names_the_stage(tmp_path: Path) -> None:
     with pytest.raises(UnwriteError, match=r"x is missing: run `dvc repro extract_residuals` first"):
         read_tensors(tmp_path / "x", "extract_residuals")
 
 
 @pytest.mark.parametrize("keep", [0, 4, 8, 50, -1])
-def test_truncated_file_names_the_stage(tmp_path: Path, keep: int) -> None:
+def test_a_truncated_file_names_the_stage(tmp_path: Path, keep: int) -> None:
     write_tensors(tmp_path / "x", some_tensors(), METADATA)
     (tmp_path / "x").write_bytes((tmp_path / "x").read_bytes()[:keep])
     with pytest.raises(UnwriteError, match=r"x is damaged \(.*\): run `dvc repro -f compute_directions`"):
         read_tensors(tmp_path / "x", "compute_directions")
 
 
-def test_folder_in_place_of_the_file_names_the_stage(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_the_file_names_the_stage(tmp_path: Path) -> None:
     with pytest.raises(UnwriteError, match=r"is damaged .* run `dvc repro -f compute_directions`"):
         read_tensors(tmp_path, "compute_directions")

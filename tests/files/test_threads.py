@@ -1,4 +1,4 @@
-"""Work in threads: results in order, and after an error or an interrupt nothing runs on."""
+"""Work in threads: results in order, and no thread still running after an error or an interrupt."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_results_are_in_the_order_of_the_items(threads: int) -> None:
 
 
 def test_items_are_worked_on_at_once() -> None:
-    both = threading.Barrier(2, timeout=30)  # broken, and an error, if one waits for the other to end
+    both = threading.Barrier(2, timeout=30)  # raises an error if one waits for the other to end
     assert sorted(in_threads(lambda _item, _: both.wait(), [0, 1], 2)) == [0, 1]
 
 
@@ -26,7 +26,7 @@ class WrongError(Exception):
     pass
 
 
-def test_an_error_ends_the_others_and_begins_no_more() -> None:
+def test_an_error_stops_the_others_and_starts_no_more() -> None:
     begun: list[int] = []
     threads = threading.active_count()
     together = threading.Barrier(2, timeout=30)
@@ -46,7 +46,7 @@ def test_an_error_ends_the_others_and_begins_no_more() -> None:
     assert threading.active_count() == threads
 
 
-def test_of_several_errors_the_first_in_order_is_raised() -> None:
+def test_the_first_of_several_errors_is_raised() -> None:
     together = threading.Barrier(2, timeout=30)
 
     def work(item: str, _: Callable[[], None]) -> None:
@@ -57,7 +57,7 @@ def test_of_several_errors_the_first_in_order_is_raised() -> None:
         in_threads(work, ["one", "two"], 2)
 
 
-def test_an_interrupt_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_stops_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     running, ended = threading.Event(), threading.Event()
 
     def work(_: int, end_if_stopped: Callable[[], None]) -> None:
@@ -78,5 +78,5 @@ def test_an_interrupt_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ended.is_set()
 
 
-def test_there_is_a_processor() -> None:
+def test_there_is_at_least_one_processor() -> None:
     assert processors() >= 1

@@ -328,7 +328,7 @@ def test_a_failure_half_way_keeps_the_earlier_adapter(monkeypatch: pytest.Monkey
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(adapter, "write_tensors", fail)
-    with pytest.raises(UnwriteError, match=r"Can't write artifacts/adapter: No space left"):
+    with pytest.raises(UnwriteError, match=r"Cannot write artifacts/adapter: No space left"):
         stage.export_adapter(params())
     assert {path.name: path.read_bytes() for path in ADAPTER.iterdir()} == before
 

@@ -296,7 +296,7 @@ def test_a_failure_half_way_leaves_nothing(
     with pytest.raises(UnwriteError if isinstance(error, OSError) else KeyboardInterrupt) as raised:
         stage.merge_model(params)
     if isinstance(error, OSError):
-        assert "Can't write artifacts/model: No space left on device" in str(raised.value)
+        assert "Cannot write artifacts/model: No space left on device" in str(raised.value)
     assert not MODEL.exists()
     assert sorted(p.name for p in Path("artifacts").iterdir()) == [
         "base.json",
@@ -310,7 +310,7 @@ def test_a_full_disk_is_found_before_anything_is_copied(params: Params, monkeypa
     prepare("none")
     usage = shutil.disk_usage(".")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
-    with pytest.raises(UnwriteError, match=r"artifacts/model needs .* make room"):
+    with pytest.raises(UnwriteError, match=r"artifacts/model needs .* free some space"):
         stage.merge_model(params)
     assert not MODEL.exists()
 

@@ -67,7 +67,7 @@ def test_not_utf8(project: Path, params: Params) -> None:
 
 def test_too_short_for_its_splits(project: Path, params: Params) -> None:
     TARGET.write_text("".join(TARGET.read_text().splitlines(keepends=True)[:20]))
-    assert_refused(params, r"holds 20 prompts; .* asks for 28 \(12 train \+ 8 validation \+ 8 test\)\. Add 8")
+    assert_refused(params, r"holds 20 prompts; .* needs 28 \(12 train \+ 8 validation \+ 8 test\)\. Add 8")
 
 
 def test_the_same_prompt_in_two_splits(project: Path, params: Params) -> None:

@@ -1,1 +1,1 @@
-"""Everything that knows a file format."""
+"""File formats: reading, writing and checking them."""

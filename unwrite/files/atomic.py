@@ -35,8 +35,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a new empty folder next to `path`; on a clean exit sync its files and replace `path` with it.
 
-    The old folder stays until the new one replaces it, whatever fails. What a killed run left is removed or restored
-    first.
+    The old folder stays until the new one replaces it, whatever fails. Leftovers of a killed run are first removed or
+    restored.
 
     Raises:
         UnwriteError: the disk is full, or the parent folder cannot be written.
@@ -68,7 +68,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def _temporary(path: Path) -> Path:
-    # A fixed name: what a killed run left is overwritten by the next one instead of piling up.
+    # A fixed name, so that leftovers of killed runs are overwritten by the next run and do not accumulate.
     return path.with_name(f".{path.name}.tmp")
 
 
@@ -85,13 +85,13 @@ def _named_os_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise  # the folder is made above: what is missing is something the caller reads, or never wrote
+        raise  # the folder exists, so the missing file is one that the caller reads or has not written
     except OSError as error:
-        remedy = "Mend the folder's permissions"
+        remedy = "Fix the folder's permissions"
         if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-            remedy = f"Make room ({shutil.disk_usage(_existing_parent(path)).free / 1e6:.0f} MB are free)"
+            remedy = f"Free some space ({shutil.disk_usage(_existing_parent(path)).free / 1e6:.0f} MB are free)"
         raise UnwriteError(
-            f"Can't write {path}: {error.strerror or error}. {remedy} and run it again; nothing was left half-written."
+            f"Cannot write {path}: {error.strerror or error}. {remedy} and run again; nothing was left half-written."
         ) from error
 
 
@@ -100,10 +100,10 @@ def _existing_parent(path: Path) -> Path:
 
 
 def check_free_space(path: Path, needed: int) -> None:
-    """Check before long work that there is enough space for a file or folder.
+    """Check that there is enough space for a file or folder, before long work.
 
     Args:
-        path: where it will be.
+        path: the path of the file or folder to write.
         needed: its size in bytes.
 
     Raises:
@@ -112,12 +112,12 @@ def check_free_space(path: Path, needed: int) -> None:
     free = shutil.disk_usage(_existing_parent(path)).free
     if free < needed:
         raise UnwriteError(
-            f"{path} needs {needed / 1e6:.0f} MB and {free / 1e6:.0f} MB are free there: make room and run again."
+            f"{path} needs {needed / 1e6:.0f} MB but only {free / 1e6:.0f} MB are free: free some space and run again."
         )
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Copy a file's bytes inside the kernel, which shares blocks (reflink) if the file system supports it.
+    """Copy a file's bytes in the kernel, which shares blocks (reflink) if the file system supports it.
 
     Raises:
         UnwriteError: the source changed while it was copied.
@@ -128,9 +128,9 @@ def copy_file(source: Path, target: Path) -> None:
             while remaining and (copied := os.copy_file_range(reader.fileno(), writer.fileno(), remaining)):
                 remaining -= copied
         if remaining:
-            raise OSError(errno.EOPNOTSUPP, "copies nothing")  # as some network file systems do
+            raise OSError(errno.EOPNOTSUPP, "copies nothing")  # the case on some network file systems
     except (AttributeError, OSError) as error:
-        # Not on this system, or not between these two file systems; anything else (a full disk) is a real failure.
+        # Unsupported by this system or between these file systems; anything else (a full disk) is a real failure.
         if isinstance(error, OSError) and error.errno not in {
             errno.EXDEV,
             errno.ENOSYS,

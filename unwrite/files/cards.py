@@ -1,4 +1,4 @@
-"""Model cards: Markdown that opens with YAML, from which the hub reads a licence."""
+"""Model cards: Markdown with YAML front matter, from which the hub reads the licence."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _LONGEST = 300  # characters of a licence's name or link
 
 
 def read_card(folder: Path) -> BaseCard:
-    """Read the licence and the languages from the card in a folder; nothing if it has no card or no front matter.
+    """Read the licence and languages from the card in a folder; all are empty without a card or front matter.
 
-    Whatever is not one line of text is left out. So is a list of several licences, since none of them is *the* licence.
+    Values other than one line of text are left out. So is a list of several licences, since none of them is *the* one.
 
     Raises:
         UnwriteError: the front matter cannot be read.
@@ -40,9 +40,9 @@ def read_card(folder: Path) -> BaseCard:
 
 
 def _front_matter(path: Path) -> dict[str, Any]:
-    found = _FRONT_MATTER.match(read_text(path))
+    front_matter = _FRONT_MATTER.match(read_text(path))
     try:
-        data = load_yaml(found[1]) if found else None
+        data = load_yaml(front_matter[1]) if front_matter else None
     except ValueError as error:
         raise UnwriteError(f"{path} opens with front matter that is not YAML ({error}).") from None
     if data is None:

@@ -1,4 +1,4 @@
-"""The checkpoint in a folder: which files belong to the model, and which of them holds which tensor."""
+"""The checkpoint in a folder: the files that belong to the model, and the tensors in each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from unwrite.schema.paths import EVALUATION, MANIFEST, RECIPE
 INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
 WEIGHTS = ".safetensors"
-# What belongs to a model besides its weights; everything else in a folder is left alone.
+# The files of a model other than its weights; all others in a folder are ignored.
 COMPANIONS = ("*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt", "LICENSE*", "NOTICE*")
 _CODE = ("*.py",)
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -23,7 +23,7 @@ _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 def model_files(folder: Path, *, code: bool = False) -> list[str]:
     """Return the sorted names of a model's files: shards, index, configuration, tokenizer and licence.
 
-    With `code`, Python files too: where the user lets them run, they are part of what the model computes.
+    With `code`, also Python files: if the user allows them to run, they are part of the model.
 
     Raises:
         UnwriteError: the folder does not exist, has no safetensors checkpoint, or its index is wrong.
@@ -33,7 +33,7 @@ def model_files(folder: Path, *, code: bool = False) -> list[str]:
         names.add(INDEX_FILE)
     for pattern in COMPANIONS + _CODE * code:
         names.update(path.name for path in folder.glob(pattern) if path.is_file() and ".index." not in path.name)
-    # Where the base is itself a release, its own recipe and manifest are not part of the model.
+    # If the base is itself a release, its own recipe and manifest are not part of the model.
     return sorted(names - {MANIFEST, RECIPE.name, EVALUATION.name})
 
 
@@ -41,7 +41,7 @@ def shard_files(folder: Path) -> list[str]:
     """Return the sorted names of the checkpoint's safetensors files, all of which exist.
 
     Raises:
-        UnwriteError: as `model_files`, or a shard is missing.
+        UnwriteError: as in `model_files`, or a shard is missing.
     """
     shards = named_shards(folder)
     for shard in shards:
@@ -72,7 +72,7 @@ def named_shards(folder: Path) -> list[str]:
 
 
 def _index(folder: Path) -> Path | None:
-    # With both, the single file counts, as in transformers.
+    # If both exist, the single file counts, as in transformers.
     index = folder / INDEX_FILE
     return index if index.is_file() and not (folder / SINGLE_FILE).is_file() else None
 
@@ -94,8 +94,8 @@ def _weight_map(index: Path) -> dict[str, str]:
 def index_of(tensors: Mapping[str, StoredTensor]) -> dict[str, Any]:
     """Return the index of a checkpoint as JSON values.
 
-    A single file does not need one. But engines that load every safetensors file of a folder without an index, as vLLM
-    does, would take the directions of a release for weights.
+    A single file does not need one, but an engine that loads every safetensors file of a folder without an index, such
+    as vLLM, would load the directions of a release as weights.
     """
     return {"metadata": {}, "weight_map": {name: tensor.file.name for name, tensor in sorted(tensors.items())}}
 

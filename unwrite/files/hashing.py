@@ -1,4 +1,4 @@
-"""sha256 of files, and whether a folder still holds what was recorded."""
+"""The sha256 of files, and a check that files still are the recorded ones."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ def verify_files(folder: Path, recorded: Iterable[FileDigest]) -> None:
     """Check that every recorded file is in a folder, unchanged.
 
     Raises:
-        UnwriteError: a file is missing, or has another size or sha256; the first one is named.
+        UnwriteError: a file is missing, or its size or sha256 differs; the message names the first one.
     """
     for file in recorded:
         path = folder / file.name
         if not path.is_file():
             raise UnwriteError(f"{path} is missing, but the model was pinned with it. {_REPIN}")
-        found = path.stat().st_size
-        check_digest(path, file, found, sha256_of(path) if found == file.size else "")
+        size = path.stat().st_size
+        check_digest(path, file, size, sha256_of(path) if size == file.size else "")
 
 
 def check_digest(path: Path, recorded: FileDigest, size: int, sha256: str) -> None:
-    """Check that the size and sha256 found for a file are the recorded ones.
+    """Check that the actual size and sha256 of a file are the recorded ones.
 
     Raises:
-        UnwriteError: one of them differs.
+        UnwriteError: the size or sha256 differs.
     """
     if size != recorded.size:
-        raise UnwriteError(f"{path} has {size} bytes, was pinned with {recorded.size}. {_REPIN}")
+        raise UnwriteError(f"{path} has {size} bytes, but was pinned with {recorded.size}. {_REPIN}")
     if sha256 != recorded.sha256:
-        raise UnwriteError(f"{path} has sha256 {sha256[:12]}…, was pinned with {recorded.sha256[:12]}…. {_REPIN}")
+        raise UnwriteError(f"{path} has sha256 {sha256[:12]}…, but was pinned with {recorded.sha256[:12]}…. {_REPIN}")
 
 
 _REPIN = "Restore the file, or run `dvc repro -f pin_model` to pin the model as it is now."

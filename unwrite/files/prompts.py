@@ -1,4 +1,4 @@
-"""Prompt sets and marker lists: reading them, cutting splits, and refusing prompts that are in two places."""
+"""Prompt sets and marker lists: read, cut into splits, and checked for prompts that occur twice."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SplitT = TypeVar("SplitT", bound=str)
 
 
 class Prompt(NamedTuple):
-    """A user message, and the answer a model without the behaviour would give, where one is known."""
+    """A user message, and the answer that a model without the behaviour would give, if it is known."""
 
     text: str
     reference: str | None
@@ -24,7 +24,7 @@ def read_prompts(path: Path) -> list[Prompt]:
     """Read a .jsonl file ("prompt", optional "reference") or a .txt file (one prompt per line).
 
     Raises:
-        UnwriteError: the file is missing, not UTF-8, empty, of another kind, or a line is not a prompt.
+        UnwriteError: the file is missing, empty, not UTF-8 or of another type, or a line is not a prompt.
     """
     if path.suffix == ".jsonl":
         rows = read_jsonl(path, required=["prompt"])
@@ -32,23 +32,23 @@ def read_prompts(path: Path) -> list[Prompt]:
     elif path.suffix == ".txt":
         prompts = [Prompt(line.strip(), None) for line in read_lines(path) if line.strip()]
     else:
-        raise UnwriteError(f"{path} ends in {path.suffix or 'nothing'!r}; expected .jsonl or .txt.")
+        raise UnwriteError(f"{path} must end in .jsonl or .txt, got {path.suffix or 'no suffix'!r}.")
     if not prompts:
-        raise UnwriteError(f"{path} holds no prompt.")
+        raise UnwriteError(f"{path} holds no prompts. Add one per line.")
     return prompts
 
 
-def _prompt(place: str, row: Mapping[str, object]) -> Prompt:
+def _prompt(location: str, row: Mapping[str, object]) -> Prompt:
     text, reference = row["prompt"], row.get("reference")
     if not _is_text(text) or not text.strip():
-        raise UnwriteError(f'{place}: "prompt" is {text!r}; expected text.')
+        raise UnwriteError(f'{location}: "prompt" must be text, got {text!r}.')
     if reference is not None and not _is_text(reference):
-        raise UnwriteError(f'{place}: "reference" of {text[:60]!r} is {reference!r}; expected text or null.')
+        raise UnwriteError(f'{location}: "reference" of {text[:60]!r} must be text or null, got {reference!r}.')
     return Prompt(text.strip(), reference)
 
 
 def _is_text(value: object) -> TypeGuard[str]:
-    # JSON can escape half a character ("\ud83d"), which no tokenizer and no file takes.
+    # JSON can escape half a character ("\ud83d"), which neither tokenizers nor UTF-8 accept.
     return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
@@ -58,12 +58,12 @@ def cut_splits(path: Path, prompts: Sequence[Prompt], sizes: Mapping[Name, int])
     Raises:
         UnwriteError: there are fewer prompts than the splits need.
     """
-    wanted = sum(sizes.values())
-    if len(prompts) < wanted:
+    needed = sum(sizes.values())
+    if len(prompts) < needed:
         parts = " + ".join(f"{size} {name}" for name, size in sizes.items())
         raise UnwriteError(
-            f"{path} holds {len(prompts)} prompts; tokenize.splits asks for {wanted} ({parts}). "
-            f"Add {wanted - len(prompts)} or lower the splits."
+            f"{path} holds {len(prompts)} prompts; tokenize.splits needs {needed} ({parts}). "
+            f"Add {needed - len(prompts)} or lower the splits."
         )
     splits, start = {}, 0
     for name, size in sizes.items():
@@ -73,22 +73,22 @@ def cut_splits(path: Path, prompts: Sequence[Prompt], sizes: Mapping[Name, int])
 
 
 def check_no_shared_prompts(sets: Mapping[Name, Mapping[SplitT, Sequence[Prompt]]]) -> None:
-    """Check that no prompt is in two splits, in both sets, or twice in one split, which would flatter the figures.
+    """Check that no prompt is in two splits, in both sets, or twice in one split: the figures would look too good.
 
     Raises:
-        UnwriteError: a prompt is in two places; both are named.
+        UnwriteError: a prompt occurs twice; the message names both places.
     """
     seen: dict[str, str] = {}
     for set_name, splits in sets.items():
         for split_name, prompts in splits.items():
-            place = f"{set_name} {split_name}"
+            location = f"{set_name} {split_name}"
             for prompt in prompts:
                 key = " ".join(prompt.text.split()).casefold()
                 if key in seen:
                     raise UnwriteError(
-                        f"The prompt {prompt.text[:80]!r} is in {seen[key]} and again in {place}: keep one of them."
+                        f"The prompt {prompt.text[:80]!r} is in {seen[key]} and again in {location}: keep one of them."
                     )
-                seen[key] = place
+                seen[key] = location
 
 
 def read_markers(path: Path) -> list[str]:
@@ -99,5 +99,5 @@ def read_markers(path: Path) -> list[str]:
     """
     markers = [line.strip() for line in read_lines(path) if line.strip() and not line.lstrip().startswith("#")]
     if not markers:
-        raise UnwriteError(f"{path} holds no marker: nothing could count as showing the behaviour. Add one a line.")
+        raise UnwriteError(f"{path} holds no marker: nothing could count as showing the behaviour. Add one per line.")
     return markers

@@ -20,10 +20,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write one JSON value, indented, in the order given. NaN and infinity are refused: they are not JSON.
+    """Write one JSON value, indented, with keys in their order.
 
     Raises:
-        ValueError: the value holds NaN or infinity.
+        ValueError: the value holds NaN or infinity, which are not JSON.
     """
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
@@ -37,7 +37,7 @@ def read_jsonl(path: Path, required: Sequence[str]) -> list[dict[str, Any]]:
     """Read one JSON object per line; each must have the `required` keys. Empty lines are skipped.
 
     Raises:
-        UnwriteError: the file is missing, not UTF-8, or a line is not such an object; the line is named.
+        UnwriteError: the file is missing or not UTF-8, or a line is not such an object; the message names the line.
     """
     rows = []
     for number, line in enumerate(read_lines(path), 1):
@@ -46,8 +46,8 @@ def read_jsonl(path: Path, required: Sequence[str]) -> list[dict[str, Any]]:
         try:
             row = json.loads(line)
         except (json.JSONDecodeError, RecursionError) as error:
-            reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deep"
-            raise UnwriteError(f"{path}, line {number}: not JSON ({reason}). Expected one object a line.") from None
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+            raise UnwriteError(f"{path}, line {number}: not JSON ({reason}). Expected one object per line.") from None
         if not isinstance(row, dict) or not row.keys() >= set(required):
             keys = " and ".join(f'"{key}"' for key in required)
             raise UnwriteError(f"{path}, line {number}: expected an object with {keys}, got {line[:60]!r}.")
@@ -56,18 +56,18 @@ def read_jsonl(path: Path, required: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Read the lines of a UTF-8 text file that params.yaml names or the pipeline makes.
+    """Read the lines of a UTF-8 text file that params.yaml names or the pipeline writes.
 
     Raises:
-        UnwriteError: as `read_text`.
+        UnwriteError: as in `read_text`.
     """
-    text = read_text(path, "check the path in params.yaml, or run `dvc repro` if the pipeline makes it")
-    # Split at newlines only: str.splitlines would also cut at characters that JSON allows inside a string.
+    text = read_text(path, "check the path in params.yaml, or run `dvc repro` if the pipeline writes it")
+    # Split at newlines only: str.splitlines also splits at characters that JSON allows inside a string.
     return text.split("\n")
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV file; floats have full precision, so reading them back gives the same values."""
+    """Write a CSV file; floats have full precision, so they are read back unchanged."""
     with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
@@ -75,10 +75,10 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """Read the rows of a CSV file, each by column name.
+    """Read the rows of a CSV file, each as a mapping from column names.
 
     Raises:
-        UnwriteError: the file is missing, not UTF-8, or a row has more or fewer fields than the header.
+        UnwriteError: the file is missing or not UTF-8, or a row has more or fewer fields than the header.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
@@ -86,11 +86,11 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     except FileNotFoundError:
         raise UnwriteError(f"{path} is missing: run `dvc repro` first.") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UnwriteError(f"{path} is damaged ({error}): run the stage that makes it again, `dvc repro -f`.") from None
+        raise UnwriteError(f"{path} is damaged ({error}): rerun the stage that writes it (`dvc repro -f`).") from None
     for number, row in enumerate(rows, 1):
         if len(row) != len(header):
             raise UnwriteError(
-                f"{path} is damaged (row {number} has {len(row)} fields, its header {len(header)}): "
-                "run the stage that makes it again, `dvc repro -f`."
+                f"{path} is damaged (row {number} has {len(row)} fields, but its header {len(header)}): "
+                "rerun the stage that writes it (`dvc repro -f`)."
             )
     return [dict(zip(header, row, strict=True)) for row in rows]

@@ -1,8 +1,7 @@
 """One safetensors file as byte ranges: its header, and its tensors read a few rows at a time.
 
-The header is parsed here and not by the library, which returns tensors but not where they lie. With their offsets, a
-file can be hashed, compared and written from its first byte to its last, a few rows of each tensor at a time, in
-constant memory.
+The header is parsed here, because the library does not return the offsets of tensors. With the offsets, a file can be
+hashed, compared and written from its first byte to its last, a few rows of each tensor at a time, in constant memory.
 """
 
 from __future__ import annotations
@@ -31,9 +30,10 @@ _ITEM_BYTES: Mapping[str, int] = {
     **{"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1},
     **{"F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "C64": 8},
 }
+_LENGTH_BYTES = 8  # of the header's length, at the start of the file
 _HEADER_LIMIT = 100_000_000  # bytes; the format's own limit
 BLOCK_BYTES = 1 << 20
-"""Bytes read, hashed and written at a time: small next to a tensor, large next to the cost of a call."""
+"""Bytes read, hashed and written at a time: small compared with a tensor, large enough to amortize a call."""
 
 
 class StoredTensor(NamedTuple):
@@ -46,7 +46,7 @@ class StoredTensor(NamedTuple):
 
 
 def read_header(file: Path) -> dict[str, StoredTensor]:
-    """Read where each tensor of one safetensors file lies, by name and in the order of their bytes.
+    """Read the place of each tensor in one safetensors file, by name and in the order of their bytes.
 
     The format: header length (8 bytes, little-endian), JSON header, data.
 
@@ -54,36 +54,54 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
         UnwriteError: the header does not follow the format, or the file is shorter or longer than it declares.
     """
     size = file.stat().st_size
-    with file.open("rb") as stream:
-        prefix = stream.read(8)
-        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
-        if not 2 <= length <= min(_HEADER_LIMIT, size - 8):
-            raise UnwriteError(f"{file} is not a safetensors file, or truncated ({size} bytes). Download it again.")
-        raw = stream.read(length)
-    data = 8 + length
-    tensors, end = {}, 0
+    header = _header_bytes(file, size)
+    data_start = _LENGTH_BYTES + len(header)
     try:
-        header = json.loads(raw)
-        header.pop("__metadata__", None)
-        # The data is tiled: each tensor begins where the one before ends.
-        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-            dtype, shape, (start, stop) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
-            item = _ITEM_BYTES.get(dtype)
-            if not all(type(n) is int and n >= 0 for n in (*shape, start, stop)) or start != end or stop < start:
-                raise ValueError(name)
-            if item is not None and stop - start != math.prod(shape) * item:
-                raise ValueError(name)
-            tensors[name] = StoredTensor(file, dtype, shape, data + start)
-            end = stop
+        tensors, data_size = _parse_header(header, file, data_start)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UnwriteError(f"{file} has a damaged safetensors header. Download it again.") from None
-    if size != data + end:
-        raise UnwriteError(f"{file} has {size} bytes, its header declares {data + end}. Download it again.")
+    declared = data_start + data_size
+    if size != declared:
+        raise UnwriteError(f"{file} has {size} bytes, but its header declares {declared}. Download it again.")
     return tensors
 
 
+def _header_bytes(file: Path, size: int) -> bytes:
+    """Read the JSON header of a file of `size` bytes, unparsed."""
+    with file.open("rb") as stream:
+        prefix = stream.read(_LENGTH_BYTES)
+        length = struct.unpack("<Q", prefix)[0] if len(prefix) == _LENGTH_BYTES else 0
+        if not 2 <= length <= min(_HEADER_LIMIT, size - _LENGTH_BYTES):
+            raise UnwriteError(f"{file} is not a safetensors file, or truncated ({size} bytes). Download it again.")
+        return stream.read(length)
+
+
+def _parse_header(header: bytes, file: Path, data_start: int) -> tuple[dict[str, StoredTensor], int]:
+    """Return the place of each tensor, and the size of the data in bytes.
+
+    Raises:
+        ValueError: the header is not JSON, an entry is wrong, or the tensors leave a gap or overlap. Other exceptions
+            that a header of wrong types raises mean the same.
+    """
+    entries = json.loads(header)
+    entries.pop("__metadata__", None)
+    tensors, end = {}, 0
+    for name, entry in sorted(entries.items(), key=lambda item: item[1]["data_offsets"]):
+        dtype, shape, (start, stop) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
+        if not all(type(number) is int and number >= 0 for number in (*shape, start, stop)):
+            raise ValueError(f"{name} has a negative or non-integer size or offset")
+        if start != end or stop < start:
+            raise ValueError(f"{name} does not begin where the tensor before it ends")
+        item_bytes = _ITEM_BYTES.get(dtype)
+        if item_bytes is not None and stop - start != math.prod(shape) * item_bytes:
+            raise ValueError(f"{name} has another number of bytes than its shape needs")
+        tensors[name] = StoredTensor(file, dtype, shape, data_start + start)
+        end = stop
+    return tensors, end
+
+
 class ByteRange(NamedTuple):
-    """Consecutive bytes of a file, from `start` up to `stop`: a tensor, or without a name the header."""
+    """Consecutive bytes of a file, from `start` up to `stop`: a tensor or, if unnamed, the header."""
 
     file: Path
     tensor: str | None
@@ -92,17 +110,17 @@ class ByteRange(NamedTuple):
 
 
 def spans(file: Path, tensors: Mapping[str, StoredTensor]) -> Iterator[ByteRange]:
-    """Yield the byte ranges of a file from its first byte to its last: the header, then its tensors as they lie.
+    """Yield the byte ranges of a file from its first byte to its last: the header, then its tensors in order.
 
     Args:
-        file: a file of a checkpoint; one that holds no tensors is one range without a name.
+        file: a file of a checkpoint; a file without tensors is one unnamed range.
         tensors: from `stored_tensors` or `read_header`; those of other files are ignored.
     """
     tensor, start = None, 0
-    for name, place in tensors.items():  # each file's in the order of its bytes
-        if place.file == file:
-            yield ByteRange(file, tensor, start, place.offset)
-            tensor, start = name, place.offset
+    for name, stored in tensors.items():  # those of one file are in the order of their bytes
+        if stored.file == file:
+            yield ByteRange(file, tensor, start, stored.offset)
+            tensor, start = name, stored.offset
     yield ByteRange(file, tensor, start, file.stat().st_size)
 
 
@@ -110,7 +128,7 @@ def read_span(span: ByteRange) -> Iterator[bytes]:
     """Yield the bytes of a range, `BLOCK_BYTES` at a time.
 
     Raises:
-        UnwriteError: the file ends earlier.
+        UnwriteError: the file ends before the range does.
     """
     with span.file.open("rb", buffering=0) as stream:
         start = span.start
@@ -130,9 +148,9 @@ def byte_blocks(values: Tensor) -> Iterator[bytes]:
 
 
 def row_blocks(shape: Sequence[int], elements: int = 1 << 20, multiple: int = 1) -> Iterator[slice]:
-    """Yield consecutive slices of a tensor's first axis, each of at most `elements` numbers, or `multiple` rows.
+    """Yield consecutive slices of a tensor's first axis, of at most `elements` numbers each, or of `multiple` rows.
 
-    All but the last have a multiple of `multiple` rows.
+    The number of rows is a multiple of `multiple` in all but the last.
     """
     step = elements // max(1, math.prod(shape[1:])) // multiple * multiple or multiple
     for start in range(0, shape[0], step):
@@ -140,14 +158,16 @@ def row_blocks(shape: Sequence[int], elements: int = 1 << 20, multiple: int = 1)
 
 
 def split_tensor(tensor: StoredTensor, parts: int) -> list[StoredTensor]:
-    """Cut a stored tensor into equal parts along its first axis: [2·n, k], and [2, n, k] too, into two of [n, k].
+    """Split a stored tensor into equal parts along its first axis: [2·n, k] and [2, n, k] both into two of [n, k].
 
     Raises:
-        UnwriteError: the first axis cannot be divided into that many parts.
+        UnwriteError: the tensor cannot be split into that many parts.
     """
     first, *rest = tensor.shape
     if parts < 1 or first % parts or (len(rest) > 1 and first != parts):
-        raise UnwriteError(f"{tensor.file} has a tensor of shape {tensor.shape}, which cannot be cut into {parts}.")
+        raise UnwriteError(
+            f"{tensor.file} has a tensor of shape {tensor.shape}, which cannot be split in {parts} parts."
+        )
     shape = tuple(rest) if len(rest) > 1 else (first // parts, *rest)
     step = math.prod(shape) * torch_dtype(tensor).itemsize
     return [tensor._replace(shape=shape, offset=tensor.offset + part * step) for part in range(parts)]
@@ -157,10 +177,10 @@ def read_rows(tensor: StoredTensor, rows: slice) -> Tensor:
     """Read some rows of a stored tensor, and only their bytes.
 
     Returns:
-        [rows, ...] in the stored dtype.
+        The rows, [rows, ...], in the stored dtype.
 
     Raises:
-        UnwriteError: the tensor is not stored as floating point, or the file ends earlier.
+        UnwriteError: the tensor is not stored as floating point, or the file ends before the rows do.
     """
     dtype = torch_dtype(tensor)
     width = math.prod(tensor.shape[1:])
@@ -170,10 +190,10 @@ def read_rows(tensor: StoredTensor, rows: slice) -> Tensor:
         stream.seek(tensor.offset + rows.start * width * dtype.itemsize)
         view, done = memoryview(buffer), 0
         while done < len(buffer):
-            got = stream.readinto(view[done:])
-            if not got:
+            count_read = stream.readinto(view[done:])
+            if not count_read:
                 raise UnwriteError(f"{tensor.file} ended early: it changed while it was read. Run the stage again.")
-            done += got
+            done += count_read
     return torch.frombuffer(buffer, dtype=dtype).reshape(count, *tensor.shape[1:])
 
 

@@ -20,16 +20,16 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     """Write named tensors with JSON metadata. The same tensors and metadata give the same bytes."""
     data = save(
         {name: tensor.contiguous() for name, tensor in sorted(tensors.items())},
-        # One key: safetensors writes several in an order that changes from run to run.
+        # A single key, because safetensors writes several in an order that changes between runs.
         metadata={"unwrite": json.dumps(metadata, sort_keys=True)},
     )
-    # Not save_file: it writes to its own temporary name, which a killed run leaves behind, readable by its owner only.
+    # Not save_file: its temporary file is readable by its owner only, and stays behind if the process is killed.
     with atomic_file(path) as temporary:
         temporary.write_bytes(data)
 
 
 def read_tensors(path: Path, stage: str) -> dict[str, Tensor]:
-    """Read every tensor of a file made by `stage`.
+    """Read every tensor of a file that `stage` writes.
 
     Raises:
         UnwriteError: the file is missing or damaged.
@@ -42,7 +42,7 @@ def read_metadata(path: Path, stage: str) -> dict[str, Any]:
     """Read the JSON metadata that `write_tensors` stored.
 
     Raises:
-        UnwriteError: as `read_tensors`.
+        UnwriteError: as in `read_tensors`.
     """
     with _readable_errors(path, stage), safe_open(path, framework="pt") as file:
         metadata: dict[str, Any] = json.loads((file.metadata() or {})["unwrite"])

@@ -1,4 +1,4 @@
-"""The same work on several files at once, in threads: reading, hashing and torch all release Python's lock."""
+"""The same work on several files at once, in threads: reading, hashing and torch all release the GIL."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ R = TypeVar("R")
 
 
 def processors() -> int:
-    """Return how many processors this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_threads(work: Callable[[T, Callable[[], None]], R], items: Sequence[T], threads: int) -> list[R]:
     """Return the result of `work` for each item, in the order of the items.
 
-    After an error or an interrupt, the other threads stop at their next call of the function that they get as second
-    argument, so `work` should call it often. No thread is left when this returns.
+    After an error or an interrupt, the other threads stop when they next call the function that `work` receives as its
+    second argument, so `work` should call it often. No thread is still running on return.
 
     Args:
-        work: called with an item, and with a function that raises once the thread should stop.
-        items: what to work on.
-        threads: how many items at once.
+        work: called with an item and a function that raises an exception once the thread should stop.
+        items: the items to work on.
+        threads: the number of items at once.
 
     Raises:
-        Exception: what `work` raised; of several errors, the first in the order of the items.
+        Exception: any error of `work`; of several, the first in the order of the items.
     """
     _keep_freed_memory()
     stopped = Event()
@@ -52,8 +52,8 @@ def in_threads(work: Callable[[T, Callable[[], None]], R], items: Sequence[T], t
 
 
 def _keep_freed_memory() -> None:
-    """Make the C library (glibc) keep freed blocks of some megabytes for the next use, as it does after a large one.
+    """Raise glibc's mmap threshold, by freeing one large block, so that freed blocks of a few megabytes are reused.
 
-    Otherwise it returns them each time, and threads wait for one another while the system finds new pages.
+    Otherwise they return to the system each time, and threads wait for one another while it maps new pages.
     """
     bytes(31 << 20)
