@@ -13,7 +13,7 @@ from unwrite.models.batches import accepted_inputs, left_padded
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_CACHES = ("past_key_values", "cache_params", "state")
+_CACHES = ("cache", "past_key_values", "cache_params", "state")
 """Names that models give their cache, in their output and in the arguments of their forward."""
 _CACHE_MODULE = "transformers.cache_utils"
 
@@ -55,7 +55,9 @@ class DecodingBatch:
         )
         self.is_first_pass = False
         output = self.model(**accepted_inputs(self.model, inputs))
-        self.cached = {name: output[name] for name in _CACHES if output.get(name) is not None}
+        # By its keys: since 5.24, transformers' outputs answer to a cache's earlier names too.
+        given = set(output.keys())
+        self.cached = {name: output[name] for name in _CACHES if name in given and output[name] is not None}
         logits: Tensor = output.logits[:, -1]
         return logits
 
