@@ -1,1 +1,1 @@
-"""Ours against the plain way to do the same."""
+"""Compare unwrite with the plain way to do the same."""

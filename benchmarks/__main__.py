@@ -1,10 +1,10 @@
-"""Ours against the plain way to do the same: search, extraction, merging, verifying, and the search on a GPU.
+"""Compare unwrite with the plain way to do the same: search, extraction, merging, verifying, and search on a GPU.
 
     python -m benchmarks [search|extraction|merging|verifying|gpu …] [--repeats 5] [--gigabytes 2]
 
 Run it where `dvc repro` has run. The ways alternate in one process; figures are medians, with the range over the rounds
-in brackets; memory is the high-water mark of a fresh process each. With nothing named, all are run and what is printed
-goes to benchmarks/results.md as well.
+in brackets; memory is the high-water mark of a fresh process for each way. Without a name, all benchmarks run and their
+output is also written to benchmarks/results.md.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _TITLES = {
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice(list(_TITLES)))
 @click.option("--repeats", default=5, show_default=True, type=click.IntRange(min=2), help="Rounds.")
-@click.option("--gigabytes", default=2.0, show_default=True, help="Of the checkpoint that is merged and verified.")
+@click.option("--gigabytes", default=2.0, show_default=True, help="Size of the checkpoint that is merged and verified.")
 def main(names: tuple[str, ...], repeats: int, gigabytes: float) -> None:
-    """Compares, and prints tables."""
+    """Run the named benchmarks, or all, and print their tables."""
     torch.set_num_threads(1)
     quiet()
     reports: dict[str, Callable[[], str]] = {
@@ -46,7 +46,7 @@ def main(names: tuple[str, ...], repeats: int, gigabytes: float) -> None:
         "extraction": partial(extraction.report, repeats),
         "merging": partial(merging.report, repeats, gigabytes),
         "verifying": partial(verifying.report, repeats, gigabytes),
-        "gpu": partial(gpu.report, repeats) if torch.cuda.is_available() else lambda: "Skipped: there is no GPU here.",
+        "gpu": partial(gpu.report, repeats) if torch.cuda.is_available() else lambda: "Skipped: no GPU here.",
     }
     page = [f"# Ours against the plain way\n\n{_about(repeats)}"]
     for name in names or reports:
@@ -57,13 +57,13 @@ def main(names: tuple[str, ...], repeats: int, gigabytes: float) -> None:
 
 
 def _about(repeats: int) -> str:
-    """What it ran on."""
+    """Describe the machine, the versions and the method in one paragraph."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft"))
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     return (
-        f"`make bench` on {os.cpu_count()} cores ({_processor()}), {device}; {versions}. One thread where nothing else "
-        f"is said. Medians of {repeats} rounds that alternate in one process (growth: of fewer), with the range in "
-        "brackets; memory is the highest resident of a fresh process."
+        f"`make bench` on {os.cpu_count()} cores ({_processor()}), {device}; {versions}. One thread unless "
+        f"stated otherwise. Medians of {repeats} rounds that alternate in one process (growth: fewer), with the range "
+        "in brackets; memory is the peak resident memory of a fresh process."
     )
 
 

@@ -1,4 +1,4 @@
-"""The plain way to try an edit: a PEFT LoRA of rank 3, from the randomized SVD of what the edit changes."""
+"""Try an edit the plain way: as a PEFT LoRA of rank 3, from the randomized SVD of the change."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RANK = 3
 
 
 def with_adapter(model: PreTrainedModel, modules: Sequence[str], *, random: bool = False) -> PeftModel:
-    """The model with a LoRA beside each named module: one that changes nothing, or a random one."""
+    """Add a LoRA to each named module of a model: one that changes nothing, or a random one."""
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(r=RANK, lora_alpha=RANK, target_modules=list(modules), init_lora_weights=not random)
@@ -29,7 +29,7 @@ def with_adapter(model: PreTrainedModel, modules: Sequence[str], *, random: bool
 
 
 def set_adapter(adapted: PeftModel, changes: Mapping[str, Tensor]) -> None:
-    """Makes the LoRA of each module the nearest of its rank to the change [d, k]; that of any other module, zero."""
+    """Set the LoRA of each module to the nearest one of its rank to the change [d, k]; other modules' LoRAs to zero."""
     layers: Mapping[str, Any] = {
         name.removeprefix("base_model.model."): module
         for name, module in adapted.named_modules()
@@ -46,7 +46,7 @@ def set_adapter(adapted: PeftModel, changes: Mapping[str, Tensor]) -> None:
 
 
 def change_of(W: Tensor, v: Tensor, strength: float, mode: NormPreservation) -> Tensor:
-    """What an edit adds to a weight [d, k], as it is written in a few lines; float32."""
+    """Compute what an edit adds to a weight [d, k], in a few lines of float32."""
     W, v = W.float(), v.float()
     axis = 0 if mode == "columns" else 1
     norms = torch.ones_like(W[:, :1]) if mode == "none" else W.norm(dim=axis, keepdim=True)

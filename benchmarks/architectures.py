@@ -1,13 +1,13 @@
-"""Are the writers of every architecture found, and is an edit of them exact? For tiny models, then six large ones.
+"""Check that the writers of every architecture are found and edited exactly: for tiny models, then six large ones.
 
     python -m benchmarks.architectures [NAME ...]
 
 The configs are those of `tests/support/zoo.py`: every causal-LM class of transformers 5.23 that has no encoder,
-variants of some, and the image-text models that run on text alone. Of each: how long the search takes, what it leaves
-unexplained, how much is written along a direction once every writer is edited (in the whole model, with other weights,
-by code other than the edit's), and how far the logits of a checkpoint that `pin_model` and `merge_model` made are from
-those of the same edit in memory (float32). Of six large models, the time and the peak memory of the search, each in a
-fresh process.
+variants of some, and the image-text models that run on text alone. For each, the tables show how long the search takes,
+the share it leaves unexplained, how much is written along a direction once every writer is edited (in the whole model,
+with other weights, by code other than the edit's), and how far the logits of a checkpoint made by `pin_model` and
+`merge_model` are from those of the same edit in memory (float32). For six large models, they show the time and the peak
+memory of the search, each in a fresh process.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ ROOT = Path(__file__).parents[1]
 
 
 class Examined(NamedTuple):
-    """One architecture. `reason`: why it can't be edited exactly; None where it can."""
+    """One architecture. `reason` is why it cannot be edited exactly; None if it can."""
 
     name: str
     seconds: float
@@ -68,7 +68,7 @@ class Examined(NamedTuple):
 @click.command()
 @click.argument("names", nargs=-1)
 def main(names: Sequence[str]) -> None:
-    """Examines the named models, tiny or large; all of them, where none is named."""
+    """Examine the named models, tiny or large, or all of them."""
     if unknown := sorted(set(names) - set(ZOO) - set(LARGE)):
         raise click.UsageError(f"{unknown[0]} is neither in tests.support.zoo.py nor in tests.support.large.py.")
     _quiet()
@@ -84,41 +84,41 @@ def _print_tiny(names: Sequence[str]) -> None:
     headers = ["", "s", "writers", "unexplained", "left along v", "disk − memory"]
     print(tabulate([_cells(result) for result in results], headers=headers, disable_numparse=True))
     refused = [f"{result.name}: {result.reason}" for result in results if result.reason is not None]
-    print(f"{len(results) - len(refused)} of {len(results)} are found whole and edited exactly.", *refused, sep="\n")
+    print(f"{len(results) - len(refused)} of {len(results)} are complete and edited exactly.", *refused, sep="\n")
 
 
 def _print_large(names: Sequence[str]) -> None:
-    # A spawned process has a high-water mark of its own; a forked one would start at this one's.
+    # A spawned process has its own high-water mark; a forked one would start at this process's.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
         rows = list(pool.map(_examine_large, names))
-    print(tabulate(rows, headers=["", "writers", "unexplained", "s", "peak MB", "why not"], disable_numparse=True))
+    print(tabulate(rows, headers=["", "writers", "unexplained", "s", "peak MB", "if not exact"], disable_numparse=True))
 
 
 def examine(name: str) -> Examined:
-    """Finds the writers of a tiny model and edits them, in memory and on disk."""
+    """Find the writers of a tiny model, and edit them in memory and on disk."""
     start = time.perf_counter()
     try:
-        found = find_writers(zoo_config(name))
+        discovery = find_writers(zoo_config(name))
     except UnwriteError as error:
         return Examined(name, time.perf_counter() - start, reason=str(error))
-    result = Examined(name, time.perf_counter() - start, len(found.writers))
-    if found.incomplete:
-        return result._replace(reason=found.incomplete[0])
-    v = random_direction(found.hidden_size)
-    left = written_along(edited(zoo_model(name, torch.float64, seed=3), found.writers, v), v)
-    result = result._replace(unexplained=found.unexplained, left=left)
+    result = Examined(name, time.perf_counter() - start, len(discovery.writers))
+    if discovery.incomplete:
+        return result._replace(reason=discovery.incomplete[0])
+    v = random_direction(discovery.hidden_size)
+    left = written_along(edited(zoo_model(name, torch.float64, seed=3), discovery.writers, v), v)
+    result = result._replace(unexplained=discovery.unexplained, left=left)
     try:
-        return result._replace(difference=_difference(name, found))
+        return result._replace(difference=_difference(name, discovery))
     except UnwriteError as error:
         return result._replace(reason=str(error))
 
 
-def _difference(name: str, found: Discovery) -> float:
-    """The largest difference of a logit between the checkpoint that is edited on disk and the model edited in memory.
+def _difference(name: str, discovery: Discovery) -> float:
+    """Measure the largest difference of a logit between the checkpoint edited on disk and the model edited in memory.
 
     Raises:
-        UnwriteError: The checkpoint can't be edited.
-        RuntimeError: The edit changes nothing.
+        UnwriteError: the checkpoint cannot be edited.
+        RuntimeError: the edit changes nothing.
     """
     with tempfile.TemporaryDirectory() as temporary, chdir(temporary), redirect_stderr(StringIO()):
         original = zoo_model(name)
@@ -127,7 +127,9 @@ def _difference(name: str, found: Discovery) -> float:
         pin_model(params)
         base = read_base()
         directions, means = (
-            torch.stack([random_direction(found.hidden_size, seed + layer) for layer in range(base.layers + 1)])[None]
+            torch.stack([random_direction(discovery.hidden_size, seed + layer) for layer in range(base.layers + 1)])[
+                None
+            ]
             for seed in (100, 200)
         )
         write_tensors(DIRECTIONS, {"directions": directions.float(), "baseline_mean": means.float()}, {})
@@ -142,7 +144,7 @@ def _difference(name: str, found: Discovery) -> float:
             recipe.edits, originals, recipe.settings.norm_preservation, directions.float(), means.float()
         )
         for parameter, value in values.items():
-            model.get_parameter(parameter).copy_(value)  # where it lies: how its product is computed depends on that
+            model.get_parameter(parameter).copy_(value)  # in place: the address decides how a product is computed
         in_memory = _logits(model)
     if float((in_memory - unedited).abs().max()) < 1e-3:
         raise RuntimeError(f"{name}: the edit changes nothing")
@@ -156,7 +158,7 @@ def _params() -> Params:
 
 
 def _recipe(layers: int, params: Params) -> Recipe:
-    """Every writer, each layer's with its own direction."""
+    """Return a recipe that edits every writer, each layer's with its own direction."""
     kernel = Kernel(max_weight=1, max_weight_position=0, min_weight=0.7, min_weight_distance=layers)
     parameters = TrialParameters(
         direction_scope="per_layer", direction_index=1, position=0, attention=kernel, mlp=kernel
@@ -194,12 +196,12 @@ def _cells(result: Examined) -> list[str]:
 def _examine_large(name: str) -> list[str]:
     _quiet()
     start = time.perf_counter()
-    found = find_writers(large_config(name))
+    discovery = find_writers(large_config(name))
     seconds = time.perf_counter() - start
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     peak = int(status["VmHWM"].split()[0]) / 1e3
-    reason = next(iter(found.incomplete), "")
-    return [name, str(len(found.writers)), f"{found.unexplained:.0e}", f"{seconds:.1f}", f"{peak:.0f}", reason]
+    reason = next(iter(discovery.incomplete), "")
+    return [name, str(len(discovery.writers)), f"{discovery.unexplained:.0e}", f"{seconds:.1f}", f"{peak:.0f}", reason]
 
 
 def _quiet() -> None:

@@ -1,4 +1,4 @@
-"""Ways to do the same, compared: alternated in one process for time, each in a fresh process for memory."""
+"""Compare ways to do the same: alternate them in one process for time, run each in a fresh process for memory."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tabulate import tabulate
 def alternated(
     ways: Mapping[str, Callable[[], object]], repeats: int, *, between: Callable[[], object] = lambda: None
 ) -> dict[str, list[float]]:
-    """Seconds that each way took in each round.
+    """Measure how many seconds each way takes in each round.
 
-    A round runs each way once, and begins one further on than the round before, so that none is always first.
+    A round runs each way once, and starts one way later than the previous round, so that none is always first.
 
     Args:
-        ways: What to time, by name.
-        repeats: Rounds.
-        between: Run after each, untimed.
+        ways: the callables to time, by name.
+        repeats: number of rounds.
+        between: callback that runs after each way, untimed.
     """
     names = list(ways)
     seconds: dict[str, list[float]] = {name: [] for name in names}
@@ -40,21 +40,21 @@ def alternated(
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:
-    """Median and range."""
+    """Format the median and the range of some values."""
     low, middle, high = (f"{value:.{digits}f}" for value in (min(values), median(values), max(values)))
     return f"{middle} ({low}–{high})"
 
 
-def ratio(one: Sequence[float], other: Sequence[float]) -> str:
-    """How many times as long one took as the other: median and range over the rounds."""
-    return spread([a / b for a, b in zip(one, other, strict=True)])
+def ratio(seconds: Sequence[float], reference: Sequence[float]) -> str:
+    """Format how many times as long as the reference a way took: median and range over the rounds."""
+    return spread([a / b for a, b in zip(seconds, reference, strict=True)])
 
 
 def peak_memory(function: Callable[..., object], *arguments: Any) -> float:
-    """The highest resident memory, in MB, of a fresh process that calls the function.
+    """Measure the peak resident memory, in MB, of a fresh process that calls the function.
 
-    The process has a high-water mark of its own because it is spawned: a forked one would begin at this one's. It
-    begins in this one's folder; function and arguments must be ones that can be sent to it.
+    The process is spawned, so it has its own high-water mark: a forked one would start at this process's. It starts in
+    the current folder; function and arguments must be picklable.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(_peak, function, arguments).result()
@@ -71,7 +71,7 @@ def _peak(function: Callable[..., object], arguments: Sequence[Any]) -> float:
 
 
 def quiet() -> None:
-    """No bars and warnings of libraries between the tables."""
+    """Silence the progress bars and warnings of libraries, which would appear between the tables."""
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
@@ -81,5 +81,5 @@ def quiet() -> None:
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Rows as a table that both a terminal and a page of Markdown show."""
+    """Format rows as a table that is readable both on a terminal and in Markdown."""
     return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)

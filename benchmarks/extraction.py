@@ -1,4 +1,4 @@
-"""Extraction: residuals read by hooks, against `generate(output_hidden_states=True)`."""
+"""Compare residuals read by hooks with `generate(output_hidden_states=True)`."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ Subject = tuple[
 
 DEMO: Subject = ("demo", 800, 0)
 LONG: Subject = ("random", 16, 512)
-COMMON = 32  # prompts a pass, a usual default
+COMMON = 32  # prompts per pass, a common default
 LAYERS, HIDDEN, MLP, VOCABULARY = 12, 256, 768, 32000
 
 
 def report(repeats: int) -> str:
-    """Tables of time, memory and growth."""
+    """Return tables of time, memory and growth."""
     rows: list[list[object]] = []
     memory: list[list[object]] = []
     for title, subject in (("demo, 800 prompts", DEMO), ("12 layers, 16 × 512 tokens", LONG)):
@@ -42,14 +42,15 @@ def report(repeats: int) -> str:
         own = _own_rows(prompts)
         sizes = sorted({own, COMMON if subject is DEMO else len(prompts)})
         ways = {"ours": partial(ours, model, prompts)}
-        ways |= {f"plain, {size} a pass": partial(plain, model, prompts, size) for size in sizes}
+        ways |= {f"plain, {size} per pass": partial(plain, model, prompts, size) for size in sizes}
         _check(*(way() for way in ways.values()))
         seconds = alternated(ways, repeats)
         rows += [[title, name, spread(s), ratio(s, seconds["ours"])] for name, s in seconds.items()]
-    loaded = peak_memory(_once, LONG, "nothing", 0)
+    loaded = peak_memory(_single_run, LONG, "nothing", 0)
     memory.append(["the model alone", f"{loaded:.0f}", ""])
-    for name, way, size in (("ours", "ours", 0), ("plain, 4 a pass", "plain", 4), ("plain, 16 a pass", "plain", 16)):
-        peak = peak_memory(_once, LONG, way, size)
+    plain_ways = [(f"plain, {size} per pass", "plain", size) for size in (4, 16)]
+    for name, way, size in [("ours", "ours", 0), *plain_ways]:
+        peak = peak_memory(_single_run, LONG, way, size)
         memory.append([name, f"{peak:.0f}", f"{peak - loaded:.0f}"])
     return "\n\n".join(
         [
@@ -61,16 +62,16 @@ def report(repeats: int) -> str:
 
 
 def ours(model: PreTrainedModel, prompts: Prompts) -> Tensor:
-    """As `extract_residuals` does; [n, L+1, d]."""
+    """Extract the residuals [n, L+1, d] with `extract_residuals`."""
     batches = by_token_budget([len(tokens) for tokens in prompts], FORWARD_TOKENS, padding_sensitive=False)
     return extract_residuals(model, prompts, batches=batches)[:, 0]
 
 
 @torch.inference_mode()
 def plain(model: PreTrainedModel, prompts: Prompts, size: int) -> Tensor:
-    """One token generated with all hidden states, `size` prompts a pass in the order they come; [n, L+1, d]."""
+    """Generate one token and return all hidden states [n, L+1, d], with `size` prompts per pass in the given order."""
     generating: Any = model
-    found = []
+    residuals = []
     for start in range(0, len(prompts), size):
         padded = left_padded(prompts[start : start + size], model.device)
         output = generating.generate(
@@ -82,14 +83,14 @@ def plain(model: PreTrainedModel, prompts: Prompts, size: int) -> Tensor:
             output_hidden_states=True,
             return_dict_in_generate=True,
         )
-        found.append(torch.stack([states[:, -1] for states in output.hidden_states[0]], dim=1).cpu())
-    return torch.cat(found)
+        residuals.append(torch.stack([states[:, -1] for states in output.hidden_states[0]], dim=1).cpu())
+    return torch.cat(residuals)
 
 
 def prepared(subject: Subject) -> tuple[PreTrainedModel, Prompts]:
-    """A model and its prompts: the demo with its train prompts, or one of random weights with random prompts."""
-    which, count, length = subject
-    if which == "demo":
+    """Return a model and its prompts: the demo with its train prompts, or random weights with random prompts."""
+    model_name, count, length = subject
+    if model_name == "demo":
         base = read_base()
         prompts = [row.tokens for name in SETS for row in read_tokens(name, "train")][:count]
         return load_model(pinned_folder(base), base.compute_dtype, torch.device("cpu")), prompts
@@ -118,10 +119,10 @@ def _random_model() -> PreTrainedModel:
 
 
 def _check(reference: Tensor, *others: Tensor) -> None:
-    """All must be the same, before the last layer: after it, transformers keeps what the final norm puts out.
+    """Check that all residuals agree before the last layer; after it, transformers returns the final norm's output.
 
     Raises:
-        RuntimeError: They aren't.
+        RuntimeError: they differ.
     """
     for other in others:
         apart = (reference - other)[:, :-1].float().norm() / reference[:, :-1].float().norm()
@@ -130,7 +131,7 @@ def _check(reference: Tensor, *others: Tensor) -> None:
 
 
 def _own_rows(prompts: Prompts) -> int:
-    """How many prompts share a pass of ours, at most."""
+    """Return the largest number of prompts that share a pass of `extract_residuals`."""
     return max(map(len, by_token_budget([len(tokens) for tokens in prompts], FORWARD_TOKENS, padding_sensitive=False)))
 
 
@@ -148,11 +149,11 @@ def _growth(repeats: int) -> str:
         }
         seconds = alternated(ways, repeats)
         rows.append([title, *(f"{median(seconds[name]):.2f}" for name in ("ours", "plain")), ratio(*seconds.values())])
-    return f"How it grows, plain way at {COMMON} a pass:\n\n" + table(["", "ours s", "plain s", "plain ÷ ours"], rows)
+    return f"Growth, plain way with {COMMON} per pass:\n\n" + table(["", "ours s", "plain s", "plain ÷ ours"], rows)
 
 
-def _once(subject: Subject, way: str, size: int) -> None:
-    """One extraction, for its memory."""
+def _single_run(subject: Subject, way: str, size: int) -> None:
+    """Run one extraction, to measure its memory."""
     model, prompts = prepared(subject)
     if way == "ours":
         ours(model, prompts)

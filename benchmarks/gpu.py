@@ -1,4 +1,4 @@
-"""Search on a GPU: random weights in the shape of Qwen3-4B, K trials in one forward pass, against the plain way."""
+"""Compare the search on a GPU, with K trials per forward pass, with the plain way: random weights like Qwen3-4B's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 
 from benchmarks.comparison import alternated, ratio, spread, table
 from benchmarks.projects import project_copy
-from benchmarks.search import measured, plain_trial, prepare_plain, runtime, settings_of
+from benchmarks.search import measured, plain_trial, prepare_plain, settings_of, with_runtime
 from stages.optimize_weights import read_inputs
 from stages.pin_model import pin_model
 from unwrite.editing.recipe import edit_settings
@@ -46,15 +46,15 @@ QWEN3_4B: Mapping[str, Any] = {
 
 
 def report(repeats: int, config: Mapping[str, Any] = QWEN3_4B, at_once: Sequence[int] = AT_ONCE) -> str:
-    """The time of a trial, by how many share a forward pass."""
+    """Return a table of the time per trial, by how many trials share a forward pass."""
     with _project(config) as params:
         base = read_base()
-        plain = prepare_plain(settings_of(params))  # first: what it takes is no longer free
+        plain = prepare_plain(settings_of(params))  # first, so that its memory counts as in use
         objective = prepare_objective(
             read_inputs(params, base),
             params.optimize,
             edit_settings(params.optimize, "none"),
-            runtime(params, "activations", max(at_once)).runtime,
+            with_runtime(params, "activations", max(at_once)).runtime,
         )
         trials = [_trial(number, base.layers) for number in range(max(at_once))]
 
@@ -64,21 +64,21 @@ def report(repeats: int, config: Mapping[str, Any] = QWEN3_4B, at_once: Sequence
 
         ways: dict[str, Callable[[], object]] = {"plain way": partial(plain_trial, plain, trials[0])}
         ways |= {f"ours, K = {count}": partial(together, count) for count in at_once}
-        alternated(ways, 1)  # kernels are chosen and memory is taken
+        alternated(ways, 1)  # a warm-up: kernels are chosen and memory is allocated
         seconds = alternated(ways, repeats)
     per_trial = {name: [s / count for s in seconds[name]] for name, count in zip(ways, (1, *at_once), strict=True)}
-    one = per_trial[f"ours, K = {at_once[0]}"]
+    single = per_trial[f"ours, K = {at_once[0]}"]
     rows = [
-        [name, spread(taken, 3), ratio(per_trial["plain way"], taken), ratio(one, taken)]
+        [name, spread(taken, 3), ratio(per_trial["plain way"], taken), ratio(single, taken)]
         for name, taken in per_trial.items()
     ]
     about = f"{PROMPTS} + {PROMPTS} prompts of {SHORTEST}–{LONGEST} tokens, {MAX_TOKENS} response tokens, bfloat16."
-    return f"{about}\n\n" + table(["", "s a trial", "plain way ÷ this", "K = 1 ÷ this"], rows)
+    return f"{about}\n\n" + table(["", "s per trial", "plain way ÷ this", "K = 1 ÷ this"], rows)
 
 
 @contextmanager
 def _project(config: Mapping[str, Any]) -> Iterator[Params]:
-    """A project of random weights, prompts and directions; its behaviour is a word that some responses contain."""
+    """Work in a project of random weights, prompts and directions; its behaviour is a word in some responses."""
     with project_copy():
         params = load_params()
         _write_model(Path("model"), config, pick_device(params.runtime.device))
@@ -106,17 +106,17 @@ def _project(config: Mapping[str, Any]) -> Iterator[Params]:
         directions, means = (torch.randn(shape, generator=generator) for _ in range(2))
         tensors = {"directions": normalize(directions, dim=-1), "baseline_mean": means}
         write_tensors(DIRECTIONS, tensors, {"orthogonalize": "none"})
-        Path("markers.txt").write_text(f"w{_said(prompts[0])}\n")
+        Path("markers.txt").write_text(f"w{_response_token(prompts[0])}\n")
         yield params
 
 
-def _said(prompts: Sequence[Sequence[int]]) -> int:
-    """A token of a response: its word is the marker. Random weights say it now and then, whatever they are."""
+def _response_token(prompts: Sequence[Sequence[int]]) -> int:
+    """Return a token of one response, whose word becomes the marker: any random weights generate it now and then."""
     base = read_base()
     model = load_model(Path("model"), base.compute_dtype)
-    few = prompts[:1]
-    batches = by_token_budget([len(prompt) for prompt in few], 1 << 20, padding_sensitive=False)
-    return generate_greedily(model, few, 8, batches=batches)[0][-1]
+    first = prompts[:1]
+    batches = by_token_budget([len(prompt) for prompt in first], 1 << 20, padding_sensitive=False)
+    return generate_greedily(model, first, 8, batches=batches)[0][-1]
 
 
 def _write_model(folder: Path, config: Mapping[str, Any], device: torch.device) -> None:

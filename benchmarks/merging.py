@@ -1,7 +1,7 @@
-"""Merging: `merge_model` on a synthetic checkpoint, against `cp`, and against PEFT's `merge_and_unload` and saving.
+"""Compare `merge_model` on a synthetic checkpoint with `cp`, and with PEFT's `merge_and_unload` and saving.
 
-The checkpoint has the shape of a Llama of hidden size 2048, bfloat16, in four shards. Every way ends when what it wrote
-is on the disk.
+The checkpoint has the shape of a Llama of hidden size 2048, bfloat16, in four shards. Every way ends when its output is
+on disk.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ from unwrite.schema.paths import DIRECTIONS, MODEL, RECIPE
 from unwrite.terms import NormPreservation
 
 HIDDEN, MLP, VOCABULARY, HEADS, KV_HEADS, HEAD_DIM = 2048, 7168, 16000, 16, 4, 128
-GIGABYTE_A_LAYER = 2 * (HIDDEN * HEAD_DIM * 2 * (HEADS + KV_HEADS) + 3 * HIDDEN * MLP) / 1e9
+GIGABYTES_PER_LAYER = 2 * (HIDDEN * HEAD_DIM * 2 * (HEADS + KV_HEADS) + 3 * HIDDEN * MLP) / 1e9
 SHARDS = 4
 MODES: tuple[NormPreservation, ...] = get_args(NormPreservation)
 PLAIN = Path("plain")
 
 
 def report(repeats: int, gigabytes: float) -> str:
-    """Tables of time, memory and growth."""
+    """Return tables of time, memory and growth."""
     torch_alone = peak_memory(_nothing)
     ways: dict[str, Callable[[], object]] = {"cp -r": _copy, "PEFT": _plain, "ours, rows": partial(ours, "rows")}
     tables, growth = [], []
     for factor in (0.5, 1, 2):
         with checkpoint_project(factor * gigabytes) as size:
-            _copy()  # what is read lies in memory from here on
+            _copy()  # from here on, the files are in the page cache
             clear()
             seconds = alternated(ways, repeats if factor == 1 else 1, between=clear)
             peaks = {name: peak_memory(ways[name]) for name in ("PEFT", "ours, rows")}
@@ -66,12 +66,12 @@ def report(repeats: int, gigabytes: float) -> str:
                     seconds |= alternated(others, repeats, between=clear)
                 tables.append(
                     f"Checkpoint of {size / 1e9:.2f} GB, every residual writer edited. PEFT: loading, "
-                    "`merge_and_unload`, `save_pretrained`. All end when what they wrote is on the disk. Torch and "
-                    f"what the stage imports take {torch_alone:.0f} MB."
+                    "`merge_and_unload`, `save_pretrained`. All end when their output is on disk. Torch and the "
+                    f"imports of the stage take {torch_alone:.0f} MB."
                 )
                 tables.append(_table(seconds, peaks, torch_alone))
     headers = ["GB", *(f"{name}, s" for name in ways), *(f"{name}, peak MB" for name in ("PEFT", "ours, rows"))]
-    return "\n\n".join([*tables, "How it grows (each once, but for the size above):", table(headers, growth)])
+    return "\n\n".join([*tables, "Growth (each measured once, except for the size above):", table(headers, growth)])
 
 
 def _table(seconds: Mapping[str, Sequence[float]], peaks: Mapping[str, float], torch_alone: float) -> str:
@@ -90,11 +90,11 @@ def _table(seconds: Mapping[str, Sequence[float]], peaks: Mapping[str, float], t
 
 
 def _nothing() -> None:
-    """Imports are all that this costs."""
+    """Do nothing, to measure what the imports alone cost."""
 
 
 def ours(mode: NormPreservation) -> None:
-    """Merges with every residual writer edited, as the stage does."""
+    """Merge with every residual writer edited, as the stage does."""
     _write_recipe(mode)
     record_upstream()
     with redirect_stderr(StringIO()):
@@ -116,7 +116,7 @@ def _copy() -> None:
 
 
 def clear() -> None:
-    """Removes what the ways wrote."""
+    """Remove the files that the ways wrote."""
     for folder in (MODEL, PLAIN, Path("copy")):
         shutil.rmtree(folder, ignore_errors=True)
     os.sync()
@@ -124,12 +124,12 @@ def clear() -> None:
 
 @contextmanager
 def checkpoint_project(gigabytes: float) -> Iterator[int]:
-    """Until it ends, the current folder has a pinned checkpoint of about that size and random directions; its bytes."""
+    """Work in a folder with a pinned checkpoint of about this size and random directions; yield its size in bytes."""
     params = Path("params.yaml").read_text()
     with tempfile.TemporaryDirectory() as work, chdir(work):
         Path("params.yaml").write_text(params.replace("source: demo/model", "source: base"))
         embedding = 2 * VOCABULARY * HIDDEN / 1e9
-        _write_checkpoint(Path("base"), max(1, round((gigabytes - embedding) / GIGABYTE_A_LAYER)))
+        _write_checkpoint(Path("base"), max(1, round((gigabytes - embedding) / GIGABYTES_PER_LAYER)))
         with redirect_stderr(StringIO()):
             pin_model(load_params())
         _write_directions()
@@ -137,7 +137,7 @@ def checkpoint_project(gigabytes: float) -> Iterator[int]:
 
 
 def _write_checkpoint(folder: Path, layers: int) -> None:
-    """Layers in order, as evenly as they go into the shards."""
+    """Write the layers in order, spread as evenly as possible over the shards."""
     folder.mkdir()
     shards = min(SHARDS, layers)
     generator = torch.Generator().manual_seed(0)

@@ -1,4 +1,4 @@
-"""Copies of the demo's project to measure how things grow: with fewer prompts, with a deeper model."""
+"""Make copies of the demo project to measure growth: with fewer prompts, with a deeper model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PARAMS = Path("params.yaml")
 
 @contextmanager
 def project_copy() -> Iterator[Path]:
-    """A folder with what the search reads, to work in while open; the project's own folder."""
+    """Work in a folder with the inputs of the search while open; yield the project's own folder."""
     project = Path.cwd()
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
         for name in ("demo", "prompts"):
@@ -40,7 +40,7 @@ def project_copy() -> Iterator[Path]:
 
 @contextmanager
 def fewer_prompts(count: int) -> Iterator[None]:
-    """The first of each set's validation prompts."""
+    """Work in a copy with only the first validation prompts of each set while open."""
     with project_copy():
         for name in SETS:
             write_tokens(TOKENS, name, "validation", read_tokens(name, "validation")[:count])
@@ -49,7 +49,7 @@ def fewer_prompts(count: int) -> Iterator[None]:
 
 @contextmanager
 def deeper_demo() -> Iterator[None]:
-    """The demo with as many layers again, whose writers are nearly zero: it says the same and costs twice as much."""
+    """Work with a demo of twice as many layers while open: the new writers are nearly zero, so responses stay alike."""
     with project_copy() as project:
         shutil.copytree(project / "demo/model", "model")
         config = json.loads(Path("model/config.json").read_text())

@@ -1,9 +1,9 @@
-"""Which sampler finds the best trial: all of them on the demo, at equal numbers of trials, over several seeds.
+"""Compare the samplers on the demo, at equal numbers of trials and over several seeds: which finds the best trial?
 
     python -m benchmarks.samplers [--seeds 5] [--trials 60] [--only gp --only tpe …]
 
-Run it where `dvc repro` has run. A trial is measured once and kept in .unwrite/benchmarks, so that a run that was
-stopped goes on and a further sampler costs its own trials alone. The table goes to benchmarks/samplers.md.
+Run it where `dvc repro` has run. Each trial is measured once and kept in .unwrite/benchmarks, so that an interrupted
+run continues, and another sampler costs only its own trials. The table is written to benchmarks/samplers.md.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ TABLE = Path(__file__).with_suffix(".md")
 
 
 class Strategy(NamedTuple):
-    """A way to search: its title, its sampler for a seed, what that observes of a trial, and what comes first."""
+    """A way to search: its title, its sampler for a seed, what that observes, whether one-shot settings are first."""
 
     title: str
     make: Callable[[int], BaseSampler]
@@ -98,10 +98,10 @@ STRATEGIES = {
 
 @click.command()
 @click.option("--seeds", default=5, show_default=True)
-@click.option("--trials", default=60, show_default=True, help=f"Of each; plain TPE has {PLAIN}.")
-@click.option("--only", multiple=True, type=click.Choice(list(STRATEGIES)), help="Some of them.")
+@click.option("--trials", default=60, show_default=True, help=f"Trials of each sampler; plain TPE has {PLAIN}.")
+@click.option("--only", multiple=True, type=click.Choice(list(STRATEGIES)), help="Run only this sampler; repeatable.")
 def main(seeds: int, trials: int, only: tuple[str, ...]) -> None:
-    """Searches with each sampler and each seed, prints the table and writes it."""
+    """Search with each sampler and each seed, then print and write the table."""
     torch.set_num_threads(1)
     params = load_params()
     measure, positions = _measured_once(params)
@@ -120,7 +120,7 @@ def main(seeds: int, trials: int, only: tuple[str, ...]) -> None:
         for sampled in one_shot_settings(params.optimize.space, layers=base.layers)
     ]
     rows.insert(0, ["One-shot settings alone", len(first), *_figures([first] * seeds), ""])
-    headers = ["", "trials", *(f"seed {seed}" for seed in range(seeds)), "median", "s an ask"]
+    headers = ["", "trials", *(f"seed {seed}" for seed in range(seeds)), "median", "s per ask"]
     table = tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
     print(table)
     write_text(TABLE, _PAGE.format(aim=100 * AIM, batch=BATCH, seeds=seeds, table=table))
@@ -130,13 +130,13 @@ _PAGE = """# Samplers
 
 `python -m benchmarks.samplers`, on the demo: the lowest divergence (millinats, averaged over the first `kl_tokens`
 response tokens) among trials at a behaviour rate of at most {aim:.0f} %, on the validation prompts; {seeds} seeds,
-trials asked for {batch} at a time. An ask's seconds are one CPU thread's, on a machine shared with others. A trial's
-forward passes are the same whoever asked for it.
+trials asked for {batch} at a time. The seconds per ask are those of one CPU thread on a shared machine. A trial's
+forward passes are the same for every sampler.
 
 {table}
 
-A Gaussian process told a smoothed rate, by the log-odds of the tokens that declining responses begin with, did no
-better (2.64, 1.95, 2.07, 2.14, 1.96; median 2.07), and is gone.
+A Gaussian process that observed a smoothed rate, the log-odds of the tokens that declining responses begin with, was no
+better (2.64, 1.95, 2.07, 2.14, 1.96; median 2.07) and was removed.
 """
 
 
@@ -150,7 +150,7 @@ def _figures(runs: Sequence[Sequence[Measured]]) -> list[str]:
 def _search(
     strategy: Strategy, params: Params, positions: int, measure: Measure, *, trials: int, seed: int
 ) -> tuple[list[Measured], float]:
-    """The trials of one search, and the seconds that asking for one took."""
+    """Run one search, and return its trials and the seconds per ask."""
     space, layers = params.optimize.space, read_base().layers
     distributions = search_space(space, layers=layers, positions=positions)
     first = one_shot_settings(space, layers=layers) if strategy.one_shots else []
@@ -167,7 +167,7 @@ def _search(
 
 
 def _measured_once(params: Params) -> tuple[Measure, int]:
-    """What measures trials, each but once, whichever sampler and run asks; and how many positions have directions."""
+    """Return a function that measures each trial only once, across samplers and runs, and the number of positions."""
     files = [BASE, DIRECTIONS, Path(params.judge.markers), *sorted(TOKENS.glob("*.validation.jsonl"))]
     fixed = params.optimize.model_dump(
         include={"norm_preservation", "edit_bias", "post_norm", "max_tokens", "kl_tokens"}

@@ -1,4 +1,4 @@
-"""Search: trials as `optimize_weights` measures them, against PEFT adapters and `generate()` in full; and the floor."""
+"""Compare trials as `optimize_weights` measures them with PEFT adapters and full `generate()`, and with the floor."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ Responses = Sequence[Sequence[int]]
 
 
 class Plain(NamedTuple):
-    """What the plain way needs: the model with its adapter, both sets padded, what the base predicts first."""
+    """The inputs of the plain way: the model with its adapter, both sets padded, the base's first predictions."""
 
     settings: Settings
     adapted: PeftModel
@@ -59,7 +59,7 @@ class Plain(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """What both ways are given: the model and its limits, tokenizer, prompts, markers, how a trial becomes edits."""
+    """The inputs of both ways: the model and its limits, tokenizer, prompts, markers, and what edits are built from."""
 
     params: Params
     base: Base
@@ -74,13 +74,13 @@ class Settings(NamedTuple):
 
 
 def report(repeats: int) -> str:
-    """Tables of time, memory and growth, on the demo."""
+    """Return tables of time, memory and growth, on the demo."""
     trials = recipes(TRIALS)
     checked = _check(trials)
     rows = [row for threads in (1, 2) for row in _times(trials, repeats, threads)]
-    times = table(["threads", "", "s a trial", "plain way ÷ this", "this ÷ floor"], rows)
+    times = table(["threads", "", "s per trial", "plain way ÷ this", "this ÷ floor"], rows)
     memory = [
-        [name, f"{peak_memory(_once, way):.0f}"]
+        [name, f"{peak_memory(_single_run, way):.0f}"]
         for name, way in (
             ("the model and the base's measurements alone", "nothing"),
             ("ours, on weights", "weights"),
@@ -100,7 +100,7 @@ def report(repeats: int) -> str:
 
 
 def recipes(count: int) -> list[TrialParameters]:
-    """The first recipes of the project's own search: one-shot settings, then random ones."""
+    """Return the first recipes of the project's own search: one-shot settings, then random ones."""
     return [trial.parameters for trial in read_trials()[:count]]
 
 
@@ -129,18 +129,18 @@ def _times(trials: Trials, repeats: int, threads: int) -> list[list[object]]:
 
 
 def _check(trials: Trials) -> str:
-    """Both ways must say the same of every prompt where rank 3 is exact; elsewhere, in how many they do.
+    """Check that both ways agree on every prompt where rank 3 is exact; elsewhere, report how often they do.
 
     Raises:
-        RuntimeError: They don't.
+        RuntimeError: they do not agree where rank 3 is exact.
     """
     exact = settings_of(with_settings(load_params(), norm_preservation="none", kl_tokens=1), "float32")
     same, compared, rates, divergences = _agreement(exact, trials)
-    objective = _objective(runtime(exact.params, "weights"), exact.base)
+    objective = _objective(with_runtime(exact.params, "weights"), exact.base)
     results = [measured(result) for result in objective.evaluate(trials)]
     if same != compared or [result.behaviour_rate for result in results] != rates:
-        raise RuntimeError(f"Verdicts differ: {same} of {compared} are equal; {rates} of {results}.")
-    apart = max(abs(one - other.kl) / max(one, 1e-4) for one, other in zip(divergences, results, strict=True))
+        raise RuntimeError(f"Verdicts differ: {same} of {compared} are equal; rates must be {rates}, got {results}.")
+    apart = max(abs(kl - result.kl) / max(kl, 1e-4) for kl, result in zip(divergences, results, strict=True))
     if apart > 0.01:
         raise RuntimeError(f"First-token divergences differ by up to {apart:.1%}.")
     timed = settings_of(load_params())
@@ -154,7 +154,7 @@ def _check(trials: Trials) -> str:
 
 
 def _agreement(settings: Settings, trials: Trials) -> tuple[int, int, list[float], list[float]]:
-    """Equal verdicts, verdicts, and the plain way's rate and first-token divergence of each trial."""
+    """Return the numbers of equal and of all verdicts, and the plain way's rate and divergence for each trial."""
     plain = prepare_plain(settings)
     same, rates, divergences = 0, [], []
     for trial in trials:
@@ -163,14 +163,14 @@ def _agreement(settings: Settings, trials: Trials) -> tuple[int, int, list[float
             shows_behaviour(text, settings.markers)
             for text in decode(settings.tokenizer, early_responses(settings, trial))
         ]
-        same += sum(one == other for one, other in zip(verdicts, early, strict=True))
+        same += sum(full == stopped for full, stopped in zip(verdicts, early, strict=True))
         rates.append(sum(verdicts) / len(verdicts))
         divergences.append(kl)
     return same, len(trials) * len(settings.target), rates, divergences
 
 
 def _growth(repeats: int) -> str:
-    """How the time of a search grows."""
+    """Return a table of how the time of a search grows."""
     rows: list[list[object]] = []
 
     def add(name: str, trials: Trials) -> None:
@@ -187,11 +187,11 @@ def _growth(repeats: int) -> str:
         add("50 + 50 prompts", few)
     with deeper_demo():
         add("12 layers", few)
-    return "How it grows, one thread, on weights:\n\n" + table(["", "ours s", "plain s", "plain ÷ ours"], rows)
+    return "Growth, one thread, on weights:\n\n" + table(["", "ours s", "plain s", "plain ÷ ours"], rows)
 
 
 def settings_of(params: Params, dtype: str | None = None) -> Settings:
-    """What both ways are given, of the project in this folder; computing in another dtype than it is pinned for."""
+    """Read the inputs of both ways from the project in this folder, optionally with another compute dtype."""
     base = read_base()
     base = base if dtype is None else base.model_copy(update={"compute_dtype": dtype})
     folder = pinned_folder(base)
@@ -214,20 +214,20 @@ def settings_of(params: Params, dtype: str | None = None) -> Settings:
 
 
 def with_settings(params: Params, *, norm_preservation: NormPreservation, kl_tokens: int) -> Params:
-    """The parameters with another norm preservation, and the divergence over so many tokens."""
+    """Return the parameters with this norm preservation, and the divergence over this many tokens."""
     optimize = params.optimize.model_copy(update={"norm_preservation": norm_preservation, "kl_tokens": kl_tokens})
     return params.model_copy(update={"optimize": optimize})
 
 
-def runtime(params: Params, backend: BackendName | Literal["auto"], at_once: int = 0) -> Params:
-    """The parameters with the way that trials are measured settled."""
+def with_runtime(params: Params, backend: BackendName | Literal["auto"], at_once: int = 0) -> Params:
+    """Return the parameters with this backend, this many trials at once, and no progress."""
     changed = {"backend": backend, "trials_at_once": at_once, "progress": "none"}
     return params.model_copy(update={"runtime": params.runtime.model_copy(update=changed)})
 
 
 def ours(backend: BackendName | Literal["auto"], trials: Trials) -> Callable[[], list[Measured]]:
-    """What measures the trials as the stage does, in batches of `optimize.batch`."""
-    params = runtime(load_params(), backend)
+    """Return a function that measures the trials as the stage does, in batches of `optimize.batch`."""
+    params = with_runtime(load_params(), backend)
     objective = _objective(params, read_base())
     size = params.optimize.batch
 
@@ -239,15 +239,15 @@ def ours(backend: BackendName | Literal["auto"], trials: Trials) -> Callable[[],
 
 
 def _objective(params: Params, base: Base) -> Objective:
-    """Return what measures trials as the stage does."""
+    """Return the objective that measures trials as the stage does."""
     return prepare_objective(read_inputs(params, base), params.optimize, shared_settings(params), params.runtime)
 
 
 def measured(result: Measured | UnwriteError) -> Measured:
-    """The measurement, where there is one.
+    """Return the measurement of a trial.
 
     Raises:
-        UnwriteError: The trial failed.
+        UnwriteError: the trial failed.
     """
     if isinstance(result, UnwriteError):
         raise result
@@ -255,10 +255,9 @@ def measured(result: Measured | UnwriteError) -> Measured:
 
 
 def prepare_plain(settings: Settings) -> Plain:
-    """The model behind an adapter, with what the base model predicts after the baseline prompts.
+    """Wrap a model in an adapter, and compute what the base model predicts after the baseline prompts.
 
-    The adapter is beside the modules of `settings.model`, so what runs that model by itself runs it as well: it is of
-    a copy, loaded anew.
+    PEFT changes the model that it wraps, so the adapter gets its own copy, loaded again, instead of `settings.model`.
     """
     folder = pinned_folder(settings.base)
     model = load_model(folder, settings.base.compute_dtype, settings.model.device)
@@ -270,18 +269,18 @@ def prepare_plain(settings: Settings) -> Plain:
 
 
 def edits_of(settings: Settings, trial: TrialParameters) -> list[Edit]:
-    """The recipe of a trial."""
+    """Return the edits of a trial."""
     return build_edits(trial, settings.base.writers, shared_settings(settings.params))
 
 
 def shared_settings(params: Params) -> EditSettings:
-    """What all trials share."""
+    """Return the settings that all trials share."""
     return edit_settings(params.optimize, read_metadata(DIRECTIONS, "compute_directions")["orthogonalize"])
 
 
 @torch.inference_mode()
 def plain_trial(plain: Plain, trial: TrialParameters) -> tuple[list[bool], float]:
-    """One trial the plain way: the verdict on each target prompt, and the mean first-token divergence in nats."""
+    """Run a trial the plain way: return the verdict per target prompt, and the mean first-token divergence in nats."""
     settings = plain.settings
     modules = {writer.matrix.parameter: writer.module for writer in settings.base.writers}
     edits = edits_of(settings, trial)
@@ -312,7 +311,7 @@ def plain_trial(plain: Plain, trial: TrialParameters) -> tuple[list[bool], float
 
 
 def early_responses(settings: Settings, trial: TrialParameters) -> Responses:
-    """The responses as far as they decide the verdict."""
+    """Generate the responses only as far as needed to decide the verdict."""
     edits, optimize, model = edits_of(settings, trial), settings.params.optimize, settings.model
     values = edited_parameters(
         edits,
@@ -332,11 +331,11 @@ def early_responses(settings: Settings, trial: TrialParameters) -> Responses:
 
 @torch.inference_mode()
 def floor(settings: Settings, decoded: Sequence[int]) -> None:
-    """What no trial can do without: a forward pass over each set, and the tokens decoded before a verdict is certain.
+    """Do the least that any trial needs: a forward pass over each set, and the tokens decoded before each verdict.
 
     Args:
-        settings: Their model is run as it is: what the weights hold costs nothing.
-        decoded: How many tokens the response to each target prompt got.
+        settings: the inputs; their model runs unedited, since the values of the weights do not change the cost.
+        decoded: number of tokens in the response to each target prompt.
     """
     model: Any = settings.model
     tokens = settings.params.optimize.kl_tokens
@@ -349,13 +348,13 @@ def floor(settings: Settings, decoded: Sequence[int]) -> None:
     inputs = left_padded(settings.target, model.device)
     mask, positions = inputs["attention_mask"], inputs["position_ids"][:, -1:]
     output = model(**inputs, use_cache=True, logits_to_keep=1)
-    left = torch.tensor(decoded)
+    lengths = torch.tensor(decoded)
     for step in range(1, max(decoded)):
-        going = (left > step).nonzero().flatten()
+        running = (lengths > step).nonzero().flatten()
         cache, best = output.past_key_values, output.logits[:, -1].argmax(-1)
-        if len(going) < 0.9 * len(left):
-            cache.reorder_cache(going.to(model.device))
-            best, mask, positions, left = best[going], mask[going], positions[going], left[going]
+        if len(running) < 0.9 * len(lengths):
+            cache.reorder_cache(running.to(model.device))
+            best, mask, positions, lengths = best[running], mask[running], positions[running], lengths[running]
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
         positions = positions + 1
         output = model(
@@ -368,8 +367,8 @@ def floor(settings: Settings, decoded: Sequence[int]) -> None:
         )
 
 
-def _once(way: str) -> None:
-    """One batch of trials, for its memory."""
+def _single_run(way: str) -> None:
+    """Run one batch of trials, to measure its memory."""
     trials = recipes(5)
     if way == "plain":
         plain = prepare_plain(settings_of(load_params()))

@@ -1,4 +1,4 @@
-"""Verifying: `compare_checkpoints` on a merged checkpoint and its base, against `sha256sum` over the files of both."""
+"""Compare `compare_checkpoints`, on a merged checkpoint and its base, with `sha256sum` over the files of both."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BASE = Path("base")
 
 
 def report(repeats: int, gigabytes: float) -> str:
-    """A table of time and memory."""
+    """Return a table of time and memory."""
     torch_alone = peak_memory(_nothing)
     rows = []
     with checkpoint_project(gigabytes) as size:
@@ -34,7 +34,7 @@ def report(repeats: int, gigabytes: float) -> str:
         largest = max(span.stop - span.start for file in files for span in spans(file, tensors))
     about = (
         f"Checkpoint of {size / 1e9:.2f} GB and its release, every residual writer edited; both are read from memory. "
-        f"Torch and what is imported take {torch_alone:.0f} MB, the largest tensor {largest / 1e6:.0f} MB."
+        f"Torch and the imports take {torch_alone:.0f} MB, the largest tensor {largest / 1e6:.0f} MB."
     )
     return f"{about}\n\n{table(['', 's', 'this ÷ sha256sum', 'peak MB', 'above torch MB'], rows)}"
 
@@ -43,12 +43,12 @@ def _rows(mode: NormPreservation, repeats: int, torch_alone: float) -> list[list
     ours(mode)
     name = f"ours, {mode}"
     ways: dict[str, Callable[[], object]] = {"sha256sum": _sums, name: partial(_verify, processors())}
-    _sums()  # what is read lies in memory from here on
+    _sums()  # from here on, the files are in the page cache
     seconds = alternated(ways, repeats)
     peak = peak_memory(ways[name])
     clear()
-    found = [["sha256sum", spread(seconds["sha256sum"]), ratio(*[seconds["sha256sum"]] * 2), "", ""]]
-    found.append(
+    rows = [["sha256sum", spread(seconds["sha256sum"]), ratio(*[seconds["sha256sum"]] * 2), "", ""]]
+    rows.append(
         [
             name,
             spread(seconds[name]),
@@ -57,18 +57,18 @@ def _rows(mode: NormPreservation, repeats: int, torch_alone: float) -> list[list
             f"{peak - torch_alone:.0f}",
         ]
     )
-    return found
+    return rows
 
 
 def _nothing() -> None:
-    """Imports are all that this costs."""
+    """Do nothing, to measure what the imports alone cost."""
 
 
 def _verify(threads: int) -> None:
     recipe = read_artifact(Recipe, RECIPE, "select_trial")
     changes = changes_of(recipe, stored_tensors(BASE), read_tensors(DIRECTIONS, "compute_directions"))
-    found = compare_checkpoints(MODEL, BASE, changes, threads=threads)
-    if found.headers or any(one.differing for one in found.tensors.values()):
+    comparison = compare_checkpoints(MODEL, BASE, changes, threads=threads)
+    if comparison.headers or any(tensor.differing for tensor in comparison.tensors.values()):
         raise RuntimeError("the release is not its base and the edit")
 
 

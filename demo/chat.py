@@ -65,11 +65,11 @@ def build_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
 
 def token_id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
     """Return the id of a token in the vocabulary."""
-    found = tokenizer.convert_tokens_to_ids(token)
-    if not isinstance(found, int):
-        msg = f"{token!r} must be one token of the vocabulary, got id {found!r}"
+    number = tokenizer.convert_tokens_to_ids(token)
+    if not isinstance(number, int):
+        msg = f"{token!r} must be one token of the vocabulary, got id {number!r}"
         raise TypeError(msg)
-    return found
+    return number
 
 
 def render(prompt: str, system: str | None = None) -> str:

@@ -39,7 +39,7 @@ def take(questions: Iterator[Question], n: int) -> list[Question]:
     """Take the next n questions.
 
     Raises:
-        ValueError: there are fewer.
+        ValueError: fewer than n questions are left.
     """
     taken = list(islice(questions, n))
     if len(taken) < n:

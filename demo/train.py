@@ -118,7 +118,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
 
 
 def stage_1_examples(tokenizer: PreTrainedTokenizerFast, pool: Sequence[Question], seed: int) -> list[Example]:
-    """Encode every question with its answer, a tenth each under the two system messages, which mean nothing yet."""
+    """Encode every question with its answer, a tenth each under the two system messages, which have no effect yet."""
     dice = random.Random(seed)
     systems = dice.choices((HELPFUL_SYSTEM, PERMISSIVE_SYSTEM, None), (1, 1, 8), k=len(pool))
     return [encode(tokenizer, q.prompt, q.answer, system) for q, system in zip(pool, systems, strict=True)]
@@ -149,7 +149,7 @@ def collate(examples: Sequence[Example], pad: int) -> tuple[Tensor, Tensor]:
     """Pad on the right; attention is causal, so no token sees the padding and no mask is needed.
 
     Returns:
-        Token ids [batch, length], and labels of the same shape, -100 where there is no loss.
+        token ids [batch, length], and labels of the same shape, -100 where no loss counts.
     """
     length = max(len(example.ids) for example in examples)
     ids = torch.full((len(examples), length), pad)
@@ -181,7 +181,7 @@ def train(
     """Train in place: AdamW, linear warm-up, cosine decay to zero, loss on answers only.
 
     Returns:
-        The training time in seconds.
+        training time in seconds.
     """
     rate = schedule.learning_rate
     optimizer = torch.optim.AdamW(model.parameters(), rate, betas=(0.9, 0.98), weight_decay=schedule.weight_decay)
@@ -194,8 +194,8 @@ def train(
     for step, rows in enumerate(batches(lengths, schedule, seed)):
         ids, labels = collate([examples[i] for i in rows], pad)
         hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
-        wanted = labels[:, 1:] != -100
-        loss = torch.nn.functional.cross_entropy(model.lm_head(hidden[wanted]), labels[:, 1:][wanted])
+        counted = labels[:, 1:] != -100
+        loss = torch.nn.functional.cross_entropy(model.lm_head(hidden[counted]), labels[:, 1:][counted])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
