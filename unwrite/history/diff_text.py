@@ -16,16 +16,17 @@ _NAME, _VALUE = 46, 25  # characters before a name or a value is wrapped: one na
 
 
 def comparison_text(comparison: RevisionComparison) -> str:
-    """Return the comparison as text; one line if nothing differs."""
+    """Return the comparison as text; one line if nothing differs, and a line per note."""
     names = [_titled(source) for source in (comparison.a, comparison.b)]
+    notes = [f"note: {note}." for note in comparison.notes]
     if comparison.identical:
-        return _identical_text(comparison, names)
+        return "\n".join([_identical_text(comparison, names), *notes])
     parts = [
         f"a: {names[0]}\nb: {names[1]}",
         _directions_text(comparison),
         _changes_text(_parameters_title(comparison).capitalize(), "parameter", comparison.parameters),
         _recipe_text(comparison),
-        "\n".join(f"note: {note}." for note in comparison.notes),
+        "\n".join(notes),
     ]
     return "\n\n".join(part for part in parts if part)
 
