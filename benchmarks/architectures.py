@@ -132,7 +132,8 @@ def _difference(name: str, discovery: Discovery) -> float:
             ]
             for seed in (100, 200)
         )
-        write_tensors(DIRECTIONS, {"directions": directions.float(), "baseline_mean": means.float()}, {})
+        tensors = {"directions": directions, "target_mean": means + directions, "baseline_mean": means}
+        write_tensors(DIRECTIONS, {key: tensor.float() for key, tensor in tensors.items()}, {})
         recipe = _recipe(base.layers, params)
         write_json(RECIPE, as_json(recipe))
         record_upstream()
