@@ -32,8 +32,8 @@ def test_module_without_an_edited_bias_adds_zeros_if_others_have_one() -> None:
 def test_factors_are_padded_with_zeros_and_share_no_memory() -> None:
     P, Q = torch.rand(5, 1), torch.rand(1, 3)
     slot = Slot("m", rank=2, hidden_last=True, bias=0)
-    found = slot_tensors(slot, [(P, Q)], None)
-    A, B = found["m.lora_A.weight"], found["m.lora_B.weight"]
+    tensors = slot_tensors(slot, [(P, Q)], None)
+    A, B = tensors["m.lora_A.weight"], tensors["m.lora_B.weight"]
     assert (A.shape, B.shape) == ((2, 3), (5, 2))
     torch.testing.assert_close(B @ A, P @ Q)
     other = slot_tensors(slot._replace(name="n"), [(P, Q)], None)["n.lora_A.weight"]

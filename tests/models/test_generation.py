@@ -166,10 +166,10 @@ def test_lengths_are_not_mixed_by_default() -> None:
         lambda _m, _a, inputs: passes.append(tuple(inputs["input_ids"].shape)), with_kwargs=True
     )
     prompts = [*PROMPTS, [31, 32, 33]]
-    found = generate_greedily(model, prompts, max_tokens=1)
+    actual = generate_greedily(model, prompts, max_tokens=1)
     hook.remove()
     assert passes == [(1, 1), (2, 3), (1, 5), (1, 7)]
-    assert found == [plain_response(model, prompt, 1) for prompt in prompts]
+    assert actual == [plain_response(model, prompt, 1) for prompt in prompts]
 
 
 RESPONSES = [[40, 41, 42, 43, 44, 45], [50, 51, 52, 53], [60, 61], []]
@@ -286,8 +286,8 @@ def test_deciding_one_response_changes_no_other(kind: str) -> None:
             calls.append((row, len(response)))
             return len(response) == stops[row]
 
-        found = generate_decided(model, PROMPTS, [[3, 1, 2, 0]], 8, decided)
-        assert found == [response[:stop] for response, stop in zip(whole, stops, strict=True)]
+        actual = generate_decided(model, PROMPTS, [[3, 1, 2, 0]], 8, decided)
+        assert actual == [response[:stop] for response, stop in zip(whole, stops, strict=True)]
         # Asked after each token, and never again once decided.
         assert sorted(calls) == sorted((row, n) for row, stop in enumerate(stops) for n in range(1, min(stop, 8) + 1))
 
@@ -326,8 +326,8 @@ def test_out_of_memory_halves_the_batch_and_is_remembered() -> None:
     passes = fake_out_of_memory(model, 2)
     budget = Budget(1000)
     advanced: list[int] = []
-    found = generate_greedily(model, PROMPTS, 8, batches=[[0, 1, 2, 3]], budget=budget, advance=advanced.append)
-    assert found == expected
+    actual = generate_greedily(model, PROMPTS, 8, batches=[[0, 1, 2, 3]], budget=budget, advance=advanced.append)
+    assert actual == expected
     assert passes == [4] + [2] * 16
     assert advanced == [2, 2]
     assert budget.tokens == 4 * (7 + 8) // 2

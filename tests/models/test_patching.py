@@ -83,9 +83,9 @@ def test_unknown_parameter_changes_nothing() -> None:
 
 def test_parameters_are_not_copied() -> None:
     edited = model()
-    found = parameters_of(edited, ["1.bias"])
-    assert list(found) == ["1.bias"]
-    assert found["1.bias"].data_ptr() == edited.get_parameter("1.bias").data_ptr()
+    actual = parameters_of(edited, ["1.bias"])
+    assert list(actual) == ["1.bias"]
+    assert actual["1.bias"].data_ptr() == edited.get_parameter("1.bias").data_ptr()
 
 
 def negated(y: Tensor) -> Tensor:
@@ -99,8 +99,8 @@ def test_module_computes_with_its_patch_while_open() -> None:
     with patched_modules(
         edited, {"0": ModulePatch(lambda x: x * scale.to(x), negated), "1": ModulePatch(None, lambda y: y + 1)}
     ):
-        found = edited(x)
-    torch.testing.assert_close(found, second(-first(x * scale.float())) + 1)
+        actual = edited(x)
+    torch.testing.assert_close(actual, second(-first(x * scale.float())) + 1)
     assert torch.equal(edited(x), plain)
 
 
@@ -135,8 +135,8 @@ def test_first_item_of_a_tuple_or_list_is_patched() -> None:
     for wrap in wraps:
         edited = nn.Sequential(Wrapped(wrap))
         with patched_modules(edited, {"0": ModulePatch(None, negated)}):
-            first, second, state = found = edited(x)
-        assert type(found) is type(wrap(x))
+            first, second, state = actual = edited(x)
+        assert type(actual) is type(wrap(x))
         assert torch.equal(first, -x)
         assert torch.equal(second, x)
         assert state == "state"

@@ -132,11 +132,15 @@ def test_modules_have_their_own_ranks_and_stacks_the_configured_one() -> None:
 
 
 def test_config_names_whole_modules_in_order_and_the_base() -> None:
-    found = plan_adapter(zoo_config("llama"), CASES["llama"][::-1], source="some/model", revision="0123").config
-    assert found["target_modules"] == ["model.layers.0.self_attn.o_proj", "model.layers.2.mlp.down_proj"]
-    assert (found["base_model_name_or_path"], found["revision"], found["peft_type"]) == ("some/model", "0123", "LORA")
-    assert (found["lora_bias"], found["target_parameters"], found["inference_mode"]) == (False, None, True)
-    assert found == plan_adapter(zoo_config("llama"), CASES["llama"], source="some/model", revision="0123").config
+    actual = plan_adapter(zoo_config("llama"), CASES["llama"][::-1], source="some/model", revision="0123").config
+    assert actual["target_modules"] == ["model.layers.0.self_attn.o_proj", "model.layers.2.mlp.down_proj"]
+    assert (actual["base_model_name_or_path"], actual["revision"], actual["peft_type"]) == (
+        "some/model",
+        "0123",
+        "LORA",
+    )
+    assert (actual["lora_bias"], actual["target_parameters"], actual["inference_mode"]) == (False, None, True)
+    assert actual == plan_adapter(zoo_config("llama"), CASES["llama"], source="some/model", revision="0123").config
 
 
 @pytest.mark.parametrize(
@@ -150,8 +154,8 @@ def test_bias_is_in_the_adapter_of_its_module(kind: str, target: Target) -> None
     plan = plan_of(kind, [target])
     (slot,) = plan.slots[target.parameter]
     bias = torch.arange(32.0)
-    found = slot_tensors(slot, random_values(kind, [target])[target.parameter], bias)
-    assert torch.equal(found[f"{slot.name}.lora_B.bias"], bias)
+    actual = slot_tensors(slot, random_values(kind, [target])[target.parameter], bias)
+    assert torch.equal(actual[f"{slot.name}.lora_B.bias"], bias)
     assert plan.config["lora_bias"]
 
 

@@ -56,14 +56,14 @@ def packed(module: nn.Module) -> Any:
     return module.weight
 
 
-def relative(found: Tensor, expected: Tensor) -> float:
-    return float((found.double() - expected.double()).norm() / expected.double().norm())
+def relative(actual: Tensor, expected: Tensor) -> float:
+    return float((actual.double() - expected.double()).norm() / expected.double().norm())
 
 
 @torch.no_grad()
 def logits(model: PreTrainedModel) -> Tensor:
-    found: Tensor = model(torch.randint(5, 90, (2, 9), generator=torch.Generator().manual_seed(0))).logits
-    return found
+    actual: Tensor = model(torch.randint(5, 90, (2, 9), generator=torch.Generator().manual_seed(0))).logits
+    return actual
 
 
 def with_numbers_of(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
@@ -105,21 +105,21 @@ def test_int8_is_the_row_wise_absmax(folder: Path) -> None:
     weight = load_model(folder, "float32", CPU).get_parameter(f"{DOWN}.weight").half()
     largest = weight.abs().amax(1, keepdim=True).float()
     expected = torch.round(weight.float() * (127 / largest)) * largest / 127
-    found = dequantized(loaded(folder, "int8").get_submodule(DOWN))
+    actual = dequantized(loaded(folder, "int8").get_submodule(DOWN))
     # Numbers halfway between two steps may be rounded either way.
-    assert bool(((found - expected).abs() < largest / 127 * 1.01).all())
-    assert float((found - expected).abs().gt(1e-6).float().mean()) < 0.01
+    assert bool(((actual - expected).abs() < largest / 127 * 1.01).all())
+    assert float((actual - expected).abs().gt(1e-6).float().mean()) < 0.01
 
 
 def test_nf4_is_sixteen_levels_times_a_scale_per_block(folder: Path) -> None:
     weight = load_model(folder, "float32", CPU).get_parameter(f"{DOWN}.weight")
-    found = dequantized(loaded(folder, "nf4").get_submodule(DOWN)).reshape(-1, 64)
-    assert max(len(block.unique()) for block in found) <= 16
+    actual = dequantized(loaded(folder, "nf4").get_submodule(DOWN)).reshape(-1, 64)
+    assert max(len(block.unique()) for block in actual) <= 16
     blocks = weight.reshape(-1, 64)
     scale = blocks.abs().amax(1, keepdim=True)
     # The levels are at most 0.31 apart; the scales, stored in 8 bits, are a few percent off.
-    assert float(((found - blocks).abs() / scale).max()) < 0.31 / 2 + 0.05
-    assert 0.05 < relative(found, blocks) < 0.12
+    assert float(((actual - blocks).abs() / scale).max()) < 0.31 / 2 + 0.05
+    assert 0.05 < relative(actual, blocks) < 0.12
 
 
 @pytest.mark.parametrize(("dtype", "close"), [("float32", 1e-6), ("bfloat16", 4e-3)])  # bfloat16 rounds twice: 2⁻⁸

@@ -60,9 +60,9 @@ def alone(count: int) -> list[list[int]]:
     return [[row] for row in range(count)]
 
 
-def furthest(one: Tensor, other: Tensor) -> float:
+def furthest(actual: Tensor, expected: Tensor) -> float:
     """Return the largest relative distance between residuals of the same prompt, position and index."""
-    return float(((one - other).norm(dim=-1) / other.norm(dim=-1)).max())
+    return float(((actual - expected).norm(dim=-1) / expected.norm(dim=-1)).max())
 
 
 def extract(
@@ -77,7 +77,7 @@ def extract(
 @pytest.mark.parametrize("kind", KINDS)
 def test_residuals_equal_hidden_states_and_finally_the_last_layers_output(kind: str) -> None:
     model = tiny_model(tiny_config(kind))
-    found = extract(model, [-1, -3])
+    actual = extract(model, [-1, -3])
     layers = decoder_layers(model)
     for row, tokens in enumerate(PROMPTS):
         last: list[Tensor] = []
@@ -88,24 +88,24 @@ def test_residuals_equal_hidden_states_and_finally_the_last_layers_output(kind: 
         hook = layers[-1].register_forward_hook(keep)
         hidden = model(input_ids=torch.tensor([tokens]), output_hidden_states=True).hidden_states
         hook.remove()
-        assert len(hidden) == found.shape[2] == len(layers) + 1
-        for place, position in enumerate((-1, -3)):
+        assert len(hidden) == actual.shape[2] == len(layers) + 1
+        for column, position in enumerate((-1, -3)):
             for index in range(len(layers)):
-                assert torch.equal(found[row, place, index], hidden[index][0, position])
-            assert torch.equal(found[row, place, -1], last[0][0, position])
+                assert torch.equal(actual[row, column, index], hidden[index][0, position])
+            assert torch.equal(actual[row, column, -1], last[0][0, position])
             # The control: the last hidden state of transformers has passed through the final norm.
-            assert not torch.allclose(found[row, place, -1], hidden[-1][0, position], rtol=0.01, atol=0.01)
+            assert not torch.allclose(actual[row, column, -1], hidden[-1][0, position], rtol=0.01, atol=0.01)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_mixed_length_batches_agree_with_single_prompts(kind: str) -> None:
     model = tiny_model(tiny_config(kind))
-    one = extract(model, [-1, -2])
+    single = extract(model, [-1, -2])
     for budget in (8, 14, 100):
         lengths = [len(tokens) for tokens in PROMPTS]
         batched = extract(model, [-1, -2], by_token_budget(lengths, budget, padding_sensitive=False))
-        assert float((batched - one).norm() / one.norm()) < 1e-5
-        assert batched.shape == one.shape == (len(PROMPTS), 2, 4, 32)
+        assert float((batched - single).norm() / single.norm()) < 1e-5
+        assert batched.shape == single.shape == (len(PROMPTS), 2, 4, 32)
 
 
 def test_default_is_the_last_token_in_passes_without_padding() -> None:
@@ -114,11 +114,11 @@ def test_default_is_the_last_token_in_passes_without_padding() -> None:
     hook = model.base_model.register_forward_pre_hook(
         lambda _m, _a, inputs: masks.append(inputs["attention_mask"]), with_kwargs=True
     )
-    found = extract_residuals(model, PROMPTS)
+    actual = extract_residuals(model, PROMPTS)
     hook.remove()
     assert [mask.shape for mask in masks] == [(2, 3), (1, 5), (1, 7)]
     assert all(mask.all() for mask in masks)
-    assert furthest(found, extract(model, [-1])) < 1e-5
+    assert furthest(actual, extract(model, [-1])) < 1e-5
 
 
 @pytest.mark.parametrize("positions", [[], [0], [-1, 2]])
@@ -210,12 +210,12 @@ def test_control_padding_changes_a_recurrent_state(name: str) -> None:
 @pytest.mark.parametrize("name", IMAGE_TEXT)
 def test_image_text_models_run_on_text_alone(name: str) -> None:
     model = zoo_model(name)
-    one = extract(model, [-1, -2])
-    assert furthest(extract(model, [-1, -2], [[0, 1, 2, 3]]), one) < 1e-5
+    single = extract(model, [-1, -2])
+    assert furthest(extract(model, [-1, -2], [[0, 1, 2, 3]]), single) < 1e-5
     for row, tokens in enumerate(PROMPTS):
         hidden = model(input_ids=torch.tensor([tokens]), output_hidden_states=True).hidden_states
         for index in range(len(decoder_layers(model))):
-            torch.testing.assert_close(one[row, 0, index], hidden[index][0, -1], rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(single[row, 0, index], hidden[index][0, -1], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -224,19 +224,19 @@ def test_image_text_models_run_on_text_alone(name: str) -> None:
 @torch.no_grad()
 def test_index_i_plus_1_is_layer_i_even_if_transformers_counts_from_the_first_output(name: str, norm: str) -> None:
     model = tiny_model(zoo_config(name))
-    found = extract(model)
+    actual = extract(model)
     for row, tokens in enumerate(PROMPTS):
         ids = torch.tensor([tokens])
         stream = model.get_input_embeddings()(ids)
         for index, layer in enumerate(decoder_layers(model)):
-            torch.testing.assert_close(found[row, 0, index], stream[0, -1])
+            torch.testing.assert_close(actual[row, 0, index], stream[0, -1])
             stream = layer_output(layer(stream))
-        torch.testing.assert_close(found[row, 0, -1], stream[0, -1])
+        torch.testing.assert_close(actual[row, 0, -1], stream[0, -1])
         output = model.base_model(ids, use_cache=False, output_hidden_states=True)
         torch.testing.assert_close(model.base_model.get_submodule(norm)(stream), output.last_hidden_state)
         # The control: the hidden states of transformers begin one layer later.
-        torch.testing.assert_close(found[row, 0, 1], output.hidden_states[0][0, -1])
-        assert not torch.allclose(found[row, 0, 0], output.hidden_states[0][0, -1], rtol=0.01, atol=0.01)
+        torch.testing.assert_close(actual[row, 0, 1], output.hidden_states[0][0, -1])
+        assert not torch.allclose(actual[row, 0, 0], output.hidden_states[0][0, -1], rtol=0.01, atol=0.01)
 
 
 def test_later_in_place_rescaling_does_not_change_the_record() -> None:
@@ -283,9 +283,9 @@ def test_batch_is_halved_when_memory_runs_out() -> None:
     hook = model.get_submodule("model.layers.1").register_forward_pre_hook(allocate)
     budget = Budget(100)
     counts: list[int] = []
-    found = extract_residuals(model, PROMPTS, batches=[[0, 1, 2, 3]], budget=budget, advance=counts.append)
+    actual = extract_residuals(model, PROMPTS, batches=[[0, 1, 2, 3]], budget=budget, advance=counts.append)
     hook.remove()
-    assert furthest(found, expected) < 1e-5
+    assert furthest(actual, expected) < 1e-5
     assert (passes, counts, budget.tokens) == ([4, 2, 2], [2, 2], 14)
 
 

@@ -27,9 +27,11 @@ def test_logits_equal_those_of_full_passes(kind: str, count: int) -> None:
         with torch.inference_mode():
             full = model(input_ids=torch.tensor([[*prompt, *response]]), use_cache=False).logits[0]
         # Position i predicts response token i, and after the last one its end.
-        for place in range(mask.shape[1]):
-            if mask[row, place]:
-                torch.testing.assert_close(logits[row, place], full[len(prompt) - 1 + place], rtol=1e-4, atol=1e-4)
+        for position in range(mask.shape[1]):
+            if mask[row, position]:
+                torch.testing.assert_close(
+                    logits[row, position], full[len(prompt) - 1 + position], rtol=1e-4, atol=1e-4
+                )
 
 
 @pytest.mark.parametrize(
@@ -39,7 +41,7 @@ def test_logits_equal_those_of_full_passes(kind: str, count: int) -> None:
 def test_mask_covers_each_response_and_its_end_up_to_count(count: int, counted: list[int]) -> None:
     _, mask = response_logits(tiny_model(tiny_config("llama")), PROMPTS, RESPONSES, count)
     assert mask.sum(-1).tolist() == counted
-    assert mask.tolist() == [[place < n for place in range(max(counted))] for n in counted]
+    assert mask.tolist() == [[position < n for position in range(max(counted))] for n in counted]
 
 
 def test_only_counted_positions_go_through_the_output_head() -> None:

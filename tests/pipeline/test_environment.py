@@ -19,22 +19,22 @@ HERE = Environment(
 
 
 def test_packages_interpreter_and_processor_are_recorded() -> None:
-    here = current_environment()
-    assert set(here.packages) >= {"unwrite", "torch", "safetensors"}
-    assert here.python.startswith("3.")
-    assert here.processor
-    assert here.accelerator is None
+    environment = current_environment()
+    assert set(environment.packages) >= {"unwrite", "torch", "safetensors"}
+    assert environment.python.startswith("3.")
+    assert environment.processor
+    assert environment.accelerator is None
 
 
 def test_vector_instructions_and_threads_are_read_from_torch() -> None:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        here = current_environment()
+        environment = current_environment()
     finally:
         torch.set_num_threads(before)
-    assert here.vector_instructions == torch.backends.cpu.get_cpu_capability()
-    assert here.threads == 2
+    assert environment.vector_instructions == torch.backends.cpu.get_cpu_capability()
+    assert environment.threads == 2
 
 
 def test_neither_is_recorded_without_torch_and_torch_is_not_imported() -> None:

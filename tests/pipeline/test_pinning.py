@@ -153,7 +153,9 @@ def test_tied_writer_stored_under_another_name_is_located(project: Path, monkeyp
     rewrite(lambda old: {second if name == first else name: tensor for name, tensor in old.items()})
     discover(
         monkeypatch,
-        lambda found: found._replace(writers=[found.writers[0]._replace(parameter=first, layer=1, shared_layers=(3,))]),
+        lambda discovery: discovery._replace(
+            writers=[discovery.writers[0]._replace(parameter=first, layer=1, shared_layers=(3,))]
+        ),
     )
     writer = writer_of(pin_base(SOURCE), first)
     assert writer.matrix.stored == [StoredLayout(tensor=second, axis=0, num_matrices=1)]
@@ -303,7 +305,7 @@ GAPS = ["layer 0: a kettle boils", "layer 1: a cup leaks", "layer 2: a lid stick
 @pytest.fixture
 def gaps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return reasons, as from discovery, why some of the model cannot be edited."""
-    discover(monkeypatch, lambda found: found._replace(incomplete=GAPS))
+    discover(monkeypatch, lambda discovery: discovery._replace(incomplete=GAPS))
     return GAPS
 
 
@@ -332,7 +334,7 @@ def test_control_complete_discovery_gives_no_warning(project: Path, capsys: pyte
 def test_model_without_writers_is_refused_even_if_incomplete_is_allowed(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    discover(monkeypatch, lambda found: found._replace(writers=[], incomplete=GAPS))
+    discover(monkeypatch, lambda discovery: discovery._replace(writers=[], incomplete=GAPS))
     assert_refused("has no writer that can be edited exactly .*a kettle boils", allow_incomplete=True)
 
 

@@ -31,7 +31,7 @@ def damaged(file: Path, key: str, value: object) -> Path:
     return file
 
 
-def complaint(file: Path) -> str:
+def message_of(file: Path) -> str:
     with pytest.raises(UnwriteError) as caught:
         read_artifact(Base, file, "pin_model")
     assert "\n" not in str(caught.value)
@@ -43,7 +43,9 @@ def test_round_trip_is_exact(file: Path) -> None:
 
 
 def test_a_missing_file_names_the_stage(tmp_path: Path) -> None:
-    assert complaint(tmp_path / "base.json") == f"{tmp_path / 'base.json'} is missing: run `dvc repro pin_model` first."
+    assert (
+        message_of(tmp_path / "base.json") == f"{tmp_path / 'base.json'} is missing: run `dvc repro pin_model` first."
+    )
 
 
 @pytest.mark.parametrize(
@@ -57,29 +59,29 @@ def test_a_missing_file_names_the_stage(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_field_is_named_with_the_stage(file: Path, key: str, value: object, place: str) -> None:
-    message = complaint(damaged(file, key, value))
+    message = message_of(damaged(file, key, value))
     assert message.startswith(f"{file} is not a valid base ({place}: ")
     assert message.endswith("). Run `dvc repro -f pin_model`.")
 
 
-@pytest.mark.parametrize(("found", "reader"), [(1, "unwrite 0.1"), (3, "a newer unwrite"), (0, "a newer unwrite")])
-def test_a_record_of_another_format_names_the_version_that_reads_it(file: Path, found: int, reader: str) -> None:
-    expected = f"{file} has format {found}, which {reader} reads; this version reads format 2. "
-    assert complaint(damaged(file, "format", found)) == f"{expected}Run `dvc repro -f pin_model`."
+@pytest.mark.parametrize(("version", "reader"), [(1, "unwrite 0.1"), (3, "a newer unwrite"), (0, "a newer unwrite")])
+def test_a_record_of_another_format_names_the_version_that_reads_it(file: Path, version: int, reader: str) -> None:
+    expected = f"{file} has format {version}, which {reader} reads; this version reads format 2. "
+    assert message_of(damaged(file, "format", version)) == f"{expected}Run `dvc repro -f pin_model`."
 
 
 def test_a_missing_key_is_named(file: Path) -> None:
     record = json.loads(file.read_text())
     del record["layers"]
     file.write_text(json.dumps(record))
-    assert "(layers: Field required). Run `dvc repro -f pin_model`" in complaint(file)
+    assert "(layers: Field required). Run `dvc repro -f pin_model`" in message_of(file)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"5", b"\xff", b"[" * 10_000])
 def test_a_damaged_file_names_the_stage(file: Path, content: bytes) -> None:
     file.write_bytes(content)
-    assert complaint(file).startswith(f"{file} is not a valid base (the file: ")
-    assert complaint(file).endswith("Run `dvc repro -f pin_model`.")
+    assert message_of(file).startswith(f"{file} is not a valid base (the file: ")
+    assert message_of(file).endswith("Run `dvc repro -f pin_model`.")
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1])

@@ -74,7 +74,7 @@ def load(file: Path, *mistakes: Mistake) -> Params:
     return load_params(file)
 
 
-def complaints(file: Path) -> list[str]:
+def error_lines(file: Path) -> list[str]:
     """Return the lines of the error, each without the file's name."""
     with pytest.raises(UnwriteError) as caught:
         load_params(file)
@@ -83,10 +83,10 @@ def complaints(file: Path) -> list[str]:
     return [line.removeprefix(f"{file}: ") for line in message.split("\n")]
 
 
-def complaints_about(file: Path, *mistakes: Mistake) -> list[str]:
+def error_lines_about(file: Path, *mistakes: Mistake) -> list[str]:
     with pytest.raises(UnwriteError):
         load(file, *mistakes)
-    return complaints(file)
+    return error_lines(file)
 
 
 def test_file_of_the_repository_is_valid() -> None:
@@ -241,7 +241,7 @@ def test_values_at_the_limits_pass(file: Path, right: Mistake) -> None:
     ],
 )
 def test_a_wrong_value_is_one_line_with_key_requirement_and_value(file: Path, mistake: Mistake, line: str) -> None:
-    assert complaints_about(file, mistake) == [line]
+    assert error_lines_about(file, mistake) == [line]
 
 
 @pytest.mark.parametrize(
@@ -262,16 +262,16 @@ def test_a_wrong_value_is_one_line_with_key_requirement_and_value(file: Path, mi
     ],
 )
 def test_a_wrong_key_is_one_line(file: Path, mistake: Mistake, line: str) -> None:
-    assert complaints_about(file, mistake) == [line]
+    assert error_lines_about(file, mistake) == [line]
 
 
 def test_a_key_that_is_a_number_is_unknown(file: Path) -> None:
     file.write_text(TEXT + "5: 1\n", encoding="utf-8")
-    assert complaints(file) == [f"unknown key 5; known keys: {SECTIONS}."]
+    assert error_lines(file) == [f"unknown key 5; known keys: {SECTIONS}."]
 
 
 def test_several_mistakes_take_one_line_each(file: Path) -> None:
-    lines = complaints_about(
+    lines = error_lines_about(
         file, put("optimize.trials", 0), put("optimize.trails", 1), drop("model.dtype"), put("select.trial", "x")
     )
     assert sorted(lines) == [
@@ -283,7 +283,7 @@ def test_several_mistakes_take_one_line_each(file: Path) -> None:
 
 
 def test_a_very_long_value_is_cut(file: Path) -> None:
-    (line,) = complaints_about(file, put("model.dtype", "x" * 10_000))
+    (line,) = error_lines_about(file, put("model.dtype", "x" * 10_000))
     assert line.startswith("model.dtype must be 'auto', 'float32', 'bfloat16' or 'float16', got 'xxx")
     assert len(line) < 200
 
@@ -306,7 +306,7 @@ def test_a_very_long_value_is_cut(file: Path) -> None:
 )
 def test_a_file_without_parameters_is_one_line(file: Path, content: bytes, reason: str) -> None:
     file.write_bytes(content)
-    assert complaints(file) == [f"{file} {reason}"]
+    assert error_lines(file) == [f"{file} {reason}"]
 
 
 def test_a_key_given_twice_names_its_line(file: Path) -> None:
@@ -314,18 +314,18 @@ def test_a_key_given_twice_names_its_line(file: Path) -> None:
     line = text[: text.rindex("  seed:")].count("\n") + 1
     file.write_text(text, encoding="utf-8")
     assert count == 1
-    assert complaints(file)[0].startswith(f'{file} is not valid YAML: line {line}: found duplicate key "seed"')
+    assert error_lines(file)[0].startswith(f'{file} is not valid YAML: line {line}: found duplicate key "seed"')
 
 
 def test_a_section_given_twice_is_one_line(file: Path) -> None:
     file.write_text(TEXT + "model: {}\n", encoding="utf-8")
-    (line,) = complaints(file)
+    (line,) = error_lines(file)
     assert 'found duplicate key "model"' in line
 
 
 def test_tags_run_no_code(file: Path) -> None:
     file.write_text("a: !!python/object/apply:os.system ['exit 1']\n", encoding="utf-8")
-    (line,) = complaints(file)
+    (line,) = error_lines(file)
     assert "is not valid YAML: line 1: could not determine a constructor for the tag" in line
 
 
@@ -336,11 +336,11 @@ def test_a_byte_order_mark_and_windows_newlines_pass(file: Path) -> None:
 
 def test_missing_file_error_names_the_folder_to_run_in(tmp_path: Path) -> None:
     missing = tmp_path / "params.yaml"
-    assert complaints(missing) == [f"{missing} is missing: run this in the project folder."]
+    assert error_lines(missing) == [f"{missing} is missing: run this in the project folder."]
 
 
 def test_a_folder_instead_of_the_file_is_refused(tmp_path: Path) -> None:
-    assert complaints(tmp_path) == [f"{tmp_path} cannot be read (Is a directory)."]
+    assert error_lines(tmp_path) == [f"{tmp_path} cannot be read (Is a directory)."]
 
 
 def test_setting_a_value_with_dvc_changes_only_its_line(tmp_path: Path) -> None:

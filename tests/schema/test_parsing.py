@@ -34,12 +34,12 @@ def test_damaged_data_is_not_mistaken_for_another_format(data: bytes) -> None:
     assert refusal(data).startswith("order.json is not a valid tea order (")
 
 
-@pytest.mark.parametrize(("found", "reader"), [(1, "unwrite 0.1"), (FORMAT + 1, "a newer unwrite")])
-def test_another_format_names_the_version_that_reads_it(found: int, reader: str) -> None:
-    expected = f"order.json has format {found}, which {reader} reads; this version reads format {FORMAT}"
-    assert refusal(json.dumps({"format": found, "pots": 1}).encode()) == expected
+@pytest.mark.parametrize(("version", "reader"), [(1, "unwrite 0.1"), (FORMAT + 1, "a newer unwrite")])
+def test_another_format_names_the_version_that_reads_it(version: int, reader: str) -> None:
+    expected = f"order.json has format {version}, which {reader} reads; this version reads format {FORMAT}"
+    assert refusal(json.dumps({"format": version, "pots": 1}).encode()) == expected
     with pytest.raises(UnwriteError, match=reader):
-        refuse_other_format(found, "order.json")
+        refuse_other_format(version, "order.json")
 
 
 def test_this_format_and_none_are_not_refused() -> None:

@@ -6,9 +6,9 @@ from unwrite.schema.safe_yaml import load_yaml
 
 
 def test_a_document_is_plain_values() -> None:
-    found = load_yaml("a: [1, 2.5, text, null, true]\nlanguage: no\n")
-    assert found == {"a": [1, 2.5, "text", None, True], "language": "no"}
-    assert type(found) is dict
+    actual = load_yaml("a: [1, 2.5, text, null, true]\nlanguage: no\n")
+    assert actual == {"a": [1, 2.5, "text", None, True], "language": "no"}
+    assert type(actual) is dict
     assert load_yaml("") is None
 
 

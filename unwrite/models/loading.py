@@ -1,4 +1,4 @@
-"""Loading a configuration, tokenizer or model from a local folder, with errors that say what to do."""
+"""Load a configuration, tokenizer or model from a local folder, with errors that say what to do."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def _refuse_gaps(folder: Path, report: Mapping[str, Any]) -> None:
 
 
 def _loading_errors() -> tuple[type[Exception], ...]:
-    """Return what transformers raises for files that are missing, damaged or of an unknown kind."""
+    """Return the exceptions that transformers raises for files that are missing, damaged or of an unknown kind."""
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 

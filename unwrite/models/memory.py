@@ -1,4 +1,4 @@
-"""How much one forward pass may hold: the given number, the best on a CPU, or what an accelerator has memory for."""
+"""Limit what one forward pass may hold: to a given number, the best on a CPU, or what fits on an accelerator."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _LOGITS = 1 << 25
 """Logits compared at once on a CPU: a gigabyte during the comparison."""
 _BYTES_PER_LOGIT = 32  # the logits, both log-softmaxes, and the terms of the sum, in float32
 
-# Shares of the free memory. The rest is for what is not measured (edits of activations, fragmentation) and for what
-# other processes on the device may take.
+# Shares of the free memory. The rest is for what is not measured (edits of activations, fragmentation) and for other
+# processes on the device.
 _SHARE_FOR_TOKENS = 0.7
 _SHARE_FOR_LOGITS = 0.2
 

@@ -1,4 +1,4 @@
-"""The plan of a LoRA adapter, made by PEFT itself: what it wraps, its configuration, and the names of its tensors.
+"""Plan a LoRA adapter with PEFT itself: the modules it wraps, its configuration, and the names of its tensors.
 
 None of this is guessed. PEFT wraps the model without values, what it wrapped is compared with the targets, and the
 names of the tensors make a round trip through its own loading. A name that PEFT would change or skip, as it does for

@@ -40,7 +40,7 @@ def uncommitted_changes() -> list[str]:
 
 
 def _output(*arguments: str) -> str | None:
-    """Return what git prints; None where it fails or is not installed."""
+    """Return the output of git; None if it fails or is not installed."""
     try:
         process = _run(*arguments)
     except FileNotFoundError:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def log_to_stderr() -> Iterator[None]:
-    """Show what loggers under `unwrite` report, from level INFO up, while open."""
+    """Show the messages of loggers under `unwrite`, from level INFO up, while open."""
     logger = logging.getLogger("unwrite")
     if any(isinstance(handler, _StderrHandler) for handler in logger.handlers):
         yield

@@ -71,7 +71,7 @@ def pin_base(
     discovery = find_writers(config)
     _check_complete(discovery, allowed=allow_incomplete)
     writers = locate_writers(discovery.writers, config, tensors)
-    stored_dtype = str(DTYPES[writers[0].dtype]).removeprefix("torch.")  # of the file, whatever config.json claims
+    stored_dtype = str(DTYPES[writers[0].dtype]).removeprefix("torch.")  # which config.json may contradict
     return Base(
         source=source,
         commit=resolved.commit,

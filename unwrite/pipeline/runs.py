@@ -1,4 +1,4 @@
-"""Record what one run of a stage read, wrote and ran on: `artifacts/runs/<stage>.json`.
+"""Record the inputs, outputs and environment of one run of a stage: `artifacts/runs/<stage>.json`.
 
 DVC's own record proves nothing: `dvc commit -f` turns any file into a result. The run itself takes these checksums, so
 `unwrite audit` can tell what a stage wrote from what replaced it later, and the manifest of a release lists its inputs

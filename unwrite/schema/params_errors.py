@@ -32,7 +32,7 @@ _EXPECTED = {
 
 
 def describe_errors(errors: Sequence[ErrorDetails], schema: type[BaseModel]) -> list[str]:
-    """Describe each mistake in one line: the key, what it must be, and what it is.
+    """Describe each mistake in one line: the key, the requirement, and the actual value.
 
     Args:
         errors: pydantic's errors.

@@ -21,20 +21,20 @@ DOWN = Weight("mlp.down.weight", 0, 1, None, 0)
 
 
 def test_the_deepest_module_that_adds_is_the_branch() -> None:
-    found = search_branches(recorded_layer(Layer(Mlp())))
-    assert found.branches == (Branch("mlp.down", weights=(DOWN,)),)
-    assert found.reasons == []
-    assert found.unexplained < 1e-5
+    examination = search_branches(recorded_layer(Layer(Mlp())))
+    assert examination.branches == (Branch("mlp.down", weights=(DOWN,)),)
+    assert examination.reasons == []
+    assert examination.unexplained < 1e-5
 
 
 def test_container_is_the_branch_if_the_modules_in_it_do_not_add_up() -> None:
-    found = search_branches(recorded_layer(Layer(CalledTwice())))
-    assert found.branches == (Branch("mlp", weights=(DOWN,)),)
+    examination = search_branches(recorded_layer(Layer(CalledTwice())))
+    assert examination.branches == (Branch("mlp", weights=(DOWN,)),)
 
 
 def test_search_continues_before_norms() -> None:
-    found = search_branches(recorded_layer(Layer(nn.Sequential(Mlp(), nn.RMSNorm(D), nn.RMSNorm(D)))))
-    (leaf,) = leaves(found.branches)
+    examination = search_branches(recorded_layer(Layer(nn.Sequential(Mlp(), nn.RMSNorm(D), nn.RMSNorm(D)))))
+    (leaf,) = leaves(examination.branches)
     assert leaf.branch == Branch("mlp.0.down", weights=(Weight("mlp.0.down.weight", 0, 1, None, 0),))
     assert leaf.norms == (FoundNorm("mlp.1", "mlp.1.weight", 0.0), FoundNorm("mlp.2", "mlp.2.weight", 0.0))
 
@@ -55,10 +55,10 @@ def bounded(stream: Tensor, y: Tensor) -> Tensor:
     ],
 )
 def test_an_unexplained_share_has_a_reason(add: Callable[[Tensor, Tensor], Tensor], phrase: str) -> None:
-    found = search_branches(recorded_layer(Layer(Mlp(), add)))
-    assert found.branches == ()
-    assert found.unexplained > 0.01
-    assert phrase in found.reasons[0]
+    examination = search_branches(recorded_layer(Layer(Mlp(), add)))
+    assert examination.branches == ()
+    assert examination.unexplained > 0.01
+    assert phrase in examination.reasons[0]
 
 
 def test_skip_contribution_is_the_input_times_its_scale() -> None:

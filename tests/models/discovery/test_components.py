@@ -43,10 +43,10 @@ class AttentionThenMlp(nn.Module):
 @pytest.mark.parametrize("complete", [True, False])
 def test_an_mlp_after_attention_is_an_mlp(complete: bool) -> None:
     recorded = recorded_layer(AttentionThenMlp())
-    found = list(leaves(search_branches(recorded).branches))
+    found_leaves = list(leaves(search_branches(recorded).branches))
     others = torch.randn(recorded.layer.stream().shape, generator=torch.Generator().manual_seed(9)).double()
-    components = find_components(recorded, recorded.layer.with_stream(others), found, complete=complete)
-    assert {leaf.branch.module: component for leaf, component in zip(found, components, strict=True)} == {
+    components = find_components(recorded, recorded.layer.with_stream(others), found_leaves, complete=complete)
+    assert {leaf.branch.module: component for leaf, component in zip(found_leaves, components, strict=True)} == {
         "attention.out": "attention",
         "mlp.down": "mlp",
     }
@@ -68,6 +68,6 @@ def test_other_parts_of_an_incomplete_layer_are_fixed() -> None:
 
 def test_single_mlp_is_an_mlp() -> None:
     recorded = recorded_layer(Layer(Mlp()))
-    found = list(leaves(search_branches(recorded).branches))
+    found_leaves = list(leaves(search_branches(recorded).branches))
     others = torch.randn(recorded.layer.stream().shape, generator=torch.Generator().manual_seed(9)).double()
-    assert find_components(recorded, recorded.layer.with_stream(others), found, complete=True) == ["mlp"]
+    assert find_components(recorded, recorded.layer.with_stream(others), found_leaves, complete=True) == ["mlp"]

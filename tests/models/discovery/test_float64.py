@@ -84,10 +84,10 @@ def test_whole_model_has_the_rounding_of_float64(name: str) -> None:
 
     def curvature() -> float:
         """Return |f(x + ε) − 2 f(x) + f(x − ε)|, of the order of ε² apart from rounding."""
-        above, here, below = (
+        above, middle, below = (
             model(inputs_embeds=stream + sign * nudge, use_cache=False).logits.double() for sign in (1, 0, -1)
         )
-        return float((above - 2 * here + below).abs().max())
+        return float((above - 2 * middle + below).abs().max())
 
     with float64_throughout():
         assert curvature() < 1e-12

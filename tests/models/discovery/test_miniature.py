@@ -101,12 +101,12 @@ def test_large_model_has_a_miniature_with_the_same_modules(name: str) -> None:
 
 
 def test_writers_of_a_large_model_are_found() -> None:
-    found = find_writers(large_config("Gemma 3 27B"))
-    assert found.incomplete == []
-    assert found.unexplained < 1e-5
-    assert (found.layers, found.hidden_size, found.vocabulary) == (62, 5376, 262208)
+    discovery = find_writers(large_config("Gemma 3 27B"))
+    assert discovery.incomplete == []
+    assert discovery.unexplained < 1e-5
+    assert (discovery.layers, discovery.hidden_size, discovery.vocabulary) == (62, 5376, 262208)
     assert [
-        (w.module.rpartition("layers.")[2], w.component, [norm.offset for norm in w.norms]) for w in found.writers
+        (w.module.rpartition("layers.")[2], w.component, [norm.offset for norm in w.norms]) for w in discovery.writers
     ] == [
         (f"{layer}.{name}", component, [1.0])
         for layer in range(62)

@@ -54,10 +54,10 @@ def test_control_wrong_branches_are_not_proven(branches: list[Branch], reason: s
 def test_branches_of_a_similar_layer_are_used_only_if_they_are_proven() -> None:
     right, wrong = (linear("mlp.a"), linear("mlp.b")), (linear("mlp.a"), linear("mlp.b", axis=1))
     for like in (None, right, wrong):
-        found = examine_layer(recorded_layer(Layer(Two())), like)
-        assert found.branches == right
-        assert found.reasons == []
-        assert found.unexplained < 1e-5
+        examination = examine_layer(recorded_layer(Layer(Two())), like)
+        assert examination.branches == right
+        assert examination.reasons == []
+        assert examination.unexplained < 1e-5
 
 
 def test_branches_that_are_found_but_not_proven_are_replaced_by_a_reason() -> None:
@@ -67,7 +67,7 @@ def test_branches_that_are_found_but_not_proven_are_replaced_by_a_reason() -> No
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x) + 1e-7
 
-    found = examine_layer(recorded_layer(Layer(Hidden())), None)
-    assert found.branches == ()
-    assert len(found.reasons) == 1
-    assert "is still written along the direction" in found.reasons[0]
+    examination = examine_layer(recorded_layer(Layer(Hidden())), None)
+    assert examination.branches == ()
+    assert len(examination.reasons) == 1
+    assert "is still written along the direction" in examination.reasons[0]

@@ -174,7 +174,7 @@ def unexplained_share(
 
 
 def skip_contribution(recorded: RecordedLayer, sink: str | None, names: Sequence[str]) -> Tensor:
-    """Measure the part of what reaches a sink that is the layer's input itself, s·h_in, [tokens, d].
+    """Measure how much of the layer's input itself reaches a sink, s·h_in, [tokens, d].
 
     The named modules return their recorded outputs, so the input cannot reach the sink through them.
 

@@ -17,7 +17,7 @@ from unwrite.models.layers import CalledLayer, stream_argument
 
 SHIFT = 1e10  # K: too large to be mistaken for a bounded path, and small enough to leave six digits
 TOLERANCE = 1e-5
-EXACT = 1e-9  # relative: what an exact edit may leave of the direction
+EXACT = 1e-9  # relative: the most that an exact edit may leave of the direction
 
 
 class UnprovableError(Exception):

@@ -130,7 +130,7 @@ def _writes_outside(captured: CapturedLayers) -> list[str]:
 
 
 def _layer_kind(layer: nn.Module) -> Any:
-    """Return what layers of the same kind have in common: their modules, and the shapes of their parameters."""
+    """Return a key that is equal for layers of the same kind: their modules, and the shapes of their parameters."""
     modules = tuple((name, type(module)) for name, module in layer.named_modules())
     return modules, tuple((name, parameter.shape) for name, parameter in layer.named_parameters())
 
