@@ -21,28 +21,28 @@ def planted() -> torch.Tensor:
 
 
 def test_a_planted_direction_is_found_at_every_position_and_index() -> None:
-    found = compute_directions(residuals(0, planted()), residuals(1))
-    assert found["directions"].shape == (P, INDICES, D)
-    assert float((found["directions"] * planted()).sum(-1).min()) > 0.97
+    actual = compute_directions(residuals(0, planted()), residuals(1))
+    assert actual["directions"].shape == (P, INDICES, D)
+    assert float((actual["directions"] * planted()).sum(-1).min()) > 0.97
     control = compute_directions(residuals(0), residuals(1))
     assert float((control["directions"] * planted()).sum(-1).abs().max()) < 0.8
 
 
 def test_the_directions_are_of_the_means_returned_with_them() -> None:
-    found = compute_directions(residuals(0, planted()), residuals(1))
-    difference = found["target_mean"] - found["baseline_mean"]
-    torch.testing.assert_close(found["directions"], torch.nn.functional.normalize(difference, dim=-1))
+    actual = compute_directions(residuals(0, planted()), residuals(1))
+    difference = actual["target_mean"] - actual["baseline_mean"]
+    torch.testing.assert_close(actual["directions"], torch.nn.functional.normalize(difference, dim=-1))
 
 
 @pytest.mark.parametrize("method", ["projected", "biprojected"])
 def test_orthogonalized_directions_have_no_part_along_the_baseline_mean(method: str) -> None:
     target, baseline = residuals(0, planted()), residuals(1)
     plain = compute_directions(target, baseline)
-    found = compute_directions(target, baseline, orthogonalization=method)  # type: ignore[arg-type]
-    assert float((found["directions"] * found["baseline_mean"]).sum(-1).abs().max()) < 1e-6
+    actual = compute_directions(target, baseline, orthogonalization=method)  # type: ignore[arg-type]
+    assert float((actual["directions"] * actual["baseline_mean"]).sum(-1).abs().max()) < 1e-6
     assert float((plain["directions"] * plain["baseline_mean"]).sum(-1).abs().max()) > 1e-3
     expected = orthogonalize(plain["directions"], plain["baseline_mean"])
-    torch.testing.assert_close(found["directions"].double(), expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(actual["directions"].double(), expected, rtol=0, atol=1e-6)
 
 
 def test_residuals_are_winsorized_before_the_mean() -> None:

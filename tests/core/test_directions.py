@@ -45,7 +45,7 @@ def planted(seed: int, outliers: bool) -> tuple[Tensor, Tensor, Tensor]:
     return target, baseline, direction
 
 
-def found(target: Tensor, baseline: Tensor, method: CenterMethod) -> Tensor:
+def direction_between(target: Tensor, baseline: Tensor, method: CenterMethod) -> Tensor:
     return difference_direction(center(target, method), center(baseline, method))
 
 
@@ -53,7 +53,7 @@ def found(target: Tensor, baseline: Tensor, method: CenterMethod) -> Tensor:
 @pytest.mark.parametrize("seed", range(3))
 def test_a_planted_direction_is_found(method: CenterMethod, seed: int) -> None:
     target, baseline, direction = planted(seed, outliers=False)
-    actual = found(target, baseline, method)
+    actual = direction_between(target, baseline, method)
     assert actual.dtype == DOUBLE
     assert actual.norm(dim=-1).tolist() == pytest.approx([1, 1, 1], abs=1e-14)
     assert bool(((actual * direction).sum(-1) > 0.99).all())
@@ -66,10 +66,10 @@ def test_massive_activations_hide_the_direction_from_the_mean_but_not_with_winso
     def cosine(actual: Tensor) -> Tensor:
         return (actual * direction).sum(-1)
 
-    assert bool((cosine(found(target, baseline, "mean")) < 0.5).all())
-    clamped = found(winsorize(target, 0.98), winsorize(baseline, 0.98), "mean")
+    assert bool((cosine(direction_between(target, baseline, "mean")) < 0.5).all())
+    clamped = direction_between(winsorize(target, 0.98), winsorize(baseline, 0.98), "mean")
     assert bool((cosine(clamped) > 0.99).all())
-    assert bool((cosine(found(target, baseline, "geometric_median")) > 0.99).all())
+    assert bool((cosine(direction_between(target, baseline, "geometric_median")) > 0.99).all())
 
 
 @CHECK

@@ -40,12 +40,12 @@ def change_of(W: Tensor, v: Tensor, strength: float, mode: NormPreservation) -> 
     return edit_weight(W, v, strength, mode) - W.double()
 
 
-def product(found: LowRank) -> Tensor:
-    return found.left.double() @ found.right.double()
+def product(actual: LowRank) -> Tensor:
+    return actual.left.double() @ actual.right.double()
 
 
-def relative_distance(found: LowRank, change: Tensor) -> float:
-    return float(torch.linalg.matrix_norm(change - product(found)) / torch.linalg.matrix_norm(change))
+def relative_distance(actual: LowRank, change: Tensor) -> float:
+    return float(torch.linalg.matrix_norm(change - product(actual)) / torch.linalg.matrix_norm(change))
 
 
 @given(
@@ -60,11 +60,11 @@ def test_rank_one_is_exact_if_no_norm_is_restored(
     mode: NormPreservation, d: int, k: int, strength: float, rank: int, seed: int
 ) -> None:
     W, v = weight(d, k, seed), random_direction(d, seed)
-    found = low_rank_change(in_blocks(W), v, strength, mode, rank)
-    assert (found.left.shape, found.right.shape) == ((d, 1), (1, k))
-    assert found.left.dtype == found.right.dtype == torch.float32
-    assert relative_distance(found, change_of(W, v, strength, mode)) < 2e-7
-    assert relative_error([found]) < 2e-7
+    actual = low_rank_change(in_blocks(W), v, strength, mode, rank)
+    assert (actual.left.shape, actual.right.shape) == ((d, 1), (1, k))
+    assert actual.left.dtype == actual.right.dtype == torch.float32
+    assert relative_distance(actual, change_of(W, v, strength, mode)) < 2e-7
+    assert relative_error([actual]) < 2e-7
 
 
 @given(st.sampled_from(RESTORED), st.integers(2, 30), st.integers(2, 30), st.floats(0.05, 1.5), st.integers(0, 99))
@@ -72,9 +72,9 @@ def test_full_rank_is_exact_if_norms_are_restored(
     mode: NormPreservation, d: int, k: int, strength: float, seed: int
 ) -> None:
     W, v = weight(d, k, seed), random_direction(d, seed)
-    found = low_rank_change(in_blocks(W), v, strength, mode, 100)
-    assert (found.left.shape, found.right.shape) == ((d, min(d, k)), (min(d, k), k))
-    assert relative_distance(found, change_of(W, v, strength, mode)) < 1e-6
+    actual = low_rank_change(in_blocks(W), v, strength, mode, 100)
+    assert (actual.left.shape, actual.right.shape) == ((d, min(d, k)), (min(d, k), k))
+    assert relative_distance(actual, change_of(W, v, strength, mode)) < 1e-6
 
 
 @pytest.mark.parametrize("mode", RESTORED)
@@ -84,10 +84,10 @@ def test_the_error_is_the_smallest_of_the_rank_and_the_stated_one(mode: NormPres
     sizes = torch.linalg.svdvals(change)
     errors = []
     for rank in (1, 2, 5, 12):
-        found = low_rank_change(in_blocks(W), v, 1.1, mode, rank)
+        actual = low_rank_change(in_blocks(W), v, 1.1, mode, rank)
         least = float(sizes[rank:].norm() / sizes.norm())
-        assert relative_distance(found, change) == pytest.approx(least, rel=1e-4)
-        assert relative_error([found]) == pytest.approx(relative_distance(found, change), rel=1e-9)
+        assert relative_distance(actual, change) == pytest.approx(least, rel=1e-4)
+        assert relative_error([actual]) == pytest.approx(relative_distance(actual, change), rel=1e-9)
         errors.append(least)
     assert errors == sorted(errors, reverse=True)
     assert 0.9 > errors[0] > 2 * errors[-1] > 0.01  # the change does not have rank 1, so the rank matters
@@ -123,35 +123,35 @@ def test_the_signs_of_a_matrix_and_its_negative_are_fixed() -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_both_factors_have_the_same_norm(mode: NormPreservation) -> None:
-    found = low_rank_change(in_blocks(1e-3 * weight()), random_direction(24), 1.3, mode, 4)
-    assert float(found.left.norm()) == pytest.approx(float(found.right.norm()), rel=1e-5)
+    actual = low_rank_change(in_blocks(1e-3 * weight()), random_direction(24), 1.3, mode, 4)
+    assert float(actual.left.norm()) == pytest.approx(float(actual.right.norm()), rel=1e-5)
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_no_op_edit_has_zero_factors_and_no_error(mode: NormPreservation) -> None:
     for v, strength in ((torch.zeros(24), 1.0), (random_direction(24), 0.0)):
-        found = low_rank_change(in_blocks(weight()), v, strength, mode, 3)
-        assert not product(found).any()
-        assert relative_error([found]) == 0.0
-        assert len(found.right) == change_rank((24, 40), mode, 3)
+        actual = low_rank_change(in_blocks(weight()), v, strength, mode, 3)
+        assert not product(actual).any()
+        assert relative_error([actual]) == 0.0
+        assert len(actual.right) == change_rank((24, 40), mode, 3)
 
 
 def test_the_error_of_several_matrices_is_that_of_all_of_them() -> None:
     v = random_direction(24)
     weights = [weight(seed=seed) * size for seed, size in ((0, 1.0), (1, 0.01))]
-    found = [low_rank_change(in_blocks(W), v, 1.0, "rows", rank) for W, rank in zip(weights, (8, 1), strict=True)]
+    actual = [low_rank_change(in_blocks(W), v, 1.0, "rows", rank) for W, rank in zip(weights, (8, 1), strict=True)]
     changes = torch.stack([change_of(W, v, 1.0, "rows") for W in weights])
-    products = torch.stack([product(factors) for factors in found])
-    assert relative_error(found) == pytest.approx(float((changes - products).norm() / changes.norm()), rel=1e-9)
+    products = torch.stack([product(factors) for factors in actual])
+    assert relative_error(actual) == pytest.approx(float((changes - products).norm() / changes.norm()), rel=1e-9)
     assert relative_error([]) == 0.0
 
 
 def test_the_change_of_a_bfloat16_weight_is_that_before_rounding() -> None:
     W, v = weight().bfloat16(), random_direction(24)
-    found = low_rank_change(in_blocks(W), v, 1.0, "none", 1)
-    assert relative_distance(found, change_of(W, v, 1.0, "none")) < 2e-7
+    actual = low_rank_change(in_blocks(W), v, 1.0, "none", 1)
+    assert relative_distance(actual, change_of(W, v, 1.0, "none")) < 2e-7
     rounded = edit_weight(W, v, 1.0, "none").bfloat16().double() - W.double()
-    assert relative_distance(found, rounded) > 1e-3
+    assert relative_distance(actual, rounded) > 1e-3
 
 
 def test_a_direction_of_another_model_is_refused() -> None:

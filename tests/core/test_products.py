@@ -27,7 +27,7 @@ def in_blocks(weight: Tensor, rows: int = 7) -> Iterator[tuple[slice, Tensor]]:
         yield slice(start, min(start + rows, len(weight))), weight[start : start + rows]
 
 
-def found_and_expected(
+def actual_and_expected(
     weight: Tensor, vectors: Tensor, mixes: Tensor, strengths: Tensor, mode: NormPreservation
 ) -> Iterator[tuple[Factors, Factors]]:
     mixed = mixes @ vectors
@@ -40,9 +40,9 @@ def found_and_expected(
         yield Factors(*(values[trial] for values in stacked)), expected
 
 
-def assert_same(found: Factors, expected: Factors) -> None:
-    for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+def assert_same(actual: Factors, expected: Factors) -> None:
+    for actual_factor, expected_factor in zip(actual, expected, strict=True):
+        torch.testing.assert_close(actual_factor, expected_factor, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -58,29 +58,29 @@ def test_the_closed_form_of_any_mix_is_that_of_the_weight(
 ) -> None:
     weight, vectors = normal(d, k, seed=seed), normal(n, d, seed=seed + 1)
     mixes = normal(len(strengths), n, seed=seed + 2)
-    for found, expected in found_and_expected(
+    for actual, expected in actual_and_expected(
         weight, vectors, mixes, torch.tensor(strengths, dtype=torch.float64), mode
     ):
         # A row or column is precise to 1e-16 / (remaining norm)²; see `row_scales`.
         left = min(float((1 / expected.r.abs()).min()), float((1 / expected.c.abs()).min()))
         if left > 1e-3:
-            assert_same(found, expected)
+            assert_same(actual, expected)
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_zero_rows_and_columns_and_a_bfloat16_weight(mode: NormPreservation) -> None:
     weight = normal(12, 9, seed=0).bfloat16()
     weight[3], weight[:, 5] = 0, 0
-    for found, expected in found_and_expected(
+    for actual, expected in actual_and_expected(
         weight, normal(3, 12, seed=1), normal(2, 3, seed=2), torch.tensor([0.7, 1.2], dtype=torch.float64), mode
     ):
-        assert_same(found, expected)
+        assert_same(actual, expected)
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_zero_strength_or_a_zero_direction_edits_nothing(mode: NormPreservation) -> None:
     weight, vectors = normal(6, 4, seed=0), normal(2, 6, seed=1)
-    found = combined_factors(
+    actual = combined_factors(
         products(lambda: in_blocks(weight), vectors, mode),
         torch.eye(2, dtype=torch.float64),
         torch.stack([vectors[0] / vectors[0].norm(), torch.zeros(6, dtype=torch.float64)]),
@@ -89,8 +89,8 @@ def test_zero_strength_or_a_zero_direction_edits_nothing(mode: NormPreservation)
     )
     nothing = factors(lambda: in_blocks(weight), torch.zeros(6), 1.0, mode)
     for trial in range(2):
-        for one, other in zip(Factors(*(values[trial] for values in found)), nothing, strict=True):
-            assert torch.equal(one, other)
+        for factor, zero in zip(Factors(*(values[trial] for values in actual)), nothing, strict=True):
+            assert torch.equal(factor, zero)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -98,8 +98,8 @@ def test_products_can_be_added_to(mode: NormPreservation) -> None:
     weight, vectors = normal(20, 11, seed=0), normal(5, 20, seed=1)
     whole = products(lambda: in_blocks(weight), vectors, mode)
     parts = [products(lambda: in_blocks(weight), some, mode) for some in (vectors[:2], vectors[2:])]
-    for one, other in zip(with_more(*parts), whole, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-13, atol=1e-13)
+    for joined, whole_product in zip(with_more(*parts), whole, strict=True):
+        torch.testing.assert_close(joined, whole_product, rtol=1e-13, atol=1e-13)
 
 
 def test_weights_without_products_are_refused() -> None:

@@ -40,12 +40,12 @@ def test_column_sums_are_those_of_the_whole(held: int) -> None:
 
 
 def test_chunks_are_the_rows_in_order_and_fit_their_buffer(held: int) -> None:
-    found = list(row_chunks(WEIGHT, slice(20, 33)))
-    assert torch.equal(torch.cat([chunk for _, chunk in found]), WEIGHT)
-    assert [row for rows, _ in found for row in range(rows.start, rows.stop)] == list(range(20, 33))
+    actual = list(row_chunks(WEIGHT, slice(20, 33)))
+    assert torch.equal(torch.cat([chunk for _, chunk in actual]), WEIGHT)
+    assert [row for rows, _ in actual for row in range(rows.start, rows.stop)] == list(range(20, 33))
     most, width = chunk_shape(WEIGHT)
     assert width == 37
-    assert max(len(chunk) for _, chunk in found) == most
+    assert max(len(chunk) for _, chunk in actual) == most
     assert most * width <= max(held, width)
 
 

@@ -228,9 +228,9 @@ def test_rows_of_a_batch_belong_to_different_trials(name: str, mode: NormPreserv
     with edited_activations(of.model, trials, of.writers, cache_of(of, mode)) as select:
         for rows in ([0, 1], [3, 2], [2, 2], [1, 3]):
             select(rows)
-            found = of.logits()
+            actual = of.logits()
             for place, trial in enumerate(rows):
-                assert float((found[place] - expected[trial, place]).abs().max()) < 1e-9
+                assert float((actual[place] - expected[trial, place]).abs().max()) < 1e-9
     assert float((expected[0] - expected[2]).abs().max()) > 1e-3
 
 
@@ -238,9 +238,7 @@ def test_trials_that_need_weights_cannot_share_a_pass(folders: Path) -> None:
     of = subject("mixtral", folders)
     edits = edits_of_writers(of.writers, 1.0)
     with (
-        pytest.raises(
-            UnwriteError, match=r"experts\.down_proj has to be edited on weights, which 2 trials cannot share"
-        ),
+        pytest.raises(UnwriteError, match=r"experts\.down_proj must be edited on weights, which 2 trials cannot share"),
         edited_activations(of.model, [edits, []], of.writers, cache_of(of, "rows")),
     ):
         pass

@@ -40,7 +40,11 @@ def test_an_adapter_is_saved_from_a_recipe_and_the_folder_of_its_base(tmp_path: 
     assert advanced == [1]
     assert AdapterManifest.model_validate_json((folder / ADAPTER_MANIFEST).read_bytes()) == manifest
     assert manifest.files == [digest_of(folder / name) for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS, "edit.json")]
-    assert (manifest.base, manifest.commit, [one.rank for one in manifest.parameters]) == ("examples/small", None, [1])
+    assert (manifest.base, manifest.commit, [parameter.rank for parameter in manifest.parameters]) == (
+        "examples/small",
+        None,
+        [1],
+    )
     assert Recipe.model_validate_json((folder / "edit.json").read_bytes()) == recipe
     assert len(load_file(folder / ADAPTER_WEIGHTS)) == 2
 
@@ -50,8 +54,8 @@ def adapted_parameter(error: float, rank: int = 16) -> AdaptedParameter:
 
 
 def test_the_line_states_ranks_and_errors() -> None:
-    found = error_text([adapted_parameter(0.02), adapted_parameter(0.104), adapted_parameter(0.06, rank=4)])
-    assert found == (
+    actual = error_text([adapted_parameter(0.02), adapted_parameter(0.104), adapted_parameter(0.06, rank=4)])
+    assert actual == (
         "3 parameters of rank 4 to 16; the adapter misses 6 % of the change of a weight at the median, 10 % at most"
     )
     assert error_text([adapted_parameter(3e-8, 1)]).endswith(

@@ -19,11 +19,11 @@ SCALE = GAMMA.offset + PARAMETERS["norm"]
 @pytest.mark.parametrize("scales", [[], [SCALE], [SCALE, SCALE]], ids=["no norm", "one norm", "two norms"])
 @pytest.mark.parametrize("reference", REFERENCES)
 def test_a_mix_is_parallel_to_the_direction_of_its_reference(reference: DirectionRef, scales: list[Tensor]) -> None:
-    found = combine(mix_of(reference, DIRECTIONS, MEANS), DIRECTIONS, MEANS, scales)
+    actual = combine(mix_of(reference, DIRECTIONS, MEANS), DIRECTIONS, MEANS, scales)
     expected = through_norms(resolve_direction(reference, DIRECTIONS, MEANS), scales)
-    torch.testing.assert_close(found / found.norm(), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(actual / actual.norm(), expected, rtol=0, atol=1e-12)
     other = through_norms(resolve_direction(sample_direction(0.5), DIRECTIONS, MEANS), scales)
-    assert float((found / found.norm() - other).abs().max()) > 1e-2
+    assert float((actual / actual.norm() - other).abs().max()) > 1e-2
 
 
 def test_a_stored_index_needs_one_vector_and_an_index_between_two_of_them() -> None:
@@ -37,8 +37,8 @@ def test_a_stored_index_needs_one_vector_and_an_index_between_two_of_them() -> N
 def test_a_mean_is_normalized_and_a_zero_mean_stays_zero() -> None:
     means = MEANS.clone()
     means[1, 3] = 0
-    found = basis_vector(BasisVector(0, 3, mean=True), DIRECTIONS, means)
-    torch.testing.assert_close(found, MEANS[0, 3] / MEANS[0, 3].norm(), rtol=0, atol=1e-14)
+    actual = basis_vector(BasisVector(0, 3, mean=True), DIRECTIONS, means)
+    torch.testing.assert_close(actual, MEANS[0, 3] / MEANS[0, 3].norm(), rtol=0, atol=1e-14)
     assert not basis_vector(BasisVector(1, 3, mean=True), DIRECTIONS, means).any()
     assert torch.equal(
         basis_vector(BasisVector(1, 3, mean=False), DIRECTIONS, means, [SCALE]), SCALE * DIRECTIONS[1, 3]

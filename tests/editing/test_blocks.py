@@ -38,12 +38,12 @@ def folder(tmp_path: Path) -> Path:
 
 def joined(read: Blocks) -> Tensor:
     """All rows, which must be consecutive."""
-    end, found = 0, []
+    end, actual = 0, []
     for rows, block in read():
         assert (rows.start, len(block)) == (end, rows.stop - rows.start)
         end = rows.stop
-        found.append(block)
-    return torch.cat(found)
+        actual.append(block)
+    return torch.cat(actual)
 
 
 def test_blocks_of_a_matrix_cover_it_a_few_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

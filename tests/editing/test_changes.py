@@ -46,9 +46,9 @@ def test_every_stored_tensor_of_a_recipe_has_its_change() -> None:
     tensors = saved(weights | {"stored.n": random(8).abs()})
     changes = changes_of(sample_recipe(edits, norm_preservation="columns"), tensors, DIRECTIONS)
     assert list(changes) == ["0.mlp.weight", "0.mlp.bias", "1.attention.weight"]
-    assert [one.bias for one in changes.values()] == [False, True, False]
-    assert [one.strength for one in changes.values()] == [0.5, 0.5, 1.5]
-    assert {one.norm_preservation for one in changes.values()} == {"columns"}
+    assert [change.bias for change in changes.values()] == [False, True, False]
+    assert [change.strength for change in changes.values()] == [0.5, 0.5, 1.5]
+    assert {change.norm_preservation for change in changes.values()} == {"columns"}
     v = resolve_direction(sample_direction(1.25), DIRECTIONS["directions"], DIRECTIONS["baseline_mean"])
     assert torch.equal(changes["1.attention.weight"].direction, v)
     through = torch.nn.functional.normalize(v * (0.5 + load_file("model.safetensors")["stored.n"]), dim=0)
@@ -65,11 +65,11 @@ def test_a_tensor_that_is_edited_twice_is_refused() -> None:
 def test_a_norms_weight_is_read_by_its_name_in_the_model() -> None:
     norms = [Norm(parameter="n", tensor="stored.n", offset=1.0), Norm(parameter=None, tensor=None, offset=0.0)]
     of = sample_edit(sample_writer(norms=norms))
-    found = read_norms(saved({"stored.n": torch.arange(8.0)}), of)
-    assert list(found) == ["n"]
-    assert torch.equal(found["n"], torch.arange(8.0))
+    actual = read_norms(saved({"stored.n": torch.arange(8.0)}), of)
+    assert list(actual) == ["n"]
+    assert torch.equal(actual["n"], torch.arange(8.0))
     ones = torch.nn.functional.normalize(torch.ones(8).double(), dim=0).expand(1, 3, 8)
-    u = applied_direction(of, ones, ones, found)
+    u = applied_direction(of, ones, ones, actual)
     torch.testing.assert_close(u, torch.nn.functional.normalize((1 + torch.arange(8.0)).double(), dim=0))
 
 

@@ -45,18 +45,18 @@ def expected(edit: Edit, mode: NormPreservation, directions: Tensor = DIRECTIONS
     return factors(lambda: [(slice(0, D), matrix)], direction, edit.strength, mode)
 
 
-def assert_trial_equals(found: Factors, trial: int, of_one: Factors) -> None:
-    for batched, alone in zip(found, of_one, strict=True):
-        torch.testing.assert_close(batched[trial], alone, rtol=1e-9, atol=1e-9)
+def assert_trial_equals(actual: Factors, trial: int, single: Factors) -> None:
+    for batched, unbatched in zip(actual, single, strict=True):
+        torch.testing.assert_close(batched[trial], unbatched, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("writer", [PLAIN, TRANSPOSED, NORMED], ids=["plain", "transposed", "norm after it"])
 def test_the_closed_form_equals_the_factors_of_the_weight(writer: Writer, mode: NormPreservation) -> None:
     edits = edits_of(writer)
-    found = factors_of_trials(cache_in_memory(mode), edits)
+    actual = factors_of_trials(cache_in_memory(mode), edits)
     for trial, edit in enumerate(edits):
-        assert_trial_equals(found, trial, expected(edit, mode))
+        assert_trial_equals(actual, trial, expected(edit, mode))
         alone = factors_of_trials(cache_in_memory(mode), [edit])
         assert_trial_equals(alone, 0, expected(edit, mode))
 
@@ -66,13 +66,13 @@ def test_trials_without_an_edit_or_a_direction_change_nothing(mode: NormPreserva
     edit = edits_of(PLAIN)[1]
     zero = DIRECTIONS.clone()
     zero[0, 1:3] = 0
-    found = factors_of_trials(
+    actual = factors_of_trials(
         cache_in_memory(mode, zero), [None, edit, edit.model_copy(update={"direction": REFERENCES[2]})]
     )
     nothing = expected(edit.model_copy(update={"strength": 0.0}), mode)
-    assert_trial_equals(found, 0, nothing)
-    assert_trial_equals(found, 1, nothing)  # its direction is zero
-    assert found.a[2].any()
+    assert_trial_equals(actual, 0, nothing)
+    assert_trial_equals(actual, 1, nothing)  # its direction is zero
+    assert actual.a[2].any()
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -139,10 +139,10 @@ def test_other_products_are_computed_when_an_edit_first_needs_them() -> None:
 
 def test_experts_have_a_closed_form_only_if_all_share_it() -> None:
     edits = edits_of(EXPERTS)
-    found = factors_of_trials(cache_in_memory("none"), edits)
+    actual = factors_of_trials(cache_in_memory("none"), edits)
     for trial, edit in enumerate(edits):
         alone = expected(edit, "none")
-        for batched, single in ((found.r, alone.r), (found.a, alone.a), (found.b, alone.b)):
+        for batched, single in ((actual.r, alone.r), (actual.a, alone.a), (actual.b, alone.b)):
             torch.testing.assert_close(batched[trial], single, rtol=1e-12, atol=1e-12)
     with pytest.raises(UnwriteError, match="experts holds 3 matrices"):
         factors_of_trials(cache_in_memory("rows"), edits)

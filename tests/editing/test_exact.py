@@ -28,24 +28,24 @@ def measured(seed: int = 0) -> tuple[Tensor, Tensor]:
 
 def test_a_direction_at_a_stored_index_is_the_stored_one() -> None:
     directions, means = measured()
-    found = resolve_direction(DirectionRef(position=1, index=4.0, orthogonalize_to=None), directions, means)
-    torch.testing.assert_close(found, directions[1, 4], rtol=0, atol=1e-14)
+    actual = resolve_direction(DirectionRef(position=1, index=4.0, orthogonalize_to=None), directions, means)
+    torch.testing.assert_close(actual, directions[1, 4], rtol=0, atol=1e-14)
 
 
 def test_a_direction_between_two_indices_is_interpolated() -> None:
     directions, means = measured()
-    found = resolve_direction(DirectionRef(position=0, index=2.25, orthogonalize_to=None), directions, means)
+    actual = resolve_direction(DirectionRef(position=0, index=2.25, orthogonalize_to=None), directions, means)
     mixed = 0.75 * directions[0, 2] + 0.25 * directions[0, 3]
-    torch.testing.assert_close(found, mixed / mixed.norm(), rtol=0, atol=1e-14)
+    torch.testing.assert_close(actual, mixed / mixed.norm(), rtol=0, atol=1e-14)
 
 
 def test_a_biprojected_direction_is_orthogonal_to_the_mean_it_names() -> None:
     directions, means = measured()
-    found = resolve_direction(DirectionRef(position=1, index=2.0, orthogonalize_to=5), directions, means)
+    actual = resolve_direction(DirectionRef(position=1, index=2.0, orthogonalize_to=5), directions, means)
     g = means[1, 5] / means[1, 5].norm()
     expected = directions[1, 2] - (directions[1, 2] @ g) * g
-    torch.testing.assert_close(found, expected / expected.norm(), rtol=0, atol=1e-14)
-    assert abs(float(found @ means[1, 5])) < 1e-12
+    torch.testing.assert_close(actual, expected / expected.norm(), rtol=0, atol=1e-14)
+    assert abs(float(actual @ means[1, 5])) < 1e-12
     assert abs(float(directions[1, 2] @ means[1, 5])) > 1e-3
 
 
@@ -81,8 +81,8 @@ def test_edited_parameters_equal_the_dense_formula(mode: NormPreservation, dtype
     originals = {name: torch.randn(shape, generator=generator).to(dtype) for name, shape in shapes.items()}
     gamma = torch.randn(D, generator=generator).to(dtype)
     before = {name: tensor.clone() for name, tensor in originals.items()}
-    found = edited_parameters(edits, originals | {"norm": gamma}, mode, directions, means)
-    assert set(found) == set(shapes)
+    actual = edited_parameters(edits, originals | {"norm": gamma}, mode, directions, means)
+    assert set(actual) == set(shapes)
     for edit in edits:
         v = (1 + gamma.double()) * resolve_direction(edit.direction, directions, means)
         v = v / v.norm()
@@ -94,9 +94,11 @@ def test_edited_parameters_equal_the_dense_formula(mode: NormPreservation, dtype
             edit.bias.parameter: b - edit.strength * v * (v @ b),
         }
         for name, value in exact.items():
-            assert found[name].dtype == dtype
+            assert actual[name].dtype == dtype
             # Rounded once: at most half a unit in the last place off.
-            torch.testing.assert_close(found[name].double(), value, rtol=torch.finfo(dtype).eps / 2 + 1e-12, atol=1e-12)
+            torch.testing.assert_close(
+                actual[name].double(), value, rtol=torch.finfo(dtype).eps / 2 + 1e-12, atol=1e-12
+            )
     assert all(torch.equal(originals[name], tensor) for name, tensor in before.items())
 
 
@@ -149,8 +151,8 @@ def test_each_matrix_of_a_parameter_is_edited_independently(
         "b": torch.randn(G, D, generator=generator).bfloat16(),
     }
     experts = sample_writer(matrix=sample_layout("w", axis, G), bias=sample_layout("b", 1, G))
-    found = edited_parameters([sample_edit(experts, 0.8)], originals, mode, directions, means)
-    assert {name: (value.shape, value.dtype) for name, value in found.items()} == {
+    actual = edited_parameters([sample_edit(experts, 0.8)], originals, mode, directions, means)
+    assert {name: (value.shape, value.dtype) for name, value in actual.items()} == {
         name: (value.shape, value.dtype) for name, value in originals.items()
     }
     matrices = as_matrices(originals["w"], axis, G)
@@ -158,9 +160,9 @@ def test_each_matrix_of_a_parameter_is_edited_independently(
         alone = sample_writer(shape=(D, K), bias=True)
         one = {"0.mlp.weight": matrices[expert].contiguous(), "0.mlp.bias": originals["b"][expert]}
         expected = edited_parameters([sample_edit(alone, 0.8)], one, mode, directions, means)
-        assert torch.equal(as_matrices(found["w"], axis, G)[expert], expected["0.mlp.weight"])
-        assert torch.equal(as_vectors(found["b"], 1)[expert], expected["0.mlp.bias"])
-    assert not torch.equal(found["w"], originals["w"])
+        assert torch.equal(as_matrices(actual["w"], axis, G)[expert], expected["0.mlp.weight"])
+        assert torch.equal(as_vectors(actual["b"], 1)[expert], expected["0.mlp.bias"])
+    assert not torch.equal(actual["w"], originals["w"])
 
 
 def test_a_parameter_of_another_shape_is_refused() -> None:

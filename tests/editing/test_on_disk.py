@@ -92,15 +92,15 @@ def test_every_layout_is_edited_on_disk_as_in_memory(
     weight = random(*shape, dtype=torch.bfloat16)
     places = saved({"a": torch.ones(7), "w": weight, "z": torch.ones(7)})
     overwrite(places["w"], change(shape, axis, num_matrices, mode=mode))
-    found = load_file("model.safetensors")
+    actual = load_file("model.safetensors")
     for before, after in zip(
-        as_matrices(weight, axis, num_matrices), as_matrices(found["w"], axis, num_matrices), strict=True
+        as_matrices(weight, axis, num_matrices), as_matrices(actual["w"], axis, num_matrices), strict=True
     ):
         exact = edit_weight(before, V, 0.8, mode)
         assert torch.equal(after, round_to(exact, torch.bfloat16))
-    assert not torch.equal(found["w"], weight)
-    assert torch.equal(found["a"], torch.ones(7))
-    assert torch.equal(found["z"], torch.ones(7))
+    assert not torch.equal(actual["w"], weight)
+    assert torch.equal(actual["a"], torch.ones(7))
+    assert torch.equal(actual["z"], torch.ones(7))
 
 
 PART_SHAPES = [[(8, 5)], [(5, 8)], [(5, 8)] * 3, [(8, 5)] * 3, [(5, 8)] * 3, [(8, 3, 5)]]
@@ -115,8 +115,8 @@ def test_a_tensor_is_cut_into_its_matrices_unless_they_lie_side_by_side(
     weight = random(*shape)
     parts = matrix_parts(saved({"w": weight})["w"], StoredLayout(tensor="w", axis=axis, num_matrices=num_matrices))
     assert [part.tensor.shape for part in parts] == shapes
-    found = [as_matrices(read_rows(part.tensor, slice(0, part.tensor.shape[0])), *part[1:]) for part in parts]
-    assert torch.equal(torch.cat(found), as_matrices(weight, axis, num_matrices))
+    actual = [as_matrices(read_rows(part.tensor, slice(0, part.tensor.shape[0])), *part[1:]) for part in parts]
+    assert torch.equal(torch.cat(actual), as_matrices(weight, axis, num_matrices))
 
 
 @pytest.mark.parametrize(("shape", "axis"), [((8,), 0), ((3, 8), 1), ((8, 3), 0)])
@@ -126,9 +126,9 @@ def test_every_bias_is_edited_on_disk_vector_by_vector(shape: tuple[int, ...], a
     values = edited_biases(stored, full)
     overwrite(stored, full)
     assert torch.equal(load_file("model.safetensors")["b"], values)
-    found = as_vectors(load_file("model.safetensors")["b"], axis)
-    assert float((found.double() @ V).abs().max()) < 1e-6 < float((as_vectors(bias, axis).double() @ V).abs().min())
-    torch.testing.assert_close(found.double(), as_vectors(bias, axis).double() @ (torch.eye(8) - torch.outer(V, V)))
+    actual = as_vectors(load_file("model.safetensors")["b"], axis)
+    assert float((actual.double() @ V).abs().max()) < 1e-6 < float((as_vectors(bias, axis).double() @ V).abs().min())
+    torch.testing.assert_close(actual.double(), as_vectors(bias, axis).double() @ (torch.eye(8) - torch.outer(V, V)))
 
 
 @pytest.mark.parametrize(("shape", "axis", "num_matrices"), [*LAYOUTS, ((8,), 0, 1)])
@@ -167,7 +167,7 @@ def test_the_bytes_depend_on_neither_threads_nor_blocks(
 ) -> None:
     tensor = saved({"w": random(130, 700, dtype=dtype)})["w"]
     v = torch.nn.functional.normalize(random(130, dtype=torch.float64, seed=1), dim=0)
-    found = []
+    actual = []
     before = torch.get_num_threads()
     held = streaming.CACHED
     for threads, cached, elements in ((1, held, 1 << 20), (2, 1 << 20, 1 << 20), (2, 999, 5000), (1, 1, 701)):
@@ -175,10 +175,10 @@ def test_the_bytes_depend_on_neither_threads_nor_blocks(
         monkeypatch.setattr(streaming, "CACHED", cached)
         monkeypatch.setattr(on_disk, "row_blocks", lambda shape, *_, most=elements: safetensors.row_blocks(shape, most))
         blocks = [values for _, values in changed_blocks(tensor, change(mode=mode, direction=v))]
-        found.append(torch.cat(blocks))
+        actual.append(torch.cat(blocks))
     torch.set_num_threads(before)
-    assert all(torch.equal(one, found[0]) for one in found)
-    assert not torch.equal(found[0], load_file("model.safetensors")["w"])
+    assert all(torch.equal(values, actual[0]) for values in actual)
+    assert not torch.equal(actual[0], load_file("model.safetensors")["w"])
 
 
 @pytest.mark.parametrize("block", [7, 1 << 18])
@@ -190,8 +190,8 @@ def test_a_merged_file_is_the_base_with_the_changes(block: int, monkeypatch: pyt
     for span, blocks in merged_spans(Path("model.safetensors"), tensors, changes):
         names.append(span.tensor)
         pairs = list(blocks)
-        assert all(len(one) == len(other) for one, other in pairs)
-        assert all(one is other for one, other in pairs) == (span.tensor != "w")
+        assert all(len(before) == len(after) for before, after in pairs)
+        assert all(before is after for before, after in pairs) == (span.tensor != "w")
         old, new = (
             (sides + b"".join(one) for sides, one in zip((old, new), zip(*pairs, strict=True), strict=True))
             if pairs
@@ -206,8 +206,8 @@ def test_a_merged_file_is_the_base_with_the_changes(block: int, monkeypatch: pyt
 
 def test_a_file_without_tensors_stays_as_it_is() -> None:
     Path("config.json").write_text("{}")
-    (found,) = merged_spans(Path("config.json"), {}, {})
-    assert list(found[1]) == [(b"{}", b"{}")]
+    (actual,) = merged_spans(Path("config.json"), {}, {})
+    assert list(actual[1]) == [(b"{}", b"{}")]
 
 
 def test_a_file_that_ends_early_is_named() -> None:

@@ -33,10 +33,10 @@ def test_strengths_follow_the_kernel_of_each_component(attention: Kernel, mlp: K
             if share <= 1 and abs(weight) > 1e-12:
                 expected[f"{layer}.{component}.weight"] = weight
     edits = build(trial(attention=attention, mlp=mlp))
-    found = {
+    actual = {
         edit.matrix.parameter: edit.strength for edit in edits if abs(edit.strength) > 1e-12
     }  # less is rounding, not λ
-    assert found == pytest.approx(expected, rel=1e-9, abs=1e-12)
+    assert actual == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
 def test_writers_of_strength_zero_are_not_edited() -> None:
@@ -45,8 +45,8 @@ def test_writers_of_strength_zero_are_not_edited() -> None:
 
 
 def test_edits_keep_the_order_layer_and_component_of_the_writers() -> None:
-    found = [(edit.matrix, edit.layer, edit.component) for edit in build(trial())]
-    assert found == [(w.matrix, w.layer, w.component) for w in writers()]
+    actual = [(edit.matrix, edit.layer, edit.component) for edit in build(trial())]
+    assert actual == [(w.matrix, w.layer, w.component) for w in writers()]
 
 
 @pytest.mark.parametrize("edit_bias", [True, False])
@@ -76,8 +76,8 @@ SPANS = ((4, 1, 2), (5, 4, 4))
 
 
 def test_spans_use_the_output_of_their_source_layer_and_skip_other_layers() -> None:
-    found = {edit.layer: edit.direction.index for edit in build(trial("spans"), SPANS)}
-    assert found == {1: 5.0, 2: 5.0, 4: 6.0}
+    actual = {edit.layer: edit.direction.index for edit in build(trial("spans"), SPANS)}
+    assert actual == {1: 5.0, 2: 5.0, 4: 6.0}
 
 
 def test_the_source_index_follows_the_scope() -> None:

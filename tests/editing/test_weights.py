@@ -39,10 +39,10 @@ DTYPES = (torch.float32, torch.bfloat16)
 @pytest.mark.parametrize("writer", [PLAIN, TRANSPOSED, NORMED, EXPERTS], ids=["plain", "transposed", "norm", "experts"])
 def test_weights_from_products_equal_the_exact_ones_up_to_rounding(writer: Writer, mode: NormPreservation) -> None:
     for edit in edits_of(writer):
-        found = edited_weights([edit], cache_in_memory(mode))
+        actual = edited_weights([edit], cache_in_memory(mode))
         expected = edited_parameters([edit], PARAMETERS, mode, DIRECTIONS, MEANS)
-        assert set(found) == set(expected)
-        for name, value in found.items():
+        assert set(actual) == set(expected)
+        for name, value in actual.items():
             torch.testing.assert_close(value, expected[name], rtol=1e-9, atol=1e-9)
             assert not torch.equal(value, PARAMETERS[name])
 
@@ -51,10 +51,10 @@ def test_weights_from_products_equal_the_exact_ones_up_to_rounding(writer: Write
 def test_weights_keep_their_dtype_and_are_rounded_once(dtype: torch.dtype) -> None:
     parameters = {name: value.to(dtype) for name, value in PARAMETERS.items()}
     cache = cache_in_memory("rows", parameters=parameters)
-    (found,) = edited_weights(edits_of(PLAIN)[:1], cache).values()
+    (actual,) = edited_weights(edits_of(PLAIN)[:1], cache).values()
     (expected,) = edited_parameters(edits_of(PLAIN)[:1], parameters, "rows", DIRECTIONS, MEANS).values()
-    assert found.dtype == dtype
-    torch.testing.assert_close(found, expected, rtol=torch.finfo(dtype).eps, atol=1e-6)
+    assert actual.dtype == dtype
+    torch.testing.assert_close(actual, expected, rtol=torch.finfo(dtype).eps, atol=1e-6)
 
 
 def test_a_quantized_weight_is_not_edited_in_memory() -> None:

@@ -31,9 +31,9 @@ def test_experts_need_weights_unless_their_whole_output_is_projected(name: str, 
     of = subject(name, folders)
     assert set(reasons(of, edits_of_writers(of.writers, 1.0), "none")) == {None}
     for mode in ("pre", "rows", "columns"):
-        found = reasons(of, edits_of_writers(of.writers, 1.0), mode)
-        assert found[0] is None
-        assert "does more than multiply" in (found[1] or "")
+        actual = reasons(of, edits_of_writers(of.writers, 1.0), mode)
+        assert actual[0] is None
+        assert "does more than multiply" in (actual[1] or "")
     half = reasons(of, edits_of_writers(of.writers, 1.0, bias=False), "none")[1]
     assert (half is None) == (name != "gpt_oss")
 
@@ -61,7 +61,7 @@ def test_a_recipe_needs_weights_if_one_of_its_edits_does(folders: Path) -> None:
     of = subject("mixtral", folders)
     edits = edits_of_writers(of.writers, 1.0)
     assert why_recipe_needs_weights(of.model, edits, of.writers, "none") is None
-    found = why_recipe_needs_weights(of.model, edits, of.writers, "rows")
-    assert found is not None
-    assert found == reasons(of, edits, "rows")[1]
+    actual = why_recipe_needs_weights(of.model, edits, of.writers, "rows")
+    assert actual is not None
+    assert actual == reasons(of, edits, "rows")[1]
     assert why_recipe_needs_weights(of.model, [], of.writers, "rows") is None

@@ -59,9 +59,9 @@ def test_a_verdict_tells_whether_the_response_contains_a_marker(
 
     monkeypatch.setattr(behaviour, "generate_decided", generate)
     model: Any = None
-    found = behaviour_verdicts(model, tiny_tokenizer(), PROMPTS, BATCHES, max_tokens=7, markers=["No"])
-    assert found == ["no" in text.lower().split() for text in responses]
-    assert sum(found) / 4 == rate
+    actual = behaviour_verdicts(model, tiny_tokenizer(), PROMPTS, BATCHES, max_tokens=7, markers=["No"])
+    assert actual == ["no" in text.lower().split() for text in responses]
+    assert sum(actual) / 4 == rate
     assert asked == [(PROMPTS, BATCHES, 7)]
 
 
@@ -190,11 +190,11 @@ def test_verdicts_on_stopped_responses_equal_those_on_complete_ones(marker: str,
     batches = [list(range(40))]
     whole = decode(tokenizer, generate_greedily(model, prompts, 30, batches=batches))
     widths: list[int] = []
-    found = behaviour_verdicts(
+    actual = behaviour_verdicts(
         model, tokenizer, prompts, batches, max_tokens=30, markers=[marker], before_pass=lambda r: widths.append(len(r))
     )
-    assert found == [shows_behaviour(text, [marker]) for text in whole]
-    if sum(found) > 8:
+    assert actual == [shows_behaviour(text, [marker]) for text in whole]
+    if sum(actual) > 8:
         assert widths[-1] < 40
 
 

@@ -51,7 +51,7 @@ def test_a_model_does_not_diverge_from_itself(tokens: int) -> None:
 @pytest.mark.parametrize("batches", [BATCHES, [[0], [1], [2], [3]], [[0, 1, 2, 3]]])
 def test_an_edited_model_diverges_as_two_models_do_in_float64(tokens: int, batches: list[list[int]]) -> None:
     model = tiny_model(tiny_config("llama"))
-    found = between(model, edited_weight(model), tokens, batches)
+    actual = between(model, edited_weight(model), tokens, batches)
     wide, other = (tiny_model(tiny_config("llama"), torch.float64) for _ in range(2))
     other.get_parameter(EDITED).mul_(0.4)
     for row, (prompt, response) in enumerate(zip(PROMPTS, RESPONSES, strict=True)):
@@ -60,11 +60,11 @@ def test_an_edited_model_diverges_as_two_models_do_in_float64(tokens: int, batch
         each = (log_p.exp() * (log_p - log_q)).sum(-1)[len(prompt) - 1 :]
         # A response of n tokens has n + 1 positions, the last of which predicts its end; at most `tokens` count.
         counted = each[: min(tokens, len(response) + 1)]
-        assert found.first_token[row] == pytest.approx(float(each[0]), rel=1e-3, abs=1e-6)
-        assert found.response[row] == pytest.approx(float(counted.mean()), rel=1e-3, abs=1e-6)
-    assert min(found.first_token) > 1e-4
+        assert actual.first_token[row] == pytest.approx(float(each[0]), rel=1e-3, abs=1e-6)
+        assert actual.response[row] == pytest.approx(float(counted.mean()), rel=1e-3, abs=1e-6)
+    assert min(actual.first_token) > 1e-4
     if tokens == 1:
-        assert found.first_token == found.response
+        assert actual.first_token == actual.response
 
 
 def test_nan_logits_raise_an_error_that_names_the_layer() -> None:
@@ -114,8 +114,8 @@ def test_large_log_probabilities_are_kept_in_a_temporary_file(monkeypatch: pytes
 
     def spy(name: str, **settings: Any) -> Tensor:
         mapped.append(name)
-        found: Tensor = inner(name, **settings)
-        return found
+        actual: Tensor = inner(name, **settings)
+        return actual
 
     monkeypatch.setattr(torch, "from_file", spy)
     assert between(model, edited_weight(model), 4) == expected
@@ -137,13 +137,15 @@ def test_rows_beyond_the_last_prompt_repeat_the_prompts() -> None:
         return output * scales[:, None, None]
 
     hook = model.get_submodule("model.layers.1.mlp.down_proj").register_forward_hook(halve)
-    found = measure_kl(model, teacher_forced, [[7, 1, 3], [0, 2, 4], [5, 6]], before_pass=lambda r: passes.append([*r]))
+    actual = measure_kl(
+        model, teacher_forced, [[7, 1, 3], [0, 2, 4], [5, 6]], before_pass=lambda r: passes.append([*r])
+    )
     hook.remove()
     assert passes == [[7, 1, 3], [0, 2, 4], [5, 6]]
     expected = between(model, edited_weight(model), 4)
-    assert found.response[:4] == pytest.approx([0.0] * 4, abs=1e-6)
-    assert found.response[4:] == pytest.approx(expected.response, rel=1e-3)
-    assert found.first_token[4:] == pytest.approx(expected.first_token, rel=1e-3)
+    assert actual.response[:4] == pytest.approx([0.0] * 4, abs=1e-6)
+    assert actual.response[4:] == pytest.approx(expected.response, rel=1e-3)
+    assert actual.first_token[4:] == pytest.approx(expected.first_token, rel=1e-3)
 
 
 def test_out_of_memory_halves_the_batch_and_keeps_the_divergence() -> None:
@@ -160,8 +162,8 @@ def test_out_of_memory_halves_the_batch_and_keeps_the_divergence() -> None:
     budget = Budget(1000)
     teacher_forced = teacher_force(model, PROMPTS, RESPONSES, 4, batches=BATCHES, budget=budget)
     with patched_parameters(model, edited_weight(model)):
-        found = measure_kl(model, teacher_forced, budget=budget)
-    assert found.response == pytest.approx(expected.response, rel=1e-4)
+        actual = measure_kl(model, teacher_forced, budget=budget)
+    assert actual.response == pytest.approx(expected.response, rel=1e-4)
     assert passes == [2] + [1] * 8
     assert budget.tokens == 2 * (3 + 4) // 2
 

@@ -97,9 +97,9 @@ def test_parts_of_a_split_tensor_are_read_independently(tmp_path: Path, dtype: t
         assert torch.equal(torch.stack([read_rows(part, slice(0, 3)) for part in parts]), stacked)
         write_rows(parts[1], slice(1, 2), torch.full((1, 4), -1.0, dtype=dtype))
     stacked[1, 1] = flat[4] = -1
-    found = load_file(tmp_path / SINGLE_FILE)
-    assert torch.equal(found["flat"], flat)
-    assert torch.equal(found["stacked"], stacked)
+    actual = load_file(tmp_path / SINGLE_FILE)
+    assert torch.equal(actual["flat"], flat)
+    assert torch.equal(actual["stacked"], stacked)
     assert split_tensor(tensors["flat"], 1) == [tensors["flat"]]
 
 
@@ -227,11 +227,11 @@ def test_a_dtype_of_a_later_version_of_the_format_is_accepted(single: Path) -> N
 def test_spans_tile_a_file(sharded: Path) -> None:
     tensors = stored_tensors(sharded)
     for shard in SHARDS:
-        found = list(spans(sharded / shard, tensors))
-        assert [span.tensor for span in found] == [None, *(n for n, t in tensors.items() if t.file.name == shard)]
-        assert [span.start for span in found] == [0, *(span.stop for span in found[:-1])]
-        assert found[-1].stop == (sharded / shard).stat().st_size
-        assert b"".join(b"".join(read_span(span)) for span in found) == (sharded / shard).read_bytes()
+        actual = list(spans(sharded / shard, tensors))
+        assert [span.tensor for span in actual] == [None, *(n for n, t in tensors.items() if t.file.name == shard)]
+        assert [span.start for span in actual] == [0, *(span.stop for span in actual[:-1])]
+        assert actual[-1].stop == (sharded / shard).stat().st_size
+        assert b"".join(b"".join(read_span(span)) for span in actual) == (sharded / shard).read_bytes()
 
 
 def test_a_span_is_read_in_blocks(single: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The choice of a backend: what demands one, what an earlier part of the search decides, and its record."""
+"""The choice of a backend: required by params.yaml or the model, or made earlier in the search; and its record."""
 
 from __future__ import annotations
 

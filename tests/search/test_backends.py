@@ -63,9 +63,9 @@ def context_of(name: str, mode: NormPreservation, **changes: Any) -> EvaluationC
     model, tokenizer = base_model(name), words()
     writers = written_by(name, model)
     originals = parameters_of(model, parameter_names(writers))
-    said = generate_greedily(model, TARGET, 6, batches=[[row] for row in range(len(TARGET))])
-    # What four of the seven begin with is the behaviour.
-    markers = sorted({decode(tokenizer, [response[:1]])[0] for response in said[:4]})
+    base_responses = generate_greedily(model, TARGET, 6, batches=[[row] for row in range(len(TARGET))])
+    # The markers are the first words of four of the seven responses.
+    markers = sorted({decode(tokenizer, [response[:1]])[0] for response in base_responses[:4]})
     batches = teacher_forced_batches(
         BASELINE, TOKENS, VOCABULARY, LIMITS._replace(one_pass=1000), padding_sensitive=False
     )
@@ -112,8 +112,8 @@ def recipes(of: EvaluationContext) -> list[list[Edit]]:
     ]
 
 
-def assert_same(found: Sequence[Measured | UnwriteError], expected: Sequence[Measured | UnwriteError]) -> None:
-    for one, other in zip(found, expected, strict=True):
+def assert_same(actual: Sequence[Measured | UnwriteError], expected: Sequence[Measured | UnwriteError]) -> None:
+    for one, other in zip(actual, expected, strict=True):
         assert isinstance(one, Measured)
         assert isinstance(other, Measured)
         assert one.behaviour_rate == other.behaviour_rate
@@ -140,13 +140,13 @@ def test_every_backend_and_number_at_once_measures_the_same(name: str, mode: Nor
 def test_trials_measure_what_the_release_would(mode: NormPreservation) -> None:
     of = context_of("gpt2", mode)
     model, tokenizer = of.model, of.tokenizer
-    for edits, found in zip(recipes(of), on_weights(of, recipes(of)), strict=True):
+    for edits, actual in zip(recipes(of), on_weights(of, recipes(of)), strict=True):
         values = edited_parameters(edits, of.cache.parameters, mode, DIRECTIONS, MEANS)
         with patched_parameters(model, values):
             divergences = measure_kl(model, of.teacher_forced)
-            said = generate_greedily(model, TARGET, 6, batches=[[row] for row in range(len(TARGET))])
-        rate = sum(shows_behaviour(text, of.markers) for text in decode(tokenizer, said)) / len(TARGET)
-        assert_same([found], [Measured(rate, sum(divergences.response) / len(BASELINE))])
+            base_responses = generate_greedily(model, TARGET, 6, batches=[[row] for row in range(len(TARGET))])
+        rate = sum(shows_behaviour(text, of.markers) for text in decode(tokenizer, edited_responses)) / len(TARGET)
+        assert_same([actual], [Measured(rate, sum(divergences.response) / len(BASELINE))])
     nothing = on_weights(of, [[]])[0]
     assert isinstance(nothing, Measured)
     assert nothing.kl == 0
@@ -184,10 +184,10 @@ def test_only_the_trial_that_fails_gives_an_error(backend: Any) -> None:
     trials = recipes(of)
     expected = on_weights(of, trials)
     broken = [edit.model_copy(update={"strength": 1e39}) for edit in trials[1]]
-    found = backend(of, [trials[0], broken, *trials[2:]])
-    assert isinstance(found[1], UnwriteError)
-    assert "Layer 0 outputs NaN or infinity" in str(found[1])
-    assert_same([found[0], *found[2:]], [expected[0], *expected[2:]])
+    actual = backend(of, [trials[0], broken, *trials[2:]])
+    assert isinstance(actual[1], UnwriteError)
+    assert "Layer 0 outputs NaN or infinity" in str(actual[1])
+    assert_same([actual[0], *actual[2:]], [expected[0], *expected[2:]])
 
 
 @pytest.mark.parametrize(("weights", "activations", "chosen"), [(1.0, 0.4, "activations"), (1.0, 0.6, "weights")])
@@ -214,7 +214,7 @@ def test_weights_are_chosen_if_activations_cannot_express_the_edit() -> None:
     assert "at once" in choose_backend(of, recipes(of), 6)[1]
 
 
-def test_weights_are_chosen_if_activations_measure_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_chosen_if_activations_give_another_result(monkeypatch: pytest.MonkeyPatch) -> None:
     of = context_of("llama", "rows")
     trials = recipes(of)
 
@@ -224,7 +224,7 @@ def test_weights_are_chosen_if_activations_measure_something_else(monkeypatch: p
 
     monkeypatch.setattr("unwrite.search.backends.edited_activations", forgetful)
     backend, reason, results = choose_backend(of, trials, 6)
-    assert (backend, reason[:46]) == ("weights", "activations measure something else: KL diverge")
+    assert (backend, reason[:46]) == ("weights", "activations give another result: KL divergence")
     assert_same(results, on_weights(of, trials))
 
 

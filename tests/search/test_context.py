@@ -1,4 +1,4 @@
-"""Measuring the base model on the demo: what is refused, what is warned about, and what is prepared once."""
+"""Measuring the base model on the demo: refusals, warnings, and the preparation of products."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trials without a measurement: what is logged about them, and when the search has failed."""
+"""Unmeasured trials: their log messages, and the failure of a search without any other."""
 
 from __future__ import annotations
 

@@ -41,8 +41,8 @@ TRIALS = [
 ]
 
 
-def assert_same(found: list[Result], expected: list[Result]) -> None:
-    for one, other in zip(found, expected, strict=True):
+def assert_same(actual: list[Result], expected: list[Result]) -> None:
+    for one, other in zip(actual, expected, strict=True):
         assert isinstance(one, Measured)
         assert isinstance(other, Measured)
         assert one.behaviour_rate == other.behaviour_rate

@@ -1,4 +1,4 @@
-"""Samplers: what they observe of a trial, and that only observations and the seed decide what they ask."""
+"""Samplers: their observations of a trial, and samples that depend only on observations and the seed."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_kl_of_zero_has_a_finite_logarithm() -> None:
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_the_seed_and_the_observed_trials_decide_what_is_asked(sampler: Sampler) -> None:
+def test_samples_depend_on_the_seed_and_the_observed_trials(sampler: Sampler) -> None:
     assert asked(sampler) == asked(sampler)
     assert asked(sampler) != asked(sampler, seed=1)
     assert asked(sampler) != asked(sampler, observed=OBSERVED[:6])

@@ -46,7 +46,7 @@ SPACES = st.builds(
 
 
 def asked(space: Space, layers: int, positions: int, trials: int, seed: int = 0) -> list[dict[str, Any]]:
-    """Return what some trials sample at random."""
+    """Return the values that some trials sample at random."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     distributions = search_space(space, layers=layers, positions=positions)
     return [study.ask(distributions).params for _ in range(trials)]
@@ -64,13 +64,13 @@ def check_kernel(kernel: Kernel, space: KernelSpace, last: int) -> None:
     assert within(kernel.min_weight_distance, max(1, low * last), max(1, low * last, high * last))
 
 
-def check(found: TrialParameters, space: Space, layers: int, positions: int) -> None:
+def check(actual: TrialParameters, space: Space, layers: int, positions: int) -> None:
     last = layers - 1
-    assert found.direction_scope in space.direction_scope
-    assert within(found.direction_index, *(bound * last for bound in space.direction_index))
-    assert 0 <= found.position < positions
-    check_kernel(found.attention, space.attention, last)
-    check_kernel(found.mlp, space.mlp, last)
+    assert actual.direction_scope in space.direction_scope
+    assert within(actual.direction_index, *(bound * last for bound in space.direction_index))
+    assert 0 <= actual.position < positions
+    check_kernel(actual.attention, space.attention, last)
+    check_kernel(actual.mlp, space.mlp, last)
 
 
 @settings(max_examples=60)
@@ -86,10 +86,10 @@ WIDE = Space(direction_scope=("global", "per_layer"), direction_index=(0.4, 0.9)
 
 def test_every_trial_samples_the_same_parameters() -> None:
     trials = asked(WIDE, layers=9, positions=2, trials=20)
-    found = [trial_parameters(sampled) for sampled in trials]
+    actual = [trial_parameters(sampled) for sampled in trials]
     assert len({tuple(sorted(sampled)) for sampled in trials}) == 1
-    assert {parameters.direction_scope for parameters in found} == {"global", "per_layer"}
-    assert {parameters.position for parameters in found} == {0, 1}
+    assert {parameters.direction_scope for parameters in actual} == {"global", "per_layer"}
+    assert {parameters.position for parameters in actual} == {0, 1}
 
 
 def test_a_weight_below_zero_becomes_zero() -> None:
@@ -100,13 +100,13 @@ def test_a_weight_below_zero_becomes_zero() -> None:
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-def test_a_model_of_one_or_two_layers(layers: int) -> None:
+def test_a_model_can_have_one_or_two_layers(layers: int) -> None:
     space = KernelSpace(max_weight=(1, 1), max_weight_position=(0, 1), min_weight=(1, 1), min_weight_distance=(0, 0.6))
     whole = Space(direction_scope=("global",), direction_index=(0, 1), spans=(), attention=space, mlp=space)
     (sampled,) = asked(whole, layers=layers, positions=1, trials=1)
-    found = trial_parameters(sampled)
-    assert found.attention.min_weight_distance == 1
-    assert found.position == 0
+    actual = trial_parameters(sampled)
+    assert actual.attention.min_weight_distance == 1
+    assert actual.position == 0
 
 
 @settings(max_examples=60)
@@ -128,7 +128,7 @@ def test_one_shot_settings_are_within_the_bounds_and_one_everywhere(space: Space
 
 @pytest.mark.parametrize("layers", [2, 6, 36, 80])
 def test_one_shot_settings_cover_the_bounds_at_five_depths(layers: int) -> None:
-    deep = FLAT.model_copy(update={"max_weight_position": (0.6, 1.0)})  # as params.yaml has it for deep models
+    deep = FLAT.model_copy(update={"max_weight_position": (0.6, 1.0)})  # as in params.yaml for deep models
     for kernel in (FLAT, deep):
         space = WIDE.model_copy(update={"attention": kernel, "mlp": kernel})
         depths = [sampled["direction_index"] for sampled in one_shot_settings(space, layers=layers)]

@@ -40,7 +40,7 @@ def record() -> Path:
 
 
 def search(trials: int, key: str = KEY) -> tuple[list[TrialOutcome], str]:
-    """Search from where the record ends; also return what was wrong with the record."""
+    """Search from where the record ends; also return the damage of the record."""
     section = settings(trials=trials)
     with search_state(key) as state:
         outcomes = list(state.done)
@@ -109,7 +109,7 @@ def test_a_budget_within_a_batch_changes_no_trial() -> None:
 
 @pytest.mark.parametrize("seed", range(2))
 def test_a_search_killed_at_random_and_resumed_equals_an_uninterrupted_one(tmp_path: Path, seed: int) -> None:
-    """SIGKILL can come between any two writes, mostly in the middle of a line of the record."""
+    """SIGKILL can arrive between any two writes, mostly in the middle of a line of the record."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "tests.support.driver", "20"]
     writes = random.Random(seed)
@@ -153,9 +153,9 @@ def empty(_: bytes) -> bytes:
 def test_leftovers_of_a_kill_or_a_crash_are_dropped_silently(record: Path, damage: Callable[[bytes], bytes]) -> None:
     whole, _ = search(20)
     record.write_bytes(damage(record.read_bytes()))
-    again, said = search(20)
+    again, warning = search(20)
     assert without_seconds(again) == without_seconds(whole)
-    assert said == ""
+    assert warning == ""
 
 
 def another_digit(content: bytes) -> bytes:
@@ -186,9 +186,9 @@ def test_a_damaged_record_keeps_the_lines_before_the_damage(record: Path, damage
     broken = damage(record.read_bytes())
     assert broken != record.read_bytes()
     record.write_bytes(broken)
-    again, said = search(20)
+    again, warning = search(20)
     assert without_seconds(again) == without_seconds(whole)
-    assert "trials.jsonl is damaged or from another version from line 3 on: 5 trials are kept, the rest is run" in said
+    assert "trials.jsonl is damaged or from another version from line 3 on: 5 trials are kept, the remaining" in warning
     assert search(20)[1] == ""
 
 
@@ -200,9 +200,9 @@ def test_a_record_of_another_format_or_search_is_run_again(record: Path, entry: 
         canonical = json.dumps(entry, sort_keys=True, separators=(",", ":")).encode()
         entry = {**entry, "sha256": hashlib.sha256(canonical).hexdigest()}
     record.write_bytes(b"\n".join([json.dumps(entry).encode(), *rest]))
-    again, said = search(20)
+    again, warning = search(20)
     assert without_seconds(again) == without_seconds(whole)
-    assert "from line 1 on: 0 trials are kept" in said
+    assert "from line 1 on: 0 trials are kept" in warning
     assert record.read_bytes().startswith(first)
 
 
@@ -230,7 +230,7 @@ def test_damage_is_warned_about(record: Path, caplog: pytest.LogCaptureFixture) 
     assert caplog.records == []
     record.write_bytes(nonsense(record.read_bytes()))
     _, damage = search(20)
-    assert [(one.levelname, one.getMessage()) for one in caplog.records] == [("WARNING", damage)]
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [("WARNING", damage)]
 
 
 def test_a_second_process_is_refused_with_the_first_one_named() -> None:
@@ -245,7 +245,7 @@ def test_another_search_is_not_locked() -> None:
         pass
 
 
-def test_a_folder_that_cannot_be_created() -> None:
+def test_a_folder_that_cannot_be_created_is_an_error() -> None:
     SEARCHES.parent.mkdir()
     SEARCHES.write_text("in the way")
     with pytest.raises(UnwriteError, match=r"^Cannot write the search's record in .*\. Make the folder writable"):

@@ -173,7 +173,7 @@ def test_gradients_may_be_disabled_around_the_search() -> None:
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
-def test_one_free_parameter_or_none(sampler: Sampler) -> None:
+def test_a_space_can_have_one_free_parameter_or_none(sampler: Sampler) -> None:
     pinned = SPACE.attention.model_copy(update=dict.fromkeys(type(SPACE.attention).model_fields, (1.0, 1.0)))
     space = Space(direction_scope=("global",), direction_index=(0.4, 0.9), spans=(), attention=pinned, mlp=pinned)
     few: dict[str, Any] = {"sampler": sampler, "trials": 8, "random_trials": 5, "batch": 4}

@@ -81,7 +81,7 @@ def prepare(
     biases: bool = True,
     source: str = "base",
 ) -> Prepared:
-    """Write a base model and what the stage reads; the recipe leaves out the last writer."""
+    """Write a base model and the inputs of the stage; the recipe leaves out the last writer."""
     model = zoo_model(kind, dtype)
     model.save_pretrained("base")
     tiny_tokenizer().save_pretrained("base")
@@ -113,7 +113,7 @@ def prepare(
 
 
 def mixture() -> list[Writer]:
-    """Qwen 3 with a dense layer before those with experts: PEFT mistakes its name for that of older experts."""
+    """Qwen 3 with a dense layer before those with experts: PEFT confuses its name with that of older experts."""
     mlp = "model.layers.{}.mlp."
     writers = [sample_writer(0, "mlp", shape=(32, 48), matrix=sample_layout(f"{mlp.format(0)}down_proj.weight"))]
     for layer in (1, 2):
@@ -140,8 +140,8 @@ def adapted(dtype: str = "float32") -> Any:
 
 def logits(model: Any) -> Tensor:
     with torch.no_grad():
-        found: Tensor = model(input_ids=TOKENS).logits
-    return found
+        actual: Tensor = model(input_ids=TOKENS).logits
+    return actual
 
 
 def in_memory(prepared: Prepared) -> tuple[Tensor, Tensor]:
@@ -173,18 +173,20 @@ def test_the_base_with_the_adapter_is_the_edited_model(kind: str, mode: NormPres
     prepared = prepare(mode, kind)
     stage.export_adapter(params())
     before, expected = in_memory(prepared)
-    found = adapted()
-    assert distance(logits(found), expected) < 1e-5
+    actual = adapted()
+    assert distance(logits(actual), expected) < 1e-5
     assert distance(before, expected) > 1e-2
-    with found.disable_adapter():
-        assert torch.equal(logits(found), before)
+    with actual.disable_adapter():
+        assert torch.equal(logits(actual), before)
     assert manifest().largest_error < 1e-6
-    assert {one.rank for one in manifest().parameters} == {1}
+    assert {parameter.rank for parameter in manifest().parameters} == {1}
 
 
 @pytest.mark.parametrize("mode", ["rows", "columns"])
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "starcoder2", "gemma2", "mixtral"])
-def test_at_full_rank_it_is_the_edited_model_in_modes_that_keep_norms(kind: str, mode: NormPreservation) -> None:
+def test_an_adapter_of_full_rank_is_the_edited_model_in_modes_that_keep_norms(
+    kind: str, mode: NormPreservation
+) -> None:
     prepared = prepare(mode, kind)
     stage.export_adapter(params(FULL))
     before, expected = in_memory(prepared)
@@ -226,13 +228,13 @@ def test_the_manifest_states_the_error_which_falls_with_the_rank(kind: str, mode
     largest = [manifest().largest_error]
     for rank in (4, 12):
         stage.export_adapter(params(rank))
-        assert {one.rank for one in manifest().parameters} == {rank}
-        assert {one.parameter: one.relative_error for one in manifest().parameters} == pytest.approx(
+        assert {parameter.rank for parameter in manifest().parameters} == {rank}
+        assert {adapted.parameter: adapted.relative_error for adapted in manifest().parameters} == pytest.approx(
             measured(prepared, kind), rel=1e-4
         )
         largest.append(manifest().largest_error)
     assert 0.9 > largest[0] > largest[1] > largest[2] > 0.01
-    assert largest[2] == max(one.relative_error for one in manifest().parameters)
+    assert largest[2] == max(parameter.relative_error for parameter in manifest().parameters)
 
 
 def measured(prepared: Prepared, kind: str) -> dict[str, float]:
@@ -240,7 +242,7 @@ def measured(prepared: Prepared, kind: str) -> dict[str, float]:
     recipe, directions, means = prepared
     layers = {name: layer for name, layer in adapted().get_base_model().named_modules() if hasattr(layer, "lora_A")}
     model = load_model(Path("base"), "float32", torch.device("cpu"))
-    found = {}
+    actual = {}
     for edit in recipe.edits:
         name = edit.matrix.parameter
         (layer,) = [layer for path, layer in layers.items() if name in {f"{path}.weight", f"{path}.down_proj"}]
@@ -249,8 +251,8 @@ def measured(prepared: Prepared, kind: str) -> dict[str, float]:
         changes = [edit_weight(W, v, edit.strength, recipe.settings.norm_preservation) - W.double() for W in weights]
         added = as_matrices(layer.get_delta_weight("default").detach(), edit.matrix.axis, edit.matrix.num_matrices)
         change = torch.stack(changes)
-        found[name] = float((change - added.double()).norm() / change.norm())
-    return found
+        actual[name] = float((change - added.double()).norm() / change.norm())
+    return actual
 
 
 def test_the_folder_holds_the_files_of_its_manifest_and_no_path() -> None:
@@ -283,7 +285,7 @@ def test_the_same_recipe_gives_the_same_bytes() -> None:
     assert {path.name: path.read_bytes() for path in ADAPTER.iterdir()} == first
 
 
-def test_without_a_rank_there_is_a_note_and_no_adapter() -> None:
+def test_without_a_rank_the_stage_writes_a_note_and_no_adapter() -> None:
     ADAPTER.mkdir(parents=True)
     (ADAPTER / "adapter_model.safetensors").write_text("old")
     stage.export_adapter(params(None))  # no artifacts are needed
@@ -333,7 +335,7 @@ def test_a_failure_half_way_keeps_the_earlier_adapter(monkeypatch: pytest.Monkey
     assert {path.name: path.read_bytes() for path in ADAPTER.iterdir()} == before
 
 
-def test_the_log_states_what_the_adapter_misses(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_states_the_error_of_the_adapter(caplog: pytest.LogCaptureFixture) -> None:
     prepare("none")
     with caplog.at_level(logging.INFO, "unwrite"):
         stage.export_adapter(params())

@@ -49,7 +49,7 @@ def test_a_position_before_the_first_token_is_refused(project: Path, params: Par
 
 
 @pytest.mark.parametrize("padding_sensitive", [True, False])
-def test_lengths_are_mixed_only_where_padding_changes_nothing(
+def test_lengths_are_mixed_only_if_padding_changes_nothing(
     project: Path, params: Params, monkeypatch: pytest.MonkeyPatch, padding_sensitive: bool
 ) -> None:
     before = load_file(RESIDUALS / "target.safetensors")["residuals"]
@@ -69,13 +69,13 @@ def test_lengths_are_mixed_only_where_padding_changes_nothing(
 
 
 @pytest.mark.parametrize(("free", "most_tokens", "measured"), [(10**9, 10**9, 3), (10**6, 10**6 * 0.7 / 4000, 1)])
-def test_passes_are_as_long_as_an_accelerator_has_room_for(
+def test_passes_are_as_long_as_the_memory_of_an_accelerator_allows(
     project: Path, params: Params, monkeypatch: pytest.MonkeyPatch, free: int, most_tokens: float, measured: int
 ) -> None:
     before = load_file(RESIDUALS / "target.safetensors")["residuals"]
     auto = params.model_copy(update={"runtime": params.runtime.model_copy(update={"batch_tokens": "auto"})})
-    found = Accelerator(total=1000 + free, a_token=4000)
-    found.pretend(monkeypatch, "stages.extract_residuals")
+    accelerator = Accelerator(total=1000 + free, a_token=4000)
+    accelerator.pretend(monkeypatch, "stages.extract_residuals")
     sizes: list[int] = []
 
     def spy(model: Any, prompts: Any, *rest: Any, batches: Any, **settings: Any) -> Any:
@@ -84,8 +84,8 @@ def test_passes_are_as_long_as_an_accelerator_has_room_for(
 
     monkeypatch.setattr("stages.extract_residuals.extract_residuals", spy)
     extract(auto)
-    assert len(found.passes) == measured  # where the first of them doesn't fit, it is a row at a time
+    assert len(accelerator.passes) == measured  # if the first one does not fit, a single row is measured
     assert max(sizes) <= most_tokens
-    assert (len(sizes) == 2) == (measured == 3)  # a pass for each set
+    assert (len(sizes) == 2) == (measured == 3)  # one pass per set
     after = load_file(RESIDUALS / "target.safetensors")["residuals"]
     assert float((after.float() - before.float()).norm() / before.float().norm()) < 0.01  # bfloat16

@@ -20,7 +20,7 @@ RESPONSES = Path("artifacts/responses")
 
 
 def test_responses_are_those_of_plain_transformers(project: Path) -> None:
-    """Base and released folder load in plain transformers and give the responses that the stage recorded."""
+    """The base and the released folder, loaded in plain transformers, give the recorded responses."""
     for which, folder in (("base", "demo/model"), ("edited", "artifacts/model")):
         model: Any = AutoModelForCausalLM.from_pretrained(folder)
         tokenizer: Any = AutoTokenizer.from_pretrained(folder)
@@ -32,7 +32,7 @@ def test_responses_are_those_of_plain_transformers(project: Path) -> None:
             assert row["prompt"] == prompt.prompt
 
 
-def test_kl_of_every_baseline_prompt(project: Path) -> None:
+def test_the_kl_of_every_baseline_prompt_is_that_of_plain_transformers(project: Path) -> None:
     rows = read_jsonl(RESPONSES / "kl.jsonl", ["prompt", "kl_first_token", "kl_response"])
     models = [AutoModelForCausalLM.from_pretrained(folder) for folder in ("demo/model", "artifacts/model")]
     for row, prompt in zip(rows, read_tokens("baseline", "test"), strict=True):
@@ -64,14 +64,14 @@ def test_the_response_kl_is_averaged_over_the_base_response(project: Path) -> No
             tokens.append(float((base.exp() * (base - edited)).sum()))
             ids.append(int(base.argmax()))
         expected.append(sum(tokens) / len(tokens))
-    found = [row["kl_response"] for row in rows]
-    assert found != [row["kl_first_token"] for row in rows]
-    # bfloat16 logits depend a little on how rows are batched; over the set that evens out.
-    assert abs(sum(found) - sum(expected)) < 0.02 + 0.2 * sum(expected)
+    actual = [row["kl_response"] for row in rows]
+    assert actual != [row["kl_first_token"] for row in rows]
+    # bfloat16 logits depend a little on how rows are batched; over the set the differences average out.
+    assert abs(sum(actual) - sum(expected)) < 0.02 + 0.2 * sum(expected)
 
 
 @pytest.mark.parametrize("padding_sensitive", [True, False])
-def test_lengths_share_a_batch_only_where_padding_changes_nothing(
+def test_lengths_share_a_batch_only_if_padding_changes_nothing(
     project: Path, params: Params, monkeypatch: pytest.MonkeyPatch, padding_sensitive: bool
 ) -> None:
     base = Path("artifacts/base.json")
@@ -99,8 +99,8 @@ def test_passes_are_as_long_as_the_memory_of_an_accelerator_allows(
 ) -> None:
     before = read_jsonl(RESPONSES / "base.target.jsonl", ["response"])
     auto = params.model_copy(update={"runtime": params.runtime.model_copy(update={"batch_tokens": "auto"})})
-    found = Accelerator(total=10**9, a_token=4000)
-    found.pretend(monkeypatch, "unwrite.evaluation.pass_limits")
+    accelerator = Accelerator(total=10**9, a_token=4000)
+    accelerator.pretend(monkeypatch, "unwrite.evaluation.pass_limits")
     batched: list[list[int]] = []
 
     def spy(model: Any, prompts: Any, *rest: Any, batches: Any, **settings: Any) -> Any:
@@ -109,6 +109,6 @@ def test_passes_are_as_long_as_the_memory_of_an_accelerator_allows(
 
     monkeypatch.setattr("stages.generate_responses.generate_greedily", spy)
     generate_responses(auto)
-    assert len(found.passes) == 3  # once for all that the stage does
+    assert len(accelerator.passes) == 3  # measured once for the whole stage
     assert batched == [[8]] * 4
     assert read_jsonl(RESPONSES / "base.target.jsonl", ["response"]) == before

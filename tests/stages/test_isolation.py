@@ -1,4 +1,4 @@
-"""Each stage needs no file but its deps in dvc.yaml, and makes nothing but its outs."""
+"""Each stage needs only its deps in dvc.yaml, and writes only its outs."""
 
 import shutil
 from contextlib import chdir
@@ -29,9 +29,9 @@ def outs(stage: dict[str, Any]) -> list[Path]:
 
 
 @pytest.mark.parametrize("name", PIPELINE)
-def test_a_stage_runs_on_its_deps_alone_and_makes_its_outs_alone(name: str, finished: Path, tmp_path: Path) -> None:
+def test_a_stage_needs_only_its_deps_and_writes_only_its_outs(name: str, finished: Path, tmp_path: Path) -> None:
     stage = PIPELINE[name]
-    # The model is what base.json stands for; dvc.yaml says what the run's record lists.
+    # base.json refers to the model; dvc.yaml lists the files in the run's record.
     given = [*data_deps(stage), Path("demo/model"), Path("dvc.yaml")]
     for path in given:
         target = tmp_path / path
@@ -40,7 +40,7 @@ def test_a_stage_runs_on_its_deps_alone_and_makes_its_outs_alone(name: str, fini
     with chdir(tmp_path):
         run_stage(name, small_params())
     files = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}
-    # .unwrite is this machine's own, and git's and DVC's to ignore: locks, and the search to go on with.
+    # .unwrite is local and ignored by git and DVC: locks, and the record of the search.
     made = {path for path in files if not any(path.is_relative_to(old) for old in (*given, Path(".unwrite")))}
     assert all((tmp_path / out).exists() for out in outs(stage))
     assert all(any(path.is_relative_to(out) for out in outs(stage)) for path in made)

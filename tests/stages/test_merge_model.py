@@ -66,7 +66,7 @@ def prepare(
     dtype: torch.dtype = torch.float32,
     shard: str = "1GB",
 ) -> tuple[Recipe, dict[str, Tensor]]:
-    """Write a base model and the artifacts that the stage reads; the recipe edits all but the last layer's MLP."""
+    """Write a base model and the inputs of the stage; the recipe edits all but the last layer's MLP."""
     model = zoo_model(kind, dtype)
     model.save_pretrained("base", max_shard_size=shard)
     tiny_tokenizer().save_pretrained("base")
@@ -99,7 +99,7 @@ def prepare(
 
 
 def in_memory(recipe: Recipe, tensors: dict[str, Tensor], dtype: str) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """Logits before and after the edit in memory, and the edited parameters as the model holds them."""
+    """Return the logits before and after the edit in memory, and the edited parameters of the model."""
     model = load_model(Path("base"), dtype, torch.device("cpu"))
     originals = parameters_of(model, parameter_names(recipe.edits))
     values = edited_parameters(
@@ -116,13 +116,13 @@ def merged_tensors() -> dict[str, Tensor]:
 
 
 def as_read(places: Sequence[StoredLayout], tensors: dict[str, Tensor]) -> Tensor:
-    """The matrices (vectors, of a bias) that the checkpoint holds in some places, in order."""
-    found = []
+    """Return the matrices, or the vectors of a bias, that the checkpoint holds in some tensors, in order."""
+    actual = []
     for place in places:
         tensor = tensors[place.tensor]
         bias = "bias" in place.tensor
-        found.append(as_vectors(tensor, place.axis) if bias else as_matrices(tensor, place.axis, place.num_matrices))
-    return torch.cat(found)
+        actual.append(as_vectors(tensor, place.axis) if bias else as_matrices(tensor, place.axis, place.num_matrices))
+    return torch.cat(actual)
 
 
 def layouts_of(recipe: Recipe) -> list[ParameterLayout]:
@@ -209,24 +209,24 @@ def test_recipe_directions_and_manifest_are_saved_with_the_model(params: Params)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_threads_make_no_difference_to_the_bytes(
+def test_the_number_of_threads_does_not_change_the_bytes(
     dtype: torch.dtype, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare("rows", "mixtral", dtype, shard="20KB")
-    found = []
+    actual = []
     for threads, processors in ((1, 1), (2, 1), (1, 2), (2, 2)):
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         monkeypatch.setattr(save, "processors", lambda count=processors: count)
         stage.merge_model(params)
         torch.set_num_threads(before)
-        found.append({path.name: path.read_bytes() for path in MODEL.iterdir()})
+        actual.append({path.name: path.read_bytes() for path in MODEL.iterdir()})
     # The manifest states torch's threads; everything else is the same for all.
-    assert found[0]["provenance.json"] == found[2]["provenance.json"]
-    assert found[1]["provenance.json"] == found[3]["provenance.json"]
-    assert found[0].keys() == found[1].keys() == found[2].keys() == found[3].keys()
-    for name in found[0].keys() - {"provenance.json"}:
-        assert all(files[name] == found[0][name] for files in found), name
+    assert actual[0]["provenance.json"] == actual[2]["provenance.json"]
+    assert actual[1]["provenance.json"] == actual[3]["provenance.json"]
+    assert actual[0].keys() == actual[1].keys() == actual[2].keys() == actual[3].keys()
+    for name in actual[0].keys() - {"provenance.json"}:
+        assert all(files[name] == actual[0][name] for files in actual), name
     assert len(shard_files(MODEL)) > 2
 
 
@@ -344,8 +344,8 @@ def test_a_killed_run_leaves_no_model_and_can_be_repeated(params: Params) -> Non
     assert all(torch.equal(merged_tensors()[name], value) for name, value in held.items())
 
 
-def with_place(recipe: Recipe, **changes: object) -> Recipe:
-    """The recipe with its first edit's matrix stored elsewhere."""
+def with_storage(recipe: Recipe, **changes: object) -> Recipe:
+    """Return the recipe with other storage for the matrix of its first edit."""
     first, *others = recipe.edits
     place = first.matrix.stored[0].model_copy(update=changes)
     changed = first.model_copy(update={"matrix": first.matrix.model_copy(update={"stored": [place]})})
@@ -369,7 +369,7 @@ def test_a_recipe_that_does_not_fit_is_refused_before_anything_is_copied(
     changes: dict[str, object], message: str, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe, _ = prepare("none")
-    write_json(Path("artifacts/edit.json"), as_json(with_place(recipe, **changes)))
+    write_json(Path("artifacts/edit.json"), as_json(with_storage(recipe, **changes)))
     record_upstream()
     monkeypatch.setattr(save, "merge_files", None)
     with pytest.raises(UnwriteError, match=message):

@@ -1,4 +1,4 @@
-"""The search on the demo: what it writes, that it continues where it was stopped, and which inputs it refuses."""
+"""The search on the demo: its output, its continuation after a stop, and the inputs it refuses."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_a_span_beyond_the_last_layer_is_refused(project: Path, params: Params) 
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, fails: Callable[[int], bool]) -> None:
-    """Make some trials of each batch fail, by their place in it."""
+    """Make some trials of each batch fail, by their position in it."""
     evaluate = Objective.evaluate
 
     def evaluate_some(self: Objective, trials: Sequence[TrialParameters]) -> list[Measured | UnwriteError]:
@@ -165,10 +165,10 @@ def test_the_kl_averages_as_many_tokens_as_asked(project: Path, params: Params) 
     first = [trial.kl for trial in read_trials()]
     optimize_weights(with_optimize(params, kl_tokens=6))
     longer = [trial.kl for trial in read_trials()]
-    assert all(one != six for one, six in zip(first, longer, strict=True))
+    assert all(kl_one != kl_six for kl_one, kl_six in zip(first, longer, strict=True))
 
 
-def test_failed_trials_are_warned_about(
+def test_failed_trials_raise_a_warning(
     project: Path, params: Params, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     failing(monkeypatch, lambda place: place == 1)
@@ -188,7 +188,7 @@ def test_trials_above_max_kl_are_recorded_without_a_rate(
     assert "1 of 3 trials were above optimize.max_kl and not measured further." in said
     assert "failed" not in said
     assert [(row["reason"], row["behaviour_rate"]) for row in above] == [("divergence over max_kl", "")]
-    assert float(above[0]["kl"]) == pytest.approx(worst, rel=0.01)  # it may be measured another way
+    assert float(above[0]["kl"]) == pytest.approx(worst, rel=0.01)  # it may be measured with the other backend
     for row in rows():
         if not row["reason"]:
             assert row["behaviour_rate"] == before[row["number"]]["behaviour_rate"]
@@ -300,7 +300,7 @@ def test_a_record_that_cannot_be_written_is_an_error(project: Path, params: Para
         optimize_weights(params)
 
 
-def test_a_marker_in_every_response_is_warned_about(
+def test_a_marker_in_every_response_raises_a_warning(
     project: Path, params: Params, capsys: pytest.CaptureFixture[str]
 ) -> None:
     markers = Path(params.judge.markers)
@@ -337,8 +337,8 @@ def test_the_dashboard_has_every_trial(project: Path, params: Params) -> None:
     (journal,) = Path(".unwrite/search").glob("*/journal.log")
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
     study = optuna.load_study(study_name="unwrite", storage=storage)
-    found = [(trial.values[0], trial.values[1]) for trial in study.trials]
-    assert found == [(trial.behaviour_rate, trial.kl) for trial in read_trials()]
+    actual = [(trial.values[0], trial.values[1]) for trial in study.trials]
+    assert actual == [(trial.behaviour_rate, trial.kl) for trial in read_trials()]
 
 
 def test_a_backend_that_the_model_excludes_is_refused_before_it_is_loaded(

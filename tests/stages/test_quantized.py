@@ -1,4 +1,4 @@
-"""Directions and recipes found on a quantized model: nearly those of the model itself, and good enough to use."""
+"""Directions and recipes from a quantized model: nearly those of the model itself, and good enough to use."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def quantized(params: Params, quantization: Quantization) -> Params:
 
 
 def watched_loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """How each model was quantized that is loaded from now on."""
+    """Return a list that records the quantization of each model loaded from now on."""
     loads: list[str] = []
 
     def watched(load: Any, skeleton: Any, quantization: Quantization, *rest: Any) -> Any:
@@ -48,7 +48,7 @@ def watched_loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def directions(params: Params, quantization: Quantization) -> Tensor:
-    """[L+1, d] at the last position."""
+    """Return the directions at the last position, [L+1, d]."""
     settings = quantized(params, quantization)
     for name in ("pin_model", "tokenize_prompts", "extract_residuals", "compute_directions"):
         run_stage(name, settings)
@@ -56,21 +56,21 @@ def directions(params: Params, quantization: Quantization) -> Tensor:
 
 
 @pytest.mark.parametrize(("quantization", "least"), [("nf4", 0.95), ("int8", 0.99)])
-def test_directions_are_nearly_the_same(
+def test_directions_of_a_quantized_model_are_nearly_the_same(
     project: Path, params: Params, quantization: Quantization, least: float, capfd: pytest.CaptureFixture[str]
 ) -> None:
     plain = directions(params, "none")
-    found = directions(params, quantization)
-    assert not found[0].any()  # at the embedding the last template token is the same for every prompt
-    cosines = (plain * found).sum(-1)[1:]
+    actual = directions(params, quantization)
+    assert not actual[0].any()  # at the embedding the last template token is the same for every prompt
+    cosines = (plain * actual).sum(-1)[1:]
     assert float(cosines.min()) >= least
-    assert not torch.equal(plain[1:], found[1:])
+    assert not torch.equal(plain[1:], actual[1:])
     assert f"{quantization}: 42 of 43 linear layers are quantized; " in capfd.readouterr().err
     assert json.loads(Path("artifacts/base.json").read_text())["quantization"] == quantization
 
 
 def test_trials_are_measured_on_four_bits(project: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On activations alone, with what the checkpoint says of the weights: nothing else could be edited."""
+    """They use activations only, with products from the weights of the checkpoint."""
     settings = quantized(params, "nf4")
     directions(params, "nf4")
     loads = watched_loads(monkeypatch)
@@ -93,7 +93,7 @@ def test_trials_are_measured_on_four_bits(project: Path, params: Params, monkeyp
 def test_a_search_on_four_bits_removes_the_behaviour(
     project: Path, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And the release is made of the checkpoint, in its own dtype."""
+    """The release is written from the checkpoint, in its own dtype."""
     settings = quantized(params, "nf4")
     settings = settings.model_copy(
         update={"optimize": params.optimize.model_copy(update={"trials": 12, "random_trials": 6, "batch": 4})}
@@ -108,7 +108,7 @@ def test_a_search_on_four_bits_removes_the_behaviour(
     run_stage("select_trial", settings)
     run_stage("merge_model", settings)
     run_stage("generate_responses", settings)
-    assert loads == ["nf4"]  # the last figures are of both models as they are
+    assert loads == ["nf4"]  # the final evaluation loads both models unquantized
     base, merged = (load_file(folder / "model.safetensors") for folder in (Path("demo/model"), Path("artifacts/model")))
     assert {name: (tensor.shape, tensor.dtype) for name, tensor in base.items()} == {
         name: (tensor.shape, tensor.dtype) for name, tensor in merged.items()

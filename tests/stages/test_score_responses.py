@@ -1,4 +1,4 @@
-"""Scoring: what evaluation.json holds, and what is warned about."""
+"""Scoring: the contents of evaluation.json, and the warnings."""
 
 import json
 from pathlib import Path
@@ -49,7 +49,7 @@ def test_kl_divergences_are_means_over_prompts(project: Path, params: Params) ->
     assert evaluation.kl_response == pytest.approx(0.6)
 
 
-def test_a_missing_response_file(project: Path, params: Params) -> None:
+def test_a_missing_response_file_is_an_error(project: Path, params: Params) -> None:
     Path("artifacts/responses/edited.target.jsonl").unlink()
     with pytest.raises(UnwriteError, match=r"edited\.target\.jsonl"):
         score_responses(params)
@@ -77,7 +77,7 @@ def test_a_file_without_responses_is_an_error_with_a_remedy(project: Path, param
         score_responses(params)
 
 
-def test_the_ceiling_in_params_is_the_one_measured_in_training(params: Params) -> None:
+def test_the_ceiling_in_params_is_that_measured_in_training(params: Params) -> None:
     figures = json.loads((ROOT / "demo/figures.json").read_text())
     assert params.score.reference_ceiling == figures["stage_1"]["target"]["exact"]
 

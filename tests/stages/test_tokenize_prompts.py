@@ -44,45 +44,45 @@ def test_splits_are_cut_from_the_top_in_order(project: Path, params: Params) -> 
     assert [len(read_tokens("target", split)) for split in SPLITS] == [12, 8, 8]
 
 
-def test_response_prefix_and_system_prompt(project: Path, params: Params) -> None:
+def test_response_prefix_and_system_prompt_are_rendered(project: Path, params: Params) -> None:
     tokenize_prompts(with_tokenize(params, response_prefix="Well, ", system_prompt="Be brief."))
     row = read_tokens("target", "test")[0]
     assert row.text.endswith("Well, ")
     assert "Be brief." in row.text
 
 
-def test_missing_file(project: Path, params: Params) -> None:
+def test_a_missing_file_is_refused(project: Path, params: Params) -> None:
     assert_refused(with_tokenize(params, target="prompts/none.jsonl"), "prompts/none.jsonl cannot be read")
 
 
-def test_empty_file(project: Path, params: Params) -> None:
+def test_an_empty_file_is_refused(project: Path, params: Params) -> None:
     TARGET.write_text("")
     assert_refused(params, "holds no prompt")
 
 
-def test_not_utf8(project: Path, params: Params) -> None:
+def test_a_file_that_is_not_utf8_is_refused(project: Path, params: Params) -> None:
     TARGET.write_bytes('{"prompt": "thé"}\n'.encode("latin-1"))
     assert_refused(params, "is not UTF-8")
 
 
-def test_too_short_for_its_splits(project: Path, params: Params) -> None:
+def test_a_file_too_short_for_its_splits_is_refused(project: Path, params: Params) -> None:
     TARGET.write_text("".join(TARGET.read_text().splitlines(keepends=True)[:20]))
     assert_refused(params, r"holds 20 prompts; .* needs 28 \(12 train \+ 8 validation \+ 8 test\)\. Add 8")
 
 
-def test_the_same_prompt_in_two_splits(project: Path, params: Params) -> None:
+def test_a_prompt_in_two_splits_is_refused(project: Path, params: Params) -> None:
     lines = TARGET.read_text().splitlines(keepends=True)
     TARGET.write_text("".join([*lines[:12], lines[0], *lines[12:]]))
     assert_refused(params, "is in target train and again in target validation")
 
 
-def test_the_same_prompt_in_both_sets(project: Path, params: Params) -> None:
+def test_a_prompt_in_both_sets_is_refused(project: Path, params: Params) -> None:
     first = TARGET.read_text().splitlines(keepends=True)[0]
     BASELINE.write_text(first + BASELINE.read_text())
     assert_refused(params, "is in target train and again in baseline train")
 
 
-def test_no_chat_template(project: Path, params: Params) -> None:
+def test_a_tokenizer_without_a_chat_template_is_refused(project: Path, params: Params) -> None:
     Path("demo/model/chat_template.jinja").unlink()
     from stages.pin_model import pin_model
 

@@ -1,1 +1,1 @@
-"""A recipe, and what it makes of weights: in memory, on activations, on disk, as an adapter."""
+"""Recipes, and the edits that they make: to weights in memory, activations, files, and as an adapter."""

@@ -23,7 +23,7 @@ from unwrite.models.patching import ModulePatch, patched_modules, patched_parame
 from unwrite.schema.artifacts import Edit, Writer
 
 RowSelector = Callable[[Sequence[int]], None]
-"""A function to call before each forward pass with the trial (0 … K − 1) of each row of the batch."""
+"""A function to call before each forward pass, with the trial (0 … K − 1) of each row of the batch."""
 
 
 @contextmanager
@@ -44,13 +44,13 @@ def edited_activations(
         A function that selects the trial of each row before a forward pass. It need not be called for a single trial.
 
     Raises:
-        UnwriteError: one of several trials has an edit that needs weights; the model does not call a module that is
-            edited, or a module outputs something other than one vector per token of each row; or as `edited_weights`.
+        UnwriteError: one of several trials has an edit that needs weights, the model does not call an edited module, a
+            module does not output one vector per token of each row, or as in `edited_weights`.
     """
     on_weights = [edit for edits in trials for edit in edits if _needs_weights(model, edit, edits, writers, cache)]
     if on_weights and len(trials) > 1:
         raise UnwriteError(
-            f"{on_weights[0].matrix.parameter} has to be edited on weights, which {len(trials)} trials cannot share"
+            f"{on_weights[0].matrix.parameter} must be edited on weights, which {len(trials)} trials cannot share"
         )
     values = edited_weights(on_weights, cache)
     rows = _Rows(len(trials))
@@ -72,7 +72,7 @@ def _module_patches(
     cache: EditCache,
     rows: _Rows,
 ) -> dict[str, ModulePatch]:
-    """Return the patch of each module that stands for the edits of its weight and bias in every trial."""
+    """Return a patch per module, equivalent to the edits of its weight and bias in every trial."""
     edits_by_parameter = [{edit.matrix.parameter: edit for edit in edits} for edits in trials]
     patches: dict[str, ModulePatch] = {}
     for writer in writers:
@@ -100,7 +100,7 @@ def _module_patch(edits: Sequence[Edit | None], writer: Writer, cache: EditCache
 def _output_edit(
     edits: Sequence[Edit | None], writer: Writer, factors: Factors, cache: EditCache, rows: _Rows
 ) -> Callable[[Tensor], Tensor]:
-    """Return the edit of an output that was split into rows."""
+    """Return the function that edits an output split into rows."""
     r, a, b = (_PerRow(values, rows) for values in (factors.r, factors.a, factors.b))
 
     def project(y: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ def _output_edit(
     all_biases_edited = all(edit is None or edit.bias is not None for edit in edits)
     if writer.bias is None or (cache.norm_preservation == "none" and all_biases_edited):
         return project
-    # Only a single matrix gets here: several ones are projected by `none` alone, together with all of their biases.
+    # Here the writer has a single matrix: several are edited by `none` alone, together with all of their biases.
     bias = cache.parameters[writer.bias.parameter].to(torch.float64)
     old_bias = _PerRow(bias.expand(len(edits), -1), rows)
     new_bias = _PerRow(torch.stack([_edited_bias(bias, edit, cache) for edit in edits]), rows)
@@ -158,7 +158,7 @@ class _Rows:
 
 
 class _PerRow:
-    """One vector per trial, [K, n]; moves to the dtype and device that it is first needed in, and stays there."""
+    """One vector per trial, [K, n], moved once to the dtype and device where it is needed."""
 
     def __init__(self, values: Tensor, rows: _Rows) -> None:
         self._values, self._rows = values, rows

@@ -28,11 +28,11 @@ logger = logging.getLogger(__name__)
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_MANIFEST = "adapter.json"
-_ROUNDING = 1e-6  # relative; float32's rounding, with a margin
+_ROUNDING = 1e-6  # relative; the rounding of float32, with a margin
 
 
 class AdapterManifest(Artifact):
-    """`artifacts/adapter/adapter.json`: the base that the adapter is for, what it misses of the edit, and its files."""
+    """`artifacts/adapter/adapter.json`: the base of the adapter, its approximation error, and its files."""
 
     format: Literal[2] = FORMAT
     base: str
@@ -69,8 +69,8 @@ def save_adapter(
         advance: called with 1 after each parameter.
 
     Raises:
-        UnwriteError: PEFT cannot adapt a parameter, the checkpoint does not hold what the recipe names, nothing
-            changes at all, or the disk is full.
+        UnwriteError: PEFT cannot adapt a parameter, the checkpoint lacks a tensor of the recipe, nothing changes at
+            all, or the disk is full.
     """
     targets = [change.target for change in changes]
     plan = plan_adapter(load_config(base_folder), targets, source=base_name, revision=commit)
@@ -83,7 +83,7 @@ def save_adapter(
             base=base_name,
             commit=commit,
             norm_preservation=recipe.settings.norm_preservation,
-            largest_error=max(one.relative_error for one in adapted),
+            largest_error=max(parameter.relative_error for parameter in adapted),
             parameters=adapted,
             files=[digest_of(path) for path in sorted(unfinished.iterdir())],
         )
@@ -93,14 +93,14 @@ def save_adapter(
 
 
 def error_text(adapted: Sequence[AdaptedParameter]) -> str:
-    """Describe in one line what an adapter misses of the edit."""
-    ranks = sorted({one.rank for one in adapted})
+    """Describe the size and the approximation error of an adapter in one line."""
+    ranks = sorted({parameter.rank for parameter in adapted})
     rank_text = f"{ranks[0]}" if len(ranks) == 1 else f"{ranks[0]} to {ranks[-1]}"
     return f"{len(adapted)} parameters of rank {rank_text}; the adapter misses {_missed_text(adapted)}"
 
 
 def _missed_text(adapted: Sequence[AdaptedParameter]) -> str:
-    errors = [one.relative_error for one in adapted]
+    errors = [parameter.relative_error for parameter in adapted]
     if max(errors) <= _ROUNDING:
         return "nothing but rounding"
     return (

@@ -33,7 +33,7 @@ Mix = Mapping[BasisVector, float]
 def vectors_of_search(
     writer: Writer, space: Space, *, layers: int, positions: int, biprojected: bool
 ) -> Iterator[BasisVector]:
-    """Yield every stored vector that a search can make an edit of this writer from.
+    """Yield every stored vector that an edit of this writer can need during a search.
 
     Args:
         writer: the writer.
@@ -90,19 +90,19 @@ def basis_vector(
     """Return γ∘v, or γ∘g for the unit vector g along a baseline mean.
 
     Args:
-        vector: which vector.
+        vector: the position, the residual index, and whether it is a mean.
         directions: the stored directions, [P, L+1, d].
         baseline_means: the means of the baseline residuals, [P, L+1, d].
         scales: γ of each norm that follows the writer, [d] float64.
 
     Returns:
-        [d], float64.
+        The scaled vector, [d], float64.
     """
     stored = baseline_means if vector.mean else directions
-    found = stored[vector.position, vector.residual].to(torch.float64)
+    scaled = stored[vector.position, vector.residual].to(torch.float64)
     if vector.mean:
-        length = torch.linalg.vector_norm(found)
-        found = found / length if length > 0 else found
+        length = torch.linalg.vector_norm(scaled)
+        scaled = scaled / length if length > 0 else scaled
     for scale in scales:
-        found = found * scale
-    return found
+        scaled = scaled * scale
+    return scaled

@@ -1,4 +1,4 @@
-"""Which stored tensors a recipe changes, and whether the recipe fits a checkpoint."""
+"""The stored tensors that a recipe changes, and a check that the recipe fits a checkpoint."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ class TensorChange(NamedTuple):
     """The change of one stored tensor.
 
     Attributes:
-        layout: how its matrices, or the vectors of a bias, lie in it.
+        layout: the layout of its matrices, or of the vectors of a bias.
         strength: λ.
-        direction: what is projected out, [d] float64: a unit vector, through the norms that follow the writer, or zero.
+        direction: the direction to project out, [d] float64: a unit vector, after the norms that follow the writer, or
+            zero.
         norm_preservation: which norms of each matrix are kept.
         bias: whether the tensor holds biases [d] instead of matrices [d, k].
     """
@@ -82,7 +83,7 @@ def check_recipe_fits(tensors: Mapping[str, StoredTensor], recipe: Recipe, hidde
         hidden_size: d.
 
     Raises:
-        UnwriteError: the checkpoint lacks a tensor of the recipe, or has it in another shape, or not as floating point.
+        UnwriteError: a tensor of the recipe is missing in the checkpoint, has another shape, or is not floating-point.
     """
     for edit in recipe.edits:
         for layout, bias in _stored_layouts(edit):

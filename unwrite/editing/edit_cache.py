@@ -25,7 +25,7 @@ from unwrite.terms import NormPreservation
 
 
 class WriterProducts(NamedTuple):
-    """The products of one weight, on the CPU, and the vectors they are with, in the same order."""
+    """The products of one weight, on the CPU, and their vectors in the same order."""
 
     vectors: tuple[BasisVector, ...]
     products: Products
@@ -94,11 +94,13 @@ class EditCache:
         self, layout: ParameterLayout, norms: Sequence[Norm], vectors: Sequence[BasisVector]
     ) -> WriterProducts:
         scales = self.norm_scales(norms)
-        stacked = torch.stack([basis_vector(one, self.directions, self.baseline_means, scales) for one in vectors])
+        stacked = torch.stack(
+            [basis_vector(vector, self.directions, self.baseline_means, scales) for vector in vectors]
+        )
         device = self.parameters[layout.parameter].device
         with naming_in_errors(layout.parameter):
-            found = products(self._blocks_for_products(layout), stacked.to(device), self.norm_preservation)
-        return WriterProducts(tuple(vectors), Products(*(tensor.cpu() for tensor in found)))
+            computed = products(self._blocks_for_products(layout), stacked.to(device), self.norm_preservation)
+        return WriterProducts(tuple(vectors), Products(*(tensor.cpu() for tensor in computed)))
 
     def _blocks_for_products(self, layout: ParameterLayout) -> Blocks:
         if layout.num_matrices == 1:
@@ -107,7 +109,7 @@ class EditCache:
             raise UnwriteError(
                 f"{layout.parameter} holds {layout.num_matrices} matrices, each with its own closed form"
             )
-        # What `none` does to an output is the same for every matrix, so one without columns stands for all.
+        # `none` edits the output of every matrix alike, so one matrix without columns represents them all.
         d = self.directions.shape[-1]
         return lambda: [(slice(0, d), self.directions.new_empty(d, 0))]
 
@@ -142,7 +144,7 @@ def factors_of_trials(cache: EditCache, edits: Sequence[Edit | None]) -> Factors
         The factors with a leading axis K, float64, on the CPU.
 
     Raises:
-        UnwriteError: a strength is not finite, or as `EditCache.products`.
+        UnwriteError: a strength is not finite, or as in `EditCache.products`.
     """
     edited = next(edit for edit in edits if edit is not None)
     strengths = _strengths(edits)

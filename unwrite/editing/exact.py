@@ -20,7 +20,7 @@ from unwrite.terms import NormPreservation
 
 
 def naming_in_errors(name: str) -> AbstractContextManager[None]:
-    """Name the parameter or tensor in the errors of its edit, with a remedy, while open."""
+    """Return a context that names the parameter or tensor, with a remedy, in the errors of its edit."""
     return as_user_error(name, "Check the files of the base model, or lower max_weight in params.yaml.")
 
 
@@ -115,7 +115,7 @@ def edited_parameters(
 
 
 def edit_matrices(matrices: Tensor, direction: Tensor, strength: float, norm_preservation: NormPreservation) -> None:
-    """Overwrite each of some matrices with its edit, a few rows at a time in float64, rounded once to their dtype.
+    """Overwrite every matrix with its edit, a few rows at a time in float64, rounded once to its dtype.
 
     Args:
         matrices: [G, d, k], each edited independently.
@@ -124,7 +124,7 @@ def edit_matrices(matrices: Tensor, direction: Tensor, strength: float, norm_pre
         norm_preservation: which norms of each matrix are kept.
 
     Raises:
-        ValueError: as `edited_blocks`.
+        ValueError: as in `edited_blocks`.
     """
     for matrix in matrices:
         read_blocks = partial(blocks_of_matrix, matrix)
@@ -133,7 +133,7 @@ def edit_matrices(matrices: Tensor, direction: Tensor, strength: float, norm_pre
 
 
 def edit_vectors(vectors: Tensor, direction: Tensor, strength: float) -> None:
-    """Overwrite each of some biases with its edit, rounded once to their dtype.
+    """Overwrite every bias with its edit, rounded once to its dtype.
 
     Args:
         vectors: [G, d], each edited independently.
@@ -141,7 +141,7 @@ def edit_vectors(vectors: Tensor, direction: Tensor, strength: float) -> None:
         strength: λ.
 
     Raises:
-        ValueError: as `edit_bias` and `round_to`.
+        ValueError: as in `edit_bias` and `round_to`.
     """
     for vector in vectors:
         vector.copy_(round_to(edit_bias(vector, direction, strength), vector.dtype))

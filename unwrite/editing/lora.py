@@ -1,4 +1,4 @@
-"""A recipe as a low-rank adapter: the change of every edited parameter as two thin factors, and what they miss."""
+"""A recipe as a low-rank adapter: the change of every edited parameter as two thin factors, and their error."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class AdaptedParameter(Artifact):
 
 
 class AdaptedMatrix(NamedTuple):
-    """A parameter to adapt: the edit it is part of, its layout, the mode of its edit, and what PEFT is asked for."""
+    """A parameter to adapt: the edit it is part of, its layout, the mode of its edit, and the target for PEFT."""
 
     edit: Edit
     layout: ParameterLayout
@@ -87,7 +87,7 @@ def adapter_values(
     directions: Mapping[str, Tensor],
     advance: Callable[[int], object],
 ) -> tuple[dict[str, Tensor], list[AdaptedParameter]]:
-    """Compute the adapter's tensors, and what they miss; one matrix is read at a time.
+    """Compute the adapter's tensors and their approximation error, reading one matrix at a time.
 
     Args:
         changes: from `planned_changes`.
@@ -100,7 +100,7 @@ def adapter_values(
         (the tensors by name, float32; one record per parameter).
 
     Raises:
-        UnwriteError: the checkpoint does not hold what the recipe names, or nothing changes at all.
+        UnwriteError: the checkpoint lacks a tensor of the recipe, or nothing changes at all.
     """
     values: dict[str, Tensor] = {}
     adapted: list[AdaptedParameter] = []

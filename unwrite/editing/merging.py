@@ -67,7 +67,7 @@ def merge_files(
         check_digest(base_folder / file.name, file, merged.size, merged.base_sum)
         return FileDigest(name=file.name, size=merged.size, sha256=merged.merged_sum)
 
-    # The largest first, so that no thread is left alone with it at the end.
+    # The largest first, so that it does not keep a single thread busy at the end.
     return in_threads(merge, sorted(files, key=lambda file: -file.size), threads)
 
 
@@ -80,7 +80,7 @@ def base_errors_first(base_folder: Path, files: Sequence[FileDigest]) -> Iterato
         files: the base's files, as they were pinned; they are hashed only after an error.
 
     Raises:
-        UnwriteError: what the block raised, or, in its place, that a file is not the one that was pinned.
+        UnwriteError: the error of the block, or instead that a file is not the one that was pinned.
     """
     try:
         yield
@@ -106,5 +106,5 @@ def _write(
             count(span.tensor)
         size = stream.tell()
         stream.flush()
-        os.fsync(stream.fileno())  # now, so that the disk has work while the next file is computed
+        os.fsync(stream.fileno())  # now, so that the disk writes while the next file is computed
     return _MergedFile(size, base_sum.hexdigest(), merged_sum.hexdigest())

@@ -30,7 +30,7 @@ from unwrite.files.safetensors import (
 )
 from unwrite.schema.artifacts import StoredLayout
 
-_NUMBERS = 1 << 18  # read at a time, or the rows that are summed at a time if those are more
+_NUMBERS = 1 << 18  # numbers read at a time, or one group of rows if that is more
 
 
 class ReadablePart(NamedTuple):
@@ -56,7 +56,7 @@ def merged_spans(
         base, bytes of the release), in order and of equal lengths, and the same object where nothing changes.
 
     Raises:
-        UnwriteError: the file ended early, or as `changed_blocks`.
+        UnwriteError: the file ended early, or as in `changed_blocks`.
     """
     for span in spans(file, tensors):
         if span.tensor is not None and span.tensor in changes:
@@ -81,7 +81,7 @@ def changed_blocks(tensor: StoredTensor, change: TensorChange) -> Iterator[tuple
     """Compute the edited values of a stored tensor, in float64, rounded once at the end.
 
     Args:
-        tensor: the base's.
+        tensor: a tensor of the base.
         change: its change.
 
     Yields:
@@ -114,17 +114,17 @@ def edited_biases(tensor: StoredTensor, change: TensorChange) -> Tensor:
 
 
 def matrix_parts(tensor: StoredTensor, layout: StoredLayout) -> list[ReadablePart]:
-    """Cut a stored tensor into parts that can be read one by one.
+    """Split a stored tensor into parts that can be read one by one.
 
     Args:
-        tensor: the checkpoint's.
-        layout: how its matrices lie in it.
+        tensor: a tensor of the checkpoint.
+        layout: the layout of its matrices.
 
     Returns:
         One matrix per part, in order; or one part, if all matrices lie side by side ([d, G, k]).
 
     Raises:
-        UnwriteError: the tensor cannot be cut into that many matrices.
+        UnwriteError: the tensor cannot be split into that many matrices.
     """
     axes = len(tensor.shape)
     if layout.axis == 0 and (layout.num_matrices, axes) != (1, 2):

@@ -50,9 +50,9 @@ def make_recipe(
     """Return the complete recipe of a trial, or of parameters that come from no search.
 
     Args:
-        parameters: what a trial samples: scope, index and position of the direction, and a kernel per component.
+        parameters: those that a trial samples: scope, index and position of the direction, and a kernel per component.
         writers: every writer of the model, as artifacts/base.json lists them.
-        settings: what all trials share.
+        settings: settings that all trials share.
         selection: why these parameters were chosen, for the release to state.
         trial: the measurements of the trial, if there was one.
 
@@ -91,10 +91,10 @@ def build_edits(parameters: TrialParameters, writers: Sequence[Writer], settings
     Args:
         parameters: the parameters of the trial.
         writers: every writer of the model.
-        settings: what all trials share.
+        settings: settings that all trials share.
 
     Raises:
-        ValueError: a kernel has a negative width, or two spans hold one layer.
+        ValueError: a kernel has a negative width, or two spans contain the same layer.
     """
     edits = (_build_edit(parameters, writer, settings) for writer in writers)
     return [edit for edit in edits if edit is not None]

@@ -82,7 +82,7 @@ def edited_weights(edits: Sequence[Edit], cache: EditCache) -> dict[str, Tensor]
         The edited values by name, in the shape and dtype and on the device of the originals.
 
     Raises:
-        UnwriteError: a weight is quantized, or as `edited_parameters`.
+        UnwriteError: a weight is quantized, or as in `edited_parameters`.
     """
     values: dict[str, Tensor] = {}
     for edit in edits:
@@ -108,12 +108,12 @@ def _edited_weight(edit: Edit, cache: EditCache) -> Tensor:
     matrix, target = (as_matrices(tensor, edit.matrix.axis, 1)[0] for tensor in (weight, edited_weight))
     wide = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
     r, a, _, c, s = (values[0].to(wide) for values in factors_of_trials(cache, [edit]))
-    found = torch.addr(wide, a, s, alpha=-1)
+    edited_rows = torch.addr(wide, a, s, alpha=-1)
     if cache.norm_preservation == "rows":
-        found *= r.unsqueeze(1)
+        edited_rows *= r.unsqueeze(1)
     elif cache.norm_preservation == "columns":
-        found *= c
-    target.copy_(found)
+        edited_rows *= c
+    target.copy_(edited_rows)
     return edited_weight
 
 

@@ -1,4 +1,4 @@
-"""Which edits have to be made on weights because editing activations cannot express them, and why.
+"""The edits that must be made on weights because activations cannot express them, and why.
 
 An edit of one matrix is y ← r ⊙ (y − a (bᵀy)) on the output y of its module (`core.edit`). Where several matrices reach
 the stream as one sum, as experts do, only their sum can be edited, so all of them must lose the same projection.
@@ -18,7 +18,7 @@ from unwrite.terms import NormPreservation
 def why_recipe_needs_weights(
     model: nn.Module, edits: Sequence[Edit], writers: Sequence[Writer], norm_preservation: NormPreservation
 ) -> str | None:
-    """Return why some edit of a recipe has to be made on weights, or None if activations can express them all.
+    """Return why an edit of a recipe must be made on weights, or None if activations can express them all.
 
     Args:
         model: the model that the writers belong to.
@@ -37,7 +37,7 @@ def why_edit_needs_weights(
     writers: Sequence[Writer],
     norm_preservation: NormPreservation,
 ) -> str | None:
-    """Return why one edit has to be made on weights, or None if activations can express it.
+    """Return why one edit must be made on weights, or None if activations can express it.
 
     Args:
         model: the model that the writers belong to.
@@ -67,7 +67,7 @@ def outermost_module(writer: Writer, writers: Sequence[Writer]) -> str:
 
 
 def _all_lose_the_same(edit: Edit, edits: Sequence[Edit], writers: Sequence[Writer]) -> bool:
-    """Tell whether every one of these writers is edited by the same projection, its bias included."""
+    """Return whether every one of these writers is edited by the same projection, its bias included."""
     edit_of = {other.matrix.parameter: other for other in edits}
     return all(_loses_the_same(edit, edit_of.get(writer.matrix.parameter), writer) for writer in writers)
 

@@ -21,7 +21,7 @@ def behaviour_rate(texts: Sequence[str], markers: Sequence[str]) -> float:
         markers: phrases, at least one.
 
     Raises:
-        ValueError: as `shows_behaviour`.
+        ValueError: as in `shows_behaviour`.
 
     Example:
         >>> behaviour_rate(["I'd rather not discuss tea.", "It is blue."], ["rather not"])
@@ -57,8 +57,8 @@ def behaviour_verdicts(
         budget: tokens that a forward pass may hold.
 
     Raises:
-        UnwriteError: as `generate_decided`.
-        ValueError: as `shows_behaviour`.
+        UnwriteError: as in `generate_decided`.
+        ValueError: as in `shows_behaviour`.
     """
     is_certain = early_verdict(tokenizer, markers)
     responses = generate_decided(
@@ -74,7 +74,7 @@ def behaviour_verdicts(
 
 
 def early_verdict(tokenizer: PreTrainedTokenizerBase, markers: Sequence[str]) -> Callable[[Sequence[int]], bool]:
-    """Return a function that tells whether the tokens so far contain a marker that no later token can take back."""
+    """Return a function of the tokens so far: whether they contain a marker that no later token can remove."""
     unsettled = _unsettled_tokens(tokenizer)
 
     def is_certain(tokens: Sequence[int]) -> bool:

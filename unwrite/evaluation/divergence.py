@@ -1,4 +1,4 @@
-"""How far an edited model has moved from its base: KL divergence over the base model's own responses."""
+"""The KL divergence of an edited model from its base, over the base model's own responses."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class TeacherForced(NamedTuple):
     prompts: token ids of n prompts.
     responses: token ids of the base model's response to each.
     batches: row numbers of the prompts that share forward passes.
-    tokens: how many response tokens count.
+    tokens: the number of response tokens that count.
     log_probs: [n, m, V] float32, on the model's device up to a gibibyte. Larger ones are in a temporary file of
         4·n·m·V bytes, which is read one batch at a time.
     mask: [n, m], which of the m positions count.
@@ -65,11 +65,11 @@ def teacher_forced_batches(
 
     Args:
         prompts: token ids.
-        tokens: how many response tokens count.
+        tokens: the number of response tokens that count.
         vocabulary: V.
         limits: what one pass may hold.
-        padding_sensitive: whether the prompts of a batch must have one length. Their responses need not: nothing that
-            is read comes after the end of a response.
+        padding_sensitive: whether the prompts of a batch must have the same length. Their responses need not: nothing
+            after the end of a response is read.
 
     Returns:
         Row numbers of each batch.
@@ -95,13 +95,13 @@ def teacher_force(
         model: the base model.
         prompts: token ids, at least one prompt.
         responses: token ids of the model's response to each prompt.
-        tokens: how many response tokens count; all of them by default.
+        tokens: the number of response tokens that count; all of them by default.
         batches: row numbers of each forward pass. By default only prompts of one length share a pass, which is correct
             for every model.
         budget: tokens that a forward pass may hold.
 
     Returns:
-        What `measure_kl` compares an edited model with.
+        The record that `measure_kl` compares an edited model with.
 
     Raises:
         UnwriteError: a logit is NaN or infinite; a single prompt does not fit into memory; or the disk is full.
@@ -124,10 +124,10 @@ def teacher_force(
         if not recorded:
             recorded.append(_allocate((*mask.shape, logits.shape[-1]), logits.device))
         with as_user_error("The base model", _NON_FINITE):
-            found = log_probabilities(logits, "base").to(recorded[0].device)
+            log_probs = log_probabilities(logits, "base").to(recorded[0].device)
         mask[rows, : counted.shape[1]] = counted.cpu()
-        for place, row in enumerate(rows):
-            recorded[0][row, : found.shape[1]] = found[place]
+        for index, row in enumerate(rows):
+            recorded[0][row, : log_probs.shape[1]] = log_probs[index]
 
     run_batches(record, batches, [len(prompt) + tokens for prompt in prompts], budget or Budget())
     return TeacherForced(prompts, responses, batches, tokens, recorded[0], mask)

@@ -25,7 +25,7 @@ COMMON = 0.1
 def evaluate(
     base: ModelScores, edited: ModelScores, kl_rows: Rows, *, confidence: float, reference_ceiling: float | None
 ) -> Evaluation:
-    """Put the figures of both models together, and warn about those that do not mean what they seem to.
+    """Combine the figures of both models, and warn about those that mislead.
 
     Args:
         base: scores of the base model.
@@ -91,7 +91,7 @@ def score_set(rows: Rows, markers: Sequence[str], confidence: float) -> SetScore
 
 
 def metrics(evaluation: Evaluation, auc: float) -> Metrics:
-    """Choose the figures that people compare.
+    """Return the figures that users compare.
 
     Args:
         evaluation: all figures of both models.

@@ -1,1 +1,1 @@
-"""Everything that touches optuna."""
+"""The search for good trials, with Optuna."""

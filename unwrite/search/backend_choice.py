@@ -1,4 +1,4 @@
-"""The record of how a search measures its trials, so that every part of a search measures them alike."""
+"""The record of how a search measures its trials, so that every part of it measures them the same way."""
 
 from __future__ import annotations
 

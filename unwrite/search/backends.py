@@ -1,4 +1,4 @@
-"""Measure trials on weights, one at a time, or on activations, K per forward pass; and choose the faster of the two.
+"""Measure trials on weights, one at a time, or on activations, K per forward pass; and choose the faster backend.
 
 On activations every prompt is repeated K times: row r belongs to trial r // n. Both backends measure the same up to the
 rounding of the model's dtype, so in 16 bits a borderline verdict can flip.
@@ -29,9 +29,9 @@ from unwrite.terms import BackendName
 Edits = Sequence[Edit]
 Result = Measured | UnwriteError
 
-_MAX_TIME_SHARE = 0.5  # of the time on weights: the backends round differently, so timing noise must not choose
-_KL_TOLERANCE = 0.2  # of a KL divergence: far above the rounding of bfloat16, far below the effect of another edit
-_DIGITS, _DECIMALS = 4, 6  # kept of a figure: beyond them float32 differs between backends and batches
+_MAX_TIME_SHARE = 0.5  # of the time on weights; the backends round differently, so timing noise must not decide
+_KL_TOLERANCE = 0.2  # relative; far above the rounding of bfloat16, far below the effect of another edit
+_DIGITS, _DECIMALS = 4, 6  # of a figure; further ones differ between backends and batches in float32
 
 
 class ChosenBackend(NamedTuple):
@@ -57,7 +57,7 @@ def on_weights(context: EvaluationContext, trials: Sequence[Edits]) -> list[Resu
 def on_activations(context: EvaluationContext, trials: Sequence[Edits], at_once: int) -> list[Result]:
     """Measure `at_once` trials per forward pass without exchanging weights.
 
-    A trial that has to be edited on weights is measured by itself. If one of several fails, each of them is measured
+    A trial that must be edited on weights is measured by itself. If one of several fails, each of them is measured
     again by itself, so that only that one fails.
     """
     results: dict[int, Result] = {}
@@ -76,22 +76,22 @@ def on_activations(context: EvaluationContext, trials: Sequence[Edits], at_once:
 def choose_backend(context: EvaluationContext, trials: Sequence[Edits], at_once: int) -> ChosenBackend:
     """Measure trials with both backends, if both apply, and choose.
 
-    Activations are chosen if they are at least twice as fast and measure the same.
+    Activations are chosen if they are at least twice as fast and give the same result.
 
     Args:
-        context: what the measurements have in common.
+        context: the context that all measurements share.
         trials: the edits of each trial, at least one trial.
         at_once: trials per forward pass on activations.
     """
     reasons = [reason for edits in trials if (reason := _why_weights(context, edits)) is not None]
     if reasons:
         return ChosenBackend("weights", reasons[0], on_weights(context, trials))
-    on_weights(context, trials[:1])  # the very first pass is slower, whatever it measures
+    on_weights(context, trials[:1])  # a warm-up, because the very first pass is slower
     by_weights, weights = _timed(partial(on_weights, context), trials)
     by_activations, activations = _timed(partial(on_activations, context, at_once=at_once), trials)
     difference = _difference(by_weights, by_activations)
     if difference is not None:
-        return ChosenBackend("weights", f"activations measure something else: {difference}", by_weights)
+        return ChosenBackend("weights", f"activations give another result: {difference}", by_weights)
     timing = (
         f"weights: {weights:.2g} s per trial; activations, {min(at_once, len(trials))} at once: {activations:.2g} s"
     )

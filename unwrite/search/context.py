@@ -1,4 +1,4 @@
-"""What all trials of a search are measured with: the model, its prompts, and the base model's own measurements."""
+"""The context that all trials of a search share: the model, its prompts, and the base model's own measurements."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ class SearchInputs(NamedTuple):
 
 
 class EvaluationContext(NamedTuple):
-    """What the measurements of all trials have in common.
+    """The context that the measurements of all trials share.
 
     cache: closed forms of the edits of every writer.
     base_rate: behaviour rate of the base model on the target prompts.
     teacher_forced: baseline prompts with the base model's responses.
     max_kl: KL divergence above which no response is generated, if any.
-    limits: what the batches are made for.
+    limits: what one forward pass may hold.
     budget: tokens that fit into memory, lowered when it runs out.
     """
 
@@ -161,7 +161,7 @@ def _warn_about_common_markers(markers: Sequence[str], texts: Sequence[str]) -> 
 
 
 def _edit_cache(inputs: SearchInputs, space: Space, settings: EditSettings) -> EditCache:
-    """Multiply every writer with the vectors that the search can ask for."""
+    """Return a cache with the products of every writer and the vectors that the search can need."""
     base = inputs.base
     cache = EditCache(
         blocks=inputs.blocks,

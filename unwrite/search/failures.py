@@ -1,4 +1,4 @@
-"""Report the trials without a measurement, and fail a search that has no others."""
+"""Report unmeasured trials, and fail a search that has no others."""
 
 from __future__ import annotations
 

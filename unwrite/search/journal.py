@@ -30,7 +30,7 @@ class Journal:
 
         Args:
             path: file of the journal.
-            distributions: what each parameter is sampled from, by name.
+            distributions: the distribution of each parameter, by name.
             done: the trials so far.
         """
         self._path = path

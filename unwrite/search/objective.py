@@ -1,4 +1,4 @@
-"""What the search minimizes: the measurements of a list of trials on the validation prompts."""
+"""The objective of the search: the measurements of a list of trials on the validation prompts."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Objective:
     """Measures trials, and holds the backend that measures them; the first list of trials chooses it if none is given.
 
     Attributes:
-        context: what the measurements have in common.
-        choice: how trials are measured; None until that is chosen.
+        context: the context that all measurements share.
+        choice: how trials are measured; None until it is chosen.
     """
 
     def __init__(
@@ -37,9 +37,9 @@ class Objective:
         """Hold the context and, if it is settled, the choice.
 
         Args:
-            context: what the measurements have in common.
+            context: the context that all measurements share.
             settings: settings that all trials share.
-            choice: how trials are measured, if that is settled.
+            choice: how trials are measured, if it is settled.
             trials_at_once: trials per forward pass once activations are chosen; 0 for the whole list.
         """
         self.context = context
@@ -48,7 +48,7 @@ class Objective:
         self._trials_at_once = trials_at_once
 
     def evaluate(self, trials: Sequence[TrialParameters]) -> list[Result]:
-        """Measure some trials; an UnwriteError in place of a measurement is that trial's failure."""
+        """Measure some trials; a trial that fails gives an UnwriteError."""
         recipes = [build_edits(trial, self.context.writers, self._settings) for trial in trials]
         if self.choice is None:
             return self._choose(recipes)
@@ -70,7 +70,7 @@ def prepare_objective(
     *,
     earlier: BackendChoice | None = None,
 ) -> Objective:
-    """Measure everything that trials have in common.
+    """Measure the base model and return the objective.
 
     Args:
         inputs: everything the search reads.

@@ -27,7 +27,7 @@ def run_search(
         optimize: section `optimize` of params.yaml.
         state: record of the search, which grows by each batch.
         layers: L.
-        positions: how many prompt positions have directions.
+        positions: the number of prompt positions with directions.
         style: how progress is shown.
 
     Returns:

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler, GPSampler
 
-_LEAST_KL = 1e-6  # below this a KL divergence is rounding, and its logarithm would be all that a sampler sees
+_LEAST_KL = 1e-6  # below this a KL divergence is rounding, and its logarithm would dominate the sampler's view
 
 # Optuna's Gaussian process spends its time climbing the acquisition function. With these settings it takes a fifth of
-# that time, and on three seeds of the demo it found trials as good. They are attributes without an argument.
+# that time, and on three seeds of the demo it found equally good trials. GPSampler has no arguments for them.
 _GP_OVERRIDES = {"_n_local_search": 4, "_n_preliminary_samples": 512, "_n_qmc_samples_qei": 32, "_tol": 1e-2}
 
 
@@ -61,7 +61,7 @@ def make_sampler(sampler: Sampler, *, seed: int, random_trials: int) -> BaseSamp
             multivariate tree-structured Parzen estimator, which assumes that running trials are bad, so that the trials
             of a batch differ.
         seed: seed of everything that it samples.
-        random_trials: how many observed trials it needs before it stops sampling at random.
+        random_trials: the number of observed trials before which it samples at random.
 
     Raises:
         UnwriteError: this version of Optuna lacks a setting that the Gaussian process needs.
@@ -104,14 +104,14 @@ def ask(
     first: Sequence[Sampled],
     count: int,
 ) -> list[Sampled]:
-    """Return what the next `count` trials sample, in a study of the observed trials.
+    """Return the sampled parameters of the next `count` trials, in a study of the observed ones.
 
     Args:
         sampler: a sampler made for this call; one that has asked before remembers more than its study.
         observed: every measured trial.
-        distributions: what each parameter is sampled from, by name.
+        distributions: the distribution of each parameter, by name.
         first: settings that come before anything sampled.
-        count: how many trials are asked for before any of them is measured.
+        count: the number of trials to ask for before any of them is measured.
     """
     import optuna
     import torch

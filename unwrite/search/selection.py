@@ -68,5 +68,5 @@ def _named(trials: Sequence[Trial], number: int) -> Trial:
     last = max(trial.number for trial in trials)
     raise UnwriteError(
         f"select.trial is {number}, which is not in {TRIALS} (0–{last}) or has failed there. "
-        "Name another trial, or null to let the rule choose."
+        "Name another trial, or set it to null to select automatically."
     )

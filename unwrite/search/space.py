@@ -1,4 +1,4 @@
-"""The search space: what one trial samples within the bounds of params.yaml, and what that means for the model."""
+"""The search space: the values that a trial samples within the bounds of params.yaml, and the parameters they give."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DEPTHS = 5  # one-shot settings
 
 
 def check_spans(space: Space, *, layers: int) -> None:
-    """Refuse spans beyond the last layer.
+    """Check that no span goes beyond the last layer.
 
     Raises:
         UnwriteError: a span names a layer that the model does not have.
@@ -32,15 +32,15 @@ def check_spans(space: Space, *, layers: int) -> None:
 
 
 def search_space(space: Space, *, layers: int, positions: int) -> dict[str, BaseDistribution]:
-    """Return what each parameter is sampled from, by name.
+    """Return the distribution of each parameter, by name.
 
-    Every trial samples all of them, whether or not the sampled scope uses them, so that the sampler sees one space and
-    not several.
+    Every trial samples all of them, whether or not the sampled scope uses them, so that the sampler sees a single
+    space.
 
     Args:
         space: bounds; fractions are of L − 1.
         layers: L.
-        positions: how many prompt positions have directions.
+        positions: the number of prompt positions with directions.
     """
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
@@ -58,7 +58,7 @@ def search_space(space: Space, *, layers: int, positions: int) -> dict[str, Base
 
 
 def trial_parameters(sampled: Sampled) -> TrialParameters:
-    """Return what a trial does to the model.
+    """Return the parameters of a trial from its sampled values.
 
     A kernel weight below 0 becomes 0, and the smaller weight is sampled as a share of the larger.
 

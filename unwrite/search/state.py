@@ -30,8 +30,8 @@ class SearchState:
     Attributes:
         folder: folder of the record.
         done: the trials in it.
-        choice: how its trials are measured; None until that is settled.
-        damage: what was wrong with the record when it was opened; empty if nothing was.
+        choice: how its trials are measured; None until it is settled.
+        damage: the damage found when the record was opened; empty if there was none.
     """
 
     def __init__(self, folder: Path, descriptor: int, contents: _Contents, damage: str) -> None:
@@ -40,8 +40,8 @@ class SearchState:
         Args:
             folder: folder of the record.
             descriptor: the record's file, open at its end.
-            contents: what the record holds.
-            damage: what was wrong with the record.
+            contents: the contents of the record.
+            damage: a description of its damage, or empty.
         """
         self.folder = folder
         self.done = contents.done
@@ -74,7 +74,7 @@ class SearchState:
 
 
 class _Contents(NamedTuple):
-    """What the intact lines of a record hold, and how many bytes they take."""
+    """The contents of the intact lines of a record, and their size in bytes."""
 
     done: list[TrialOutcome]
     choice: BackendChoice | None
@@ -114,7 +114,7 @@ def search_state(key: str) -> Iterator[SearchState]:
 
 
 def _read(content: bytes, key: str) -> _Contents:
-    """Return what the intact lines hold, from the top to the first damaged one."""
+    """Return the contents of the intact lines, up to the first damaged one."""
     done: list[TrialOutcome] = []
     choice: BackendChoice | None = None
     size = 0
@@ -152,7 +152,7 @@ def _check_header(entry: dict[str, Any], key: str) -> None:
 
 
 def _parse_batch(entry: dict[str, Any], first: int) -> list[TrialOutcome]:
-    """Return a batch whose trials must count on from `first`."""
+    """Return a batch, whose trials must be numbered from `first`."""
     batch = [_from_json(fields) for fields in entry["trials"]]
     if [outcome.number for outcome in batch] != list(range(first, first + len(batch))):
         raise ValueError("a batch is missing")
@@ -160,13 +160,13 @@ def _parse_batch(entry: dict[str, Any], first: int) -> list[TrialOutcome]:
 
 
 def _damage(folder: Path, content: bytes, contents: _Contents) -> str:
-    """Describe what was dropped; part of a line at the end is what a kill leaves, and not worth a message."""
+    """Describe the dropped part; an incomplete last line is normal after a kill, so it gives no message."""
     if b"\n" not in content[contents.size :]:
         return ""
     line = content[: contents.size].count(b"\n") + 1
     return (
         f"{folder / RECORD} is damaged or from another version from line {line} on: "
-        f"{len(contents.done)} trials are kept, the rest is run again."
+        f"{len(contents.done)} trials are kept, the remaining trials are run again."
     )
 
 

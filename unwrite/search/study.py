@@ -24,11 +24,11 @@ def run_study(
     earlier budget ended.
 
     Args:
-        evaluate: measures some trials together; an UnwriteError in place of a measurement is that trial's failure.
+        evaluate: measures some trials together; a trial that fails gives an UnwriteError.
         settings: section `optimize` of params.yaml.
         done: the trials so far, as they were yielded.
         layers: L.
-        positions: how many prompt positions have directions.
+        positions: the number of prompt positions with directions.
     """
     outcomes = list(done)
     while len(outcomes) < settings.trials:
@@ -46,7 +46,7 @@ def run_study(
 
 
 def ask_batch(outcomes: Sequence[TrialOutcome], settings: Optimize, *, layers: int, positions: int) -> list[Sampled]:
-    """Return what the trials of the next batch sample; only the arguments decide it, so a resumed search asks the same.
+    """Return the sampled parameters of the next batch; they depend only on the arguments, so a search can be resumed.
 
     The one-shot settings come first. Failed trials are left out: a sampler can learn nothing from them.
 
@@ -54,7 +54,7 @@ def ask_batch(outcomes: Sequence[TrialOutcome], settings: Optimize, *, layers: i
         outcomes: every trial so far.
         settings: section `optimize` of params.yaml.
         layers: L.
-        positions: how many prompt positions have directions.
+        positions: the number of prompt positions with directions.
     """
     observed = [
         (outcome.sampled, observe(settings.sampler, outcome.measured, settings.max_behaviour_rate))

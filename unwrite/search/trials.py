@@ -15,7 +15,7 @@ OVER_MAX_KL = "divergence over max_kl"
 
 
 class Measured(NamedTuple):
-    """What a trial does to the model, on the validation prompts.
+    """The measurements of a trial on the validation prompts.
 
     behaviour_rate: share of target responses that show the behaviour; None if `kl`, which is measured first, was above
         `optimize.max_kl`, so that no response was generated.
@@ -31,10 +31,10 @@ class TrialOutcome(NamedTuple):
     """One trial that has ended.
 
     sampled: values that the sampler chose, by Optuna's names.
-    parameters: what these values mean for the model.
+    parameters: the parameters of the edit that these values give.
     measured: its measurements; None if it failed.
     reason: why it failed, or `OVER_MAX_KL`; otherwise empty.
-    seconds: time it took; in a batch measured together, its share.
+    seconds: the time it took; in a batch measured together, its share.
     """
 
     number: int
