@@ -144,7 +144,7 @@ def test_trials_measure_what_the_release_would(mode: NormPreservation) -> None:
         values = edited_parameters(edits, of.cache.parameters, mode, DIRECTIONS, MEANS)
         with patched_parameters(model, values):
             divergences = measure_kl(model, of.teacher_forced)
-            base_responses = generate_greedily(model, TARGET, 6, batches=[[row] for row in range(len(TARGET))])
+            edited_responses = generate_greedily(model, TARGET, 6, batches=[[row] for row in range(len(TARGET))])
         rate = sum(shows_behaviour(text, of.markers) for text in decode(tokenizer, edited_responses)) / len(TARGET)
         assert_same([actual], [Measured(rate, sum(divergences.response) / len(BASELINE))])
     nothing = on_weights(of, [[]])[0]

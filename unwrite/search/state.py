@@ -25,7 +25,7 @@ RECORD = "trials.jsonl"
 
 
 class SearchState:
-    """An open record, which grows: `add` and `choose` append to it, and what they append survives a kill.
+    """An open record, which grows: `add` and `choose` append to it, and appended lines survive a kill.
 
     Attributes:
         folder: folder of the record.
