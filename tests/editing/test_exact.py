@@ -56,6 +56,14 @@ def test_an_index_outside_the_stored_ones_is_refused(index: float) -> None:
         resolve_direction(DirectionRef(position=0, index=index, orthogonalize_to=None), directions, means)
 
 
+def test_a_position_or_mean_that_is_not_stored_is_refused() -> None:
+    directions, means = measured()
+    with pytest.raises(ValueError, match=r"direction position must be in \[0, 1\], got 2"):
+        resolve_direction(DirectionRef(position=2, index=0.0, orthogonalize_to=None), directions, means)
+    with pytest.raises(ValueError, match=rf"orthogonalize_to must be in \[0, {LAYERS}\], got {LAYERS + 1}"):
+        resolve_direction(DirectionRef(position=0, index=0.0, orthogonalize_to=LAYERS + 1), directions, means)
+
+
 def dense(W: Tensor, v: Tensor, strength: float, mode: NormPreservation) -> Tensor:
     """The table of the design, with explicit matrices."""
     P = torch.eye(len(v), dtype=torch.float64) - strength * torch.outer(v, v)

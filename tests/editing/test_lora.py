@@ -112,3 +112,10 @@ def test_a_parameter_that_the_model_or_checkpoint_lacks_is_named(tmp_path: Path)
         planned_changes(sample_recipe([edit]), sample_base([sample_writer()]), 4)
     with pytest.raises(UnwriteError, match="names w, which the checkpoint does not have"):
         values_of(edit, {"other": random(D, K)}, "none", 1, tmp_path)
+
+
+def test_a_recipe_with_another_layout_than_the_base_has_is_an_expected_error() -> None:
+    edit = sample_edit(sample_writer(matrix=sample_layout("weight", axis=2)))
+    base = sample_base([sample_writer(matrix=edit.matrix, shape=(D, K))], hidden_size=D)
+    with pytest.raises(UnwriteError, match=r"^weight: a weight must hold 1 matrices with hidden axis 2.*repro -f pin"):
+        planned_changes(sample_recipe([edit]), base, 4)

@@ -93,7 +93,7 @@ def other_width(folder: Path) -> None:
         (damaged_directions, "recipe", "directions.safetensors is damaged"),
         (no_directions, "recipe", "directions.safetensors is missing"),
         (no_such_direction, "edited tensors", "does not fit"),
-        (no_such_position, "edited tensors", "does not fit"),
+        (no_such_position, "edited tensors", "direction position must be in [0, 0], got 7"),
         (no_such_tensor, "edited tensors", "nowhere"),
         (other_width, "edited tensors", "does not fit"),
     ],
@@ -141,14 +141,21 @@ def test_replaced_figures_fail(release: Release) -> None:
     assert failed(verified(release)) == {"manifest": "evaluation.json is not the file that the release was made with"}
 
 
-@pytest.mark.parametrize("change", ["norm", "position", "weight"])
-def test_recipe_with_impossible_values_fails(change: str, release: Release) -> None:
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (["norms"], [{"parameter": "x", "tensor": None, "offset": 0.0}]),
+        (["direction", "position"], 10**30),
+        (["strength"], float("nan")),
+        (["layer"], 10**400),
+    ],
+)
+def test_recipe_with_impossible_values_fails(place: list[str], value: object, release: Release) -> None:
     with changed_json(release.folder / "edit.json") as recipe:
-        edit = recipe["edits"][0]
-        if change == "norm":
-            edit["norms"] = [{"parameter": "x", "tensor": None, "offset": 0.0}]
-        elif change == "position":
-            edit["direction"]["position"] = 10**30
-        else:
-            edit["weight"] = float("nan")
-    assert "edit.json is not a valid recipe (edits.0." in failed(verified(release))["recipe"]
+        *outer, last = place
+        entry = recipe["edits"][0]
+        for key in outer:
+            entry = entry[key]
+        assert last in entry  # otherwise it is an unknown key that is refused
+        entry[last] = value
+    assert f"edit.json is not a valid recipe (edits.0.{place[0]}" in failed(verified(release))["recipe"]

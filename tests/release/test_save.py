@@ -117,3 +117,24 @@ def test_incomplete_directions_are_refused_before_anything_is_written(notebook: 
     with pytest.raises(UnwriteError, match="must hold baseline_mean, directions, target_mean"):
         notebook.save()
     assert not notebook.folder.exists()
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_the_base_is_not_overwritten(notebook: Notebook, inside: bool) -> None:
+    folder = notebook.base_folder.parent if inside else notebook.base_folder
+    before = {path.name: path.read_bytes() for path in notebook.base_folder.iterdir()}
+    with pytest.raises(UnwriteError, match="holds the base model: choose another folder"):
+        notebook._replace(folder=folder).save()
+    assert {path.name: path.read_bytes() for path in notebook.base_folder.iterdir()} == before
+
+
+def test_a_folder_that_is_not_a_release_is_not_replaced(notebook: Notebook) -> None:
+    notebook.folder.mkdir()
+    (notebook.folder / "thesis.tex").write_text("years")
+    with pytest.raises(UnwriteError, match="is not a release of unwrite and would be lost"):
+        notebook.save()
+    assert (notebook.folder / "thesis.tex").read_text() == "years"
+    (notebook.folder / "thesis.tex").unlink()
+    notebook.save()  # an empty folder is replaced
+    notebook.save()  # and so is a release
+    assert verify_release(notebook.folder, notebook.base_folder).passed

@@ -240,7 +240,7 @@ def test_a_recipe_without_edits_copies_the_model(params: Params) -> None:
 
 def test_an_earlier_model_is_replaced_as_a_whole(params: Params) -> None:
     prepare("none")
-    MODEL.mkdir()
+    stage.merge_model(params)
     (MODEL / "leftover.txt").write_text("old")
     stage.merge_model(params)
     assert not (MODEL / "leftover.txt").exists()

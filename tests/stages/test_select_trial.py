@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stages import select_trial as stage
-from tests.support.samples import sample_base, sample_front, sample_outcome, sample_writers, selected
+from tests.support.samples import KERNEL, sample_base, sample_front, sample_outcome, sample_writers, selected
 from unwrite.errors import UnwriteError
 from unwrite.files.records import write_json
 from unwrite.schema.artifacts import Kernel, Norm, Recipe, Trial, TrialParameters, as_json
@@ -97,3 +97,16 @@ def test_the_selected_trial_is_logged(params: Params, capsys: pytest.CaptureFixt
     assert capsys.readouterr().err == (
         "Selected trial 2, rate 4.0 %, KL divergence 0.3 nats (named by number); 5 writers to edit.\n"
     )
+
+
+def test_a_trial_with_an_impossible_kernel_is_an_expected_error(params: Params) -> None:
+    broken = trial(4, 0.0, 0.1).model_copy(
+        update={
+            "parameters": parameters().model_copy(
+                update={"mlp": KERNEL.model_copy(update={"min_weight_distance": -1.0})}
+            )
+        }
+    )
+    write_trials([sample_outcome(broken)])
+    with pytest.raises(UnwriteError, match=r"^Trial 4: min_weight_distance must be at least 0, got -1\.0\. Run"):
+        select(params, trial=4)

@@ -36,11 +36,16 @@ def resolve_direction(reference: DirectionRef, directions: Tensor, baseline_mean
         [d], float64: a unit vector, or zero where there is no direction.
 
     Raises:
-        ValueError: the index is outside [0, L].
+        ValueError: the position is outside [0, P), or an index outside [0, L].
     """
+    positions, indices = directions.shape[:2]
+    if not 0 <= reference.position < positions:
+        raise ValueError(f"direction position must be in [0, {positions - 1}], got {reference.position}")
     direction = interpolate(directions[reference.position], reference.index)
     if reference.orthogonalize_to is None:
         return direction
+    if not 0 <= reference.orthogonalize_to < indices:
+        raise ValueError(f"orthogonalize_to must be in [0, {indices - 1}], got {reference.orthogonalize_to}")
     return orthogonalize(direction, baseline_means[reference.position, reference.orthogonalize_to])
 
 
@@ -59,7 +64,7 @@ def applied_direction(
         [d], float64: a unit vector, or zero where there is no direction.
 
     Raises:
-        ValueError: the index is outside [0, L], or the weight of a norm has another length than d.
+        ValueError: as `resolve_direction`, or the weight of a norm has another length than d.
     """
     direction = resolve_direction(edit.direction, directions, baseline_means)
     scales = [

@@ -15,7 +15,7 @@ from unwrite.core.outputs import edit_bias
 from unwrite.editing.blocks import blocks_of_matrix
 from unwrite.editing.exact import applied_direction, naming_in_errors
 from unwrite.editing.on_disk import matrix_parts
-from unwrite.errors import UnwriteError
+from unwrite.errors import UnwriteError, as_user_error
 from unwrite.files.safetensors import StoredTensor, read_tensor
 from unwrite.models.adapter_slots import slot_tensors
 from unwrite.models.peft import Plan, Target
@@ -55,7 +55,7 @@ def planned_changes(recipe: Recipe, base: Base, rank: int) -> list[AdaptedMatrix
         rank: the largest rank of the change of a matrix.
 
     Raises:
-        UnwriteError: the recipe edits nothing, or a parameter that the base does not have.
+        UnwriteError: the recipe edits nothing, or a parameter that the base does not have or has in another shape.
     """
     if not recipe.edits:
         raise UnwriteError(
@@ -69,9 +69,10 @@ def planned_changes(recipe: Recipe, base: Base, rank: int) -> list[AdaptedMatrix
         matrix, bias = edit.matrix, edit.bias
         if matrix.parameter not in shapes:
             raise UnwriteError(f"The recipe names {matrix.parameter}, which is not in the pinned model. {_REPIN}")
-        _, d, k = as_matrices(
-            torch.empty(shapes[matrix.parameter], device="meta"), matrix.axis, matrix.num_matrices
-        ).shape
+        with as_user_error(matrix.parameter, _REPIN):
+            _, d, k = as_matrices(
+                torch.empty(shapes[matrix.parameter], device="meta"), matrix.axis, matrix.num_matrices
+            ).shape
         vector = bias.parameter if bias is not None and bias.num_matrices == 1 else None
         target = Target(matrix.parameter, matrix.axis, matrix.num_matrices, change_rank((d, k), mode, rank), vector)
         changes.append(AdaptedMatrix(edit, matrix, mode, target))

@@ -38,7 +38,7 @@ def save_edited_checkpoint(
     runs: Sequence[StageRun] = (),
     advance: Callable[[int], None] = lambda _: None,
 ) -> None:
-    """Write the base model with a recipe's edits in it; an earlier `folder` is replaced as a whole.
+    """Write the base model with a recipe's edits in it; an earlier release in `folder` is replaced as a whole.
 
     The edit is computed exactly from the base's bytes, in one pass, a few rows at a time.
 
@@ -54,8 +54,8 @@ def save_edited_checkpoint(
         advance: called with 1 after each edited tensor.
 
     Raises:
-        UnwriteError: the base is not the pinned one, the recipe does not fit it, the directions are not complete, or
-            the disk is full.
+        UnwriteError: the base is not the pinned one, the recipe does not fit it, the directions are not complete,
+            `folder` holds something other than a release, or the disk is full.
 
     Example:
         >>> base = pin_base("demo/model")
@@ -80,6 +80,7 @@ def save_edited_checkpoint(
     """
     if (wrong := wrong_directions(directions)) is not None:
         raise UnwriteError(f"directions {wrong}.")
+    _refuse_folder(folder, base_folder)
     check_free_space(folder, sum(file.size for file in base.files))
     with atomic_folder(folder) as unfinished:
         with base_errors_first(base_folder, base.files):
@@ -93,6 +94,16 @@ def save_edited_checkpoint(
         manifest = build_manifest(base, recipe, tensors, sorted(files, key=lambda file: file.name), runs)
         write_json(unfinished / MANIFEST, manifest_json(manifest))
     logger.info("%d of %d tensors edited; the model is in %s.", len(changes), len(tensors), folder)
+
+
+def _refuse_folder(folder: Path, base_folder: Path) -> None:
+    """Refuse a folder that would be lost when the release replaces it: the base's, or one that holds no release."""
+    if folder.resolve() in (base_folder.resolve(), *base_folder.resolve().parents):
+        raise UnwriteError(f"{folder} holds the base model: choose another folder.")
+    if not folder.exists() or (folder / MANIFEST).is_file():
+        return
+    if not folder.is_dir() or any(folder.iterdir()):
+        raise UnwriteError(f"{folder} is not a release of unwrite and would be lost: choose another folder.")
 
 
 def _write_index(folder: Path, tensors: Mapping[str, StoredTensor]) -> list[FileDigest]:

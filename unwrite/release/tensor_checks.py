@@ -35,7 +35,7 @@ def compare_with_base(
     try:
         changes = changes_of(recipe.recipe, tensors, recipe.directions)
         return compare_checkpoints(release, base, changes, threads=threads), None
-    except (UnwriteError, IndexError) as error:  # a position or index that the directions don't have
+    except UnwriteError as error:
         return None, f"{RECIPE.name} does not fit the base: {reason_of(error)}"
 
 

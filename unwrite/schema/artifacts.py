@@ -138,7 +138,7 @@ class Edit(Artifact):
     With `norms`, normalize(γ∘v) is projected out of the writer, so that v vanishes after the norms.
     """
 
-    layer: int
+    layer: Annotated[int, Field(ge=0, lt=1 << 31)]
     component: Component
     matrix: ParameterLayout
     bias: ParameterLayout | None
@@ -291,7 +291,7 @@ class Geometry(Artifact):
 class Metrics(Artifact):
     """`artifacts/metrics.json`: the figures that people compare, under names that fit a terminal.
 
-    rate, rate_base: behaviour rates of the edited and the base model on target prompts.
+    target_rate, target_before: behaviour rates of the edited and the base model on target prompts.
     baseline_rate: behaviour rate on baseline prompts, of the edited model.
     degenerate: degenerate rate of the edited model, on the prompt set where it is higher.
     accuracy: reference accuracy of the edited model on target prompts; None without references.
