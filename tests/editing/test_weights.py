@@ -119,3 +119,21 @@ def test_a_quantized_model_is_refused_before_it_is_edited() -> None:
         edited(model, recipe, {"directions": DIRECTIONS, "baseline_mean": MEANS}),
     ):
         pass
+
+
+def test_a_recipe_for_another_model_is_an_expected_error() -> None:
+    recipe = sample_recipe([sample_edit(sample_writer(matrix=sample_layout("teapot")))])
+    with (
+        pytest.raises(UnwriteError, match=r"The recipe names teapot, which the model does not have\. Use the model"),
+        edited(Linear(PARAMETERS["0.mlp.weight"]), recipe, {"directions": DIRECTIONS, "baseline_mean": MEANS}),
+    ):
+        pass
+
+
+def test_a_direction_that_is_not_stored_is_an_error_without_the_remedy_for_weights() -> None:
+    recipe = sample_recipe([sample_edit(sample_writer(matrix=sample_layout("weight")), 1.0, sample_direction(99.0))])
+    with (
+        pytest.raises(UnwriteError, match=r"^weight: direction index must be in \[0, \d\], got 99\.0\.$"),
+        edited(Linear(PARAMETERS["0.mlp.weight"]), recipe, {"directions": DIRECTIONS, "baseline_mean": MEANS}),
+    ):
+        pass

@@ -259,6 +259,13 @@ def test_missing_config_is_an_error(tmp_path: Path) -> None:
         load_config(tmp_path)
 
 
+def test_missing_folder_is_not_taken_for_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for load in (load_model, load_tokenizer):
+        with pytest.raises(UnwriteError, match=r"^demo/modle is not a folder: expected"):
+            load("demo/modle")
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", "teapot"])
 def test_damaged_tokenizer_gives_a_one_line_error(folder: Path, text: str) -> None:
     (folder / "tokenizer.json").write_text(text)

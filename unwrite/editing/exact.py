@@ -108,8 +108,9 @@ def edited_parameters(
     values: dict[str, Tensor] = {}
     for edit in edits:
         weight = values[edit.matrix.parameter] = originals[edit.matrix.parameter].clone()
-        with naming_in_errors(edit.matrix.parameter):
+        with as_user_error(edit.matrix.parameter):
             direction = applied_direction(edit, directions, baseline_means, originals)
+        with naming_in_errors(edit.matrix.parameter):
             matrices = as_matrices(weight, edit.matrix.axis, edit.matrix.num_matrices)
             edit_matrices(matrices, direction, edit.strength, norm_preservation)
         if edit.bias is not None:

@@ -112,8 +112,9 @@ def adapter_values(
             for norm in change.edit.norms
             if norm.parameter is not None and norm.tensor is not None
         }
-        with naming_in_errors(change.layout.parameter):
+        with as_user_error(change.layout.parameter):
             direction = applied_direction(change.edit, directions["directions"], directions["baseline_mean"], norms)
+        with naming_in_errors(change.layout.parameter):
             parts = _low_rank_parts(change, tensors, direction)
             bias = _bias_change(change, tensors, direction)
         for slot in plan.slots[change.target.parameter]:

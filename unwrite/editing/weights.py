@@ -32,7 +32,8 @@ def edited(model: nn.Module, recipe: Recipe, directions: Mapping[str, Tensor]) -
         directions: the tensors of directions.safetensors, `directions` and `baseline_mean`, each [P, L+1, d].
 
     Raises:
-        UnwriteError: a weight is quantized, or a parameter does not have the layout that the recipe states.
+        UnwriteError: a weight is quantized, or the model lacks a parameter or has it in another layout than the recipe
+            states.
 
     Example:
         >>> model = load_model("demo/model")
@@ -57,7 +58,14 @@ def edited(model: nn.Module, recipe: Recipe, directions: Mapping[str, Tensor]) -
         >>> torch.equal(inside, before), torch.equal(model(torch.tensor([[5, 6, 7]])).logits, before)
         (False, True)
     """
-    originals = parameters_of(model, parameter_names(recipe.edits))
+    names = parameter_names(recipe.edits)
+    known = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    for name in names:
+        if name not in known:
+            raise UnwriteError(
+                f"The recipe names {name}, which the model does not have. Use the model that the recipe was made for."
+            )
+    originals = parameters_of(model, names)
     for edit in recipe.edits:
         _check_not_quantized(edit.matrix.parameter, originals)
     values = edited_parameters(

@@ -72,7 +72,7 @@ def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a model, with its chat template.
 
     Raises:
-        UnwriteError: the tokenizer is missing or damaged.
+        UnwriteError: the folder does not exist, or the tokenizer is missing or damaged.
 
     Example:
         >>> load_tokenizer("demo/model").chat_template is not None
@@ -80,6 +80,7 @@ def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:
     """
     from transformers import AutoTokenizer
 
+    _refuse_missing(folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code())
     except _loading_errors() as error:
@@ -95,11 +96,12 @@ def load_config(folder: Path, *, weights: bool = True) -> PreTrainedConfig:
         weights: whether the weights will be edited; if not, a quantized checkpoint is accepted too.
 
     Raises:
-        UnwriteError: the configuration is missing or damaged, needs remote code that is not allowed, or belongs to an
-            adapter, a classifier or a quantized checkpoint.
+        UnwriteError: the folder does not exist, or the configuration is missing or damaged, needs remote code that is
+            not allowed, or belongs to an adapter, a classifier or a quantized checkpoint.
     """
     from transformers import AutoConfig
 
+    _refuse_missing(folder)
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
         raise UnwriteError(f"{folder} holds an adapter, not a model. Merge it into its base model first.")
     try:
@@ -184,6 +186,12 @@ def _load_weights(auto_class: Any, folder: Path, dtype: str, options: Mapping[st
     _refuse_gaps(folder, report)
     model.eval()
     return model
+
+
+def _refuse_missing(folder: Path | str) -> None:
+    """Refuse a folder that does not exist: transformers would take its name for a hub id."""
+    if not Path(folder).is_dir():
+        raise UnwriteError(f"{folder} is not a folder: expected a folder with the model's files.")
 
 
 def _compute_dtype(config: PreTrainedConfig, dtype: str) -> torch.dtype:
