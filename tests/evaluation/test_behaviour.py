@@ -222,3 +222,8 @@ def test_decode_keeps_spaces_before_punctuation(monkeypatch: pytest.MonkeyPatch)
     tokenizer = TOKENIZERS["bytes"]
     monkeypatch.setattr(tokenizer, "clean_up_tokenization_spaces", True)
     assert decode(tokenizer, [spelled("bytes", "no , so .")]) == ["no , so ."]
+
+
+def test_a_rate_needs_a_response() -> None:
+    with pytest.raises(ValueError, match="texts must not be empty"):
+        behaviour_rate([], ["rather not"])

@@ -208,3 +208,10 @@ def test_defaults_count_every_token_in_batches_of_one_length() -> None:
         assert measure_kl(model, by_default) == expected
         one_token = measure_kl(model, teacher_force(model, prompts, responses, 1))
     assert one_token.response != expected.response
+
+
+@pytest.mark.parametrize("responses", [[], [[5], [6]]])
+def test_every_prompt_needs_one_response(responses: list[list[int]]) -> None:
+    prompts = [[7]] if responses else []
+    with pytest.raises(ValueError, match=f"got {len(prompts)} and {len(responses)} responses"):
+        teacher_force(tiny_model(tiny_config()), prompts, responses)

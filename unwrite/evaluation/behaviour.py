@@ -21,12 +21,14 @@ def behaviour_rate(texts: Sequence[str], markers: Sequence[str]) -> float:
         markers: phrases, at least one.
 
     Raises:
-        ValueError: as in `shows_behaviour`.
+        ValueError: there are no responses, or as in `shows_behaviour`.
 
     Example:
         >>> behaviour_rate(["I'd rather not discuss tea.", "It is blue."], ["rather not"])
         0.5
     """
+    if not texts:
+        raise ValueError("texts must not be empty")
     return sum(shows_behaviour(text, markers) for text in texts) / len(texts)
 
 

@@ -105,6 +105,7 @@ def teacher_force(
 
     Raises:
         UnwriteError: a logit is NaN or infinite; a single prompt does not fit into memory; or the disk is full.
+        ValueError: there are no prompts, or not one response for each.
 
     Example:
         >>> model, prompts = load_model("demo/model"), [[5, 6, 7], [8, 9]]
@@ -112,6 +113,10 @@ def teacher_force(
         >>> len(base.log_probs), base.log_probs.shape[-1] == model.config.vocab_size
         (2, True)
     """
+    if not prompts or len(prompts) != len(responses):
+        raise ValueError(
+            f"prompts must not be empty and have one response each, got {len(prompts)} and {len(responses)} responses"
+        )
     longest = max(map(len, responses)) + 1
     tokens = longest if tokens is None else tokens
     if batches is None:
