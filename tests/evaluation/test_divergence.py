@@ -214,4 +214,4 @@ def test_defaults_count_every_token_in_batches_of_one_length() -> None:
 def test_every_prompt_needs_one_response(responses: list[list[int]]) -> None:
     prompts = [[7]] if responses else []
     with pytest.raises(ValueError, match=f"got {len(prompts)} and {len(responses)} responses"):
-        teacher_force(tiny_model(tiny_config()), prompts, responses)
+        teacher_force(tiny_model(tiny_config("llama")), prompts, responses)
