@@ -111,7 +111,10 @@ def test_diff_compares_head_and_the_workspace_by_default(folder: Path) -> None:
     commit(folder)
     result = CliRunner().invoke(main, ["diff"])
     assert result.stdout.startswith("identical: HEAD (")
-    assert result.stdout.endswith(") and the workspace (directions, parameters; not compared: recipe)\n")
+    first, *notes = result.stdout.splitlines()
+    assert first.endswith(") and the workspace (directions, parameters; not compared: recipe)")
+    missing = [note.partition(" has no edit.json")[0] for note in notes]
+    assert missing == ["note: HEAD", "note: the workspace"]
     path = folder / "params.yaml"
     path.write_text(path.read_text().replace("quantile: 0.995", "quantile: 0.9").replace("threads: 1", "threads: 2"))
     parameters = json.loads(CliRunner().invoke(main, ["diff", "--json"]).stdout)["parameters"]

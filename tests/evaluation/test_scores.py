@@ -92,9 +92,9 @@ def test_metrics_are_the_figures_of_the_edited_model_and_the_base_rate() -> None
     edited = scores("Tea.", "", "Tea.")
     evaluation = evaluate(scores("no", "Yes."), edited, KL_ROWS, confidence=0.95, reference_ceiling=None)
     assert metrics(evaluation, auc=0.75) == Metrics(
-        target_rate=0.0,
-        target_before=1.0,
-        baseline_rate=0.0,
+        target=0.0,
+        target_base=1.0,
+        baseline=0.0,
         degenerate=1.0,  # of the baseline prompts, which are worse here
         accuracy=1.0,
         kl_first=evaluation.kl_first_token,

@@ -29,9 +29,9 @@ def test_metrics_are_the_figures_of_the_evaluation_and_the_geometry(project: Pat
     evaluation = json.loads(EVALUATION.read_text())
     edited = evaluation["edited"]
     assert json.loads(Path("artifacts/metrics.json").read_text()) == {
-        "target_before": evaluation["base"]["target"]["behaviour_rate"]["value"],
-        "target_rate": edited["target"]["behaviour_rate"]["value"],
-        "baseline_rate": edited["baseline"]["behaviour_rate"]["value"],
+        "target_base": evaluation["base"]["target"]["behaviour_rate"]["value"],
+        "target": edited["target"]["behaviour_rate"]["value"],
+        "baseline": edited["baseline"]["behaviour_rate"]["value"],
         "degenerate": max(edited[prompts]["degenerate_rate"]["value"] for prompts in ("target", "baseline")),
         "accuracy": edited["target"]["reference_accuracy"]["value"],
         "kl_first": evaluation["kl_first_token"],

@@ -100,9 +100,9 @@ def metrics(evaluation: Evaluation, auc: float) -> Metrics:
     edited = evaluation.edited
     accuracy = edited.target.reference_accuracy
     return Metrics(
-        target_rate=edited.target.behaviour_rate.value,
-        target_before=evaluation.base.target.behaviour_rate.value,
-        baseline_rate=edited.baseline.behaviour_rate.value,
+        target=edited.target.behaviour_rate.value,
+        target_base=evaluation.base.target.behaviour_rate.value,
+        baseline=edited.baseline.behaviour_rate.value,
         degenerate=max(edited.target.degenerate_rate.value, edited.baseline.degenerate_rate.value),
         accuracy=None if accuracy is None else accuracy.value,
         kl_first=evaluation.kl_first_token,

@@ -291,17 +291,17 @@ class Geometry(Artifact):
 class Metrics(Artifact):
     """`artifacts/metrics.json`: the figures that people compare, under names that fit a terminal.
 
-    target_rate, target_before: behaviour rates of the edited and the base model on target prompts.
-    baseline_rate: behaviour rate on baseline prompts, of the edited model.
+    target, target_base: behaviour rates of the edited and the base model on target prompts.
+    baseline: behaviour rate on baseline prompts, of the edited model.
     degenerate: degenerate rate of the edited model, on the prompt set where it is higher.
     accuracy: reference accuracy of the edited model on target prompts; None without references.
     kl_first, kl: mean KL divergence on baseline prompts, in nats: at the first token, and over the response.
     auc: how well the best direction separates the prompt sets; 0.5 is chance.
     """
 
-    target_rate: float
-    target_before: float
-    baseline_rate: float
+    target: float
+    target_base: float
+    baseline: float
     degenerate: float
     accuracy: float | None
     kl_first: float
