@@ -37,6 +37,7 @@ def test_other_names_are_refused(name: str) -> None:
         getattr(unwrite, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_function_has_an_example_that_runs(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -139,6 +139,7 @@ def test_importing_the_package_imports_none_of_it() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["unwrite.core.edit", "unwrite.core.directions", "unwrite.core.kl"])
 def test_core_does_not_pull_transformers_in(module: str) -> None:
     script = f"import sys, {module}; print('torch' in sys.modules, 'transformers' in sys.modules)"
@@ -177,6 +178,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Release:
     return make_release(tmp_path_factory.mktemp("release"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["verify", "explain", "writers", "diff", "check"])
 def test_auditing_a_release_needs_no_extra(command: str, release: Release, tmp_path: Path) -> None:
     shutil.copy(release.folder / "directions.safetensors", tmp_path)
@@ -193,6 +195,7 @@ def test_auditing_a_release_needs_no_extra(command: str, release: Release, tmp_p
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "package"), [("diff", "DVC"), ("audit", "DVC")])
 def test_a_command_without_its_extra_names_it_in_one_line(command: str, package: str) -> None:
     done = without_extras(command)
@@ -200,6 +203,7 @@ def test_a_command_without_its_extra_names_it_in_one_line(command: str, package:
     assert (done.returncode, done.stdout, done.stderr) == (1, "", expected)
 
 
+@pytest.mark.slow
 def test_stages_import_what_an_extra_brings_only_when_they_run() -> None:
     stages = ", ".join(f"stages.{path.stem}" for path in (ROOT / "stages").glob("*.py"))
     script = f"import sys, {stages}; print(*sys.modules)"

@@ -109,6 +109,7 @@ TRICKY = st.text(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, derandomize=True, max_examples=3000, database=None)
 @given(TRICKY, TRICKY, st.sampled_from("aeé好αβ'か"), st.sampled_from("aeι\u0301.s"))
 def test_no_continuation_removes_a_settled_marker(text: str, after: str, one: str, two: str) -> None:

@@ -144,6 +144,7 @@ def responses_of(name: str) -> st.SearchStrategy[list[int]]:
     return joined.map(lambda parts: [number for part in parts for number in part])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_an_early_verdict_holds_for_every_longer_response(name: str) -> None:
     tokenizer = TOKENIZERS[name]

@@ -13,6 +13,8 @@ import pytest
 from unwrite.errors import UnwriteError
 from unwrite.release.audit import audit_project, audit_text
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 # `first` writes a file and a folder from a prompt file, `second` copies the file.
 PIPELINE = """

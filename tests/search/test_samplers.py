@@ -59,6 +59,7 @@ def test_a_kl_of_zero_has_a_finite_logarithm() -> None:
     assert math.isfinite(observe("gp", Measured(1.0, 0.0), 0.1).values[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_samples_depend_on_the_seed_and_the_observed_trials(sampler: Sampler) -> None:
     assert asked(sampler) == asked(sampler)

@@ -107,6 +107,7 @@ def test_a_budget_within_a_batch_changes_no_trial() -> None:
     assert without_seconds(parts) == without_seconds(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_a_search_killed_at_random_and_resumed_equals_an_uninterrupted_one(tmp_path: Path, seed: int) -> None:
     """SIGKILL can arrive between any two writes, mostly in the middle of a line of the record."""

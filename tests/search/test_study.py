@@ -39,6 +39,7 @@ def without_seconds(outcomes: Sequence[TrialOutcome]) -> list[TrialOutcome]:
     return [outcome._replace(seconds=0) for outcome in outcomes]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
 def test_the_same_seed_gives_the_same_trials(sampler: Sampler) -> None:
     first, second = (run(sampler=sampler, trials=12, batch=4) for _ in range(2))
@@ -51,6 +52,7 @@ def test_another_seed_gives_other_trials() -> None:
     assert all(a != b for a, b in zip(ours, theirs, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
 def test_the_sampler_learns_after_the_random_trials(sampler: Sampler) -> None:
     # Measurements change nothing while parameters are random, and change them afterwards.
@@ -64,6 +66,7 @@ def test_the_sampler_learns_after_the_random_trials(sampler: Sampler) -> None:
     assert ours[8:] != theirs[8:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
 def test_a_batch_depends_only_on_the_trials_before_it(sampler: Sampler) -> None:
     few: dict[str, Any] = {"sampler": sampler, "trials": 16, "batch": 4}
