@@ -6,36 +6,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors.torch import load_file
 
 from tests.support.samples import sample_direction, sample_edit, sample_layout, sample_recipe, sample_writer
+from tests.support.small_checkpoint import DIRECTIONS, random, saved
 from unwrite.editing.changes import changes_of, check_recipe_fits, read_norms
 from unwrite.editing.exact import applied_direction, resolve_direction
 from unwrite.errors import UnwriteError
-from unwrite.files.checkpoints import stored_tensors
-from unwrite.files.safetensors import StoredTensor
 from unwrite.schema.artifacts import Norm
-
-DIRECTIONS = {
-    name: torch.nn.functional.normalize(torch.randn(1, 4, 8, generator=torch.Generator().manual_seed(seed)), dim=-1)
-    for seed, name in enumerate(("directions", "baseline_mean"))
-}
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def saved(tensors: dict[str, Tensor]) -> dict[str, StoredTensor]:
-    save_file(tensors, "model.safetensors")
-    return stored_tensors(Path())
-
-
-def random(*shape: int) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
 def test_every_stored_tensor_of_a_recipe_has_its_change() -> None:

@@ -8,11 +8,12 @@ from typing import get_args
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.support.edited import edit_on_disk, overwrite
 from tests.support.samples import sample_direction, sample_edit, sample_recipe, sample_writer
+from tests.support.small_checkpoint import DIRECTIONS, random, saved
 from unwrite.core import streaming
 from unwrite.core.edit import edit_weight
 from unwrite.core.layout import as_matrices, as_vectors
@@ -22,32 +23,18 @@ from unwrite.editing.changes import TensorChange
 from unwrite.editing.on_disk import changed_blocks, edited_biases, matrix_parts, merged_spans
 from unwrite.errors import UnwriteError
 from unwrite.files import safetensors
-from unwrite.files.checkpoints import stored_tensors
 from unwrite.files.safetensors import StoredTensor, read_rows
 from unwrite.schema.artifacts import StoredLayout
 from unwrite.terms import NormPreservation
 
 MODES: tuple[NormPreservation, ...] = get_args(NormPreservation)
 V = torch.nn.functional.normalize(torch.arange(1.0, 9).double(), dim=0)
-DIRECTIONS = {
-    name: torch.nn.functional.normalize(torch.randn(1, 4, 8, generator=torch.Generator().manual_seed(seed)), dim=-1)
-    for seed, name in enumerate(("directions", "baseline_mean"))
-}
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def saved(tensors: dict[str, Tensor]) -> dict[str, StoredTensor]:
-    save_file(tensors, "model.safetensors")
-    return stored_tensors(Path())
-
-
-def random(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
 def limited_row_blocks(numbers: int, shape: Sequence[int], *_: int) -> Iterator[slice]:
