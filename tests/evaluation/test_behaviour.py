@@ -61,8 +61,8 @@ def test_a_verdict_tells_whether_the_response_contains_a_marker(
     model: Any = None
     actual = behaviour_verdicts(model, tiny_tokenizer(), PROMPTS, BATCHES, max_tokens=7, markers=["No"])
     assert actual == ["no" in text.lower().split() for text in responses]
-    assert sum(actual) / 4 == rate
-    assert asked == [(PROMPTS, BATCHES, 7)]
+    assert sum(map(bool, actual)) / 4 == rate
+    assert asked == [(PROMPTS, [batch], 7) for batch in BATCHES]
 
 
 def test_verdicts_on_a_real_model() -> None:
@@ -195,7 +195,7 @@ def test_verdicts_on_stopped_responses_equal_those_on_complete_ones(marker: str,
         model, tokenizer, prompts, batches, max_tokens=30, markers=[marker], before_pass=lambda r: widths.append(len(r))
     )
     assert actual == [shows_behaviour(text, [marker]) for text in whole]
-    if sum(actual) > 8:
+    if sum(map(bool, actual)) > 8:
         assert widths[-1] < 40
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.support.architectures import written_by
-from tests.support.samples import sample_direction, sample_edit
+from tests.support.samples import sample_direction, sample_edit, sample_trial
 from tests.support.tiny import VOCABULARY, random_direction
 from tests.support.zoo import zoo_model
 from unwrite.core.markers import shows_behaviour
@@ -30,6 +30,7 @@ from unwrite.schema.artifacts import Edit
 from unwrite.search.backend_choice import BackendChoice
 from unwrite.search.backends import choose_backend, measure_trials, on_activations, on_weights
 from unwrite.search.context import EvaluationContext
+from unwrite.search.racing import Standard, can_be_chosen
 from unwrite.search.trials import Measured
 from unwrite.terms import BackendName, NormPreservation
 
@@ -162,7 +163,7 @@ def test_no_response_is_generated_above_max_kl(at_once: int, monkeypatch: pytest
     bound = sorted(result.kl for result in expected)[2]
     generated: list[int] = []
 
-    def counted(model: Any, tokenizer: Any, prompts: Sequence[Any], *rest: Any, **named: Any) -> list[bool]:
+    def counted(model: Any, tokenizer: Any, prompts: Sequence[Any], *rest: Any, **named: Any) -> list[bool | None]:
         generated.append(len(prompts))
         return behaviour_verdicts(model, tokenizer, prompts, *rest, **named)
 
@@ -195,37 +196,97 @@ def test_the_faster_backend_is_chosen_with_its_timing(
     weights: float, activations: float, chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     of = context_of("llama", "rows")
-    trials = recipes(of)
+    pretend_to_be_on_an_accelerator(monkeypatch)
     clock = iter([0.0, 6 * weights, 6 * weights, 6 * (weights + activations)])
     monkeypatch.setattr("unwrite.search.backends.time.perf_counter", lambda: next(clock))
-    backend, reason, results = choose_backend(of, trials, 4)
-    assert backend == chosen
-    assert reason == f"weights: 1 s per trial; activations, 4 at once: {activations:.2g} s"
-    assert_same(results, on_weights(of, trials))
+    assert choose_backend(of, recipes(of), 4) == (
+        chosen,
+        f"weights: 1 s per trial; activations, 4 at once: {activations:.2g} s",
+    )
 
 
-def test_weights_are_chosen_if_activations_cannot_express_the_edit() -> None:
+def test_weights_are_chosen_if_activations_cannot_express_the_edit(monkeypatch: pytest.MonkeyPatch) -> None:
     of = context_of("mixtral", "rows")
-    backend, reason, results = choose_backend(of, recipes(of), 6)
+    pretend_to_be_on_an_accelerator(monkeypatch)
+    backend, reason = choose_backend(of, recipes(of), 6)
     assert backend == "weights"
     assert "does more than multiply by model.layers.0.mlp.experts.down_proj" in reason
-    assert_same(results, on_weights(of, recipes(of)))
     of = context_of("mixtral", "none")
-    assert "at once" in choose_backend(of, recipes(of), 6)[1]
+    assert "at once" in choose_backend(of, recipes(of), 6).reason
 
 
 def test_weights_are_chosen_if_activations_give_another_result(monkeypatch: pytest.MonkeyPatch) -> None:
     of = context_of("llama", "rows")
-    trials = recipes(of)
+    pretend_to_be_on_an_accelerator(monkeypatch)
 
     @contextmanager
     def forgetful(*_: object) -> Iterator[Any]:
         yield lambda _: None
 
     monkeypatch.setattr("unwrite.search.backends.edited_activations", forgetful)
-    backend, reason, results = choose_backend(of, trials, 6)
+    backend, reason = choose_backend(of, recipes(of), 6)
     assert (backend, reason[:46]) == ("weights", "activations give another result: KL divergence")
-    assert_same(results, on_weights(of, trials))
+
+
+def test_weights_are_chosen_on_a_cpu_without_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
+    of = context_of("llama", "rows")
+    monkeypatch.setattr("unwrite.search.backends.on_weights", None)
+    assert choose_backend(of, recipes(of), 6) == ("weights", "the model is on a CPU")
+
+
+def pretend_to_be_on_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwrite.search.backends._is_on_cpu", lambda _model: False)
+
+
+@pytest.mark.parametrize("generation", [60, 10_000])
+def test_racing_stops_only_trials_that_cannot_be_chosen(generation: int) -> None:
+    of = context_of("llama", "rows", settled_tokens=1, limits=LIMITS._replace(generation=generation))
+    trials = recipes(of)
+    full = [result for result in on_weights(of, trials) if isinstance(result, Measured)]
+    assert not any(result.is_bound for result in full)
+    for highest in (0.0, 0.3, 0.6):
+        for best in full:
+            rate = best.behaviour_rate
+            assert rate is not None
+            standard = Standard(sample_trial(behaviour_rate=rate, kl=best.kl), highest)
+            racing = of._replace(standard=standard)
+            for results in (on_weights(racing, trials), on_activations(racing, trials, 3)):
+                for actual, expected in zip(results, full, strict=True):
+                    assert isinstance(actual, Measured)
+                    assert actual.behaviour_rate is not None
+                    assert expected.behaviour_rate is not None
+                    assert actual.kl == pytest.approx(expected.kl, rel=1.1e-3, abs=1e-6)
+                    if actual.is_bound:
+                        assert actual.behaviour_rate <= expected.behaviour_rate
+                        assert not can_be_chosen(standard, expected.kl, expected.behaviour_rate)
+                    else:
+                        assert actual.behaviour_rate == expected.behaviour_rate
+
+
+def test_racing_saves_passes() -> None:
+    of = context_of("llama", "rows", settled_tokens=1)
+    strict = of._replace(standard=Standard(sample_trial(behaviour_rate=0.0, kl=0.0), 0.0))
+    passes: list[int] = []
+    with of.model.base_model.register_forward_pre_hook(lambda *_: passes.append(1)):
+        on_weights(of, recipes(of))
+        full = len(passes)
+        results = on_weights(strict, recipes(of))
+    assert all(isinstance(result, Measured) and result.is_bound for result in results)
+    assert len(passes) - full < 0.7 * full
+
+
+@pytest.mark.parametrize("backend", [on_weights, partial(on_activations, at_once=3)])
+def test_a_shared_prefix_changes_no_measurement(backend: Any) -> None:
+    of = context_of("llama", "rows")
+    head = [60, 61, 62, 63, 64]
+    responses = generate_greedily(of.model, [[*head, *prompt] for prompt in BASELINE], TOKENS)
+    longer = of._replace(
+        target=[[*head, *prompt] for prompt in TARGET],
+        teacher_forced=teacher_force(of.model, [[*head, *prompt] for prompt in BASELINE], responses, TOKENS),
+        limits=Limits(1000, 1000, 1 << 25),
+    )
+    expected = backend(longer, recipes(of))
+    assert_same(backend(longer._replace(prefix=head), recipes(of)), expected)
 
 
 def test_measuring_leaves_no_change_behind() -> None:

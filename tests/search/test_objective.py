@@ -13,7 +13,7 @@ from unwrite.errors import UnwriteError
 from unwrite.models.memory import Limits
 from unwrite.schema.artifacts import Edit, Kernel, TrialParameters, read_base
 from unwrite.search.backend_choice import BackendChoice
-from unwrite.search.backends import ChosenBackend, Result, on_activations, on_weights
+from unwrite.search.backends import ChosenBackend, Result
 from unwrite.search.context import EvaluationContext
 from unwrite.search.trials import Measured
 from unwrite.terms import BackendName
@@ -72,9 +72,7 @@ def test_the_backend_is_chosen_once_and_kept(
 ) -> None:
     def choose(context: EvaluationContext, recipes: list[list[Edit]], at_once: int) -> ChosenBackend:
         assert at_once == len(TRIALS)
-        by_weights = backend == "weights"
-        results = on_weights(context, recipes) if by_weights else on_activations(context, recipes, at_once)
-        return ChosenBackend(backend, "so much per trial", results)
+        return ChosenBackend(backend, "so much per trial")
 
     monkeypatch.setattr("unwrite.search.objective.choose_backend", choose)
     objective = prepared(float32(), read_base())

@@ -30,7 +30,7 @@ class Formulas:
         self.lists = 0
         self.stop_after = stop_after
 
-    def evaluate(self, trials: Sequence[TrialParameters]) -> list[Measured | UnwriteError]:
+    def evaluate(self, trials: Sequence[TrialParameters], *_: object) -> list[Measured | UnwriteError]:
         """Evaluate the formulas."""
         if self.lists == self.stop_after:
             raise KeyboardInterrupt

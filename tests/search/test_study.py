@@ -13,20 +13,21 @@ from unwrite.errors import UnwriteError
 from unwrite.schema.artifacts import TrialParameters
 from unwrite.schema.params import Space
 from unwrite.search.front import best_trial, pareto_front
+from unwrite.search.racing import ANY_TRIAL, Standard
 from unwrite.search.space import one_shot_settings, trial_parameters
 from unwrite.search.study import Evaluate, run_study
-from unwrite.search.trials import OVER_MAX_KL, Measured, TrialOutcome
+from unwrite.search.trials import OVER_MAX_KL, STOPPED, Measured, TrialOutcome
 from unwrite.terms import Sampler
 
 LAYERS, POSITIONS = 9, 2
 ONE_SHOTS = one_shot_settings(SPACE, layers=LAYERS)
 
 
-def all_succeed(trials: Sequence[TrialParameters]) -> list[Measured | UnwriteError]:
+def all_succeed(trials: Sequence[TrialParameters], *_: object) -> list[Measured | UnwriteError]:
     return [measure(parameters) for parameters in trials]
 
 
-def all_fail(trials: Sequence[TrialParameters]) -> list[Measured | UnwriteError]:
+def all_fail(trials: Sequence[TrialParameters], *_: object) -> list[Measured | UnwriteError]:
     return [UnwriteError("spilt") for _ in trials]
 
 
@@ -56,8 +57,8 @@ def test_another_seed_gives_other_trials() -> None:
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
 def test_the_sampler_learns_after_the_random_trials(sampler: Sampler) -> None:
     # Measurements change nothing while parameters are random, and change them afterwards.
-    def contrary(trials: Sequence[TrialParameters]) -> list[Measured | UnwriteError]:
-        return [Measured(1 - rate, 2 - kl) for rate, kl in map(measure, trials) if rate is not None]
+    def contrary(trials: Sequence[TrialParameters], *_: object) -> list[Measured | UnwriteError]:
+        return [Measured(1 - (rate or 0), 2 - kl) for rate, kl, _ in map(measure, trials)]
 
     ours, theirs = (
         [o.parameters for o in run(judge, sampler=sampler, trials=12, batch=4)] for judge in (all_succeed, contrary)
@@ -79,7 +80,7 @@ def test_a_batch_depends_only_on_the_trials_before_it(sampler: Sampler) -> None:
 def test_trials_are_run_in_whole_batches(trials: int, batches: int) -> None:
     sizes: list[int] = []
 
-    def count(asked: Sequence[TrialParameters]) -> list[Measured | UnwriteError]:
+    def count(asked: Sequence[TrialParameters], *_: object) -> list[Measured | UnwriteError]:
         sizes.append(len(asked))
         return all_succeed(asked)
 
@@ -88,7 +89,7 @@ def test_trials_are_run_in_whole_batches(trials: int, batches: int) -> None:
 
 
 def test_a_finished_search_runs_no_trial() -> None:
-    def never(_: object) -> list[Measured | UnwriteError]:
+    def never(*_: object) -> list[Measured | UnwriteError]:
         raise AssertionError
 
     assert run(never, run(trials=20), trials=20) == []
@@ -143,7 +144,7 @@ def test_a_search_of_failed_trials_ends_without_an_error() -> None:
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, UnwriteError("the model is gone")])
 def test_a_raised_error_is_not_a_failed_trial(error: Any) -> None:
-    def broken(_: object) -> list[Measured | UnwriteError]:
+    def broken(*_: object) -> list[Measured | UnwriteError]:
         raise error
 
     with pytest.raises(type(error) if isinstance(error, Exception) else error):
@@ -153,13 +154,39 @@ def test_a_raised_error_is_not_a_failed_trial(error: Any) -> None:
 def test_batches_are_yielded_as_they_end() -> None:
     seen: list[int] = []
 
-    def watch(trials: Sequence[TrialParameters]) -> list[Measured | UnwriteError]:
+    def watch(trials: Sequence[TrialParameters], *_: object) -> list[Measured | UnwriteError]:
         seen.append(len(trials))
         return all_succeed(trials)
 
     for done, batch in enumerate(run_study(watch, settings(), done=[], layers=LAYERS, positions=POSITIONS), 1):
         assert len(seen) == done
         assert all(outcome.seconds >= 0 for outcome in batch)
+
+
+def test_later_batches_must_beat_the_best_trial_before_them() -> None:
+    standards: list[Standard] = []
+
+    def watch(trials: Sequence[TrialParameters], standard: Standard) -> list[Measured | UnwriteError]:
+        standards.append(standard)
+        return all_succeed(trials)
+
+    outcomes = run(watch, trials=15, sampler="gp", max_behaviour_rate=0.2)
+    assert standards == [Standard(best_trial(outcomes[:done], 0.2), 0.2) for done in (0, 5, 10)]
+    assert standards[0].best is None
+    for whole_front in ({"sampler": "tpe"}, {"racing": False}):
+        standards.clear()
+        run(watch, trials=15, **whole_front)
+        assert standards == [ANY_TRIAL] * 3
+
+
+def test_a_stopped_trial_is_told_to_the_sampler_and_cannot_be_the_best() -> None:
+    def stopped(trials: Sequence[TrialParameters], *_: object) -> list[Measured | UnwriteError]:
+        return [measure(parameters)._replace(is_bound=True) for parameters in trials]
+
+    outcomes = run(stopped, trials=10)
+    assert {outcome.reason for outcome in outcomes} == {STOPPED}
+    assert best_trial(outcomes, 1.0) is None
+    assert [o.parameters for o in outcomes] == [o.parameters for o in run(trials=10, racing=False)]
 
 
 def test_the_one_shot_settings_come_first() -> None:

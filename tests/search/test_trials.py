@@ -41,13 +41,13 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(tmp_path)
 
 
-MEASURED = st.builds(Measured, st.none() | FINITE, FINITE)
+MEASURED = st.builds(Measured, st.none(), FINITE) | st.builds(Measured, FINITE, FINITE, st.booleans())
 
 
 def reason_for(measured: Measured | None, failure: str) -> str:
     if measured is None:
         return failure
-    return OVER_MAX_KL if measured.behaviour_rate is None else ""
+    return measured.unfinished
 
 
 @st.composite

@@ -32,7 +32,7 @@ def main() -> None:
         write_trials(outcomes[: section.trials])  # also if the last kill came after the last batch
 
 
-def _evaluate(trials: Sequence[TrialParameters]) -> list[Measured | UnwriteError]:
+def _evaluate(trials: Sequence[TrialParameters], *_: object) -> list[Measured | UnwriteError]:
     _write(1, b".")
     return evaluate(trials)
 

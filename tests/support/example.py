@@ -34,7 +34,7 @@ def measure(parameters: TrialParameters) -> Measured:
     return Measured(rate, strength * parameters.direction_index / 10)
 
 
-def evaluate(trials: Sequence[TrialParameters]) -> list[Measured | UnwriteError]:
+def evaluate(trials: Sequence[TrialParameters], *_: object) -> list[Measured | UnwriteError]:
     """Evaluate every formula; weak attention fails, and a KL divergence above one nat has no rate."""
     results: list[Measured | UnwriteError] = []
     for parameters in trials:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import TYPE_CHECKING
 
 from unwrite.core.markers import has_settled_marker, shows_behaviour
-from unwrite.models.batches import Budget, do_nothing
+from unwrite.models.batches import Advance, Budget, do_nothing
 from unwrite.models.generation import BeforePass, generate_decided
+from unwrite.models.shared_prefix import NOTHING_SHARED, SharedPrefix
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+GivenUp = Callable[[int, int, Set[int]], bool]
+"""Whether a response is given up, from its row, its number of tokens, and the rows that show the behaviour so far."""
+
+
+def never(_row: int, _tokens: int, _shown: Set[int]) -> bool:
+    """Give up no response: the default of `behaviour_verdicts`."""
+    return False
 
 
 def behaviour_rate(texts: Sequence[str], markers: Sequence[str]) -> float:
@@ -40,9 +49,12 @@ def behaviour_verdicts(
     *,
     max_tokens: int,
     markers: Sequence[str],
+    prefix: SharedPrefix = NOTHING_SHARED,
+    given_up: GivenUp = never,
     before_pass: BeforePass = do_nothing,
+    advance: Advance = do_nothing,
     budget: Budget | None = None,
-) -> list[bool]:
+) -> list[bool | None]:
     """Decide for each prompt whether its greedy response of at most `max_tokens` tokens contains a marker.
 
     Generation of a response stops as soon as no further token can change its verdict, so the verdicts are those of
@@ -55,24 +67,72 @@ def behaviour_verdicts(
         batches: row numbers of the prompts that share forward passes.
         max_tokens: the longest response.
         markers: phrases, at least one.
+        prefix: tokens that every prompt begins with, which are then run once per batch.
+        given_up: called with a row, the number of its response tokens so far (0 before the first pass) and the rows
+            that show the behaviour so far; True leaves the verdict of the row open.
         before_pass: called before each forward pass with the numbers of its rows, in order.
+        advance: called after each batch with the number of prompts in it.
         budget: tokens that a forward pass may hold.
+
+    Returns:
+        The verdicts; None where a response was given up.
 
     Raises:
         UnwriteError: as in `generate_decided`.
         ValueError: as in `shows_behaviour`.
     """
     is_certain = early_verdict(tokenizer, markers)
-    responses = generate_decided(
-        model,
-        prompts,
-        batches,
-        max_tokens,
-        lambda _row, response: is_certain(response),
-        before_pass=before_pass,
-        budget=budget,
+    shown: set[int] = set()
+    open_rows: set[int] = set()
+
+    def decided(row: int, response: Sequence[int]) -> bool:
+        if len(response) == 1:  # also when a batch starts over
+            shown.discard(row)
+            open_rows.discard(row)
+        if is_certain(response):
+            shown.add(row)
+            return True
+        if given_up(row, len(response), shown):
+            open_rows.add(row)
+        return row in open_rows
+
+    verdicts: list[bool | None] = [None] * len(prompts)
+    for batch in batches:
+        rows = [row for row in batch if not given_up(row, 0, shown)]
+        responses = generate_decided(
+            model,
+            prompts,
+            [rows] if rows else [],
+            max_tokens,
+            decided,
+            prefix=prefix,
+            before_pass=before_pass,
+            budget=budget,
+        )
+        for row, text in zip(rows, decode(tokenizer, [responses[row] for row in rows]), strict=True):
+            verdicts[row] = None if row in open_rows else shows_behaviour(text, markers)
+            if verdicts[row]:
+                shown.add(row)  # the last tokens settled it
+        advance(len(batch))
+    return verdicts
+
+
+def tokens_to_settle(
+    tokenizer: PreTrainedTokenizerBase, responses: Sequence[Sequence[int]], markers: Sequence[str]
+) -> list[int]:
+    """Return after how many tokens each response that shows the behaviour did so for certain, in ascending order.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        responses: token ids.
+        markers: phrases, at least one.
+    """
+    is_certain = early_verdict(tokenizer, markers)
+    texts = decode(tokenizer, responses)
+    showing = [tokens for tokens, text in zip(responses, texts, strict=True) if shows_behaviour(text, markers)]
+    return sorted(
+        next((end for end in range(1, len(tokens)) if is_certain(tokens[:end])), len(tokens)) for tokens in showing
     )
-    return [shows_behaviour(text, markers) for text in decode(tokenizer, responses)]
 
 
 def early_verdict(tokenizer: PreTrainedTokenizerBase, markers: Sequence[str]) -> Callable[[Sequence[int]], bool]:

@@ -13,10 +13,11 @@ from torch import Tensor
 from unwrite.core.kl import kl_from_log_probs, log_probabilities
 from unwrite.errors import UnwriteError, as_user_error
 from unwrite.evaluation.pass_limits import measuring_limits
-from unwrite.models.batches import Budget, by_token_budget, do_nothing, run_batches
+from unwrite.models.batches import Advance, Budget, by_token_budget, do_nothing, run_batches
 from unwrite.models.generation import BeforePass
 from unwrite.models.memory import Limits
 from unwrite.models.nonfinite import non_finite_error
+from unwrite.models.shared_prefix import NOTHING_SHARED, SharedPrefix, prefix_cache
 from unwrite.models.teacher_forcing import response_logits
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def teacher_force(
     tokens: int | None = None,
     *,
     batches: Batches | None = None,
+    prefix: SharedPrefix = NOTHING_SHARED,
     budget: Budget | None = None,
 ) -> TeacherForced:
     """Record the base model's log-probabilities over its own responses.
@@ -98,6 +100,7 @@ def teacher_force(
         tokens: the number of response tokens that count; all of them by default.
         batches: row numbers of each forward pass. By default only prompts of one length share a pass, which is correct
             for every model.
+        prefix: tokens that every prompt begins with, which are then run once per pass.
         budget: tokens that a forward pass may hold.
 
     Returns:
@@ -125,7 +128,9 @@ def teacher_force(
     recorded: list[Tensor] = []  # one tensor, allocated by the first pass, whose logits show the vocabulary's size
 
     def record(rows: Sequence[int]) -> None:
-        logits, counted = _forced_logits(model, prompts, responses, rows, tokens=tokens, before_pass=do_nothing)
+        logits, counted = _forced_logits(
+            model, prompts, responses, rows, tokens=tokens, prefix=prefix, before_pass=do_nothing
+        )
         if not recorded:
             recorded.append(_allocate((*mask.shape, logits.shape[-1]), logits.device))
         with as_user_error("The base model", _NON_FINITE):
@@ -144,7 +149,9 @@ def measure_kl(
     teacher_forced: TeacherForced,
     batches: Batches | None = None,
     *,
+    prefix: SharedPrefix = NOTHING_SHARED,
     before_pass: BeforePass = do_nothing,
+    advance: Advance = do_nothing,
     budget: Budget | None = None,
 ) -> KLDivergences:
     """Measure the model's KL divergence from the recorded base, with one forward pass per batch.
@@ -154,7 +161,9 @@ def measure_kl(
         teacher_forced: the base model's log-probabilities, of n prompts.
         batches: row numbers of each forward pass; those of `teacher_forced` by default. Row r is prompt r mod n, so
             that an edit can differ between rows.
+        prefix: tokens that every prompt begins with, which are then run once per pass.
         before_pass: called before each forward pass with the numbers of its rows, in order.
+        advance: called after each pass with the number of rows in it.
         budget: tokens that a forward pass may hold.
 
     Returns:
@@ -176,13 +185,16 @@ def measure_kl(
     first_token, response = [0.0] * count, [0.0] * count
 
     def measure(rows: Sequence[int]) -> None:
-        logits, counted = _forced_logits(model, prompts, responses, rows, tokens=tokens, before_pass=before_pass)
+        logits, counted = _forced_logits(
+            model, prompts, responses, rows, tokens=tokens, prefix=prefix, before_pass=before_pass
+        )
         base = teacher_forced.log_probs[[row % n for row in rows], : logits.shape[1]].to(logits.device)
         with as_user_error("The edited model", _NON_FINITE):
             kl = kl_from_log_probs(base, logits)
         averaged = ((kl * counted).sum(-1) / counted.sum(-1)).tolist()
         for row, at_first, over_response in zip(rows, kl[:, 0].tolist(), averaged, strict=True):
             first_token[row], response[row] = at_first, over_response
+        advance(len(rows))
 
     run_batches(measure, batches, [len(prompts[row % n]) + tokens for row in range(count)], budget or Budget())
     return KLDivergences(first_token, response)
@@ -217,13 +229,15 @@ def _forced_logits(
     rows: Sequence[int],
     *,
     tokens: int,
+    prefix: SharedPrefix,
     before_pass: BeforePass,
 ) -> tuple[Tensor, Tensor]:
     """Return the logits [rows, m, V] of one pass and the mask [rows, m] of positions that count; row r is r mod n."""
     row_prompts = [prompts[row % len(prompts)] for row in rows]
     row_responses = [responses[row % len(prompts)] for row in rows]
+    cached = prefix_cache(model, prefix, rows, tokens + max(map(len, row_prompts)), before_pass)
     before_pass(rows)
-    logits, counted = response_logits(model, row_prompts, row_responses, tokens)
+    logits, counted = response_logits(model, row_prompts, row_responses, tokens, cached)
     bad = (~logits.amax(-1).isfinite() & counted).any(-1).nonzero().flatten().tolist()
     if bad:
         # The failing prompt is run again by itself to find the layer, so its edit must be selected again.

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from unwrite.models.batches import accepted_inputs, left_padded
+from unwrite.models.batches import accepted_inputs
+from unwrite.models.shared_prefix import caches_in, prompt_inputs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_CACHES = ("cache", "past_key_values", "cache_params", "state")
-"""Names that models give their cache, in their output and in the arguments of their forward."""
 _CACHE_MODULE = "transformers.cache_utils"
 
 
@@ -35,10 +34,22 @@ def greedy_logits(model: PreTrainedModel, prompts: Sequence[Sequence[int]], toke
 class DecodingBatch:
     """Sequences of one length, padded on the left, that grow by one token per forward pass; mutable."""
 
-    def __init__(self, model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        prompts: Sequence[Sequence[int]],
+        cached: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Start at the prompts.
+
+        Args:
+            model: a language model; its cache is used if it has one.
+            prompts: token ids.
+            cached: cache of the first tokens of every prompt, by name (`shared_prefix.prefix_cache`).
+        """
         self.model = model
-        self.inputs = left_padded(prompts, model.device)
-        self.cached: dict[str, Any] = {}
+        self.cached: dict[str, Any] = dict(cached or {})
+        self.inputs, self._new = prompt_inputs(prompts, self.cached, model.device)
         self.is_first_pass = True
 
     def next_logits(self) -> Tensor:
@@ -48,16 +59,14 @@ class DecodingBatch:
         inputs = prepare(
             **self.inputs,
             **self.cached,
-            next_sequence_length=1 if self.cached else None,
+            next_sequence_length=self._new if self.cached else None,
             is_first_iteration=self.is_first_pass,
             use_cache=True,
             logits_to_keep=1,
         )
-        self.is_first_pass = False
+        self.is_first_pass, self._new = False, 1
         output = self.model(**accepted_inputs(self.model, inputs))
-        # By its keys: since 5.24, transformers' outputs answer to a cache's earlier names too.
-        given = set(output.keys())
-        self.cached = {name: output[name] for name in _CACHES if name in given and output[name] is not None}
+        self.cached = caches_in(output)
         logits: Tensor = output.logits[:, -1]
         return logits
 

@@ -17,6 +17,7 @@ from unwrite.models.batches import (
 )
 from unwrite.models.decoding import DecodingBatch
 from unwrite.models.nonfinite import non_finite_error
+from unwrite.models.shared_prefix import NOTHING_SHARED, SharedPrefix, prefix_cache
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -36,6 +37,7 @@ def generate_greedily(
     max_tokens: int,
     *,
     batches: Sequence[Sequence[int]] | None = None,
+    prefix: SharedPrefix = NOTHING_SHARED,
     budget: Budget | None = None,
     advance: Advance = do_nothing,
 ) -> list[list[int]]:
@@ -47,6 +49,7 @@ def generate_greedily(
         max_tokens: the longest response.
         batches: row numbers of the prompts that share forward passes. By default prompts of one length share passes,
             which is right for every model; mix lengths where padding changes nothing.
+        prefix: tokens that every prompt begins with, which are then run once per batch.
         budget: tokens that a forward pass may hold, responses included; lowered when memory runs out.
         advance: called after each batch with the number of prompts in it.
 
@@ -64,7 +67,7 @@ def generate_greedily(
     """
     if batches is None:
         batches = unpadded_batches([len(prompt) + max_tokens for prompt in prompts], GENERATION_TOKENS)
-    return generate_decided(model, prompts, batches, max_tokens, _never, advance=advance, budget=budget)
+    return generate_decided(model, prompts, batches, max_tokens, _never, prefix=prefix, advance=advance, budget=budget)
 
 
 def _never(_row: int, _response: list[int]) -> bool:
@@ -79,6 +82,7 @@ def generate_decided(
     max_tokens: int,
     decided: Decided,
     *,
+    prefix: SharedPrefix = NOTHING_SHARED,
     before_pass: BeforePass = do_nothing,
     advance: Advance = do_nothing,
     budget: Budget | None = None,
@@ -94,6 +98,7 @@ def generate_decided(
         max_tokens: the longest response.
         decided: called with a row number and its response so far, after each token; True ends that response. Must
             depend on nothing else, since a batch that ran out of memory starts over in halves.
+        prefix: tokens that every prompt begins with, which are then run once per batch.
         before_pass: called before every forward pass with its row numbers, in order.
         advance: called after each batch with the number of prompts in it.
         budget: tokens that a forward pass may hold, responses included; lowered when memory runs out.
@@ -116,7 +121,10 @@ def generate_decided(
 
     def respond(rows: Sequence[int]) -> None:
         responses.update((row, []) for row in rows)  # also when a batch starts over
-        _run_batch(model, prompts, rows, responses, take=take, before_pass=before_pass)
+        longest = max_tokens + max(len(prompts[row]) for row in rows)
+        cached = prefix_cache(model, prefix, rows, longest, before_pass)
+        batch = DecodingBatch(model, [prompts[row] for row in rows], cached)
+        _run_batch(batch, prompts, rows, responses, take=take, before_pass=before_pass)
         advance(len(rows))
 
     run_batches(respond, batches, [len(prompt) + max_tokens for prompt in prompts], budget or Budget())
@@ -124,7 +132,7 @@ def generate_decided(
 
 
 def _run_batch(
-    model: PreTrainedModel,
+    batch: DecodingBatch,
     prompts: Sequence[Sequence[int]],
     rows: Sequence[int],
     responses: dict[int, list[int]],
@@ -134,7 +142,6 @@ def _run_batch(
 ) -> None:
     """Decode one batch until all of its responses have ended."""
     rows = list(rows)
-    batch = DecodingBatch(model, [prompts[row] for row in rows])
     running = list(range(len(rows)))  # indices into the batch
     while running:
         before_pass(rows)
@@ -144,7 +151,7 @@ def _run_batch(
             if not finite[member]:
                 row = rows[member]
                 before_pass([row])
-                raise non_finite_error(model, [*prompts[row], *responses[row]], row)
+                raise non_finite_error(batch.model, [*prompts[row], *responses[row]], row)
         running = [member for member in running if take(rows[member], tokens[member])]
         batch.append(best)
         if 0 < len(running) < _REDUCE_BELOW * len(rows) and batch.keep(running):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from unwrite.models.batches import accepted_inputs, left_padded
+from unwrite.models.batches import accepted_inputs
+from unwrite.models.shared_prefix import prompt_inputs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -20,6 +21,7 @@ def response_logits(
     prompts: Sequence[Sequence[int]],
     responses: Sequence[Sequence[int]],
     count: int,
+    cached: Mapping[str, Any] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Compute the logits that predict the first `count` tokens of each response, for one batch of prompts.
 
@@ -30,6 +32,7 @@ def response_logits(
         prompts: token ids.
         responses: token ids of the response to each prompt.
         count: the most positions to return.
+        cached: cache of the first tokens of every prompt, by name (`shared_prefix.prefix_cache`).
 
     Returns:
         logits [batch, m, V] in float32, and mask [batch, m] of the positions that predict a response token or its end.
@@ -43,8 +46,11 @@ def response_logits(
         [*prompt, *continuation, *[0] * (longest - len(continuation))]
         for prompt, continuation in zip(prompts, continuations, strict=True)
     ]
-    inputs = {**left_padded(padded, model.device), "use_cache": False, "logits_to_keep": longest + 1}
-    output = model(**accepted_inputs(model, inputs))
+    inputs, new = prompt_inputs(padded, cached or {}, model.device)
+    for name in ("input_ids", "position_ids"):
+        inputs[name] = inputs[name][:, -new:]  # the mask covers the cached tokens too
+    settings = {**(cached or {}), "use_cache": bool(cached), "logits_to_keep": longest + 1}
+    output = model(**accepted_inputs(model, {**inputs, **settings}))
     logits = output.logits[:, -(longest + 1) :]  # a model without logits_to_keep returns all of them
     mask = torch.zeros(len(prompts), longest + 1, dtype=torch.bool, device=model.device)
     for row, continuation in enumerate(continuations):

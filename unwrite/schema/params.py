@@ -203,6 +203,7 @@ class Optimize(Section):
     sampler: Sampler
     max_behaviour_rate: Rate
     max_kl: Annotated[float, Field(gt=0)] | None
+    racing: bool
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     norm_preservation: NormPreservation
     edit_bias: bool

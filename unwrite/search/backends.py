@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import fmean
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from unwrite.editing.activations import RowSelector, edited_activations
 from unwrite.editing.weights import edited_weights
@@ -20,26 +20,31 @@ from unwrite.evaluation.behaviour import behaviour_verdicts
 from unwrite.evaluation.divergence import measure_kl, teacher_forced_batches
 from unwrite.models.batches import by_token_budget, do_nothing
 from unwrite.models.patching import patched_parameters
+from unwrite.models.shared_prefix import SharedPrefix
 from unwrite.schema.artifacts import Edit
 from unwrite.search.backend_choice import BackendChoice
 from unwrite.search.context import EvaluationContext
+from unwrite.search.racing import Race
 from unwrite.search.trials import Measured
 from unwrite.terms import BackendName
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 Edits = Sequence[Edit]
 Result = Measured | UnwriteError
 
 _MAX_TIME_SHARE = 0.5  # of the time on weights; the backends round differently, so timing noise must not decide
 _KL_TOLERANCE = 0.2  # relative; far above the rounding of bfloat16, far below the effect of another edit
+_TOKENS_TO_CHOOSE = 8  # response tokens of each prompt that the backends are timed on
 _DIGITS, _DECIMALS = 4, 6  # of a figure; further ones differ between backends and batches in float32
 
 
 class ChosenBackend(NamedTuple):
-    """The backend to continue with, why it was chosen, and its results for the trials it was chosen on."""
+    """The backend to measure trials with, and why it was chosen."""
 
     backend: BackendName
     reason: str
-    results: list[Result]
 
 
 def measure_trials(context: EvaluationContext, trials: Sequence[Edits], choice: BackendChoice) -> list[Result]:
@@ -74,30 +79,36 @@ def on_activations(context: EvaluationContext, trials: Sequence[Edits], at_once:
 
 
 def choose_backend(context: EvaluationContext, trials: Sequence[Edits], at_once: int) -> ChosenBackend:
-    """Measure trials with both backends, if both apply, and choose.
+    """Choose the backend: on a CPU weights, elsewhere by measuring trials with both, on the first response tokens.
 
-    Activations are chosen if they are at least twice as fast and give the same result.
+    Activations are chosen if they are at least twice as fast and give the same result. A CPU is as busy with one trial
+    as with several, and editing activations only adds to its work.
 
     Args:
         context: the context that all measurements share.
         trials: the edits of each trial, at least one trial.
         at_once: trials per forward pass on activations.
     """
+    if _is_on_cpu(context.model):
+        return ChosenBackend("weights", "the model is on a CPU")
     reasons = [reason for edits in trials if (reason := _why_weights(context, edits)) is not None]
     if reasons:
-        return ChosenBackend("weights", reasons[0], on_weights(context, trials))
+        return ChosenBackend("weights", reasons[0])
+    context = context._replace(max_tokens=min(context.max_tokens, _TOKENS_TO_CHOOSE))
     on_weights(context, trials[:1])  # a warm-up, because the very first pass is slower
     by_weights, weights = _timed(partial(on_weights, context), trials)
     by_activations, activations = _timed(partial(on_activations, context, at_once=at_once), trials)
     difference = _difference(by_weights, by_activations)
     if difference is not None:
-        return ChosenBackend("weights", f"activations give another result: {difference}", by_weights)
+        return ChosenBackend("weights", f"activations give another result: {difference}")
     timing = (
         f"weights: {weights:.2g} s per trial; activations, {min(at_once, len(trials))} at once: {activations:.2g} s"
     )
-    if activations < _MAX_TIME_SHARE * weights:
-        return ChosenBackend("activations", timing, by_activations)
-    return ChosenBackend("weights", timing, by_weights)
+    return ChosenBackend("activations" if activations < _MAX_TIME_SHARE * weights else "weights", timing)
+
+
+def _is_on_cpu(model: PreTrainedModel) -> bool:
+    return model.device.type == "cpu"
 
 
 def _timed(measure: Callable[[Sequence[Edits]], list[Result]], trials: Sequence[Edits]) -> tuple[list[Result], float]:
@@ -158,8 +169,14 @@ def _measure(context: EvaluationContext, count: int, select: RowSelector) -> lis
     """Measure the `count` trials that the model is edited for: KL first, then the rate of those within `max_kl`."""
     kl = _kl_of_trials(context, count, select)
     within = [trial for trial in range(count) if context.max_kl is None or kl[trial] <= context.max_kl]
-    rates = dict(zip(within, _rates(context, within, select), strict=True)) if within else {}
-    return [Measured(rates.get(trial), kl[trial]) for trial in range(count)]
+    measured = {trial: Measured(None, kl[trial]) for trial in range(count)}
+    if within:
+        verdicts = _verdicts(context, [kl[trial] for trial in within], within, select)
+        measured |= {
+            trial: Measured(sum(map(bool, shown)) / len(shown), kl[trial], None in shown)
+            for trial, shown in zip(within, verdicts, strict=True)
+        }
+    return list(measured.values())
 
 
 def _kl_of_trials(context: EvaluationContext, count: int, select: RowSelector) -> list[float]:
@@ -177,14 +194,18 @@ def _kl_of_trials(context: EvaluationContext, count: int, select: RowSelector) -
         context.model,
         context.teacher_forced,
         batches,
+        prefix=SharedPrefix(context.prefix, lambda row: row // n),
         before_pass=lambda rows: select([row // n for row in rows]),
+        advance=context.advance,
         budget=context.budget,
     ).response
     return [_rounded(fmean(per_row[start : start + n])) for start in range(0, count * n, n)]
 
 
-def _rates(context: EvaluationContext, trials: Sequence[int], select: RowSelector) -> list[float]:
-    """Return the behaviour rate of each of these trials."""
+def _verdicts(
+    context: EvaluationContext, divergences: Sequence[float], trials: Sequence[int], select: RowSelector
+) -> list[list[bool | None]]:
+    """Return the verdict on each target prompt for each of these trials; None once a trial is out of the race."""
     n = len(context.target)
     prompts = [*context.target] * len(trials)
     lengths = [len(prompt) + context.max_tokens for prompt in prompts]
@@ -195,10 +216,13 @@ def _rates(context: EvaluationContext, trials: Sequence[int], select: RowSelecto
         by_token_budget(lengths, context.limits.generation, padding_sensitive=context.padding_sensitive),
         max_tokens=context.max_tokens,
         markers=context.markers,
+        prefix=SharedPrefix(context.prefix, lambda row: row // n),
+        given_up=Race(context.standard, divergences, n, context.settled_tokens).given_up,
         before_pass=lambda rows: select([trials[row // n] for row in rows]),
+        advance=context.advance,
         budget=context.budget,
     )
-    return [sum(verdicts[start : start + n]) / n for start in range(0, len(prompts), n)]
+    return [verdicts[start : start + n] for start in range(0, len(prompts), n)]
 
 
 def _rounded(value: float) -> float:

@@ -16,15 +16,17 @@ from unwrite.editing.edit_cache import EditCache, prepare_products
 from unwrite.editing.exact import parameter_names
 from unwrite.editing.recipe import applied_norms
 from unwrite.errors import UnwriteError, as_user_error
-from unwrite.evaluation.behaviour import behaviour_rate, decode
+from unwrite.evaluation.behaviour import behaviour_rate, decode, tokens_to_settle
 from unwrite.evaluation.divergence import TeacherForced, teacher_force, teacher_forced_batches
-from unwrite.models.batches import Budget, by_token_budget
+from unwrite.models.batches import Advance, Budget, by_token_budget, do_nothing
 from unwrite.models.generation import generate_greedily
 from unwrite.models.memory import Limits
 from unwrite.models.patching import parameters_of
+from unwrite.models.shared_prefix import SharedPrefix, shared_length
 from unwrite.pipeline.progress import Style, progress
 from unwrite.schema.artifacts import Base, EditSettings, ParameterLayout, Writer
 from unwrite.schema.params import Optimize, Space
+from unwrite.search.racing import ANY_TRIAL, Standard, tokens_before_giving_up
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -68,6 +70,10 @@ class EvaluationContext(NamedTuple):
     max_kl: KL divergence above which no response is generated, if any.
     limits: what one forward pass may hold.
     budget: tokens that fit into memory, lowered when it runs out.
+    prefix: tokens that every prompt of both sets begins with.
+    settled_tokens: response tokens before which no trial is given up.
+    standard: what a trial must beat to be measured in full.
+    advance: called with the number of prompts measured.
     """
 
     model: PreTrainedModel
@@ -84,6 +90,10 @@ class EvaluationContext(NamedTuple):
     padding_sensitive: bool
     limits: Limits
     budget: Budget
+    prefix: Sequence[int] = ()
+    settled_tokens: int = 0
+    standard: Standard = ANY_TRIAL
+    advance: Advance = do_nothing
 
 
 def prepare_context(
@@ -103,22 +113,24 @@ def prepare_context(
     """
     base, model, tokenizer = inputs.base, inputs.model, inputs.tokenizer
     budget = Budget()
+    prefix = SharedPrefix(_shared_tokens(inputs))
 
     lengths = [len(tokens) + optimize.max_tokens for tokens in inputs.target]
     batches = by_token_budget(lengths, limits.generation, padding_sensitive=base.padding_sensitive)
     with progress("base responses to target prompts", len(inputs.target), style) as advance:
         responses = generate_greedily(
-            model, inputs.target, optimize.max_tokens, batches=batches, advance=advance, budget=budget
+            model, inputs.target, optimize.max_tokens, batches=batches, prefix=prefix, advance=advance, budget=budget
         )
     target_texts = decode(tokenizer, responses)
     base_rate = _behaviour_rate(target_texts, inputs.markers)
+    settled = tokens_to_settle(tokenizer, responses, inputs.markers)
 
     batches = teacher_forced_batches(
         inputs.baseline, optimize.kl_tokens, base.vocabulary, limits, padding_sensitive=base.padding_sensitive
     )
     with progress("base responses to baseline prompts", len(inputs.baseline), style) as advance:
         responses = generate_greedily(
-            model, inputs.baseline, optimize.kl_tokens, batches=batches, advance=advance, budget=budget
+            model, inputs.baseline, optimize.kl_tokens, batches=batches, prefix=prefix, advance=advance, budget=budget
         )
     _warn_about_common_markers(inputs.markers, [*target_texts, *decode(tokenizer, responses)])
 
@@ -130,7 +142,7 @@ def prepare_context(
         target=inputs.target,
         base_rate=base_rate,
         teacher_forced=teacher_force(
-            model, inputs.baseline, responses, optimize.kl_tokens, batches=batches, budget=budget
+            model, inputs.baseline, responses, optimize.kl_tokens, batches=batches, prefix=prefix, budget=budget
         ),
         markers=inputs.markers,
         max_tokens=optimize.max_tokens,
@@ -139,7 +151,17 @@ def prepare_context(
         padding_sensitive=base.padding_sensitive,
         limits=limits,
         budget=budget,
+        prefix=prefix.tokens,
+        settled_tokens=tokens_before_giving_up(settled),
     )
+
+
+def _shared_tokens(inputs: SearchInputs) -> Sequence[int]:
+    """Return the tokens that all prompts begin with; none where padding behind them would change what is computed."""
+    if inputs.base.padding_sensitive:
+        return []
+    prompts = [*inputs.target, *inputs.baseline]
+    return prompts[0][: shared_length(prompts)]
 
 
 def _behaviour_rate(texts: Sequence[str], markers: Sequence[str]) -> float:

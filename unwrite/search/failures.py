@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from unwrite.errors import UnwriteError
-from unwrite.search.trials import OVER_MAX_KL, TrialOutcome, trial_of
+from unwrite.search.trials import OVER_MAX_KL, STOPPED, UNFINISHED, TrialOutcome, trial_of
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,10 @@ def report_failures(outcomes: Sequence[TrialOutcome], folder: Path) -> None:
         raise UnwriteError("Every trial is above optimize.max_kl: raise it, or set it to null.")
     if above:
         logger.info(f"{above} of {total} trials were above optimize.max_kl and not measured further.")
-    reasons = Counter(o.reason for o in outcomes if o.reason and o.reason != OVER_MAX_KL)
+    stopped = sum(outcome.reason == STOPPED for outcome in outcomes)
+    if stopped:
+        logger.info(f"{stopped} of {total} trials were stopped when they could no longer be chosen.")
+    reasons = Counter(o.reason for o in outcomes if o.reason and o.reason not in UNFINISHED)
     if not reasons:
         return
     reason, count = reasons.most_common(1)[0]

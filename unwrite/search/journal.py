@@ -83,7 +83,7 @@ def _frozen(outcome: TrialOutcome, distributions: dict[str, BaseDistribution]) -
     state, values = optuna.trial.TrialState.COMPLETE, None
     if measured is None:
         state = optuna.trial.TrialState.FAIL
-    elif measured.behaviour_rate is None:
+    elif measured.behaviour_rate is None or measured.is_bound:
         state = optuna.trial.TrialState.PRUNED
     else:
         values = [measured.behaviour_rate, measured.kl]

@@ -15,6 +15,7 @@ from unwrite.schema.params import Optimize, Runtime
 from unwrite.search.backend_choice import BackendChoice, required_backend, settled_choice
 from unwrite.search.backends import Edits, Result, choose_backend, measure_trials
 from unwrite.search.context import EvaluationContext, SearchInputs, prepare_context
+from unwrite.search.racing import ANY_TRIAL, Standard
 
 logger = logging.getLogger(__name__)
 
@@ -47,19 +48,18 @@ class Objective:
         self._settings = settings
         self._trials_at_once = trials_at_once
 
-    def evaluate(self, trials: Sequence[TrialParameters]) -> list[Result]:
-        """Measure some trials; a trial that fails gives an UnwriteError."""
+    def evaluate(self, trials: Sequence[TrialParameters], standard: Standard = ANY_TRIAL) -> list[Result]:
+        """Measure some trials, each as far as it can still meet the standard; one that fails gives an UnwriteError."""
         recipes = [build_edits(trial, self.context.writers, self._settings) for trial in trials]
         if self.choice is None:
-            return self._choose(recipes)
-        return measure_trials(self.context, recipes, self.choice)
+            self.choice = self._choose(recipes)
+        return measure_trials(self.context._replace(standard=standard), recipes, self.choice)
 
-    def _choose(self, recipes: Sequence[Edits]) -> list[Result]:
+    def _choose(self, recipes: Sequence[Edits]) -> BackendChoice:
         at_once = self._trials_at_once or len(recipes)
         chosen = choose_backend(self.context, recipes, at_once)
         logger.info(f"Trials are measured on {chosen.backend} ({chosen.reason}).")
-        self.choice = BackendChoice(backend=chosen.backend, trials_at_once=at_once, limits=self.context.limits)
-        return chosen.results
+        return BackendChoice(backend=chosen.backend, trials_at_once=at_once, limits=self.context.limits)
 
 
 def prepare_objective(

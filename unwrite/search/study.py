@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from unwrite.errors import UnwriteError
 from unwrite.schema.artifacts import TrialParameters
 from unwrite.schema.params import Optimize
+from unwrite.search.front import best_trial
+from unwrite.search.racing import ANY_TRIAL, Standard
 from unwrite.search.samplers import ask, batch_seed, make_sampler, observe
 from unwrite.search.space import Sampled, one_shot_settings, search_space, trial_parameters
-from unwrite.search.trials import OVER_MAX_KL, Measured, TrialOutcome
+from unwrite.search.trials import Measured, TrialOutcome
 
-Evaluate = Callable[[Sequence[TrialParameters]], Sequence[Measured | UnwriteError]]
+Evaluate = Callable[[Sequence[TrialParameters], Standard], Sequence[Measured | UnwriteError]]
 
 
 def run_study(
@@ -24,7 +26,8 @@ def run_study(
     earlier budget ended.
 
     Args:
-        evaluate: measures some trials together; a trial that fails gives an UnwriteError.
+        evaluate: measures some trials together, each as far as it can still be chosen; a trial that fails gives an
+            UnwriteError.
         settings: section `optimize` of params.yaml.
         done: the trials so far, as they were yielded.
         layers: L.
@@ -35,7 +38,7 @@ def run_study(
         asked = ask_batch(outcomes, settings, layers=layers, positions=positions)
         parameters = [trial_parameters(sampled) for sampled in asked]
         start = time.perf_counter()
-        results = evaluate(parameters)
+        results = evaluate(parameters, _standard(outcomes, settings))
         seconds = (time.perf_counter() - start) / len(asked)
         batch = [
             _outcome(number, *trial, seconds)
@@ -78,5 +81,11 @@ def _outcome(
 ) -> TrialOutcome:
     if isinstance(result, UnwriteError):
         return TrialOutcome(number, sampled, parameters, None, str(result), seconds)
-    reason = OVER_MAX_KL if result.behaviour_rate is None else ""
-    return TrialOutcome(number, sampled, parameters, result, reason, seconds)
+    return TrialOutcome(number, sampled, parameters, result, result.unfinished, seconds)
+
+
+def _standard(outcomes: Sequence[TrialOutcome], settings: Optimize) -> Standard:
+    """Return what the trials of the next batch must beat; it follows from those before, so a search can be resumed."""
+    if not settings.racing or settings.sampler == "tpe":  # which learns from the whole front
+        return ANY_TRIAL
+    return Standard(best_trial(outcomes, settings.max_behaviour_rate), settings.max_behaviour_rate)

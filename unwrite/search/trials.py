@@ -12,6 +12,9 @@ from unwrite.schema.artifacts import Trial, TrialParameters
 from unwrite.schema.paths import TRIALS
 
 OVER_MAX_KL = "divergence over max_kl"
+STOPPED = "stopped: no longer to be chosen; the rate is a lower bound"
+UNFINISHED = (OVER_MAX_KL, STOPPED)
+"""Reasons of trials that were measured as far as they were worth it."""
 
 
 class Measured(NamedTuple):
@@ -21,10 +24,19 @@ class Measured(NamedTuple):
         `optimize.max_kl`, so that no response was generated.
     kl: KL(base ‖ edited) in nats over the baseline prompts, averaged over the first `optimize.kl_tokens` response
         tokens.
+    is_bound: whether the trial was stopped, so that `behaviour_rate` is a lower bound (`racing`).
     """
 
     behaviour_rate: float | None
     kl: float
+    is_bound: bool = False
+
+    @property
+    def unfinished(self) -> str:
+        """Why the rate is not known, or empty."""
+        if self.behaviour_rate is None:
+            return OVER_MAX_KL
+        return STOPPED if self.is_bound else ""
 
 
 class TrialOutcome(NamedTuple):
@@ -33,7 +45,7 @@ class TrialOutcome(NamedTuple):
     sampled: values that the sampler chose, by Optuna's names.
     parameters: the parameters of the edit that these values give.
     measured: its measurements; None if it failed.
-    reason: why it failed, or `OVER_MAX_KL`; otherwise empty.
+    reason: why it failed, or why its rate is not known (`UNFINISHED`); otherwise empty.
     seconds: the time it took; in a batch measured together, its share.
     """
 
@@ -46,9 +58,9 @@ class TrialOutcome(NamedTuple):
 
 
 def trial_of(outcome: TrialOutcome) -> Trial | None:
-    """Return a trial as the record that other stages read; None unless both objectives were measured."""
+    """Return a trial as the record that other stages read; None unless both objectives were measured in full."""
     measured = outcome.measured
-    if measured is None or measured.behaviour_rate is None:
+    if measured is None or measured.behaviour_rate is None or measured.is_bound:
         return None
     return Trial(
         number=outcome.number,

@@ -1,0 +1,121 @@
+"""Tokens that all prompts begin with (the chat template's head, a system prompt), run once per pass, not once per row.
+
+Their keys and values depend on no later token. They are computed in one row, copied to all rows, and the rest of each
+prompt is run behind them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from unwrite.models.batches import accepted_inputs, do_nothing, left_padded
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+CACHES = ("cache", "past_key_values", "cache_params", "state")
+"""Names that models give their cache, in their output and in the arguments of their forward."""
+
+
+def shared_length(prompts: Sequence[Sequence[int]]) -> int:
+    """Return how many tokens all prompts begin with, leaving at least one token of each.
+
+    Args:
+        prompts: token ids, at least one prompt.
+    """
+    columns = zip(*prompts, strict=False)  # ends with the shortest
+    equal = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
+    return min(equal, min(map(len, prompts)) - 1)
+
+
+class SharedPrefix(NamedTuple):
+    """The tokens that every prompt begins with, and which rows may continue the same copy of them."""
+
+    tokens: Sequence[int] = ()
+    group_of: Callable[[int], int] = lambda _row: 0
+    """The group of a row: an edit treats the rows of a group alike."""
+
+
+NOTHING_SHARED = SharedPrefix()
+
+
+@torch.inference_mode()
+def prefix_cache(
+    model: PreTrainedModel,
+    prefix: SharedPrefix,
+    rows: Sequence[int],
+    longest: int,
+    before_pass: Callable[[Sequence[int]], object] = do_nothing,
+) -> dict[str, Any]:
+    """Run a prefix once per group and return its cache, copied to every row, by the name that the model gives it.
+
+    Args:
+        model: a language model.
+        prefix: the prefix and the groups of rows.
+        rows: row numbers of the batch to come.
+        longest: the most tokens, padding included, that a row of the batch will grow to.
+        before_pass: called before the pass with one row number of each group.
+
+    Returns:
+        The cache; empty if there is no prefix, or if the model keeps more than the keys and values of every token.
+    """
+    if not prefix.tokens:
+        return {}
+    first_rows = {prefix.group_of(row): row for row in reversed(rows)}
+    before_pass(list(first_rows.values()))
+    inputs = {**left_padded([prefix.tokens] * len(first_rows), model.device), "use_cache": True, "logits_to_keep": 1}
+    caches = caches_in(model(**accepted_inputs(model, inputs)))
+    if len(caches) != 1 or not all(_holds_every_token(cache, longest) for cache in caches.values()):
+        return {}
+    groups = list(first_rows)
+    copies = torch.tensor([groups.index(prefix.group_of(row)) for row in rows], device=model.device)
+    for cache in caches.values():
+        cache.reorder_cache(copies)
+    return caches
+
+
+def prompt_inputs(
+    prompts: Sequence[Sequence[int]], cached: Mapping[str, Any], device: torch.device
+) -> tuple[dict[str, Tensor], int]:
+    """Return `input_ids`, `attention_mask` and `position_ids` [batch, longest] of prompts, and how many columns to run.
+
+    Padding stands on the left, or between the cached tokens and the rest of each prompt.
+
+    Args:
+        prompts: token ids.
+        cached: the cache of the first tokens of every prompt, by name; empty for none.
+        device: where the tensors go.
+    """
+    length = next((int(cache.get_seq_length()) for cache in cached.values()), 0)
+    rests = left_padded([prompt[length:] for prompt in prompts], device)
+    new = rests["input_ids"].shape[1]
+    if length == 0:
+        return rests, new
+    heads = left_padded([prompt[:length] for prompt in prompts], device)
+    rests["position_ids"] += length
+    return {name: torch.cat([heads[name], rests[name]], dim=1) for name in rests}, new
+
+
+def caches_in(output: Any) -> dict[str, Any]:
+    """Return the caches in a model's output, by name."""
+    # By its keys: since 5.24, transformers' outputs answer to a cache's earlier names too.
+    given = set(output.keys())
+    return {name: output[name] for name in CACHES if name in given and output[name] is not None}
+
+
+def _holds_every_token(cache: Any, longest: int) -> bool:
+    """Return whether a cache is no more than the keys and values of all tokens, and stays so up to `longest`."""
+    from transformers import DynamicCache
+    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+    def holds(layer: Any) -> bool:
+        if type(layer) is DynamicSlidingWindowLayer:
+            return bool(layer.sliding_window > longest)
+        return type(layer) is DynamicLayer
+
+    return type(cache) is DynamicCache and all(map(holds, cache.layers))
