@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from unwrite.core.markers import has_settled_marker, shows_behaviour
 from unwrite.models.batches import Advance, Budget, do_nothing
 from unwrite.models.generation import BeforePass, generate_decided
-from unwrite.models.shared_prefix import NOTHING_SHARED, SharedPrefix
+from unwrite.models.shared_work import NOTHING_SHARED, SharedWork
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -49,7 +49,7 @@ def behaviour_verdicts(
     *,
     max_tokens: int,
     markers: Sequence[str],
-    prefix: SharedPrefix = NOTHING_SHARED,
+    shared: SharedWork = NOTHING_SHARED,
     given_up: GivenUp = never,
     before_pass: BeforePass = do_nothing,
     advance: Advance = do_nothing,
@@ -67,7 +67,7 @@ def behaviour_verdicts(
         batches: row numbers of the prompts that share forward passes.
         max_tokens: the longest response.
         markers: phrases, at least one.
-        prefix: tokens that every prompt begins with, which are then run once per batch.
+        shared: work that passes share.
         given_up: called with a row, the number of its response tokens so far (0 before the first pass) and the rows
             that show the behaviour so far; True leaves the verdict of the row open.
         before_pass: called before each forward pass with the numbers of its rows, in order.
@@ -105,7 +105,7 @@ def behaviour_verdicts(
             [rows] if rows else [],
             max_tokens,
             decided,
-            prefix=prefix,
+            shared=shared,
             before_pass=before_pass,
             budget=budget,
         )

@@ -17,7 +17,7 @@ from unwrite.models.batches import Advance, Budget, by_token_budget, do_nothing,
 from unwrite.models.generation import BeforePass
 from unwrite.models.memory import Limits
 from unwrite.models.nonfinite import non_finite_error
-from unwrite.models.shared_prefix import NOTHING_SHARED, SharedPrefix, prefix_cache
+from unwrite.models.shared_work import NOTHING_SHARED, SharedWork, prefix_cache
 from unwrite.models.teacher_forcing import response_logits
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def teacher_force(
     tokens: int | None = None,
     *,
     batches: Batches | None = None,
-    prefix: SharedPrefix = NOTHING_SHARED,
+    shared: SharedWork = NOTHING_SHARED,
     budget: Budget | None = None,
 ) -> TeacherForced:
     """Record the base model's log-probabilities over its own responses.
@@ -100,7 +100,7 @@ def teacher_force(
         tokens: the number of response tokens that count; all of them by default.
         batches: row numbers of each forward pass. By default only prompts of one length share a pass, which is correct
             for every model.
-        prefix: tokens that every prompt begins with, which are then run once per pass.
+        shared: work that passes share.
         budget: tokens that a forward pass may hold.
 
     Returns:
@@ -129,7 +129,7 @@ def teacher_force(
 
     def record(rows: Sequence[int]) -> None:
         logits, counted = _forced_logits(
-            model, prompts, responses, rows, tokens=tokens, prefix=prefix, before_pass=do_nothing
+            model, prompts, responses, rows, tokens=tokens, shared=shared, before_pass=do_nothing
         )
         if not recorded:
             recorded.append(_allocate((*mask.shape, logits.shape[-1]), logits.device))
@@ -149,7 +149,7 @@ def measure_kl(
     teacher_forced: TeacherForced,
     batches: Batches | None = None,
     *,
-    prefix: SharedPrefix = NOTHING_SHARED,
+    shared: SharedWork = NOTHING_SHARED,
     before_pass: BeforePass = do_nothing,
     advance: Advance = do_nothing,
     budget: Budget | None = None,
@@ -161,7 +161,7 @@ def measure_kl(
         teacher_forced: the base model's log-probabilities, of n prompts.
         batches: row numbers of each forward pass; those of `teacher_forced` by default. Row r is prompt r mod n, so
             that an edit can differ between rows.
-        prefix: tokens that every prompt begins with, which are then run once per pass.
+        shared: work that passes share.
         before_pass: called before each forward pass with the numbers of its rows, in order.
         advance: called after each pass with the number of rows in it.
         budget: tokens that a forward pass may hold.
@@ -186,7 +186,7 @@ def measure_kl(
 
     def measure(rows: Sequence[int]) -> None:
         logits, counted = _forced_logits(
-            model, prompts, responses, rows, tokens=tokens, prefix=prefix, before_pass=before_pass
+            model, prompts, responses, rows, tokens=tokens, shared=shared, before_pass=before_pass
         )
         base = teacher_forced.log_probs[[row % n for row in rows], : logits.shape[1]].to(logits.device)
         with as_user_error("The edited model", _NON_FINITE):
@@ -229,15 +229,16 @@ def _forced_logits(
     rows: Sequence[int],
     *,
     tokens: int,
-    prefix: SharedPrefix,
+    shared: SharedWork,
     before_pass: BeforePass,
 ) -> tuple[Tensor, Tensor]:
     """Return the logits [rows, m, V] of one pass and the mask [rows, m] of positions that count; row r is r mod n."""
     row_prompts = [prompts[row % len(prompts)] for row in rows]
     row_responses = [responses[row % len(prompts)] for row in rows]
-    cached = prefix_cache(model, prefix, rows, tokens + max(map(len, row_prompts)), before_pass)
+    cached = prefix_cache(model, shared, rows, tokens + max(map(len, row_prompts)), before_pass)
     before_pass(rows)
-    logits, counted = response_logits(model, row_prompts, row_responses, tokens, cached)
+    with shared.around(rows):
+        logits, counted = response_logits(model, row_prompts, row_responses, tokens, cached)
     bad = (~logits.amax(-1).isfinite() & counted).any(-1).nonzero().flatten().tolist()
     if bad:
         # The failing prompt is run again by itself to find the layer, so its edit must be selected again.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unwrite.models.batches import accepted_inputs
-from unwrite.models.shared_prefix import caches_in, prompt_inputs
+from unwrite.models.shared_work import caches_in, prompt_inputs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -45,7 +45,7 @@ class DecodingBatch:
         Args:
             model: a language model; its cache is used if it has one.
             prompts: token ids.
-            cached: cache of the first tokens of every prompt, by name (`shared_prefix.prefix_cache`).
+            cached: cache of the first tokens of every prompt, by name (`shared_work.prefix_cache`).
         """
         self.model = model
         self.cached: dict[str, Any] = dict(cached or {})

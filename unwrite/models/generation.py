@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,7 +18,7 @@ from unwrite.models.batches import (
 )
 from unwrite.models.decoding import DecodingBatch
 from unwrite.models.nonfinite import non_finite_error
-from unwrite.models.shared_prefix import NOTHING_SHARED, SharedPrefix, prefix_cache
+from unwrite.models.shared_work import NOTHING_SHARED, SharedWork, prefix_cache
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -26,7 +27,6 @@ Decided = Callable[[int, list[int]], bool]
 """Whether a response is decided, from its row number and its tokens so far."""
 BeforePass = Callable[[Sequence[int]], object]
 """A callback that receives the row numbers of the next forward pass."""
-
 _REDUCE_BELOW = 0.9
 """A batch is reduced when less than this share of it is still running: reducing copies the cache."""
 
@@ -37,7 +37,7 @@ def generate_greedily(
     max_tokens: int,
     *,
     batches: Sequence[Sequence[int]] | None = None,
-    prefix: SharedPrefix = NOTHING_SHARED,
+    shared: SharedWork = NOTHING_SHARED,
     budget: Budget | None = None,
     advance: Advance = do_nothing,
 ) -> list[list[int]]:
@@ -49,7 +49,7 @@ def generate_greedily(
         max_tokens: the longest response.
         batches: row numbers of the prompts that share forward passes. By default prompts of one length share passes,
             which is right for every model; mix lengths where padding changes nothing.
-        prefix: tokens that every prompt begins with, which are then run once per batch.
+        shared: work that passes share.
         budget: tokens that a forward pass may hold, responses included; lowered when memory runs out.
         advance: called after each batch with the number of prompts in it.
 
@@ -67,7 +67,7 @@ def generate_greedily(
     """
     if batches is None:
         batches = unpadded_batches([len(prompt) + max_tokens for prompt in prompts], GENERATION_TOKENS)
-    return generate_decided(model, prompts, batches, max_tokens, _never, prefix=prefix, advance=advance, budget=budget)
+    return generate_decided(model, prompts, batches, max_tokens, _never, shared=shared, advance=advance, budget=budget)
 
 
 def _never(_row: int, _response: list[int]) -> bool:
@@ -82,7 +82,7 @@ def generate_decided(
     max_tokens: int,
     decided: Decided,
     *,
-    prefix: SharedPrefix = NOTHING_SHARED,
+    shared: SharedWork = NOTHING_SHARED,
     before_pass: BeforePass = do_nothing,
     advance: Advance = do_nothing,
     budget: Budget | None = None,
@@ -98,7 +98,7 @@ def generate_decided(
         max_tokens: the longest response.
         decided: called with a row number and its response so far, after each token; True ends that response. Must
             depend on nothing else, since a batch that ran out of memory starts over in halves.
-        prefix: tokens that every prompt begins with, which are then run once per batch.
+        shared: work that passes share.
         before_pass: called before every forward pass with its row numbers, in order.
         advance: called after each batch with the number of prompts in it.
         budget: tokens that a forward pass may hold, responses included; lowered when memory runs out.
@@ -122,9 +122,9 @@ def generate_decided(
     def respond(rows: Sequence[int]) -> None:
         responses.update((row, []) for row in rows)  # also when a batch starts over
         longest = max_tokens + max(len(prompts[row]) for row in rows)
-        cached = prefix_cache(model, prefix, rows, longest, before_pass)
+        cached = prefix_cache(model, shared, rows, longest, before_pass)
         batch = DecodingBatch(model, [prompts[row] for row in rows], cached)
-        _run_batch(batch, prompts, rows, responses, take=take, before_pass=before_pass)
+        _run_batch(batch, prompts, rows, responses, take=take, around=shared.around, before_pass=before_pass)
         advance(len(rows))
 
     run_batches(respond, batches, [len(prompt) + max_tokens for prompt in prompts], budget or Budget())
@@ -138,6 +138,7 @@ def _run_batch(
     responses: dict[int, list[int]],
     *,
     take: Callable[[int, int], bool],
+    around: Callable[[Sequence[int]], AbstractContextManager[object]],
     before_pass: BeforePass,
 ) -> None:
     """Decode one batch until all of its responses have ended."""
@@ -145,7 +146,8 @@ def _run_batch(
     running = list(range(len(rows)))  # indices into the batch
     while running:
         before_pass(rows)
-        largest, best = batch.next_logits().max(-1)
+        with around(rows) if batch.is_first_pass else nullcontext():
+            largest, best = batch.next_logits().max(-1)
         finite, tokens = largest.isfinite().tolist(), best.tolist()
         for member in running:
             if not finite[member]:

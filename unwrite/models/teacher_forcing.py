@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unwrite.models.batches import accepted_inputs
-from unwrite.models.shared_prefix import prompt_inputs
+from unwrite.models.shared_work import prompt_inputs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -32,7 +32,7 @@ def response_logits(
         prompts: token ids.
         responses: token ids of the response to each prompt.
         count: the most positions to return.
-        cached: cache of the first tokens of every prompt, by name (`shared_prefix.prefix_cache`).
+        cached: cache of the first tokens of every prompt, by name (`shared_work.prefix_cache`).
 
     Returns:
         logits [batch, m, V] in float32, and mask [batch, m] of the positions that predict a response token or its end.

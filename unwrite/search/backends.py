@@ -19,8 +19,9 @@ from unwrite.errors import UnwriteError
 from unwrite.evaluation.behaviour import behaviour_verdicts
 from unwrite.evaluation.divergence import measure_kl, teacher_forced_batches
 from unwrite.models.batches import by_token_budget, do_nothing
+from unwrite.models.lower_layers import LowerLayers
 from unwrite.models.patching import patched_parameters
-from unwrite.models.shared_prefix import SharedPrefix
+from unwrite.models.shared_work import SharedWork
 from unwrite.schema.artifacts import Edit
 from unwrite.search.backend_choice import BackendChoice
 from unwrite.search.context import EvaluationContext
@@ -147,31 +148,32 @@ def _result_or_error(
 
 def _one_on_weights(context: EvaluationContext, edits: Edits) -> Measured:
     with patched_parameters(context.model, edited_weights(edits, context.cache)):
-        return _measure(context, 1, do_nothing)[0]
+        return _measure(context, [edits], do_nothing)[0]
 
 
 def _one_on_activations(context: EvaluationContext, edits: Edits) -> Measured:
     with edited_activations(context.model, [edits], context.writers, context.cache) as select:
-        return _measure(context, 1, select)[0]
+        return _measure(context, [edits], select)[0]
 
 
 def _several_on_activations(context: EvaluationContext, trials: Sequence[Edits]) -> Sequence[Result]:
     try:
         with edited_activations(context.model, trials, context.writers, context.cache) as select:
-            return _measure(context, len(trials), select)
+            return _measure(context, trials, select)
     except UnwriteError as error:
         if len(trials) == 1:
             return [error]
     return [_result_or_error(_one_on_activations, context, edits) for edits in trials]
 
 
-def _measure(context: EvaluationContext, count: int, select: RowSelector) -> list[Measured]:
-    """Measure the `count` trials that the model is edited for: KL first, then the rate of those within `max_kl`."""
-    kl = _kl_of_trials(context, count, select)
+def _measure(context: EvaluationContext, trials: Sequence[Edits], select: RowSelector) -> list[Measured]:
+    """Measure the trials that the model is edited for: KL first, then the rate of those within `max_kl`."""
+    count, first_layer = len(trials), _first_edited_layer(context, trials)
+    kl = _kl_of_trials(context, count, select, first_layer)
     within = [trial for trial in range(count) if context.max_kl is None or kl[trial] <= context.max_kl]
     measured = {trial: Measured(None, kl[trial]) for trial in range(count)}
     if within:
-        verdicts = _verdicts(context, [kl[trial] for trial in within], within, select)
+        verdicts = _verdicts(context, [kl[trial] for trial in within], within, select, first_layer)
         measured |= {
             trial: Measured(sum(map(bool, shown)) / len(shown), kl[trial], None in shown)
             for trial, shown in zip(within, verdicts, strict=True)
@@ -179,7 +181,7 @@ def _measure(context: EvaluationContext, count: int, select: RowSelector) -> lis
     return list(measured.values())
 
 
-def _kl_of_trials(context: EvaluationContext, count: int, select: RowSelector) -> list[float]:
+def _kl_of_trials(context: EvaluationContext, count: int, select: RowSelector, first_layer: int) -> list[float]:
     """Return the mean KL divergence over the baseline prompts of each trial."""
     prompts = context.teacher_forced.prompts
     n = len(prompts)
@@ -194,7 +196,7 @@ def _kl_of_trials(context: EvaluationContext, count: int, select: RowSelector) -
         context.model,
         context.teacher_forced,
         batches,
-        prefix=SharedPrefix(context.prefix, lambda row: row // n),
+        shared=_shared(context, context.forced_layers, n, first_layer),
         before_pass=lambda rows: select([row // n for row in rows]),
         advance=context.advance,
         budget=context.budget,
@@ -203,7 +205,11 @@ def _kl_of_trials(context: EvaluationContext, count: int, select: RowSelector) -
 
 
 def _verdicts(
-    context: EvaluationContext, divergences: Sequence[float], trials: Sequence[int], select: RowSelector
+    context: EvaluationContext,
+    divergences: Sequence[float],
+    trials: Sequence[int],
+    select: RowSelector,
+    first_layer: int,
 ) -> list[list[bool | None]]:
     """Return the verdict on each target prompt for each of these trials; None once a trial is out of the race."""
     n = len(context.target)
@@ -216,13 +222,26 @@ def _verdicts(
         by_token_budget(lengths, context.limits.generation, padding_sensitive=context.padding_sensitive),
         max_tokens=context.max_tokens,
         markers=context.markers,
-        prefix=SharedPrefix(context.prefix, lambda row: row // n),
+        shared=_shared(context, context.target_layers, n, first_layer),
         given_up=Race(context.standard, divergences, n, context.settled_tokens).given_up,
         before_pass=lambda rows: select([trials[row // n] for row in rows]),
         advance=context.advance,
         budget=context.budget,
     )
     return [verdicts[start : start + n] for start in range(0, len(prompts), n)]
+
+
+def _shared(context: EvaluationContext, layers: LowerLayers | None, n: int, first_layer: int) -> SharedWork:
+    """Return the work that the passes of trials share with the base model's, and with each other."""
+    shared = SharedWork(context.prefix, lambda row: row // n)
+    return shared if layers is None else shared._replace(around=partial(layers.resuming, layer=first_layer))
+
+
+def _first_edited_layer(context: EvaluationContext, trials: Sequence[Edits]) -> int:
+    """Return the lowest layer that a trial edits; 0 if none edits any."""
+    edited = {edit.matrix.parameter for edits in trials for edit in edits}
+    writers = (writer for writer in context.writers if writer.matrix.parameter in edited)
+    return min((layer for writer in writers for layer in (writer.layer, *writer.shared_layers)), default=0)
 
 
 def _rounded(value: float) -> float:

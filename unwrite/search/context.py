@@ -15,18 +15,17 @@ from unwrite.editing.basis import vectors_of_search
 from unwrite.editing.edit_cache import EditCache, prepare_products
 from unwrite.editing.exact import parameter_names
 from unwrite.editing.recipe import applied_norms
-from unwrite.errors import UnwriteError, as_user_error
-from unwrite.evaluation.behaviour import behaviour_rate, decode, tokens_to_settle
-from unwrite.evaluation.divergence import TeacherForced, teacher_force, teacher_forced_batches
-from unwrite.models.batches import Advance, Budget, by_token_budget, do_nothing
-from unwrite.models.generation import generate_greedily
+from unwrite.evaluation.divergence import TeacherForced
+from unwrite.models.batches import Advance, Budget, do_nothing
+from unwrite.models.lower_layers import LowerLayers
 from unwrite.models.memory import Limits
 from unwrite.models.patching import parameters_of
-from unwrite.models.shared_prefix import SharedPrefix, shared_length
-from unwrite.pipeline.progress import Style, progress
+from unwrite.models.shared_work import shared_tokens
+from unwrite.pipeline.progress import Style
 from unwrite.schema.artifacts import Base, EditSettings, ParameterLayout, Writer
 from unwrite.schema.params import Optimize, Space
-from unwrite.search.racing import ANY_TRIAL, Standard, tokens_before_giving_up
+from unwrite.search.base_measurements import BaseRun, can_leave_out_layers, measure_baseline, measure_target
+from unwrite.search.racing import ANY_TRIAL, Standard
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -71,6 +70,8 @@ class EvaluationContext(NamedTuple):
     limits: what one forward pass may hold.
     budget: tokens that fit into memory, lowered when it runs out.
     prefix: tokens that every prompt of both sets begins with.
+    target_layers: what the base model's layers left behind on the target prompts; None to run every layer.
+    forced_layers: the same on the teacher-forced prompts.
     settled_tokens: response tokens before which no trial is given up.
     standard: what a trial must beat to be measured in full.
     advance: called with the number of prompts measured.
@@ -91,6 +92,8 @@ class EvaluationContext(NamedTuple):
     limits: Limits
     budget: Budget
     prefix: Sequence[int] = ()
+    target_layers: LowerLayers | None = None
+    forced_layers: LowerLayers | None = None
     settled_tokens: int = 0
     standard: Standard = ANY_TRIAL
     advance: Advance = do_nothing
@@ -111,39 +114,22 @@ def prepare_context(
     Raises:
         UnwriteError: no target prompt shows the behaviour; a marker is empty once normalized; a weight is unreadable.
     """
-    base, model, tokenizer = inputs.base, inputs.model, inputs.tokenizer
+    base = inputs.base
     budget = Budget()
-    prefix = SharedPrefix(_shared_tokens(inputs))
-
-    lengths = [len(tokens) + optimize.max_tokens for tokens in inputs.target]
-    batches = by_token_budget(lengths, limits.generation, padding_sensitive=base.padding_sensitive)
-    with progress("base responses to target prompts", len(inputs.target), style) as advance:
-        responses = generate_greedily(
-            model, inputs.target, optimize.max_tokens, batches=batches, prefix=prefix, advance=advance, budget=budget
-        )
-    target_texts = decode(tokenizer, responses)
-    base_rate = _behaviour_rate(target_texts, inputs.markers)
-    settled = tokens_to_settle(tokenizer, responses, inputs.markers)
-
-    batches = teacher_forced_batches(
-        inputs.baseline, optimize.kl_tokens, base.vocabulary, limits, padding_sensitive=base.padding_sensitive
-    )
-    with progress("base responses to baseline prompts", len(inputs.baseline), style) as advance:
-        responses = generate_greedily(
-            model, inputs.baseline, optimize.kl_tokens, batches=batches, prefix=prefix, advance=advance, budget=budget
-        )
-    _warn_about_common_markers(inputs.markers, [*target_texts, *decode(tokenizer, responses)])
-
+    prefix = [] if base.padding_sensitive else shared_tokens([*inputs.target, *inputs.baseline])
+    run = BaseRun(inputs.model, inputs.tokenizer, prefix, limits, budget, style, base.padding_sensitive)
+    target = measure_target(run, inputs.target, inputs.markers, optimize.max_tokens)
+    baseline = measure_baseline(run, inputs.baseline, optimize.kl_tokens, base.vocabulary)
+    _warn_about_common_markers(inputs.markers, [*target.texts, *baseline.texts])
+    leave_out = can_leave_out_layers(run, inputs.target, target, baseline)
     return EvaluationContext(
-        model=model,
-        tokenizer=tokenizer,
+        model=inputs.model,
+        tokenizer=inputs.tokenizer,
         writers=base.writers,
         cache=_edit_cache(inputs, optimize.space, settings),
         target=inputs.target,
-        base_rate=base_rate,
-        teacher_forced=teacher_force(
-            model, inputs.baseline, responses, optimize.kl_tokens, batches=batches, prefix=prefix, budget=budget
-        ),
+        base_rate=target.rate,
+        teacher_forced=baseline.teacher_forced,
         markers=inputs.markers,
         max_tokens=optimize.max_tokens,
         max_kl=optimize.max_kl,
@@ -151,28 +137,11 @@ def prepare_context(
         padding_sensitive=base.padding_sensitive,
         limits=limits,
         budget=budget,
-        prefix=prefix.tokens,
-        settled_tokens=tokens_before_giving_up(settled),
+        prefix=prefix,
+        target_layers=target.layers if leave_out else None,
+        forced_layers=baseline.layers if leave_out else None,
+        settled_tokens=target.settled_tokens,
     )
-
-
-def _shared_tokens(inputs: SearchInputs) -> Sequence[int]:
-    """Return the tokens that all prompts begin with; none where padding behind them would change what is computed."""
-    if inputs.base.padding_sensitive:
-        return []
-    prompts = [*inputs.target, *inputs.baseline]
-    return prompts[0][: shared_length(prompts)]
-
-
-def _behaviour_rate(texts: Sequence[str], markers: Sequence[str]) -> float:
-    with as_user_error("The marker list", "Remove that line from judge.markers."):
-        rate = behaviour_rate(texts, markers)
-    if rate == 0:
-        raise UnwriteError(
-            f"None of the {len(texts)} target validation prompts shows the behaviour in the base model, so there is "
-            "nothing to remove. Check the target prompts and the markers (judge.markers)."
-        )
-    return rate
 
 
 def _warn_about_common_markers(markers: Sequence[str], texts: Sequence[str]) -> None:

@@ -1,12 +1,13 @@
-"""Tokens that all prompts begin with (the chat template's head, a system prompt), run once per pass, not once per row.
+"""Work that forward passes share: the tokens that all prompts begin with are run once per pass, not once per row.
 
-Their keys and values depend on no later token. They are computed in one row, copied to all rows, and the rest of each
-prompt is run behind them.
+These are the head of the chat template, and a system prompt. Their keys and values depend on no later token. They are
+computed in one row and copied to all rows, and the rest of each prompt is run behind them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,32 +23,37 @@ CACHES = ("cache", "past_key_values", "cache_params", "state")
 """Names that models give their cache, in their output and in the arguments of their forward."""
 
 
-def shared_length(prompts: Sequence[Sequence[int]]) -> int:
-    """Return how many tokens all prompts begin with, leaving at least one token of each.
+def shared_tokens(prompts: Sequence[Sequence[int]]) -> list[int]:
+    """Return the tokens that all prompts begin with, leaving at least one token of each.
 
     Args:
         prompts: token ids, at least one prompt.
     """
     columns = zip(*prompts, strict=False)  # ends with the shortest
     equal = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
-    return min(equal, min(map(len, prompts)) - 1)
+    return list(prompts[0][: min(equal, min(map(len, prompts)) - 1)])
 
 
-class SharedPrefix(NamedTuple):
-    """The tokens that every prompt begins with, and which rows may continue the same copy of them."""
+class SharedWork(NamedTuple):
+    """The work that the forward passes over many prompts, or the trials of a search, have in common.
 
-    tokens: Sequence[int] = ()
+    prefix: tokens that every prompt begins with; they are run once per pass.
+    group_of: the group of a row: an edit treats the rows of a group alike, so they continue one copy of the prefix.
+    around: returns a context for the pass over the rest of some rows (`lower_layers`).
+    """
+
+    prefix: Sequence[int] = ()
     group_of: Callable[[int], int] = lambda _row: 0
-    """The group of a row: an edit treats the rows of a group alike."""
+    around: Callable[[Sequence[int]], AbstractContextManager[object]] = nullcontext
 
 
-NOTHING_SHARED = SharedPrefix()
+NOTHING_SHARED = SharedWork()
 
 
 @torch.inference_mode()
 def prefix_cache(
     model: PreTrainedModel,
-    prefix: SharedPrefix,
+    shared: SharedWork,
     rows: Sequence[int],
     longest: int,
     before_pass: Callable[[Sequence[int]], object] = do_nothing,
@@ -56,7 +62,7 @@ def prefix_cache(
 
     Args:
         model: a language model.
-        prefix: the prefix and the groups of rows.
+        shared: the prefix and the groups of rows.
         rows: row numbers of the batch to come.
         longest: the most tokens, padding included, that a row of the batch will grow to.
         before_pass: called before the pass with one row number of each group.
@@ -64,16 +70,16 @@ def prefix_cache(
     Returns:
         The cache; empty if there is no prefix, or if the model keeps more than the keys and values of every token.
     """
-    if not prefix.tokens:
+    if not shared.prefix:
         return {}
-    first_rows = {prefix.group_of(row): row for row in reversed(rows)}
+    first_rows = {shared.group_of(row): row for row in reversed(rows)}
     before_pass(list(first_rows.values()))
-    inputs = {**left_padded([prefix.tokens] * len(first_rows), model.device), "use_cache": True, "logits_to_keep": 1}
+    inputs = {**left_padded([shared.prefix] * len(first_rows), model.device), "use_cache": True, "logits_to_keep": 1}
     caches = caches_in(model(**accepted_inputs(model, inputs)))
     if len(caches) != 1 or not all(_holds_every_token(cache, longest) for cache in caches.values()):
         return {}
     groups = list(first_rows)
-    copies = torch.tensor([groups.index(prefix.group_of(row)) for row in rows], device=model.device)
+    copies = torch.tensor([groups.index(shared.group_of(row)) for row in rows], device=model.device)
     for cache in caches.values():
         cache.reorder_cache(copies)
     return caches
