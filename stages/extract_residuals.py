@@ -11,6 +11,7 @@ from unwrite.models.loading import load_model
 from unwrite.models.memory import pass_limits
 from unwrite.models.quantized import describe_quantization
 from unwrite.models.residuals import extract_residuals, residuals_of_batch
+from unwrite.models.shared_work import SharedWork, shared_tokens
 from unwrite.pipeline.base import pinned_folder
 from unwrite.pipeline.progress import progress
 from unwrite.pipeline.stage import run_stage
@@ -31,20 +32,22 @@ def extract(params: Params) -> None:
     if base.quantization != "none":
         logger.info("%s: %s", base.quantization, describe_quantization(model))
     positions = params.residuals.positions
+    all_prompts = [*prompts["target"], *prompts["baseline"]]
     limits = pass_limits(
         model.device,
         params.runtime.batch_tokens,
         lambda rows: residuals_of_batch(model, rows, [-1]),
-        [*prompts["target"], *prompts["baseline"]],
+        all_prompts,
     )
     budget = Budget(limits.one_pass)
+    shared = SharedWork([] if base.padding_sensitive else shared_tokens(all_prompts, rest=-min(positions)))
     for name in SETS:
         lengths = [len(tokens) for tokens in prompts[name]]
         batches = by_token_budget(lengths, budget.tokens, padding_sensitive=base.padding_sensitive)
         with progress(f"residuals of {name} prompts", len(prompts[name]), params.runtime.progress) as advance:
             try:
                 residuals = extract_residuals(
-                    model, prompts[name], positions, batches=batches, advance=advance, budget=budget
+                    model, prompts[name], positions, batches=batches, shared=shared, advance=advance, budget=budget
                 )
             except UnwriteError as error:
                 raise UnwriteError(f"{name} train prompts: {error}") from None

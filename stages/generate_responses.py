@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from unwrite.evaluation.behaviour import decode
@@ -13,6 +14,7 @@ from unwrite.files.records import write_jsonl
 from unwrite.models.batches import Budget, by_token_budget
 from unwrite.models.generation import generate_greedily
 from unwrite.models.loading import load_model, load_tokenizer
+from unwrite.models.shared_work import SharedWork, shared_tokens
 from unwrite.pipeline.base import pinned_folder
 from unwrite.pipeline.progress import progress
 from unwrite.pipeline.stage import run_stage
@@ -43,18 +45,22 @@ def generate_responses(params: Params) -> None:
     longest = max(settings.max_tokens, settings.kl_tokens)
     limits = measuring_limits(model, params.runtime.batch_tokens, all_prompts, longest)
     budget = Budget(limits.generation)
-    base_responses = _respond(model, "base", prompts, params, budget, padding_sensitive=base.padding_sensitive)
+    shared = SharedWork([] if base.padding_sensitive else shared_tokens(all_prompts))
+    respond = partial(
+        _respond, prompts=prompts, params=params, budget=budget, shared=shared, padding_sensitive=base.padding_sensitive
+    )
+    base_responses = respond(model, "base")
     batches = teacher_forced_batches(
         baseline, settings.kl_tokens, base.vocabulary, limits, padding_sensitive=base.padding_sensitive
     )
     teacher_forced = teacher_force(
-        model, baseline, base_responses["baseline"], settings.kl_tokens, batches=batches, budget=budget
+        model, baseline, base_responses["baseline"], settings.kl_tokens, batches=batches, shared=shared, budget=budget
     )
 
     del model  # one model in memory at a time
     model = load_model(MODEL, base.compute_dtype, params.runtime.device)
-    edited_responses = _respond(model, "edited", prompts, params, budget, padding_sensitive=base.padding_sensitive)
-    divergences = measure_kl(model, teacher_forced, budget=budget)
+    edited_responses = respond(model, "edited")
+    divergences = measure_kl(model, teacher_forced, shared=shared, budget=budget)
 
     with atomic_folder(RESPONSES) as temporary:
         for which, responses in (("base", base_responses), ("edited", edited_responses)):
@@ -65,7 +71,14 @@ def generate_responses(params: Params) -> None:
 
 
 def _respond(
-    model: PreTrainedModel, which: str, prompts: Prompts, params: Params, budget: Budget, *, padding_sensitive: bool
+    model: PreTrainedModel,
+    which: str,
+    *,
+    prompts: Prompts,
+    params: Params,
+    budget: Budget,
+    shared: SharedWork,
+    padding_sensitive: bool,
 ) -> Responses:
     longest = params.generate.max_tokens
     responses: Responses = {}
@@ -74,7 +87,9 @@ def _respond(
         lengths = [len(row) + longest for row in tokens]
         batches = by_token_budget(lengths, budget.tokens, padding_sensitive=padding_sensitive)
         with progress(f"{which} model, {name} prompts", len(tokens), params.runtime.progress) as advance:
-            responses[name] = generate_greedily(model, tokens, longest, batches=batches, advance=advance, budget=budget)
+            responses[name] = generate_greedily(
+                model, tokens, longest, batches=batches, shared=shared, advance=advance, budget=budget
+            )
     return responses
 
 

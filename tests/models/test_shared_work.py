@@ -10,6 +10,7 @@ import torch
 from tests.support.tiny import tiny_config, tiny_model
 from tests.support.zoo import zoo_model
 from unwrite.models.generation import generate_greedily
+from unwrite.models.residuals import extract_residuals
 from unwrite.models.shared_work import NOTHING_SHARED, SharedWork, prefix_cache, prompt_inputs, shared_tokens
 from unwrite.models.teacher_forcing import response_logits
 
@@ -47,6 +48,19 @@ def test_logits_behind_a_prefix_are_those_of_whole_prompts(name: str) -> None:
     other = prefix_cache(model, SharedWork([41, 42, 43, 44]), ROWS, 16)
     changed, _ = response_logits(model, PROMPTS, RESPONSES, 4, other)
     assert not torch.allclose(changed[mask], expected[mask], rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("positions", [[-1], [-1, -3]])
+def test_residuals_behind_a_prefix_are_those_of_whole_prompts(positions: list[int]) -> None:
+    model = tiny_model(tiny_config("llama"))
+    prompts = [[*HEAD, 9, 9, *rest] for rest in RESTS]
+    prefix = shared_tokens(prompts, rest=-min(positions))
+    assert len(prefix) == (6 if positions == [-1] else 4)
+    expected = extract_residuals(model, prompts, positions)
+    actual = extract_residuals(model, prompts, positions, batches=[[0, 1], [2, 3]], shared=SharedWork(prefix))
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
+    other = extract_residuals(model, prompts, positions, batches=[[0, 1], [2, 3]], shared=SharedWork(prefix[::-1]))
+    assert not torch.allclose(other, expected, rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.parametrize("batches", [[[0, 1, 2, 3]], [[1, 3], [0, 2]]])

@@ -16,11 +16,11 @@ from unwrite.models.batches import (
     Budget,
     accepted_inputs,
     do_nothing,
-    left_padded,
     run_batches,
     unpadded_batches,
 )
 from unwrite.models.layers import decoder_layers, layer_output, stream_argument
+from unwrite.models.shared_work import NOTHING_SHARED, SharedWork, new_inputs, prefix_cache
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -32,6 +32,7 @@ def extract_residuals(
     positions: Sequence[int] = (-1,),
     *,
     batches: Sequence[Sequence[int]] | None = None,
+    shared: SharedWork = NOTHING_SHARED,
     budget: Budget | None = None,
     advance: Advance = do_nothing,
 ) -> Tensor:
@@ -46,6 +47,7 @@ def extract_residuals(
         positions: negative positions; −1 is where the first response token is predicted.
         batches: row numbers of each forward pass. By default prompts of one length share passes, which is right for
             every model; mix lengths where padding changes nothing.
+        shared: work that passes share; its prefix must end before the positions of every prompt.
         budget: tokens that a forward pass may hold; lowered when memory runs out.
         advance: called after each pass with the number of prompts in it.
 
@@ -69,7 +71,7 @@ def extract_residuals(
     table = _ResidualTable(len(prompts))
 
     def extract(rows: Sequence[int]) -> None:
-        block = residuals_of_batch(model, [prompts[row] for row in rows], positions)
+        block = residuals_of_batch(model, [prompts[row] for row in rows], positions, shared)
         _refuse_non_finite(block, rows)
         table.write(rows, block)
         advance(len(rows))
@@ -79,13 +81,19 @@ def extract_residuals(
 
 
 @torch.inference_mode()
-def residuals_of_batch(model: PreTrainedModel, prompts: Sequence[Sequence[int]], positions: Sequence[int]) -> Tensor:
+def residuals_of_batch(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    positions: Sequence[int],
+    shared: SharedWork = NOTHING_SHARED,
+) -> Tensor:
     """Return the residuals [n, P, L+1, d] of n tokenized prompts from one forward pass, on the CPU."""
     body = model.base_model
+    cached = prefix_cache(model, shared, range(len(prompts)), max(map(len, prompts)))
     # Some models have no part without the head; then the head is run on one token.
-    settings = {"use_cache": False, **({"logits_to_keep": 1} if body is model else {})}
+    settings = {**cached, "use_cache": bool(cached), **({"logits_to_keep": 1} if body is model else {})}
     with record_residuals(model, positions) as records:
-        body(**accepted_inputs(body, {**left_padded(prompts, model.device), **settings}))
+        body(**accepted_inputs(body, {**new_inputs(prompts, cached, model.device), **settings}))
         return torch.stack(records, dim=2).cpu()
 
 

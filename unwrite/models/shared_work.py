@@ -23,15 +23,16 @@ CACHES = ("cache", "past_key_values", "cache_params", "state")
 """Names that models give their cache, in their output and in the arguments of their forward."""
 
 
-def shared_tokens(prompts: Sequence[Sequence[int]]) -> list[int]:
-    """Return the tokens that all prompts begin with, leaving at least one token of each.
+def shared_tokens(prompts: Sequence[Sequence[int]], rest: int = 1) -> list[int]:
+    """Return the tokens that all prompts begin with, leaving at least `rest` tokens of each.
 
     Args:
         prompts: token ids, at least one prompt.
+        rest: at least 1.
     """
     columns = zip(*prompts, strict=False)  # ends with the shortest
     equal = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
-    return list(prompts[0][: min(equal, min(map(len, prompts)) - 1)])
+    return list(prompts[0][: min(equal, max(0, min(map(len, prompts)) - rest))])
 
 
 class SharedWork(NamedTuple):
@@ -105,6 +106,12 @@ def prompt_inputs(
     heads = left_padded([prompt[:length] for prompt in prompts], device)
     rests["position_ids"] += length
     return {name: torch.cat([heads[name], rests[name]], dim=1) for name in rests}, new
+
+
+def new_inputs(prompts: Sequence[Sequence[int]], cached: Mapping[str, Any], device: torch.device) -> dict[str, Tensor]:
+    """Return the inputs of a pass over what the cache does not hold yet; the mask covers the cached tokens too."""
+    inputs, new = prompt_inputs(prompts, cached, device)
+    return {name: tensor if name == "attention_mask" else tensor[:, -new:] for name, tensor in inputs.items()}
 
 
 def caches_in(output: Any) -> dict[str, Any]:

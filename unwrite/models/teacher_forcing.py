@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unwrite.models.batches import accepted_inputs
-from unwrite.models.shared_work import prompt_inputs
+from unwrite.models.shared_work import new_inputs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -46,9 +46,7 @@ def response_logits(
         [*prompt, *continuation, *[0] * (longest - len(continuation))]
         for prompt, continuation in zip(prompts, continuations, strict=True)
     ]
-    inputs, new = prompt_inputs(padded, cached or {}, model.device)
-    for name in ("input_ids", "position_ids"):
-        inputs[name] = inputs[name][:, -new:]  # the mask covers the cached tokens too
+    inputs = new_inputs(padded, cached or {}, model.device)
     settings = {**(cached or {}), "use_cache": bool(cached), "logits_to_keep": longest + 1}
     output = model(**accepted_inputs(model, {**inputs, **settings}))
     logits = output.logits[:, -(longest + 1) :]  # a model without logits_to_keep returns all of them

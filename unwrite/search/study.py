@@ -59,8 +59,10 @@ def ask_batch(outcomes: Sequence[TrialOutcome], settings: Optimize, *, layers: i
         layers: L.
         positions: the number of prompt positions with directions.
     """
+    rates = (outcome.measured.behaviour_rate for outcome in outcomes if outcome.measured is not None)
+    highest = max((rate for rate in rates if rate is not None), default=1.0)
     observed = [
-        (outcome.sampled, observe(settings.sampler, outcome.measured, settings.max_behaviour_rate))
+        (outcome.sampled, observe(settings.sampler, outcome.measured, settings.max_behaviour_rate, highest))
         for outcome in outcomes
         if outcome.measured is not None
     ]
