@@ -15,7 +15,7 @@ from unwrite.report.page import Example, Plots, first_examples, report_page
 from unwrite.schema.artifacts import Base, Evaluation, Front, Recipe, read_artifact
 from unwrite.schema.params import Params
 from unwrite.schema.paths import BASE, CARD, CURVES, EVALUATION, FRONT, RECIPE, REPORT, RESPONSES
-from unwrite.search.trials import read_trials
+from unwrite.search.trials import STOPPED, read_trials
 
 _PACKAGES = ("unwrite", "matplotlib", "jinja2")
 
@@ -31,11 +31,11 @@ def write_report(params: Params) -> None:
     if recipe.trial is None:
         raise UnwriteError(f"{RECIPE} must name the trial it comes from. Run `dvc repro -f select_trial`.")
     evaluation = read_artifact(Evaluation, EVALUATION, "score_responses")
-    trials = read_trials()
+    trials, stopped = read_trials(), read_trials(STOPPED)
     used = sorted({edit.direction.index for edit in recipe.edits})
     plots = Plots(
         rates=rates_plot(evaluation),
-        trials=trials_plot(trials, front.trials, recipe.trial, front.base_behaviour_rate),
+        trials=trials_plot(trials, stopped, front.trials, recipe.trial, front.base_behaviour_rate),
         geometry=geometry_plot(read_geometry(CURVES), used),
         kernels=kernels_plot(layer_rows(recipe, base)),
     )
@@ -46,6 +46,7 @@ def write_report(params: Params) -> None:
         evaluation=evaluation,
         front=front,
         trials=trials,
+        stopped=len(stopped),
         examples={name: _examples(name) for name in ("target", "baseline")},
         plots=plots,
         versions={"Python": platform.python_version()} | package_versions(_PACKAGES),

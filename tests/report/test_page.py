@@ -26,6 +26,7 @@ def page(base: Base, recipe: Recipe, evaluation: Evaluation, front: Front, trial
             "evaluation": evaluation,
             "front": front,
             "trials": trials,
+            "stopped": 0,
             "examples": {"target": rows, "baseline": rows},
             "plots": Plots(*["<svg></svg>"] * 4),
             "versions": {"Python": "3.12.0", "unwrite": "0.2.0"},
@@ -138,3 +139,10 @@ def test_examples_are_the_first_of_the_file() -> None:
     assert [example.prompt for example in examples] == [str(i) for i in range(EXAMPLES)]
     assert examples[3] == Example("3", "r3", "e", None)
     assert len(first_examples(rows[:2], rows[:2])) == 2
+
+
+def test_stopped_trials_are_counted(page: Page, trials: list[Trial]) -> None:
+    assert "were stopped" not in page()
+    html = page(stopped=7)
+    assert "7 trials were stopped when they could no longer be chosen" in html
+    assert f"of {len(trials) + 7} tried" in html

@@ -25,20 +25,26 @@ def curve(values: list[float], position: int = 0) -> list[GeometryPoint]:
 
 
 def test_every_trial_is_drawn_and_the_selected_one_named(trials: list[Trial], front: Front) -> None:
-    svg = trials_plot(trials, front.trials, trials[1], front.base_behaviour_rate)
+    svg = trials_plot(trials, [], front.trials, trials[1], front.base_behaviour_rate)
     assert {"selected: trial 1", "front", "trial", "behaviour rate", "KL divergence (nats)"} <= words(svg)
     more = [trials[5].model_copy(update={"number": 6 + i, "kl": 0.05 + 0.01 * i}) for i in range(4)]
-    larger = trials_plot([*trials, *more], front.trials, trials[1], front.base_behaviour_rate)
+    larger = trials_plot([*trials, *more], [], front.trials, trials[1], front.base_behaviour_rate)
     assert larger.count("<use ") - svg.count("<use ") == 4
 
 
 def test_selected_trial_need_not_be_on_the_front(trials: list[Trial], front: Front) -> None:
-    assert "selected: trial 3" in words(trials_plot(trials, front.trials, trials[3], 0.9))
+    assert "selected: trial 3" in words(trials_plot(trials, [], front.trials, trials[3], 0.9))
+
+
+def test_stopped_trials_are_shown_as_lower_bounds(trials: list[Trial], front: Front) -> None:
+    without, with_stopped = (trials_plot(trials, stopped, front.trials, trials[1], 0.9) for stopped in ([], trials[:2]))
+    assert "stopped: at least" in words(with_stopped)
+    assert "stopped: at least" not in words(without)
 
 
 def test_divergence_of_zero_is_on_the_log_axis(trials: list[Trial], front: Front) -> None:
     zero = trials[0].model_copy(update={"kl": 0.0})
-    svg = trials_plot([zero, *trials[1:]], [zero, *front.trials[1:]], trials[1], 0.9)
+    svg = trials_plot([zero, *trials[1:]], [], [zero, *front.trials[1:]], trials[1], 0.9)
     assert "KL divergence (nats), 0 at the left edge" in words(svg)
     assert "nan" not in svg.casefold()
 
@@ -46,7 +52,7 @@ def test_divergence_of_zero_is_on_the_log_axis(trials: list[Trial], front: Front
 @pytest.mark.parametrize(("largest", "labels"), [(0.004, {"0.001", "0.002"}), (10.0, {"0.001", "0.01", "0.1", "1"})])
 def test_log_axis_has_a_few_plain_labels(trials: list[Trial], largest: float, labels: set[str]) -> None:
     ends = [trials[0], trials[1].model_copy(update={"kl": largest})]
-    numbers = {word for word in words(trials_plot(ends, ends, ends[1], 0.9)) if word.replace(".", "").isdigit()}
+    numbers = {word for word in words(trials_plot(ends, [], ends, ends[1], 0.9)) if word.replace(".", "").isdigit()}
     assert labels <= numbers
     assert len(numbers) <= 7
 
@@ -54,7 +60,7 @@ def test_log_axis_has_a_few_plain_labels(trials: list[Trial], largest: float, la
 @pytest.mark.parametrize("kl", [0.0, 0.01, -1e-9])
 def test_single_trial_is_drawn(trials: list[Trial], kl: float) -> None:
     only = trials[0].model_copy(update={"kl": kl})
-    assert "selected: trial 0" in words(trials_plot([only], [only], only, 1.0))
+    assert "selected: trial 0" in words(trials_plot([only], [], [only], only, 1.0))
 
 
 def test_infinite_separation_is_marked_and_undefined_is_a_gap() -> None:

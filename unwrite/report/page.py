@@ -51,6 +51,7 @@ def report_page(
     evaluation: Evaluation,
     front: Front,
     trials: Sequence[Trial],
+    stopped: int,
     examples: Mapping[str, Sequence[Example]],
     plots: Plots,
     versions: Mapping[str, str],
@@ -63,7 +64,8 @@ def report_page(
         recipe: the edit.
         evaluation: both models on the test split.
         front: what is common to all trials.
-        trials: every trial that was measured.
+        trials: every trial that was measured in full.
+        stopped: the number of trials that were stopped when they could no longer be chosen.
         examples: examples by prompt set.
         plots: the figures.
         versions: packages that write the report, with their versions.
@@ -74,6 +76,7 @@ def report_page(
         behaviour=" ".join(behaviour.split()),
         **edit_facts(base=base, recipe=recipe, evaluation=evaluation, front=front, trials=trials),
         trials=trials,
+        stopped=stopped,
         examples=examples,
         plots=plots,
         layers=layer_rows(recipe, base),

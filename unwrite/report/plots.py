@@ -22,15 +22,30 @@ _DASHES = ("-", "--", ":", "-.")
 
 
 def trials_plot(
-    trials: Sequence[Trial], front: Sequence[Trial], selected: Trial | SelectedTrial, base_rate: float
+    trials: Sequence[Trial],
+    stopped: Sequence[Trial],
+    front: Sequence[Trial],
+    selected: Trial | SelectedTrial,
+    base_rate: float,
 ) -> str:
-    """Plot behaviour rate against KL divergence of every trial; a divergence of 0 is at the left edge."""
+    """Plot behaviour rate against KL divergence of every trial; a divergence of 0 is at the left edge.
+
+    Args:
+        trials: trials measured in full.
+        stopped: stopped trials, whose rates are lower bounds.
+        front: the trials that no other beats.
+        selected: the trial of the recipe.
+        base_rate: behaviour rate of the base model.
+    """
+    everything = [*trials, *stopped, *front, selected]
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
-        place = _log_places([trial.kl for trial in [*trials, *front, selected]])
+        place = _log_places([trial.kl for trial in everything])
         others = [trial for trial in trials if trial.number not in {t.number for t in front} | {selected.number}]
         _scatter(axes, others, place, label="trial", color=MUTED, marker="o", facecolors="none", s=22)
+        if stopped:
+            _scatter(axes, stopped, place, label="stopped: at least", color=MUTED, marker="^", facecolors="none", s=16)
         ordered = sorted(front, key=lambda trial: (trial.kl, -trial.behaviour_rate))
         steps = [(place(trial.kl), trial.behaviour_rate) for trial in ordered]
         axes.step([x for x, _ in steps], [y for _, y in steps], where="post", color=FIRST, linewidth=1.2)
@@ -38,13 +53,13 @@ def trials_plot(
         label = f"selected: trial {selected.number}"
         _scatter(axes, [selected], place, label=label, color=SECOND, marker="*", s=190, edgecolors=INK, zorder=4)
         axes.axhline(base_rate, color=INK, linestyle=":", linewidth=1, label="base model")
-        _log_axis(axes, [trial.kl for trial in [*trials, *front, selected]])
-        zero = any(trial.kl <= 0 for trial in [*trials, *front, selected])
+        _log_axis(axes, [trial.kl for trial in everything])
+        zero = any(trial.kl <= 0 for trial in everything)
         axes.set_xlabel("KL divergence (nats)" + (", 0 at the left edge" if zero else ""))
         axes.set_ylabel("behaviour rate")
         axes.set_ylim(-0.04, 1.04)
         axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, handletextpad=0.4, columnspacing=1.2)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=5, handletextpad=0.3, columnspacing=0.9)
 
     return draw(paint, "trials", _WIDTH, 3.4)
 

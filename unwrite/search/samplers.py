@@ -41,8 +41,8 @@ def observe(sampler: Sampler, measured: Measured, max_behaviour_rate: float, hig
     `gp`, which models the constraint separately, only its KL divergence counts against it.
 
     An edit that does nothing has a KL divergence of 0, so the logarithm alone would draw `gp` to ever weaker edits, and
-    its model of the rate learns too late that they fail. Trials above the rate are penalized in proportion. Those within
-    it are not, so the best trial is the same.
+    its model of the rate learns too late that they fail. So trials above `max_behaviour_rate` are penalized in
+    proportion. Those within it are not, and the best trial stays the same.
 
     Args:
         sampler: name of the sampler.

@@ -67,6 +67,6 @@ def _named(trials: Sequence[Trial], number: int) -> Trial:
             return trial
     last = max(trial.number for trial in trials)
     raise UnwriteError(
-        f"select.trial is {number}, which is not in {TRIALS} (0–{last}) or has failed there. "
+        f"select.trial is {number}, which is not in {TRIALS} (0–{last}) or was not measured in full there. "
         "Name another trial, or set it to null to select automatically."
     )

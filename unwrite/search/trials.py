@@ -88,14 +88,17 @@ def write_trials(outcomes: Sequence[TrialOutcome]) -> None:
     write_csv(TRIALS, header, [_row(outcome) for outcome in outcomes])
 
 
-def read_trials() -> list[Trial]:
-    """Read the trials that have both objectives, in order.
+def read_trials(reason: str = "") -> list[Trial]:
+    """Read the trials that were measured in full, in order.
+
+    Args:
+        reason: `STOPPED` for the stopped trials instead, whose rates are lower bounds.
 
     Raises:
         UnwriteError: the file is missing, or `write_trials` did not write it.
     """
     try:
-        return [_parse_row(row) for row in read_csv(TRIALS) if not row["reason"]]
+        return [_parse_row(row) for row in read_csv(TRIALS) if row["reason"] == reason]
     except (KeyError, TypeError, ValueError) as error:
         raise UnwriteError(
             f"{TRIALS} has another format than this version writes ({reason_of(error)}). "
