@@ -7,6 +7,7 @@ import logging
 from unwrite.errors import UnwriteError
 from unwrite.files.tensors import write_tensors
 from unwrite.models.batches import Budget, by_token_budget
+from unwrite.models.compute_dtype import dtype_name
 from unwrite.models.loading import load_model
 from unwrite.models.memory import pass_limits
 from unwrite.models.quantized import describe_quantization
@@ -24,8 +25,11 @@ from unwrite.terms import SETS
 logger = logging.getLogger("unwrite.stage")
 
 
-def extract(params: Params) -> None:
-    """Write artifacts/residuals/{target,baseline}.safetensors: `residuals` [n, P, L+1, d] in the model's dtype."""
+def extract(params: Params) -> str:
+    """Write artifacts/residuals/{target,baseline}.safetensors: `residuals` [n, P, L+1, d] in the model's dtype.
+
+    Returns that dtype.
+    """
     base = read_base()
     prompts = {name: [row.tokens for row in read_tokens(name, "train")] for name in SETS}
     model = load_model(pinned_folder(base), base.compute_dtype, params.runtime.device, base.quantization)
@@ -52,6 +56,7 @@ def extract(params: Params) -> None:
             except UnwriteError as error:
                 raise UnwriteError(f"{name} train prompts: {error}") from None
         write_tensors(RESIDUALS / f"{name}.safetensors", {"residuals": residuals}, {"positions": positions})
+    return dtype_name(model.dtype)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from unwrite.files.atomic import atomic_folder
 from unwrite.files.records import write_jsonl
 from unwrite.models.batches import Budget, by_token_budget
 from unwrite.models.generation import generate_greedily
-from unwrite.models.loading import load_model, load_tokenizer
+from unwrite.models.loading import dtype_of_model, load_model, load_tokenizer
 from unwrite.models.shared_work import SharedWork, shared_tokens
 from unwrite.pipeline.base import pinned_folder
 from unwrite.pipeline.progress import progress
@@ -31,8 +31,11 @@ Prompts = Mapping[SetName, Sequence[TokenizedPrompt]]
 Responses = dict[SetName, list[list[int]]]
 
 
-def generate_responses(params: Params) -> None:
-    """Write artifacts/responses/{base,edited}.{target,baseline}.jsonl and kl.jsonl (baseline prompts)."""
+def generate_responses(params: Params) -> str:
+    """Write artifacts/responses/{base,edited}.{target,baseline}.jsonl and kl.jsonl (baseline prompts).
+
+    Returns the dtype that the models computed in.
+    """
     settings = params.generate
     base = read_base()
     prompts: Prompts = {name: read_tokens(name, "test") for name in SETS}
@@ -40,7 +43,8 @@ def generate_responses(params: Params) -> None:
     folder = pinned_folder(base)
     tokenizer = load_tokenizer(folder)
 
-    model = load_model(folder, base.compute_dtype, params.runtime.device)
+    dtype = dtype_of_model(folder, base.compute_dtype, params.runtime.device)  # once, so that both models compute alike
+    model = load_model(folder, dtype, params.runtime.device)
     all_prompts = [row.tokens for rows in prompts.values() for row in rows]
     longest = max(settings.max_tokens, settings.kl_tokens)
     limits = measuring_limits(model, params.runtime.batch_tokens, all_prompts, longest)
@@ -58,7 +62,7 @@ def generate_responses(params: Params) -> None:
     )
 
     del model  # one model in memory at a time
-    model = load_model(MODEL, base.compute_dtype, params.runtime.device)
+    model = load_model(MODEL, dtype, params.runtime.device)
     edited_responses = respond(model, "edited")
     divergences = measure_kl(model, teacher_forced, shared=shared, budget=budget)
 
@@ -68,6 +72,7 @@ def generate_responses(params: Params) -> None:
                 rows = _response_rows(tokenizer, prompts[name], responses[name])
                 write_jsonl(temporary / f"{which}.{name}.jsonl", rows)
         write_jsonl(temporary / "kl.jsonl", _kl_rows(prompts["baseline"], divergences))
+    return dtype
 
 
 def _respond(

@@ -12,7 +12,7 @@ from unwrite.files.hashing import sha256_of
 from unwrite.files.prompts import read_markers
 from unwrite.files.records import write_json
 from unwrite.files.tensors import read_metadata, read_tensors
-from unwrite.models.loading import load_model, load_tokenizer
+from unwrite.models.loading import dtype_of_model, load_model, load_tokenizer
 from unwrite.models.patching import parameters_of
 from unwrite.pipeline.base import pinned_folder
 from unwrite.pipeline.stage import run_stage
@@ -32,15 +32,19 @@ from unwrite.search.state import search_state
 from unwrite.terms import SETS
 
 
-def optimize_weights(params: Params) -> None:
-    """Write artifacts/trials.csv (every trial that has ended) and artifacts/front.json (those that no other beats)."""
+def optimize_weights(params: Params) -> str:
+    """Write artifacts/trials.csv (every trial that has ended) and artifacts/front.json (those that no other beats).
+
+    Returns the dtype that the model computed in.
+    """
     optimize = params.optimize
     base = read_base()
     check_spans(optimize.space, layers=base.layers)
     required_backend(params.runtime.backend, base.quantization)  # refused here, before the model is loaded
     settings = edit_settings(optimize, read_metadata(DIRECTIONS, "compute_directions")["orthogonalize"])
-    with search_state(search_key(_key_inputs(params), Path(__file__))) as state:
-        inputs = read_inputs(params, base)
+    dtype = dtype_of_model(pinned_folder(base), base.compute_dtype, params.runtime.device, base.quantization)
+    with search_state(search_key(_key_inputs(params) | {"dtype": dtype}, Path(__file__))) as state:
+        inputs = read_inputs(params, base, dtype)
         objective = prepare_objective(inputs, optimize, settings, params.runtime, earlier=state.choice)
         outcomes = run_search(
             objective,
@@ -53,15 +57,16 @@ def optimize_weights(params: Params) -> None:
     report_failures(outcomes, state.folder)
     front = build_front(outcomes, optimize, settings, base_rate=objective.context.base_rate, layers=base.layers)
     write_json(FRONT, as_json(front))
+    return dtype
 
 
-def read_inputs(params: Params, base: Base) -> SearchInputs:
-    """Read everything that the search needs, and load the model."""
+def read_inputs(params: Params, base: Base, dtype: str | None = None) -> SearchInputs:
+    """Read everything that the search needs, and load the model, in this dtype or the one that base.json asks for."""
     target, baseline = ([row.tokens for row in read_tokens(name, "validation")] for name in SETS)
     markers = read_markers(Path(params.judge.markers))
     tensors = read_tensors(DIRECTIONS, "compute_directions")
     folder = pinned_folder(base)
-    model = load_model(folder, base.compute_dtype, params.runtime.device, base.quantization)
+    model = load_model(folder, dtype or base.compute_dtype, params.runtime.device, base.quantization)
     return SearchInputs(
         base=base,
         model=model,

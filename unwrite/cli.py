@@ -60,16 +60,10 @@ def main() -> None:
 @_expected_errors
 def check(path: Path) -> None:
     """Validate params.yaml and the prompt and marker files it names, without running anything."""
-    from unwrite.files.prompts import check_no_shared_prompts, cut_splits, read_markers, read_prompts
-    from unwrite.schema.params import load_params
+    from unwrite.pipeline.check import check_params
 
-    params = load_params(path)
-    sizes = params.tokenize.splits.model_dump()
-    files = {"target": Path(params.tokenize.target), "baseline": Path(params.tokenize.baseline)}
-    check_no_shared_prompts({name: cut_splits(file, read_prompts(file), sizes) for name, file in files.items()})
-    read_markers(Path(params.judge.markers))
-    if params.select.max_behaviour_rate < params.optimize.max_behaviour_rate:
-        click.echo("note: the search aims at a higher behaviour rate than select.max_behaviour_rate accepts.")
+    for note in check_params(path):
+        click.echo(f"note: {note}")
     click.echo(f"{path} is valid.")
 
 

@@ -19,7 +19,7 @@ from unwrite.schema.params import Params, load_params
 
 ROOT = Path(__file__).parents[2]
 # In the order of the pipeline.
-STAGES: dict[str, Callable[[Params], None]] = {
+STAGES: dict[str, Callable[[Params], str | None]] = {
     "pin_model": pin_model,
     "tokenize_prompts": tokenize_prompts,
     "extract_residuals": extract,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from unwrite.errors import UnwriteError, reason_of
+from unwrite.models.compute_dtype import checkpoint_size, choose_dtype, dtype_name, free_memory, stored_dtype
 from unwrite.models.quantized import load_quantized
 from unwrite.terms import Quantization
 
@@ -31,7 +32,7 @@ def load_model(
 
     Args:
         folder: the folder with the model's files.
-        dtype: name of the torch dtype to compute in; `auto` takes the one in the configuration.
+        dtype: name of the torch dtype to compute in, or `auto`, see `compute_dtype.choose_dtype`.
         device: the device to load the model onto; `auto` takes a GPU if there is one.
         quantization: how the linear layers store their weights, see `quantized.load_quantized`.
 
@@ -46,10 +47,10 @@ def load_model(
         ('Qwen3ForCausalLM', False)
     """
     folder, device = Path(folder), pick_device(device)
-    _refuse_unknown_dtype(dtype)
     config = load_config(folder)
     auto_class = model_class(config)
-    load = partial(_load_weights, auto_class, folder, dtype)
+    chosen = _dtype_of_model(config, folder, dtype, device, quantization)
+    load = partial(_load_weights, auto_class, folder, chosen)
     try:
         if quantization == "none":
             model = load({})
@@ -57,7 +58,7 @@ def load_model(
         else:
             with torch.device("meta"):
                 skeleton = auto_class.from_config(config, trust_remote_code=trust_remote_code())
-            model = load_quantized(load, skeleton, quantization, _compute_dtype(config, dtype), device)
+            model = load_quantized(load, skeleton, quantization, chosen, device)
     except torch.OutOfMemoryError as error:
         raise UnwriteError(
             f"{folder} does not fit in the memory of {device}. Use a smaller model or another device."
@@ -66,6 +67,11 @@ def load_model(
         raise UnwriteError(f"{folder}: cannot load the model: {_reason(error)}") from error
     model.requires_grad_(False)
     return model
+
+
+def dtype_of_model(folder: Path, dtype: str, device: torch.device | str, quantization: Quantization = "none") -> str:
+    """Return the name of the dtype that `load_model` would choose now; arguments and errors as there."""
+    return dtype_name(_dtype_of_model(load_config(folder), folder, dtype, pick_device(device), quantization))
 
 
 def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:
@@ -168,14 +174,23 @@ def trust_remote_code() -> bool:
     return os.environ.get(REMOTE_CODE_VARIABLE) == "1"
 
 
-def _load_weights(auto_class: Any, folder: Path, dtype: str, options: Mapping[str, Any]) -> PreTrainedModel:
+def _dtype_of_model(
+    config: PreTrainedConfig, folder: Path, dtype: str, device: torch.device, quantization: Quantization
+) -> torch.dtype:
+    stored = stored_dtype(config)
+    if dtype == "auto" and quantization != "none":
+        return stored  # the weights are not held in it
+    return choose_dtype(dtype, stored, device, checkpoint_size(folder), free_memory())
+
+
+def _load_weights(auto_class: Any, folder: Path, dtype: torch.dtype, options: Mapping[str, Any]) -> PreTrainedModel:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()  # missing tensors are reported below, in one line
     loaded: Any = auto_class.from_pretrained(
         folder,
-        dtype=dtype if dtype == "auto" else getattr(torch, dtype),
+        dtype=dtype,
         trust_remote_code=trust_remote_code(),
         use_safetensors=True,
         ignore_mismatched_sizes=True,  # reported below
@@ -192,18 +207,6 @@ def _refuse_missing(folder: Path | str) -> None:
     """Refuse a folder that does not exist: transformers would take its name for a hub id."""
     if not Path(folder).is_dir():
         raise UnwriteError(f"{folder} is not a folder: expected a folder with the model's files.")
-
-
-def _compute_dtype(config: PreTrainedConfig, dtype: str) -> torch.dtype:
-    if dtype != "auto":
-        return cast("torch.dtype", getattr(torch, dtype))
-    configured = config.dtype or config.get_text_config().dtype or torch.float32
-    return configured if isinstance(configured, torch.dtype) else cast("torch.dtype", getattr(torch, configured))
-
-
-def _refuse_unknown_dtype(dtype: str) -> None:
-    if dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
-        raise ValueError(f"dtype must be auto or the name of a torch dtype, got {dtype!r}")
 
 
 def _refuse_quantized(folder: Path, quantization: object) -> None:

@@ -20,7 +20,7 @@ class Environment(Artifact):
 
     `vector_instructions` is the widest set that torch's CPU kernels use (AVX2, AVX512 …) and `threads` how many threads
     they run on: both change the order of sums. They are None where the stage never imported torch. `accelerator` is the
-    GPU that was used, if any.
+    GPU that was used, if any. `dtype` is what the model computed in, if one did.
     """
 
     python: str
@@ -30,19 +30,21 @@ class Environment(Artifact):
     vector_instructions: str | None
     threads: int | None
     accelerator: str | None
+    dtype: str | None = None
 
     @property
     def hardware(self) -> str:
-        """The GPU if one was used, otherwise the processor with its vector instructions and threads."""
+        """The GPU if one was used, otherwise the processor with its vector instructions and threads; and the dtype."""
+        dtype = "" if self.dtype is None else f", {self.dtype}"
         if self.accelerator is not None:
-            return self.accelerator
+            return f"{self.accelerator}{dtype}"
         if self.vector_instructions is None or self.threads is None:
             return self.processor
-        return f"{self.processor} ({self.vector_instructions}, threads: {self.threads})"
+        return f"{self.processor} ({self.vector_instructions}, threads: {self.threads}{dtype})"
 
 
-def current_environment() -> Environment:
-    """Return the environment of this process."""
+def current_environment(dtype: str | None = None) -> Environment:
+    """Return the environment of this process, in which a model computed in `dtype`, if one did."""
     torch = sys.modules.get("torch")  # a stage that never imported it computed nothing with it
     return Environment(
         python=platform.python_version(),
@@ -52,6 +54,7 @@ def current_environment() -> Environment:
         vector_instructions=None if torch is None else torch.backends.cpu.get_cpu_capability(),
         threads=None if torch is None else torch.get_num_threads(),
         accelerator=None if torch is None else _accelerator(torch),
+        dtype=dtype,
     )
 
 

@@ -50,7 +50,7 @@ def pin_base(
     Args:
         source: a local folder or a hub id.
         revision: branch, tag or commit of a hub id.
-        dtype: the dtype to compute in; `auto` is the dtype of the checkpoint.
+        dtype: the dtype to compute in; `auto` is what the device of each run computes well.
         quantization: how extraction and search store the weights of linear layers.
         allow_incomplete: whether to pin a model of which only a part can be edited exactly.
 
@@ -77,7 +77,7 @@ def pin_base(
         commit=resolved.commit,
         architecture=discovery.architecture,
         stored_dtype=stored_dtype,
-        compute_dtype=stored_dtype if dtype == "auto" else dtype,
+        compute_dtype=dtype,
         quantization=quantization,
         layers=discovery.layers,
         hidden_size=discovery.hidden_size,

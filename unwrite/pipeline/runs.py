@@ -8,7 +8,7 @@ by them. Records hold no commit and no time: equal runs give equal records.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import reduce
 from operator import getitem
@@ -92,22 +92,26 @@ def stage_names() -> list[str]:
 
 
 @contextmanager
-def recorded(stage: str, params: Params) -> Iterator[None]:
+def recorded(stage: str, params: Params) -> Iterator[Callable[[str | None], None]]:
     """Record the run of a stage: its inputs when this opens, its outputs and environment when this closes.
 
     A script that dvc.yaml does not name is not recorded.
+
+    Yields:
+        A function to call with the dtype that the stage's model computed in, if it ran one.
 
     Raises:
         UnwriteError: a file that the stage reads changed while it was running.
     """
     entry = _stages().get(stage) if PIPELINE.is_file() else None
+    dtypes: list[str | None] = [None]
     if entry is None:
-        yield
+        yield dtypes.append
         return
     deps = [_resolved(str(dep), params.model_dump(mode="json")) for dep in entry.get("deps", [])]
     reads = [dep for dep in deps if not dep.endswith(_SOURCES)]
     before = _digests(reads)
-    yield
+    yield dtypes.append
     if changed := {file.name for file in {*before} ^ {*_digests(reads)}}:
         raise UnwriteError(f"{min(changed)} changed while {stage} was running; run it again.")
     run = StageRun(
@@ -115,7 +119,7 @@ def recorded(stage: str, params: Params) -> Iterator[None]:
         parameters=params.model_dump(mode="json", include=set(entry.get("params", []))),
         reads=before,
         writes=_digests(path for path in _outs(entry) if Path(path) != run_file(stage)),
-        environment=current_environment(),
+        environment=current_environment(dtypes[-1]),
     )
     write_json(run_file(stage), as_json(run))
 

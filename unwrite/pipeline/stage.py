@@ -17,8 +17,10 @@ from unwrite.schema.params import Params, load_params
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
-def run_stage(work: Callable[[Params], None]) -> None:
+def run_stage(work: Callable[[Params], str | None]) -> None:
     """Run a stage's `work` with the validated parameters, under the stage's lock.
+
+    `work` returns the dtype that its model computed in, or None if it ran none.
 
     DVC does not stop its child process when it is killed; the lock keeps the next run from writing at the same time. An
     expected error ends the process with one or two lines on stderr and exit code 1.
@@ -28,8 +30,8 @@ def run_stage(work: Callable[[Params], None]) -> None:
         params = load_params()
         with log_to_stderr(), exclusive_run(name):
             _use_threads(params.runtime.threads)
-            with recorded(name, params):
-                work(params)
+            with recorded(name, params) as computed_in:
+                computed_in(work(params))
     except UnwriteError as error:
         fail(error)
     except ModuleNotFoundError as error:

@@ -97,6 +97,7 @@ class Base(Artifact):
     """`artifacts/base.json`: the model as it was when pinned. Every later stage depends on this, never on the folder.
 
     `unexplained` is the largest ‖h_out − s·h_in − Σ m·y‖ / ‖h_out‖ over layers: the share the writers do not explain.
+    `compute_dtype` is what was asked for: `auto` is chosen by each run, whose record says what it was.
     `quantization` is how extraction and search store the weights of linear layers; the release has the stored dtype.
     `incomplete` lists what cannot be edited exactly; it is empty unless model.allow_incomplete is true.
     `padding_sensitive`: padding changes what the model computes, so the prompts of a batch must have one length.

@@ -1,0 +1,60 @@
+"""Check params.yaml and the files it names before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from unwrite.files.prompts import check_no_shared_prompts, cut_splits, read_markers, read_prompts
+from unwrite.schema.params import Params, load_params
+
+_SLOW = 1.5
+"""How many times as long as float32 a dtype may take before that is worth a note."""
+
+
+def check_params(path: Path) -> list[str]:
+    """Check params.yaml and the prompt and marker files that it names.
+
+    Args:
+        path: params.yaml.
+
+    Returns:
+        What is allowed, and may not be what its author wants.
+
+    Raises:
+        UnwriteError: something is wrong.
+    """
+    params = load_params(path)
+    sizes = params.tokenize.splits.model_dump()
+    files = {"target": Path(params.tokenize.target), "baseline": Path(params.tokenize.baseline)}
+    check_no_shared_prompts({name: cut_splits(file, read_prompts(file), sizes) for name, file in files.items()})
+    read_markers(Path(params.judge.markers))
+    return [*_notes_on_rates(params), *_notes_on_dtype(params)]
+
+
+def _notes_on_rates(params: Params) -> Iterator[str]:
+    aimed, accepted = params.optimize.max_behaviour_rate, params.select.max_behaviour_rate
+    if accepted < aimed:
+        yield "the search aims at a higher behaviour rate than select.max_behaviour_rate accepts."
+    if accepted > aimed and params.optimize.racing:
+        yield (
+            "select.max_behaviour_rate accepts trials above optimize.max_behaviour_rate, which the search stops. "
+            "Give both the same value, or set optimize.racing to false."
+        )
+
+
+def _notes_on_dtype(params: Params) -> Iterator[str]:
+    if params.model.dtype in {"auto", "float32"}:
+        return
+    import torch
+
+    from unwrite.models.compute_dtype import slowdown
+    from unwrite.models.loading import pick_device
+
+    if pick_device(params.runtime.device).type == "cpu":
+        ratio = slowdown(getattr(torch, params.model.dtype))
+        if ratio >= _SLOW:
+            yield (
+                f"this processor multiplies {params.model.dtype} {ratio:.1f} times as slowly as float32. "
+                "Set model.dtype to auto."
+            )
