@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from examples.derive_pipeline import derived_pipeline
-from tests.support.workspace import ORDER, commit, make_workspace, run, stages_that_ran
+from tests.support.workspace import ORDER, commit, make_workspace, run, stages_that_ran, unwrite
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +30,10 @@ def outer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_pipeline_in_the_folder_is_complete(outer: Path) -> None:
     inner = outer / "examples/small"
     assert "up to date" in run(inner, "dvc", "status")
-    assert "Every artifact is what its stage made" in run(inner, "unwrite", "audit")
-    assert "behaviour rate" in run(inner, "unwrite", "summary")
-    assert "params.yaml is valid" in run(inner, "unwrite", "check")
+    assert "Every artifact is what its stage made" in unwrite(inner, "audit")
+    assert "behaviour rate" in unwrite(inner, "summary")
+    assert "params.yaml is valid" in unwrite(inner, "check")
+    assert unwrite(inner, "diff").startswith("identical: HEAD")
 
 
 def test_the_outer_project_is_untouched(outer: Path) -> None:
@@ -55,12 +56,12 @@ def test_a_change_of_the_code_reruns_the_stages_in_the_folder(outer: Path) -> No
 def test_a_release_of_it_is_verified_and_its_tree_is_the_repositorys(outer: Path, tmp_path: Path) -> None:
     inner = outer / "examples/small"
     release = tmp_path / "release"
-    assert "It is verified against its base" in run(inner, "unwrite", "publish", "--folder", str(release))
+    assert "It is verified against its base" in unwrite(inner, "publish", "--folder", str(release))
     assert "../" not in (release / "provenance.json").read_text()
     with (outer / "stages/merge_model.py").open("a") as script:
         script.write("# not committed\n")
     try:
-        refused = run(inner, "unwrite", "publish", "--folder", str(release), expect=1)
+        refused = unwrite(inner, "publish", "--folder", str(release), expect=1)
         assert "uncommitted changes in stages/merge_model.py" in refused
     finally:
         run(outer, "git", "checkout", "--quiet", "stages/merge_model.py")
