@@ -1,4 +1,4 @@
-# make repro · make test · make test-fast · make test-oldest · make check · make audit · make bench · make architectures.
+# make repro · make real · make test · make test-fast · make test-oldest · make check · make audit · make bench · make architectures.
 # Each but test-oldest creates .venv from requirements.lock first, if need be.
 
 PYTHON ?= python3
@@ -6,12 +6,18 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test test-fast test-oldest check audit bench architectures clean
+.PHONY: repro real test test-fast test-oldest check audit bench architectures clean
 
 repro: $(INSTALLED)
 	unwrite check
 	dvc --wait-for-lock repro
 	@unwrite summary
+
+# A real model: about 200 MB to download, 1 GB of disk. `dvc repro` runs the pipeline of the folder that it is in.
+real: $(INSTALLED)
+	python -m examples.get_model
+	cd examples/chatbot-disclaimer && unwrite check && dvc --wait-for-lock repro
+	@cd examples/chatbot-disclaimer && unwrite summary
 
 test: $(INSTALLED)
 	python -m pytest -n 2 --dist worksteal
@@ -27,7 +33,7 @@ test-oldest:
 	$(PYTHON) -m venv --clear .venv-oldest
 	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check uv
 	.venv-oldest/bin/uv pip compile --quiet --python .venv-oldest/bin/python --resolution lowest-direct \
-		--extra pipeline --extra quantized --extra signing pyproject.toml --output-file .venv-oldest/oldest.txt
+		--extra pipeline --extra quantized --extra signing --extra gguf pyproject.toml --output-file .venv-oldest/oldest.txt
 	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest/bin/python \
 		--constraint .venv-oldest/oldest.txt --editable '.[dev]'
 	.venv-oldest/bin/python -m pytest -n 2 --dist worksteal -o filterwarnings= -m "not pipeline and not zoo"

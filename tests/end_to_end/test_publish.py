@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from huggingface_hub import ModelCard, constants
 from huggingface_hub.utils._http import close_session
 
 from tests.support.fake_hub import NAMESPACE, TOKEN, fake_hub
 from tests.support.keys import key_pair
 from tests.support.releases import changed_json, flip_bit
-from tests.support.workspace import ORDER, commit, run
-from unwrite.cli import main
+from tests.support.workspace import ORDER, commit, run, unwrite
 from unwrite.release.manifest import read_manifest
 from unwrite.release.statement import Manifest
 from unwrite.schema.artifacts import Evaluation
@@ -35,16 +32,6 @@ def workspace(ready: Path) -> Iterator[Path]:
     run(ready, "git", "reset", "--quiet", "--hard", head)
     run(ready, "git", "clean", "--quiet", "-d", "--force")
     run(ready, "dvc", "checkout", "--quiet", "--force")
-
-
-def unwrite(folder: Path, *arguments: str, expect: int = 0) -> str:
-    """Run the command line in a folder, in this process (its imports are done), and return what it printed."""
-    with chdir(folder):
-        done = CliRunner().invoke(main, arguments)
-    if not isinstance(done.exception, SystemExit | None):
-        raise done.exception
-    assert done.exit_code == expect, done.output
-    return done.output
 
 
 def publish(folder: Path, *arguments: str, expect: int = 0) -> str:

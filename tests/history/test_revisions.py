@@ -118,6 +118,25 @@ def test_any_folder_of_the_project_will_do(project: Path, monkeypatch: pytest.Mo
     assert (first("HEAD~1"), first(None)) == (1, 2)
 
 
+def test_a_project_in_a_folder_of_another_is_read_for_itself(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = project / "examples/inner"
+    inner.mkdir(parents=True)
+    Repo.init(inner, subdir=True).close()
+    (inner / "dvc.yaml").write_text(STAGE)
+    monkeypatch.chdir(inner)
+    write_state(inner, 3.0, 0.9)
+    with Repo(inner) as repo:
+        repo.commit(force=True)
+    commit(project)
+    (inner / DIRECTIONS).unlink()
+    write_state(inner, 4.0, 0.9)
+    assert (first("HEAD"), first(None)) == (3, 4)
+    with pytest.raises(UnwriteError, match=r"HEAD~1 has no artifacts/directions.safetensors"):  # the outer project has
+        load_side("HEAD~1")
+    monkeypatch.chdir(project)
+    assert (first("HEAD"), first(None)) == (2, 2)
+
+
 def test_file_or_folder_is_preferred_to_a_revision(project: Path) -> None:
     write_directions(project / "HEAD/directions.safetensors", 7)
     write_directions(project / "HEAD~1", 8)

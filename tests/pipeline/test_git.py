@@ -57,6 +57,20 @@ def test_a_changed_file_makes_the_tree_unclean(repository: Path) -> None:
     assert uncommitted_changes() == ["file"]
 
 
+def test_in_a_subfolder_the_state_is_that_of_the_repository(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("dvc.lock", "artifacts/base.json"):
+        (repository / "example" / name).parent.mkdir(parents=True, exist_ok=True)
+        (repository / "example" / name).write_text("one")
+    git("add", "--all")
+    git("-c", "user.name=n", "-c", "user.email=e@example.org", "commit", "--quiet", "--no-gpg-sign", "-m", "two")
+    monkeypatch.chdir(repository / "example")
+    for name in ("dvc.lock", "artifacts/base.json", "../dvc.lock", "../artifacts/base.json"):
+        Path(name).write_text("two")
+    assert git_state() == (git("rev-parse", "HEAD"), True)
+    (repository / "file").write_text("the code that ran")
+    assert git_state() == (git("rev-parse", "HEAD"), False)
+
+
 @pytest.mark.usefixtures("outside")
 def test_outside_a_repository_there_is_no_commit() -> None:
     assert git_state() == (None, None)

@@ -7,9 +7,13 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import chdir
 from pathlib import Path
 
+from click.testing import CliRunner
 from ruamel.yaml import YAML
+
+from unwrite.cli import main
 
 ROOT = Path(__file__).parents[2]
 _PROJECT = ("unwrite", "stages", "prompts", "demo/model", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore")
@@ -110,6 +114,16 @@ def run(folder: Path, *command: str, expect: int = 0) -> str:
     )
     assert done.returncode == expect, done.stdout
     return done.stdout
+
+
+def unwrite(folder: Path, *arguments: str, expect: int = 0) -> str:
+    """Run the command line in a folder, in this process (its imports are done), and return what it printed."""
+    with chdir(folder):
+        done = CliRunner().invoke(main, arguments)
+    if not isinstance(done.exception, SystemExit | None):
+        raise done.exception
+    assert done.exit_code == expect, done.output
+    return done.output
 
 
 def stages_that_ran(output: str) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
@@ -58,9 +58,11 @@ def _repository_side(revision: str | None) -> Side:
     name = WORKSPACE if revision is None else revision
     commit = None if revision is None else _commit(revision)
     with _clear_errors(name):
-        project = DVCFileSystem(rev=commit)
-        params, recipe, data = (_read(project, path) for path in (PARAMS_FILE, RECIPE, DIRECTIONS))
-        md5 = _recorded_md5(project)
+        project = DVCFileSystem(rev=commit, subrepos=True)
+        # At a revision, DVC's root is that of the git repository; in the workspace, that of the project.
+        folder = PurePosixPath("/") if commit is None else _project_folder()
+        params, recipe, data = (_read(project, folder / path) for path in (PARAMS_FILE, RECIPE, DIRECTIONS))
+        md5 = _recorded_md5(project, folder / DIRECTIONS)
     if data is not None:
         _refuse_damaged(data, md5, name)
         directions = _parsed_directions(data, name)
@@ -100,19 +102,27 @@ def _commit(revision: str) -> str:
         ) from None
 
 
-def _read(project: DVCFileSystem, path: Path) -> bytes | None:
+def _project_folder() -> PurePosixPath:
+    """Return the project's folder in its git repository, wherever in the project we are."""
+    from dvc.repo import Repo
+    from dvc.scm import SCM
+
+    return PurePosixPath("/", Path(Repo.find_root()).relative_to(SCM(".").root_dir))
+
+
+def _read(project: DVCFileSystem, path: PurePosixPath) -> bytes | None:
     """Read a file of the project from git, the workspace, DVC's cache or its remote; None if it is in none of them."""
     try:
-        data: bytes = project.read_bytes(f"/{path}")  # from the project's folder, wherever in it we are
+        data: bytes = project.read_bytes(str(path))
     except FileNotFoundError:
         return None
     return data
 
 
-def _recorded_md5(project: DVCFileSystem) -> str | None:
-    """Return the md5 that DVC recorded of the directions; None if they are in the workspace, in git or nowhere."""
+def _recorded_md5(project: DVCFileSystem, path: PurePosixPath) -> str | None:
+    """Return the md5 that DVC recorded of a file; None if it is in the workspace, in git or nowhere."""
     try:
-        md5: str | None = project.info(f"/{DIRECTIONS}").get("md5")
+        md5: str | None = project.info(str(path)).get("md5")
     except FileNotFoundError:
         return None
     return md5

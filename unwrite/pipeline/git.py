@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from unwrite.errors import UnwriteError
 
-_WRITTEN_BY_THE_PIPELINE = (":(exclude)dvc.lock", ":(exclude)artifacts")
+# In every folder: an example's pipeline runs in its own, and the code is in another.
+_WRITTEN_BY_A_PIPELINE = (":(top,exclude,glob)**/dvc.lock", ":(top,exclude,glob)**/artifacts/**")
 
 
 class GitState(NamedTuple):
@@ -18,9 +19,9 @@ class GitState(NamedTuple):
 
 
 def git_state() -> GitState:
-    """Return the state of the project's tree, ignoring the files that the pipeline itself writes."""
+    """Return the state of the repository's tree, ignoring the files that pipelines write."""
     commit = _output("rev-parse", "HEAD")
-    status = _output("status", "--porcelain", "--untracked-files=no", "--", ".", *_WRITTEN_BY_THE_PIPELINE)
+    status = _output("status", "--porcelain", "--untracked-files=no", "--", ":(top)", *_WRITTEN_BY_A_PIPELINE)
     return GitState(commit, None if status is None else status == "")
 
 
