@@ -19,6 +19,7 @@ from tests.support.zoo import zoo_config, zoo_model
 from unwrite.errors import UnwriteError
 from unwrite.models.loading import (
     REMOTE_CODE_VARIABLE,
+    dtype_of_model,
     load_config,
     load_model,
     load_tokenizer,
@@ -81,11 +82,20 @@ def test_model_is_complete_frozen_and_in_the_dtype(
     assert caplog.messages == []
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_default_is_the_stored_dtype_on_the_best_device(folder: Path, dtype: str) -> None:
-    load_model(folder, dtype).save_pretrained(folder)
-    model = load_model(str(folder))
+@pytest.mark.parametrize(("dtype", "free"), [("float32", 10**9), ("bfloat16", 1000)])
+def test_the_default_is_float32_on_a_cpu_with_room_for_it(
+    folder: Path, dtype: str, free: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_model(folder, "bfloat16", CPU).save_pretrained(folder)
+    monkeypatch.setattr("unwrite.models.loading.free_memory", lambda: free)
+    model = load_model(folder, device=CPU)
     assert {p.dtype for p in model.parameters()} == {getattr(torch, dtype)}
+    assert dtype_of_model(folder, "auto", "cpu") == dtype
+    assert dtype_of_model(folder, "float16", "cpu") == "float16"
+
+
+def test_the_default_device_is_the_best_one(folder: Path) -> None:
+    model = load_model(str(folder))
     assert model.device.type == pick_device("auto").type
     assert load_tokenizer(str(folder)).chat_template
 

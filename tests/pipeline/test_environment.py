@@ -56,3 +56,11 @@ def test_hardware_names_the_gpu_or_the_processor_with_its_vector_instructions() 
     assert HERE.hardware == "x86_64 Kettle (AVX2, threads: 4)"
     assert HERE.model_copy(update={"vector_instructions": None, "threads": None}).hardware == "x86_64 Kettle"
     assert HERE.model_copy(update={"accelerator": "A GPU"}).hardware == "A GPU"
+
+
+def test_the_dtype_is_part_of_what_a_stage_ran_on() -> None:
+    assert current_environment().dtype is None
+    environment = current_environment("float32")
+    assert environment.dtype == "float32"
+    assert "float32" in environment.hardware
+    assert environment.model_copy(update={"dtype": None}).hardware in environment.hardware.replace(", float32", "")

@@ -91,7 +91,7 @@ def test_base_lists_every_file_and_every_writer(project: Path) -> None:
     assert {w.component for w in base.writers if "o_proj" in w.module} == {"attention"}
     config = json.loads((MODEL / "config.json").read_text())
     assert (base.hidden_size, base.vocabulary) == (config["hidden_size"], config["vocab_size"])
-    assert (base.layers, base.commit, base.compute_dtype, base.incomplete) == (6, None, "bfloat16", [])
+    assert (base.layers, base.commit, base.compute_dtype, base.incomplete) == (6, None, "auto", [])
     for writer in base.writers:
         name = writer.matrix.parameter
         assert writer.matrix.stored == [StoredLayout(tensor=name, axis=0, num_matrices=1)]
@@ -358,7 +358,7 @@ def test_model_that_changed_after_pinning_is_refused(project: Path) -> None:
 def test_stored_dtype_is_that_of_the_file_whatever_the_config_claims(project: Path) -> None:
     change_config(dtype="float32")
     base = pin_base(SOURCE)
-    assert (base.stored_dtype, base.compute_dtype) == ("bfloat16", "bfloat16")
+    assert (base.stored_dtype, base.compute_dtype) == ("bfloat16", "auto")
 
 
 @pytest.mark.parametrize("allowed", [True, False])

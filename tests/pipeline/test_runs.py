@@ -83,6 +83,14 @@ def test_every_file_is_listed_with_its_checksum_and_code_is_not(params: Params) 
         assert file.size == len(file.name)
 
 
+def test_the_dtype_of_a_model_is_recorded(params: Params) -> None:
+    record("judge_things", params)
+    assert read_run("judge_things").environment.dtype is None
+    with recorded("judge_things", params) as computed_in:
+        computed_in("float32")
+    assert read_run("judge_things").environment.dtype == "float32"
+
+
 def test_only_the_sections_that_the_stage_tracks_are_recorded(params: Params) -> None:
     record("judge_things", params)
     assert read_run("judge_things").parameters == {

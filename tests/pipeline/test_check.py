@@ -1,0 +1,60 @@
+"""Checking params.yaml: what is wrong is an error, what is odd is a note."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.small_project import ROOT
+from unwrite.models import compute_dtype
+from unwrite.pipeline.check import check_params
+
+
+@pytest.fixture
+def params_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the project's params.yaml, with its prompts in reach."""
+    monkeypatch.chdir(ROOT)
+    path = tmp_path / "params.yaml"
+    path.write_text((ROOT / "params.yaml").read_text())
+    return path
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_the_project_and_its_example_are_valid_without_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in (ROOT, ROOT / "examples/chatbot-disclaimer"):
+        monkeypatch.chdir(folder)
+        assert check_params(Path("params.yaml")) == []
+
+
+@pytest.mark.parametrize(("ratio", "noted"), [(8.04, True), (1.4, False)])
+def test_a_dtype_that_this_machine_computes_slowly_is_noted_with_the_measured_ratio(
+    ratio: float, noted: bool, params_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compute_dtype, "slowdown", lambda _dtype: ratio)
+    assert check_params(params_file) == []  # auto
+    replace(params_file, "dtype: auto ", "dtype: bfloat16 ")
+    replace(params_file, "device: auto ", "device: cpu ")
+    expected = ["this processor multiplies bfloat16 8.0 times as slowly as float32. Set model.dtype to auto."]
+    assert check_params(params_file) == (expected if noted else [])
+
+
+def test_accepting_what_the_search_stops_is_noted(params_file: Path) -> None:
+    text = params_file.read_text()
+    head, select, tail = text.partition("\nselect:")
+    params_file.write_text(head + select + tail.replace("max_behaviour_rate: 0.02", "max_behaviour_rate: 0.10", 1))
+    (note,) = check_params(params_file)
+    assert "accepts trials above optimize.max_behaviour_rate, which the search stops" in note
+    replace(params_file, "racing: true", "racing: false")
+    assert check_params(params_file) == []
+
+
+def test_aiming_above_what_is_accepted_is_noted(params_file: Path) -> None:
+    replace(params_file, "max_behaviour_rate: 0.02", "max_behaviour_rate: 0.10")
+    (note,) = check_params(params_file)
+    assert note == "the search aims at a higher behaviour rate than select.max_behaviour_rate accepts."
