@@ -19,8 +19,6 @@ from unwrite.models.layers import decoder_layers, stream_argument
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-Rows = tuple[int, ...]
-
 _MOST_BYTES = 1 << 29
 """The most memory that a record may take."""
 
@@ -51,7 +49,7 @@ class LowerLayers:
         """
         self._layers = decoder_layers(model)
         self._is_continued = is_continued
-        self._passes: dict[Rows, _Pass] = {}
+        self._passes: dict[tuple[int, ...], _Pass] = {}
         self._free = _MOST_BYTES
 
     @contextmanager
@@ -104,7 +102,7 @@ class LowerLayers:
         layer: Any = named["past_key_values"].layers[number]
         return [layer.keys[..., -tokens:, :].clone(), layer.values[..., -tokens:, :].clone()]
 
-    def _keep(self, rows: Rows, records: Sequence[_Record]) -> None:
+    def _keep(self, rows: tuple[int, ...], records: Sequence[_Record]) -> None:
         """Keep what fits: all keys and values, and the streams in front of every k-th layer."""
         keys_values = [record.keys_values for record in records]
         self._free -= sum(tensor.nbytes for pair in keys_values for tensor in pair)

@@ -24,15 +24,13 @@ from unwrite.models.shared_work import shared_tokens
 from unwrite.pipeline.progress import Style
 from unwrite.schema.artifacts import Base, EditSettings, ParameterLayout, Writer
 from unwrite.schema.params import Optimize, Space
-from unwrite.search.base_measurements import BaseRun, can_leave_out_layers, measure_baseline, measure_target
+from unwrite.search.base_measurements import BaseRun, Prompts, can_leave_out_layers, measure_baseline, measure_target
 from unwrite.search.racing import ANY_TRIAL, Standard
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
-
-Prompts = Sequence[Sequence[int]]
 
 
 class SearchInputs(NamedTuple):
