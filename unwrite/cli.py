@@ -32,6 +32,9 @@ def _expected_errors(command: Callable[P, None]) -> Callable[P, None]:
                 command(*args, **kwargs)
         except UnwriteError as error:
             _fail(error)
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            sys.exit(130)  # 128 + SIGINT, as shells count it
         except ModuleNotFoundError as error:
             missing = missing_package(f"unwrite {click.get_current_context().info_name}", error)
             if not isinstance(missing, UnwriteError):

@@ -2,11 +2,12 @@
 
 import io
 import sys
+import threading
 import time
 
 import pytest
 
-from unwrite.pipeline.progress import Style, progress
+from unwrite.pipeline.progress import Style, _Lines, _repeated, progress
 
 
 class Terminal(io.StringIO):
@@ -112,3 +113,31 @@ def test_a_bar_continues_from_earlier_work(monkeypatch: pytest.MonkeyPatch) -> N
 def test_an_error_in_the_work_passes_through(style: Style) -> None:
     with pytest.raises(ZeroDivisionError), progress("prompts", 2, style):
         raise ZeroDivisionError
+
+
+def test_a_long_silence_is_broken_with_where_the_work_is(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = _Lines("prompts", 100, 0, counted=True)
+    lines.advance(20, "a note")
+    clock.now += 29
+    lines.say_if_silent()
+    assert lines_of(capsys) == []
+    clock.now += 1
+    lines.say_if_silent()
+    lines.say_if_silent()  # once is enough
+    assert lines_of(capsys) == ["prompts: 20/100, 0:02:00 left  a note"]
+
+
+def test_a_repeated_call_ends_with_its_context() -> None:
+    called = threading.Event()
+    before = threading.active_count()
+    with _repeated(called.set, 0.001):
+        assert called.wait(60)
+    assert threading.active_count() == before
+
+
+def test_units_that_mean_nothing_are_shown_as_a_share(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("trials", 0.8, "lines", counted=False) as advance:
+        clock.now += 12
+        advance(0.2, title="trial 1 of 3")
+        advance(0.6)
+    assert lines_of(capsys) == ["trial 1 of 3: 25%, 0:00:36 left", "trial 1 of 3: 100%"]

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from unwrite.pipeline.stage import run_stage
+from unwrite.pipeline.start import INTERRUPTED, MESSAGE
 from unwrite.schema.params import Params
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -24,6 +25,7 @@ from pathlib import Path
 from unwrite.errors import UnwriteError
 from unwrite.schema.params import Params
 from unwrite.pipeline.stage import run_stage
+from unwrite.pipeline.start import INTERRUPTED, MESSAGE
 
 logger = logging.getLogger("unwrite.stage")
 
@@ -112,10 +114,7 @@ def test_an_interrupt_is_one_line(project: Path) -> None:
     # A shell that starts this in the background makes it ignore Ctrl-C.
     listen = "signal.signal(signal.SIGINT, signal.default_int_handler)"
     done = run(project, f"{listen}; os.kill(os.getpid(), signal.SIGINT)")
-    assert done.returncode == 1
-    assert (
-        done.stderr == "error: Interrupted; nothing was left half-written. Run `dvc repro` to start this stage again.\n"
-    )
+    assert (done.returncode, done.stderr) == (INTERRUPTED, f"{MESSAGE}\n")
 
 
 def test_parameters_are_checked_before_the_work_starts(project: Path) -> None:

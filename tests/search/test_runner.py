@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,11 +12,14 @@ import pytest
 from tests.support.example import KEY, SPACE, evaluate, settings
 from unwrite.errors import UnwriteError
 from unwrite.models.memory import Limits
+from unwrite.pipeline.progress import Style
 from unwrite.schema.artifacts import TrialParameters
 from unwrite.schema.paths import TRIALS
 from unwrite.search.backend_choice import BackendChoice
+from unwrite.search.front import best_trial
 from unwrite.search.runner import run_search
 from unwrite.search.state import search_state
+from unwrite.search.trial_progress import TrialProgress
 from unwrite.search.trials import Measured, TrialOutcome, read_trials, trial_of
 
 WEIGHTS = BackendChoice(backend="weights", trials_at_once=5, limits=Limits(16384, 2048, 1 << 25))
@@ -29,6 +33,13 @@ class Formulas:
         self.choice: BackendChoice | None = None
         self.lists = 0
         self.stop_after = stop_after
+        self.context = SimpleNamespace(
+            target=[[1]] * 3, teacher_forced=SimpleNamespace(prompts=[[1]] * 2), share_of_raced=0.5
+        )
+
+    def show_progress(self, progress: TrialProgress) -> None:
+        """Keep the progress, to end each trial there."""
+        self.progress = progress
 
     def evaluate(self, trials: Sequence[TrialParameters], *_: object) -> list[Measured | UnwriteError]:
         """Evaluate the formulas."""
@@ -36,6 +47,9 @@ class Formulas:
             raise KeyboardInterrupt
         self.lists += 1
         self.choice = WEIGHTS
+        for _ in trials:
+            self.progress.advance(5)
+            self.progress.end_trial()
         return evaluate(trials)
 
 
@@ -44,10 +58,10 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(tmp_path)
 
 
-def run(objective: Formulas, **changes: Any) -> list[TrialOutcome]:
+def run(objective: Formulas, style: Style = "none", **changes: Any) -> list[TrialOutcome]:
     stand_in: Any = objective
     with search_state(KEY) as state:
-        return run_search(stand_in, settings(**changes), state, layers=9, positions=2, style="none")
+        return run_search(stand_in, settings(**changes), state, layers=9, positions=2, style=style)
 
 
 def measured(outcomes: Sequence[TrialOutcome]) -> list[object]:
@@ -102,3 +116,12 @@ def test_a_space_that_excludes_one_shot_settings_is_logged(caplog: pytest.LogCap
         "No one-shot settings are tried first: optimize.space.direction_scope lacks global. "
         "The search has no baseline to beat."
     )
+
+
+def test_progress_ends_at_the_last_trial_with_the_best(capsys: pytest.CaptureFixture[str]) -> None:
+    outcomes = run(Formulas(), style="lines")
+    best = best_trial(outcomes, settings().max_behaviour_rate)
+    assert best is not None
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("trial 20 of 20, 0 of 5 prompts: 100%")
+    assert f"best so far: trial {best.number}" in last

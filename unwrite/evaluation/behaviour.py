@@ -71,7 +71,7 @@ def behaviour_verdicts(
         given_up: called with a row, the number of its response tokens so far (0 before the first pass) and the rows
             that show the behaviour so far; True leaves the verdict of the row open.
         before_pass: called before each forward pass with the numbers of its rows, in order.
-        advance: called after each batch with the number of prompts in it.
+        advance: called with the number of prompts that have just been decided.
         budget: tokens that a forward pass may hold.
 
     Returns:
@@ -107,13 +107,14 @@ def behaviour_verdicts(
             decided,
             shared=shared,
             before_pass=before_pass,
+            advance=advance,
             budget=budget,
         )
         for row, text in zip(rows, decode(tokenizer, [responses[row] for row in rows]), strict=True):
             verdicts[row] = None if row in open_rows else shows_behaviour(text, markers)
             if verdicts[row]:
                 shown.add(row)  # the last tokens settled it
-        advance(len(batch))
+        advance(len(batch) - len(rows))
     return verdicts
 
 

@@ -51,7 +51,7 @@ def generate_greedily(
             which is right for every model; mix lengths where padding changes nothing.
         shared: work that passes share.
         budget: tokens that a forward pass may hold, responses included; lowered when memory runs out.
-        advance: called after each batch with the number of prompts in it.
+        advance: called with the number of responses that have just ended.
 
     Returns:
         token ids, without the end token that closed a response.
@@ -100,7 +100,7 @@ def generate_decided(
             depend on nothing else, since a batch that ran out of memory starts over in halves.
         shared: work that passes share.
         before_pass: called before every forward pass with its row numbers, in order.
-        advance: called after each batch with the number of prompts in it.
+        advance: called with the number of responses that have just ended.
         budget: tokens that a forward pass may hold, responses included; lowered when memory runs out.
 
     Returns:
@@ -124,8 +124,20 @@ def generate_decided(
         longest = max_tokens + max(len(prompts[row]) for row in rows)
         cached = prefix_cache(model, shared, rows, longest, before_pass)
         batch = DecodingBatch(model, [prompts[row] for row in rows], cached)
-        _run_batch(batch, prompts, rows, responses, take=take, around=shared.around, before_pass=before_pass)
-        advance(len(rows))
+        counted = 0
+
+        def count(ended: int) -> None:
+            nonlocal counted
+            counted += ended
+            advance(ended)
+
+        try:
+            _run_batch(
+                batch, prompts, rows, responses, take=take, around=shared.around, before_pass=before_pass, advance=count
+            )
+        except BaseException:
+            advance(-counted)  # the batch may start over
+            raise
 
     run_batches(respond, batches, [len(prompt) + max_tokens for prompt in prompts], budget or Budget())
     return [responses.get(row, []) for row in range(len(prompts))]
@@ -140,6 +152,7 @@ def _run_batch(
     take: Callable[[int, int], bool],
     around: Callable[[Sequence[int]], AbstractContextManager[object]],
     before_pass: BeforePass,
+    advance: Advance,
 ) -> None:
     """Decode one batch until all of its responses have ended."""
     rows = list(rows)
@@ -154,7 +167,8 @@ def _run_batch(
                 row = rows[member]
                 before_pass([row])
                 raise non_finite_error(batch.model, [*prompts[row], *responses[row]], row)
-        running = [member for member in running if take(rows[member], tokens[member])]
+        before, running = running, [member for member in running if take(rows[member], tokens[member])]
+        advance(len(before) - len(running))
         batch.append(best)
         if 0 < len(running) < _REDUCE_BELOW * len(rows) and batch.keep(running):
             rows = [rows[member] for member in running]

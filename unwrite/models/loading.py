@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from functools import partial
@@ -17,6 +18,8 @@ from unwrite.terms import Quantization
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
 
 REMOTE_CODE_VARIABLE = "UNWRITE_TRUST_REMOTE_CODE"
 _CLASSIFIERS = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
@@ -51,6 +54,7 @@ def load_model(
     auto_class = model_class(config)
     chosen = _dtype_of_model(config, folder, dtype, device, quantization)
     load = partial(_load_weights, auto_class, folder, chosen)
+    logger.info(f"Reading {checkpoint_size(folder) / 1e9:.2f} GB of weights into {device} as {dtype_name(chosen)}.")
     try:
         if quantization == "none":
             model = load({})

@@ -12,6 +12,7 @@ from unwrite.errors import UnwriteError, is_out_of_memory, missing_package, reas
 from unwrite.pipeline.lock import exclusive_run
 from unwrite.pipeline.logs import log_to_stderr
 from unwrite.pipeline.runs import recorded
+from unwrite.pipeline.start import INTERRUPTED, MESSAGE
 from unwrite.schema.params import Params, load_params
 
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
@@ -50,7 +51,8 @@ def run_stage(work: Callable[[Params], str | None]) -> None:
         where = f"{error.filename}: " if error.filename else ""
         fail(UnwriteError(f"{where}{error.strerror}. Free space or fix the permissions, then run `dvc repro` again."))
     except KeyboardInterrupt:
-        fail(UnwriteError("Interrupted; nothing was left half-written. Run `dvc repro` to start this stage again."))
+        sys.stderr.write(f"{MESSAGE}\n")
+        raise SystemExit(INTERRUPTED) from None
 
 
 def fail(error: UnwriteError) -> NoReturn:

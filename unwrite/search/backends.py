@@ -57,7 +57,11 @@ def measure_trials(context: EvaluationContext, trials: Sequence[Edits], choice: 
 
 def on_weights(context: EvaluationContext, trials: Sequence[Edits]) -> list[Result]:
     """Measure one trial after the other with its weights exchanged; a trial that fails gives its error."""
-    return [_result_or_error(_one_on_weights, context, edits) for edits in trials]
+    results = []
+    for edits in trials:
+        results.append(_result_or_error(_one_on_weights, context, edits))
+        context.end_trial()
+    return results
 
 
 def on_activations(context: EvaluationContext, trials: Sequence[Edits], at_once: int) -> list[Result]:
@@ -73,9 +77,12 @@ def on_activations(context: EvaluationContext, trials: Sequence[Edits], at_once:
             together.append(number)
         else:
             results[number] = _result_or_error(_one_on_activations, context, edits)
+            context.end_trial()
     for first in range(0, len(together), at_once):
         numbers = together[first : first + at_once]
         results |= zip(numbers, _several_on_activations(context, [trials[number] for number in numbers]), strict=True)
+        for _ in numbers:
+            context.end_trial()
     return [results[number] for number in range(len(trials))]
 
 

@@ -131,6 +131,23 @@ def can_leave_out_layers(run: BaseRun, prompts: Prompts, target: OnTarget, basel
     return all(again[row] == target.responses[row][:_TOKENS_TO_COMPARE] for row in target.first_batch)
 
 
+def share_of_raced(prefix: Sequence[int], prompts: Prompts, forced: TeacherForced, target: OnTarget) -> float:
+    """Estimate the work of a trial that is stopped as early as it can be, as a share of one that runs in full.
+
+    Counted in tokens: those of both sets behind their prefix, and those of the responses.
+
+    Args:
+        prefix: tokens that every prompt of both sets begins with.
+        prompts: the target prompts.
+        forced: the teacher-forced baseline prompts.
+        target: the base model's measurements on the target prompts.
+    """
+    read = sum(len(prompt) - len(prefix) for prompt in [*prompts, *forced.prompts]) + forced.mask.sum().item()
+    responses = [len(response) for response in target.responses]
+    stopped = sum(min(length, target.settled_tokens) for length in responses)
+    return float(read + stopped) / float(read + sum(responses))
+
+
 def _behaviour_rate(texts: Sequence[str], markers: Sequence[str]) -> float:
     with as_user_error("The marker list", "Remove that line from judge.markers."):
         rate = behaviour_rate(texts, markers)

@@ -21,10 +21,17 @@ from unwrite.models.lower_layers import LowerLayers
 from unwrite.models.memory import Limits
 from unwrite.models.patching import parameters_of
 from unwrite.models.shared_work import shared_tokens
-from unwrite.pipeline.progress import Style
+from unwrite.pipeline.progress import Style, progress
 from unwrite.schema.artifacts import Base, EditSettings, ParameterLayout, Writer
 from unwrite.schema.params import Optimize, Space
-from unwrite.search.base_measurements import BaseRun, Prompts, can_leave_out_layers, measure_baseline, measure_target
+from unwrite.search.base_measurements import (
+    BaseRun,
+    Prompts,
+    can_leave_out_layers,
+    measure_baseline,
+    measure_target,
+    share_of_raced,
+)
 from unwrite.search.racing import ANY_TRIAL, Standard
 
 if TYPE_CHECKING:
@@ -72,7 +79,9 @@ class EvaluationContext(NamedTuple):
     forced_layers: the same on the teacher-forced prompts.
     settled_tokens: response tokens before which no trial is given up.
     standard: what a trial must beat to be measured in full.
+    share_of_raced: the work of a trial that is stopped at once, as a share of one that runs in full; an estimate.
     advance: called with the number of prompts measured.
+    end_trial: called after each trial.
     """
 
     model: PreTrainedModel
@@ -94,7 +103,9 @@ class EvaluationContext(NamedTuple):
     forced_layers: LowerLayers | None = None
     settled_tokens: int = 0
     standard: Standard = ANY_TRIAL
+    share_of_raced: float = 1.0
     advance: Advance = do_nothing
+    end_trial: Callable[[], object] = int
 
 
 def prepare_context(
@@ -124,7 +135,7 @@ def prepare_context(
         model=inputs.model,
         tokenizer=inputs.tokenizer,
         writers=base.writers,
-        cache=_edit_cache(inputs, optimize.space, settings),
+        cache=_edit_cache(inputs, optimize.space, settings, style),
         target=inputs.target,
         base_rate=target.rate,
         teacher_forced=baseline.teacher_forced,
@@ -139,6 +150,7 @@ def prepare_context(
         target_layers=target.layers if leave_out else None,
         forced_layers=baseline.layers if leave_out else None,
         settled_tokens=target.settled_tokens,
+        share_of_raced=share_of_raced(prefix, inputs.target, baseline.teacher_forced, target),
     )
 
 
@@ -149,7 +161,7 @@ def _warn_about_common_markers(markers: Sequence[str], texts: Sequence[str]) -> 
         )
 
 
-def _edit_cache(inputs: SearchInputs, space: Space, settings: EditSettings) -> EditCache:
+def _edit_cache(inputs: SearchInputs, space: Space, settings: EditSettings, style: Style) -> EditCache:
     """Return a cache with the products of every writer and the vectors that the search can need."""
     base = inputs.base
     cache = EditCache(
@@ -167,5 +179,8 @@ def _edit_cache(inputs: SearchInputs, space: Space, settings: EditSettings) -> E
         positions=len(inputs.directions),
         biprojected=settings.orthogonalize == "biprojected",
     )
-    prepare_products(cache, writers, wanted)
+    with progress("products of weights", len(writers), style) as advance:
+        for writer in writers:
+            prepare_products(cache, [writer], wanted)
+            advance(1)
     return cache

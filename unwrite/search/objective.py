@@ -16,6 +16,7 @@ from unwrite.search.backend_choice import BackendChoice, required_backend, settl
 from unwrite.search.backends import Edits, Result, choose_backend, measure_trials
 from unwrite.search.context import EvaluationContext, SearchInputs, prepare_context
 from unwrite.search.racing import ANY_TRIAL, Standard
+from unwrite.search.trial_progress import TrialProgress
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,10 @@ class Objective:
         self.choice = choice
         self._settings = settings
         self._trials_at_once = trials_at_once
+
+    def show_progress(self, progress: TrialProgress) -> None:
+        """Report every further measurement."""
+        self.context = self.context._replace(advance=progress.advance, end_trial=progress.end_trial)
 
     def evaluate(self, trials: Sequence[TrialParameters], standard: Standard = ANY_TRIAL) -> list[Result]:
         """Measure some trials, each as far as it can still meet the standard; one that fails gives an UnwriteError."""

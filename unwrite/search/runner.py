@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from unwrite.pipeline.progress import Style, progress
+from unwrite.pipeline.progress import Style
 from unwrite.schema.params import Optimize
 from unwrite.search.front import best_trial
 from unwrite.search.journal import Journal
@@ -12,6 +12,7 @@ from unwrite.search.objective import Objective
 from unwrite.search.space import search_space, why_no_one_shots
 from unwrite.search.state import SearchState
 from unwrite.search.study import run_study
+from unwrite.search.trial_progress import trial_progress
 from unwrite.search.trials import TrialOutcome, describe_trial, write_trials
 
 logger = logging.getLogger(__name__)
@@ -39,16 +40,25 @@ def run_search(
     outcomes = state.done[: optimize.trials]
     if outcomes:
         write_trials(outcomes)  # DVC has removed the table of the earlier run
-    with progress("trials", optimize.trials, style, len(outcomes)) as advance:
+    context = objective.context
+    prompts = len(context.target) + len(context.teacher_forced.prompts)
+    with trial_progress(
+        trials=optimize.trials,
+        batch=optimize.batch,
+        prompts=prompts,
+        share_of_raced=context.share_of_raced if optimize.racing else 1.0,
+        style=style,
+        done=len(outcomes),
+    ) as shown:
+        objective.show_progress(shown)
         for batch in run_study(objective.evaluate, optimize, done=state.done, layers=layers, positions=positions):
             if objective.choice is not None:
                 state.choose(objective.choice)
             state.add(batch)
             journal.add(batch)
-            before, outcomes = len(outcomes), state.done[: optimize.trials]
+            outcomes = state.done[: optimize.trials]
             write_trials(outcomes)
-            best = best_trial(outcomes, optimize.max_behaviour_rate)
-            advance(len(outcomes) - before, f"best so far: {describe_trial(best)}")
+            shown.set_best(describe_trial(best_trial(outcomes, optimize.max_behaviour_rate)))
     return outcomes
 
 
