@@ -47,7 +47,7 @@ class Formulas:
             raise KeyboardInterrupt
         self.lists += 1
         self.choice = WEIGHTS
-        for _ in trials:
+        for _trial in trials:
             self.progress.advance(5)
             self.progress.end_trial()
         return evaluate(trials)

@@ -74,7 +74,7 @@ class _Lines:
         """Add units, and say so if it is time."""
         self._done += done
         self._title, self._note = title or self._title, note or self._note
-        if time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES or round(self._done, 6) == self._total:
+        if time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES or self._done > self._total - 1e-6:
             self._say()
 
     def say_if_silent(self) -> None:
