@@ -54,7 +54,7 @@ def load_model(
     auto_class = model_class(config)
     chosen = _dtype_of_model(config, folder, dtype, device, quantization)
     load = partial(_load_weights, auto_class, folder, chosen)
-    logger.info(f"Reading {checkpoint_size(folder) / 1e9:.2f} GB of weights into {device} as {dtype_name(chosen)}.")
+    logger.info(f"Reading {checkpoint_size(folder) / 1e6:,.0f} MB of weights into {device} as {dtype_name(chosen)}.")
     try:
         if quantization == "none":
             model = load({})

@@ -69,13 +69,16 @@ class _Lines:
         self._title, self._note, self._counted = title, "", counted
         self._total, self._first, self._done = total, done, done
         self._start = self._last = time.monotonic()
+        self._said_at_end = ""
 
     def advance(self, done: float, note: str = "", title: str = "") -> None:
         """Add units, and say so if it is time."""
         self._done += done
         self._title, self._note = title or self._title, note or self._note
-        if time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES or self._done > self._total - 1e-6:
+        at_end = f"{self._title} {self._note}" if self._done > self._total - 1e-6 else ""
+        if time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES or at_end != self._said_at_end:
             self._say()
+        self._said_at_end = at_end
 
     def say_if_silent(self) -> None:
         """Repeat where the work is if nothing has been said for long."""

@@ -48,8 +48,9 @@ class TrialProgress:
         return self._weights[min(self._number, len(self._weights) - 1)]
 
     def _say(self, done: float) -> None:
-        number = min(self._number + 1, self._trials)
-        title = f"trial {number} of {self._trials}, {self._measured} of {self._prompts} prompts"
+        title = f"trial {self._number + 1} of {self._trials}, {self._measured} of {self._prompts} prompts"
+        if self._number >= self._trials:
+            title = f"{self._trials} trials"
         self._report(done, self._best, title)
 
 
