@@ -1,4 +1,5 @@
-# make repro · make real · make test · make test-fast · make test-oldest · make check · make audit · make bench · make architectures.
+# make repro · make real · make test · make test-fast · make test-oldest · make check · make audit · make bench ·
+# make bench-real · make architectures.
 # Each but test-oldest creates .venv from requirements.lock first, if need be.
 
 PYTHON ?= python3
@@ -6,7 +7,7 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro real test test-fast test-oldest check audit bench architectures clean
+.PHONY: repro real test test-fast test-oldest check audit bench bench-real architectures clean
 
 repro: $(INSTALLED)
 	unwrite check
@@ -49,6 +50,11 @@ audit: $(INSTALLED)
 
 bench: $(INSTALLED)
 	python -m benchmarks
+
+# The same on a real model, where `make real` has run; 20 minutes.
+bench-real: $(INSTALLED)
+	cd examples/chatbot-disclaimer && PYTHONPATH=../.. python -m benchmarks search extraction merging verifying \
+		--trials 3 --repeats 2 --gigabytes 0.5 --output ../../benchmarks/real.md
 
 architectures: $(INSTALLED)
 	python -m benchmarks.architectures

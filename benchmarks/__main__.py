@@ -1,10 +1,11 @@
 """Compare unwrite with the plain way to do the same: search, extraction, merging, verifying, and search on a GPU.
 
-    python -m benchmarks [search|extraction|merging|verifying|gpu …] [--repeats 5] [--gigabytes 2]
+    python -m benchmarks [search|extraction|merging|verifying|gpu …] [--repeats 5] [--trials 10] [--gigabytes 2]
 
-Run it where `dvc repro` has run. The ways alternate in one process; figures are medians, with the range over the rounds
-in brackets; memory is the high-water mark of a fresh process for each way. Without a name, all benchmarks run and their
-output is also written to benchmarks/results.md.
+Run it where `dvc repro` has run: on the demo (`make bench`), or on a real model in its example (`make bench-real`). The
+ways alternate in one process; figures are medians, with the range over the rounds in brackets; memory is the high-water
+mark of a fresh process for each way. Without a name, all benchmarks run and their output is also written to
+benchmarks/results.md, or to the file that --output names.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import torch
 from benchmarks import extraction, gpu, merging, search, verifying
 from benchmarks.comparison import quiet
 from unwrite.files.records import write_text
+from unwrite.schema.artifacts import read_base
 
 RESULTS = Path(__file__).with_name("results.md")
 _TITLES = {
@@ -36,13 +38,15 @@ _TITLES = {
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice(list(_TITLES)))
 @click.option("--repeats", default=5, show_default=True, type=click.IntRange(min=2), help="Rounds.")
+@click.option("--trials", default=search.TRIALS, show_default=True, type=click.IntRange(min=1), help="Trials a round.")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the tables into this file.")
 @click.option("--gigabytes", default=2.0, show_default=True, help="Size of the checkpoint that is merged and verified.")
-def main(names: tuple[str, ...], repeats: int, gigabytes: float) -> None:
+def main(names: tuple[str, ...], repeats: int, trials: int, output: Path | None, gigabytes: float) -> None:
     """Run the named benchmarks, or all, and print their tables."""
     torch.set_num_threads(1)
     quiet()
     reports: dict[str, Callable[[], str]] = {
-        "search": partial(search.report, repeats),
+        "search": partial(search.report, repeats, trials),
         "extraction": partial(extraction.report, repeats),
         "merging": partial(merging.report, repeats, gigabytes),
         "verifying": partial(verifying.report, repeats, gigabytes),
@@ -52,18 +56,19 @@ def main(names: tuple[str, ...], repeats: int, gigabytes: float) -> None:
     for name in names or reports:
         page.append(f"## {_TITLES[name]}\n\n{reports[name]()}")
         click.echo(f"{page[-1]}\n")
-    if not names:
-        write_text(RESULTS, "\n\n".join(page) + "\n")
+    if not names or output is not None:
+        write_text(output or RESULTS, "\n\n".join(page) + "\n")
 
 
 def _about(repeats: int) -> str:
     """Describe the machine, the versions and the method in one paragraph."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft"))
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    base = read_base()
     return (
-        f"`make bench` on {os.cpu_count()} cores ({_processor()}), {device}; {versions}. One thread unless "
-        f"stated otherwise. Medians of {repeats} rounds that alternate in one process (growth: fewer), with the range "
-        "in brackets; memory is the peak resident memory of a fresh process."
+        f"{base.architecture} ({base.source}) on {os.cpu_count()} cores ({_processor()}), {device}; {versions}. One "
+        f"thread unless stated otherwise. Medians of {repeats} rounds that alternate in one process (growth: fewer), "
+        "with the range in brackets; memory is the peak resident memory of a fresh process."
     )
 
 

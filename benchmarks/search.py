@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
@@ -26,6 +27,7 @@ from unwrite.evaluation.pass_limits import measuring_limits
 from unwrite.files.prompts import read_markers
 from unwrite.files.tensors import read_metadata, read_tensors
 from unwrite.models.batches import by_token_budget, left_padded
+from unwrite.models.compute_dtype import dtype_name
 from unwrite.models.generation import generate_decided
 from unwrite.models.loading import load_model, load_tokenizer
 from unwrite.models.memory import Limits
@@ -36,7 +38,9 @@ from unwrite.schema.artifacts import Base, Edit, EditSettings, TrialParameters, 
 from unwrite.schema.params import Params, load_params
 from unwrite.schema.paths import DIRECTIONS
 from unwrite.search.objective import Objective, prepare_objective
-from unwrite.search.trials import Measured, read_trials
+from unwrite.search.racing import ANY_TRIAL, Standard
+from unwrite.search.selection import best_within
+from unwrite.search.trials import STOPPED, Measured, read_trials
 from unwrite.terms import SETS, BackendName, NormPreservation
 
 if TYPE_CHECKING:
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 TRIALS = 10
+_MATMUL = (1024, 1024, 1024)
 Trials = Sequence[TrialParameters]
 Responses = Sequence[Sequence[int]]
 
@@ -73,9 +78,14 @@ class Settings(NamedTuple):
     means: Tensor
 
 
-def report(repeats: int) -> str:
-    """Return tables of time, memory and growth, on the demo."""
-    trials = recipes(TRIALS)
+def report(repeats: int, count: int = TRIALS) -> str:
+    """Return tables of time, memory and, for the demo, growth.
+
+    Args:
+        repeats: number of rounds.
+        count: trials in a round.
+    """
+    trials = recipes(count)
     checked = _check(trials)
     rows = [row for threads in (1, 2) for row in _times(trials, repeats, threads)]
     times = table(["threads", "", "s per trial", "plain way ÷ this", "this ÷ floor"], rows)
@@ -88,20 +98,22 @@ def report(repeats: int) -> str:
             ("plain way", "plain"),
         )
     ]
-    return "\n\n".join(
-        [
-            f"{TRIALS} recipes of the demo's own search, 100 + 100 prompts.",
-            times,
-            checked,
-            table(["", "peak MB"], memory),
-            _growth(1),
-        ]
-    )
+    sizes = load_params().tokenize.splits.validation
+    parts = [
+        f"{len(trials)} recipes from the whole of the project's own search, {sizes} + {sizes} prompts.",
+        times,
+        _floor_count(trials),
+        checked,
+        table(["", "peak MB"], memory),
+    ]
+    return "\n\n".join([*parts, *([_growth(1)] if read_base().source == "demo/model" else [])])
 
 
 def recipes(count: int) -> list[TrialParameters]:
-    """Return the first recipes of the project's own search: one-shot settings, then random ones."""
-    return [trial.parameters for trial in read_trials()[:count]]
+    """Return recipes of the project's own search, from its one-shot settings to its last trials."""
+    trials = sorted([*read_trials(), *read_trials(STOPPED)], key=lambda trial: trial.number)
+    step = (len(trials) - 1) / max(1, count - 1)
+    return [trials[round(number * step)].parameters for number in range(min(count, len(trials)))]
 
 
 def _times(trials: Trials, repeats: int, threads: int) -> list[list[object]]:
@@ -110,8 +122,8 @@ def _times(trials: Trials, repeats: int, threads: int) -> list[list[object]]:
     lengths = [[len(response) for response in early_responses(plain.settings, trial)] for trial in trials]
     ways: dict[str, Callable[[], object]] = {
         "plain way": lambda: [plain_trial(plain, trial) for trial in trials],
-        "ours, on weights": ours("weights", trials),
-        "ours, on activations, 5 at once": ours("activations", trials),
+        "ours, every trial in full": ours("weights", trials),
+        "ours, raced against the chosen trial": ours("weights", trials, racing=True),
         "floor": lambda: [floor(plain.settings, decoded) for decoded in lengths],
     }
     seconds = alternated(ways, repeats)
@@ -128,28 +140,64 @@ def _times(trials: Trials, repeats: int, threads: int) -> list[list[object]]:
     ]
 
 
+def _floor_count(trials: Trials) -> str:
+    """Count the floating-point operations of the floor, and their time at the rate of a large matrix product."""
+    settings = settings_of(load_params())
+    decoded = fmean(sum(map(len, early_responses(settings, trial))) for trial in trials)
+    read = sum(map(len, [*settings.target, *settings.baseline]))
+    read += settings.params.optimize.kl_tokens * len(settings.baseline)
+    body = sum(parameter.numel() for parameter in settings.model.base_model.parameters())
+    head = settings.base.vocabulary * settings.base.hidden_size
+    # Tied or not, the embedding is a look-up, and the head is one more matrix.
+    operations = 2 * (read + decoded) * (body - head)
+    operations += (
+        2 * (len(settings.target) + settings.params.optimize.kl_tokens * len(settings.baseline) + decoded) * head
+    )
+    rate = _operations_per_second()
+    return (
+        f"The floor, counted: {read} tokens read and {decoded:.0f} decoded a trial are {operations / 1e9:.0f} GFLOP, "
+        f"{operations / rate:.1f} s at the {rate / 1e9:.0f} GFLOP/s of a large product on one thread."
+    )
+
+
+def _operations_per_second() -> float:
+    rows, inner, columns = _MATMUL
+    left, right = torch.ones(rows, inner), torch.ones(inner, columns)
+    taken = []
+    for _ in range(5):
+        start = time.perf_counter()
+        torch.matmul(left, right)
+        taken.append(time.perf_counter() - start)
+    return 2 * rows * inner * columns / min(taken)
+
+
 def _check(trials: Trials) -> str:
-    """Check that both ways agree on every prompt where rank 3 is exact; elsewhere, report how often they do.
+    """Check that both ways agree where rank 3 is exact: on the demo on every prompt, to the trial's rate.
+
+    On a deep model the two round differently often enough that a verdict can turn; then the agreement is reported.
 
     Raises:
-        RuntimeError: they do not agree where rank 3 is exact.
+        RuntimeError: they do not agree on the demo, or on less than 98 % of the prompts elsewhere.
     """
     exact = settings_of(with_settings(load_params(), norm_preservation="none", kl_tokens=1), "float32")
     same, compared, rates, divergences = _agreement(exact, trials)
     objective = _objective(with_runtime(exact.params, "weights"), exact.base)
     results = [measured(result) for result in objective.evaluate(trials)]
-    if same != compared or [result.behaviour_rate for result in results] != rates:
+    is_demo = exact.base.source == "demo/model"
+    if same < compared * (1 if is_demo else 0.98) or (
+        is_demo and [result.behaviour_rate for result in results] != rates
+    ):
         raise RuntimeError(f"Verdicts differ: {same} of {compared} are equal; rates must be {rates}, got {results}.")
     apart = max(abs(kl - result.kl) / max(kl, 1e-4) for kl, result in zip(divergences, results, strict=True))
     if apart > 0.01:
         raise RuntimeError(f"First-token divergences differ by up to {apart:.1%}.")
     timed = settings_of(load_params())
-    same_timed, compared, _, _ = _agreement(timed, trials)
+    same_timed, all_timed, _, _ = _agreement(timed, trials)
     mode = timed.params.optimize.norm_preservation
     return (
-        f"Verdicts, float32 and `none` (where the adapter's rank is enough): {same} of {same} equal, first-token "
-        f"divergences to {apart:.1%}. As timed ({timed.base.compute_dtype}, `{mode}`, of which rank 3 is an "
-        f"approximation): {same_timed} of {compared} equal."
+        f"Verdicts, float32 and `none` (where the adapter's rank is enough): {same} of {compared} equal, first-token "
+        f"divergences to {apart:.1%}. As timed ({dtype_name(timed.model.dtype)}, `{mode}`, of which rank 3 is an "
+        f"approximation): {same_timed} of {all_timed} equal."
     )
 
 
@@ -225,15 +273,25 @@ def with_runtime(params: Params, backend: BackendName | Literal["auto"], at_once
     return params.model_copy(update={"runtime": params.runtime.model_copy(update=changed)})
 
 
-def ours(backend: BackendName | Literal["auto"], trials: Trials) -> Callable[[], list[Measured]]:
-    """Return a function that measures the trials as the stage does, in batches of `optimize.batch`."""
+def ours(
+    backend: BackendName | Literal["auto"], trials: Trials, *, racing: bool = False
+) -> Callable[[], list[Measured]]:
+    """Return a function that measures the trials as the stage does, in batches of `optimize.batch`.
+
+    Args:
+        backend: on weights or activations.
+        trials: the parameters of each trial.
+        racing: whether they are stopped once they can no longer be chosen over the trial that the project chose.
+    """
     params = with_runtime(load_params(), backend)
     objective = _objective(params, read_base())
     size = params.optimize.batch
+    aim = params.optimize.max_behaviour_rate
+    standard = Standard(best_within(read_trials(), aim), aim) if racing else ANY_TRIAL
 
     def evaluate() -> list[Measured]:
         batches = [trials[start : start + size] for start in range(0, len(trials), size)]
-        return [measured(result) for batch in batches for result in objective.evaluate(batch)]
+        return [measured(result) for batch in batches for result in objective.evaluate(batch, standard)]
 
     return evaluate
 

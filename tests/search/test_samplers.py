@@ -59,16 +59,15 @@ def test_for_gp_only_the_kl_counts_against_a_trial_above_max_kl() -> None:
 
 
 @given(aim=st.floats(0, 0.5), highest=st.floats(0.6, 1), rate=st.floats(0, 1), kl=st.floats(1e-3, 1))
-def test_for_gp_an_edit_that_does_nothing_is_worse_than_one_that_removes_the_behaviour(
+def test_for_gp_a_trial_above_the_rate_is_penalized_in_proportion(
     aim: float, highest: float, rate: float, kl: float
 ) -> None:
-    def value(rate: float, kl: float) -> float:
-        return observe("gp", Measured(rate, kl), aim, highest).values[0]
+    def penalty(rate: float) -> float:
+        return observe("gp", Measured(rate, kl), aim, highest).values[0] - math.log(kl)
 
-    nothing = value(highest, 0.0)
-    assert nothing > value(aim, 0.03)  # the KL divergence of a one-shot setting
-    assert nothing < value(highest, 1.0)
-    assert value(min(rate, highest), kl) <= value(highest, kl)  # and a higher rate is never better
+    assert penalty(aim) == 0
+    assert penalty(highest) == pytest.approx(penalty(aim + (highest - aim) / 4) * 4)
+    assert 0 <= penalty(min(rate, highest)) <= penalty(highest)
 
 
 def test_a_kl_of_zero_has_a_finite_logarithm() -> None:
