@@ -134,7 +134,7 @@ def test_a_bug_keeps_its_traceback(folder: Path, monkeypatch: pytest.MonkeyPatch
     def bug(path: Path) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("unwrite.schema.params.load_params", bug)
+    monkeypatch.setattr("unwrite.pipeline.check.load_params", bug)
     assert isinstance(CliRunner().invoke(main, ["check"]).exception, ZeroDivisionError)
 
 

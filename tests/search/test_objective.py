@@ -12,8 +12,8 @@ from tests.support.samples import sample_trial
 from unwrite.errors import UnwriteError
 from unwrite.models.memory import Limits
 from unwrite.schema.artifacts import Edit, Kernel, TrialParameters, read_base
-from unwrite.search.backend_choice import BackendChoice
-from unwrite.search.backends import ChosenBackend, Result
+from unwrite.search.backend_choice import BackendChoice, ChosenBackend
+from unwrite.search.backends import Result
 from unwrite.search.context import EvaluationContext
 from unwrite.search.trials import Measured
 from unwrite.terms import BackendName

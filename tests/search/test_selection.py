@@ -40,7 +40,7 @@ def test_a_named_trial_is_chosen_whether_on_the_front_or_not(number: int) -> Non
 
 @pytest.mark.parametrize("number", [1, 8, 4000])
 def test_a_named_trial_without_measurements_is_refused(number: int) -> None:
-    with pytest.raises(UnwriteError, match=rf"select\.trial is {number}, which is not in .*trials\.csv \(0–7\) or has"):
+    with pytest.raises(UnwriteError, match=rf"select\.trial is {number}, which is not in .*trials\.csv \(0–7\) or was"):
         choose_trial(TRIALS, FRONT, 0.05, number)
 
 

@@ -21,7 +21,7 @@ RESIDUALS = Path("artifacts/residuals")
 def test_residuals_are_the_hidden_states_at_the_requested_positions(project: Path) -> None:
     stored = load_file(RESIDUALS / "target.safetensors")["residuals"]
     assert stored.shape[:3] == (12, 2, 7)
-    assert stored.dtype == torch.bfloat16
+    assert stored.dtype == torch.float32  # on a CPU, though the demo is stored in bfloat16
     model = AutoModelForCausalLM.from_pretrained("demo/model", dtype=torch.float32)
     for row, prompt in enumerate(read_tokens("target", "train")):
         with torch.no_grad():
@@ -29,7 +29,7 @@ def test_residuals_are_the_hidden_states_at_the_requested_positions(project: Pat
         for place, position in enumerate((-1, -2)):
             expected = torch.stack([state[0, position] for state in states[:-1]])
             error = (stored[row, place, :-1].float() - expected).norm(dim=-1) / expected.norm(dim=-1)
-            assert float(error.max()) < 0.03  # bfloat16 against float32
+            assert float(error.max()) < 1e-3
 
 
 def test_nan_is_reported_with_layer_and_prompt(project: Path, params: Params) -> None:

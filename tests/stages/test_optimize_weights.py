@@ -26,6 +26,7 @@ from unwrite.errors import UnwriteError
 from unwrite.schema.artifacts import Front, TrialParameters, read_artifact
 from unwrite.schema.params import Params
 from unwrite.search.objective import Objective
+from unwrite.search.racing import Standard
 from unwrite.search.state import search_state
 from unwrite.search.trials import Measured, read_trials
 
@@ -129,8 +130,10 @@ def failing(monkeypatch: pytest.MonkeyPatch, fails: Callable[[int], bool]) -> No
     """Make some trials of each batch fail, by their position in it."""
     evaluate = Objective.evaluate
 
-    def evaluate_some(self: Objective, trials: Sequence[TrialParameters]) -> list[Measured | UnwriteError]:
-        results = evaluate(self, trials)
+    def evaluate_some(
+        self: Objective, trials: Sequence[TrialParameters], standard: Standard
+    ) -> list[Measured | UnwriteError]:
+        results = evaluate(self, trials, standard)
         return [UnwriteError("logits are NaN") if fails(n) else result for n, result in enumerate(results)]
 
     monkeypatch.setattr(Objective, "evaluate", evaluate_some)
@@ -151,9 +154,9 @@ def test_if_every_trial_fails_the_stage_fails_with_the_reason(
 
 
 def test_another_dtype_gives_other_measurements(project: Path, params: Params) -> None:
-    wide = params.model_copy(update={"model": params.model.model_copy(update={"dtype": "float32"})})
+    narrow = params.model_copy(update={"model": params.model.model_copy(update={"dtype": "bfloat16"})})
     before = read_trials()
-    pin_model(wide)
+    pin_model(narrow)
     optimize_weights(params)
     after = read_trials()
     assert [trial.parameters for trial in after] == [trial.parameters for trial in before]

@@ -103,11 +103,15 @@ def _commit(revision: str) -> str:
 
 
 def _project_folder() -> PurePosixPath:
-    """Return the project's folder in its git repository, wherever in the project we are."""
+    """Return the project's folder in its git repository, wherever in the project we are; without DVC, its root."""
+    from dvc.exceptions import NotDvcRepoError
     from dvc.repo import Repo
     from dvc.scm import SCM
 
-    return PurePosixPath("/", Path(Repo.find_root()).relative_to(SCM(".").root_dir))
+    try:
+        return PurePosixPath("/", Path(Repo.find_root()).relative_to(SCM(".").root_dir))
+    except NotDvcRepoError:
+        return PurePosixPath("/")
 
 
 def _read(project: DVCFileSystem, path: PurePosixPath) -> bytes | None:

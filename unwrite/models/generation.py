@@ -129,14 +129,16 @@ def generate_decided(
         def count(ended: int) -> None:
             nonlocal counted
             counted += ended
-            advance(ended)
+            if ended:
+                advance(ended)
 
         try:
             _run_batch(
                 batch, prompts, rows, responses, take=take, around=shared.around, before_pass=before_pass, advance=count
             )
         except BaseException:
-            advance(-counted)  # the batch may start over
+            if counted:
+                advance(-counted)  # the batch may start over
             raise
 
     run_batches(respond, batches, [len(prompt) + max_tokens for prompt in prompts], budget or Budget())

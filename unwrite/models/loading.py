@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping
 from functools import partial
@@ -18,8 +17,6 @@ from unwrite.terms import Quantization
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-
-logger = logging.getLogger(__name__)
 
 REMOTE_CODE_VARIABLE = "UNWRITE_TRUST_REMOTE_CODE"
 _CLASSIFIERS = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
@@ -54,7 +51,6 @@ def load_model(
     auto_class = model_class(config)
     chosen = _dtype_of_model(config, folder, dtype, device, quantization)
     load = partial(_load_weights, auto_class, folder, chosen)
-    logger.info(f"Reading {checkpoint_size(folder) / 1e6:,.0f} MB of weights into {device} as {dtype_name(chosen)}.")
     try:
         if quantization == "none":
             model = load({})
@@ -182,8 +178,8 @@ def _dtype_of_model(
     config: PreTrainedConfig, folder: Path, dtype: str, device: torch.device, quantization: Quantization
 ) -> torch.dtype:
     stored = stored_dtype(config)
-    if dtype == "auto" and quantization != "none":
-        return stored  # the weights are not held in it
+    if quantization != "none":  # the weights are not held in it, and bitsandbytes supports it on its devices
+        dtype, device = dtype_name(stored) if dtype == "auto" else dtype, torch.device("cpu")
     return choose_dtype(dtype, stored, device, checkpoint_size(folder), free_memory())
 
 

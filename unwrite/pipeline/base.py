@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from unwrite.files.hashing import verify_files
 from unwrite.models.source import locate
 from unwrite.schema.artifacts import Base
+
+logger = logging.getLogger(__name__)
 
 
 def pinned_folder(base: Base, *, weights: bool = True) -> Path:
@@ -20,6 +23,9 @@ def pinned_folder(base: Base, *, weights: bool = True) -> Path:
         UnwriteError: the folder is gone, or a file is not the one that was pinned.
     """
     folder = locate(base.source, base.commit)
+    size = sum(file.size for file in base.files) / 1e6
+    if weights:
+        logger.info(f"Checking and reading the model: {size:,.0f} MB.")
     shards = {file.name for file in base.files if file.name.endswith(".safetensors")}
     verify_files(folder, [file for file in base.files if weights or file.name not in shards])
     return folder

@@ -16,7 +16,7 @@ _SECONDS_OF_SILENCE = 30.0
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
 
 
-class Report(Protocol):
+class OnProgress(Protocol):
     """A function to call as work is done."""
 
     def __call__(self, done: float, /, note: str = "", title: str = "") -> None:
@@ -24,7 +24,7 @@ class Report(Protocol):
 
 
 @contextmanager
-def progress(title: str, total: float, style: Style, done: float = 0, *, counted: bool = True) -> Iterator[Report]:
+def progress(title: str, total: float, style: Style, done: float = 0, *, counted: bool = True) -> Iterator[OnProgress]:
     """Yield `advance(n, note="", title="")`, to be called as work is done; progress goes to stderr.
 
     Args:

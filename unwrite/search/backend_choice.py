@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -23,6 +23,13 @@ class BackendChoice(Artifact):
     backend: BackendName
     trials_at_once: Annotated[int, Field(ge=1)]
     limits: Limits
+
+
+class ChosenBackend(NamedTuple):
+    """The backend to measure trials with, and why it was chosen."""
+
+    backend: BackendName
+    reason: str
 
 
 def required_backend(backend: BackendName | Literal["auto"], quantization: Quantization) -> BackendName | None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from statistics import fmean
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from unwrite.editing.activations import RowSelector, edited_activations
 from unwrite.editing.weights import edited_weights
@@ -23,11 +24,10 @@ from unwrite.models.lower_layers import LowerLayers
 from unwrite.models.patching import patched_parameters
 from unwrite.models.shared_work import SharedWork
 from unwrite.schema.artifacts import Edit
-from unwrite.search.backend_choice import BackendChoice
+from unwrite.search.backend_choice import BackendChoice, ChosenBackend
 from unwrite.search.context import EvaluationContext
 from unwrite.search.racing import Race
 from unwrite.search.trials import Measured
-from unwrite.terms import BackendName
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -41,13 +41,6 @@ _TOKENS_TO_CHOOSE = 8  # response tokens of each prompt that the backends are ti
 _DIGITS, _DECIMALS = 4, 6  # of a figure; further ones differ between backends and batches in float32
 
 
-class ChosenBackend(NamedTuple):
-    """The backend to measure trials with, and why it was chosen."""
-
-    backend: BackendName
-    reason: str
-
-
 def measure_trials(context: EvaluationContext, trials: Sequence[Edits], choice: BackendChoice) -> list[Result]:
     """Measure trials with the chosen backend."""
     if choice.backend == "weights":
@@ -57,11 +50,7 @@ def measure_trials(context: EvaluationContext, trials: Sequence[Edits], choice: 
 
 def on_weights(context: EvaluationContext, trials: Sequence[Edits]) -> list[Result]:
     """Measure one trial after the other with its weights exchanged; a trial that fails gives its error."""
-    results = []
-    for edits in trials:
-        results.append(_result_or_error(_one_on_weights, context, edits))
-        context.end_trial()
-    return results
+    return [_result_or_error(_one_on_weights, context, edits) for edits in trials]
 
 
 def on_activations(context: EvaluationContext, trials: Sequence[Edits], at_once: int) -> list[Result]:
@@ -77,12 +66,9 @@ def on_activations(context: EvaluationContext, trials: Sequence[Edits], at_once:
             together.append(number)
         else:
             results[number] = _result_or_error(_one_on_activations, context, edits)
-            context.end_trial()
     for first in range(0, len(together), at_once):
         numbers = together[first : first + at_once]
         results |= zip(numbers, _several_on_activations(context, [trials[number] for number in numbers]), strict=True)
-        for _ in numbers:
-            context.end_trial()
     return [results[number] for number in range(len(trials))]
 
 
@@ -151,6 +137,8 @@ def _result_or_error(
         return measure(context, edits)
     except UnwriteError as error:
         return error
+    finally:
+        context.end_trial()
 
 
 def _one_on_weights(context: EvaluationContext, edits: Edits) -> Measured:
@@ -164,12 +152,15 @@ def _one_on_activations(context: EvaluationContext, edits: Edits) -> Measured:
 
 
 def _several_on_activations(context: EvaluationContext, trials: Sequence[Edits]) -> Sequence[Result]:
-    try:
-        with edited_activations(context.model, trials, context.writers, context.cache) as select:
-            return _measure(context, trials, select)
-    except UnwriteError as error:
-        if len(trials) == 1:
-            return [error]
+    if len(trials) > 1:
+        with (
+            suppress(UnwriteError),
+            edited_activations(context.model, trials, context.writers, context.cache) as select,
+        ):
+            results = _measure(context, trials, select)
+            for _ in trials:
+                context.end_trial()
+            return results
     return [_result_or_error(_one_on_activations, context, edits) for edits in trials]
 
 

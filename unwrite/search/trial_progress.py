@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from unwrite.pipeline.progress import Report, Style, progress
+from unwrite.pipeline.progress import OnProgress, Style, progress
 
 _RUN_IN_FULL = 0.15
 """The share of trials after the first batch that are expected to run in full."""
@@ -14,7 +14,7 @@ _RUN_IN_FULL = 0.15
 class TrialProgress:
     """Where a search is; mutable. A trial that ends early jumps to its end."""
 
-    def __init__(self, report: Report, *, trials: int, prompts: int, done: int, weights: Sequence[float]) -> None:
+    def __init__(self, report: OnProgress, *, trials: int, prompts: int, done: int, weights: Sequence[float]) -> None:
         """Begin after the trials that are done.
 
         Args:
