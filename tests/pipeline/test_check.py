@@ -47,7 +47,7 @@ def test_a_dtype_that_this_machine_computes_slowly_is_noted_with_the_measured_ra
 def test_accepting_what_the_search_stops_is_noted(params_file: Path) -> None:
     text = params_file.read_text()
     head, select, tail = text.partition("\nselect:")
-    params_file.write_text(head + select + tail.replace("max_behaviour_rate: 0.02", "max_behaviour_rate: 0.10", 1))
+    params_file.write_text(head + select + tail.replace("max_behaviour_rate: 0.01", "max_behaviour_rate: 0.10", 1))
     (note,) = check_params(params_file)
     assert "accepts trials above optimize.max_behaviour_rate, which the search stops" in note
     replace(params_file, "racing: true", "racing: false")
@@ -55,6 +55,6 @@ def test_accepting_what_the_search_stops_is_noted(params_file: Path) -> None:
 
 
 def test_aiming_above_what_is_accepted_is_noted(params_file: Path) -> None:
-    replace(params_file, "max_behaviour_rate: 0.02", "max_behaviour_rate: 0.10")
+    replace(params_file, "max_behaviour_rate: 0.01", "max_behaviour_rate: 0.10")
     (note,) = check_params(params_file)
     assert note == "the search aims at a higher behaviour rate than select.max_behaviour_rate accepts."
