@@ -10,9 +10,10 @@ from unwrite.models.batches import Budget, by_token_budget
 from unwrite.models.compute_dtype import dtype_name
 from unwrite.models.loading import load_model
 from unwrite.models.memory import pass_limits
+from unwrite.models.prefix_check import prefix_of
 from unwrite.models.quantized import describe_quantization
 from unwrite.models.residuals import extract_residuals, residuals_of_batch
-from unwrite.models.shared_work import SharedWork, shared_tokens
+from unwrite.models.shared_work import SharedWork
 from unwrite.pipeline.base import pinned_folder
 from unwrite.pipeline.progress import progress
 from unwrite.pipeline.stage import run_stage
@@ -44,7 +45,7 @@ def extract(params: Params) -> str:
         all_prompts,
     )
     budget = Budget(limits.one_pass)
-    shared = SharedWork([] if base.padding_sensitive else shared_tokens(all_prompts, rest=-min(positions)))
+    shared = SharedWork(prefix_of(model, all_prompts, padding_sensitive=base.padding_sensitive, rest=-min(positions)))
     for name in SETS:
         lengths = [len(tokens) for tokens in prompts[name]]
         batches = by_token_budget(lengths, budget.tokens, padding_sensitive=base.padding_sensitive)

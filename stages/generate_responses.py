@@ -14,7 +14,8 @@ from unwrite.files.records import write_jsonl
 from unwrite.models.batches import Budget, by_token_budget
 from unwrite.models.generation import generate_greedily
 from unwrite.models.loading import dtype_of_model, load_model, load_tokenizer
-from unwrite.models.shared_work import SharedWork, shared_tokens
+from unwrite.models.prefix_check import prefix_of
+from unwrite.models.shared_work import SharedWork
 from unwrite.pipeline.base import pinned_folder
 from unwrite.pipeline.progress import progress
 from unwrite.pipeline.stage import run_stage
@@ -49,7 +50,7 @@ def generate_responses(params: Params) -> str:
     longest = max(settings.max_tokens, settings.kl_tokens)
     limits = measuring_limits(model, params.runtime.batch_tokens, all_prompts, longest)
     budget = Budget(limits.generation)
-    shared = SharedWork([] if base.padding_sensitive else shared_tokens(all_prompts))
+    shared = SharedWork(prefix_of(model, all_prompts, padding_sensitive=base.padding_sensitive))
     respond = partial(
         _respond, prompts=prompts, params=params, budget=budget, shared=shared, padding_sensitive=base.padding_sensitive
     )

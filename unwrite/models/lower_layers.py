@@ -24,10 +24,13 @@ _MOST_BYTES = 1 << 29
 
 
 class _Record(NamedTuple):
-    """One layer in one pass: the stream in front of it, [batch, tokens, d], and its new keys and values, if needed."""
+    """One layer in one pass: the stream in front of it, [batch, tokens, d], and its new keys and values.
+
+    They are empty if they are not needed, and None if the layer keeps something else.
+    """
 
     stream: Tensor
-    keys_values: list[Tensor]
+    keys_values: list[Tensor] | None
 
 
 class _Pass(NamedTuple):
@@ -95,16 +98,27 @@ class LowerLayers:
         """Drop everything: passes are whole again."""
         self._passes.clear()
 
-    def _new_keys_values(self, named: dict[str, Any], number: int, tokens: int) -> list[Tensor]:
-        """Return the keys and values that a layer has just added to its cache; empty if they are not needed."""
+    def _new_keys_values(self, named: dict[str, Any], number: int, tokens: int) -> list[Tensor] | None:
+        """Return the keys and values that a layer has just added to its cache (`_Record`)."""
+        from transformers import DynamicCache
+        from transformers.cache_utils import DynamicLayer
+
         if not self._is_continued:
             return []
-        layer: Any = named["past_key_values"].layers[number]
-        return [layer.keys[..., -tokens:, :].clone(), layer.values[..., -tokens:, :].clone()]
+        cache = named.get("past_key_values")
+        if type(cache) is not DynamicCache or number >= len(cache.layers):
+            return None
+        layer = cache.layers[number]
+        if type(layer) is not DynamicLayer or not layer.is_initialized:
+            return None
+        both: list[Any] = [layer.keys, layer.values]
+        return [tensor[..., -tokens:, :].clone() for tensor in both]
 
     def _keep(self, rows: tuple[int, ...], records: Sequence[_Record]) -> None:
         """Keep what fits: all keys and values, and the streams in front of every k-th layer."""
-        keys_values = [record.keys_values for record in records]
+        keys_values = [record.keys_values for record in records if record.keys_values is not None]
+        if len(keys_values) < len(records):
+            return
         self._free -= sum(tensor.nbytes for pair in keys_values for tensor in pair)
         stream_bytes = records[0].stream.nbytes
         if self._free < stream_bytes:

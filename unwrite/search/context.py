@@ -20,7 +20,7 @@ from unwrite.models.batches import Advance, Budget, do_nothing
 from unwrite.models.lower_layers import LowerLayers
 from unwrite.models.memory import Limits
 from unwrite.models.patching import parameters_of
-from unwrite.models.shared_work import shared_tokens
+from unwrite.models.prefix_check import prefix_of
 from unwrite.pipeline.progress import Style, progress
 from unwrite.schema.artifacts import Base, EditSettings, ParameterLayout, Writer
 from unwrite.schema.params import Optimize, Space
@@ -125,7 +125,7 @@ def prepare_context(
     """
     base = inputs.base
     budget = Budget()
-    prefix = [] if base.padding_sensitive else shared_tokens([*inputs.target, *inputs.baseline])
+    prefix = prefix_of(inputs.model, [*inputs.target, *inputs.baseline], padding_sensitive=base.padding_sensitive)
     run = BaseRun(inputs.model, inputs.tokenizer, prefix, limits, budget, style, base.padding_sensitive)
     target = measure_target(run, inputs.target, inputs.markers, optimize.max_tokens)
     baseline = measure_baseline(run, inputs.baseline, optimize.kl_tokens, base.vocabulary)
