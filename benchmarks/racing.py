@@ -77,7 +77,7 @@ and seconds are medians.
 {table}
 
 The demo answers in few words, so that a trial that is stopped saves little. On a model that answers at length, most of
-a trial is generation: [real.md](real.md).
+a trial is generation: `make bench-real`.
 """
 
 
