@@ -205,6 +205,16 @@ def test_the_faster_backend_is_chosen_with_its_timing(
     )
 
 
+def test_trials_measured_for_the_choice_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[int] = []
+    of = context_of("llama", "rows", advance=counted.append, end_trial=lambda: counted.append(-1))
+    pretend_to_be_on_an_accelerator(monkeypatch)
+    choose_backend(of, recipes(of), 4)
+    assert counted == []
+    on_weights(of, recipes(of))  # the control
+    assert counted.count(-1) == 6
+
+
 def test_weights_are_chosen_if_activations_cannot_express_the_edit(monkeypatch: pytest.MonkeyPatch) -> None:
     of = context_of("mixtral", "rows")
     pretend_to_be_on_an_accelerator(monkeypatch)

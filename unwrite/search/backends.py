@@ -25,7 +25,7 @@ from unwrite.models.patching import patched_parameters
 from unwrite.models.shared_work import SharedWork
 from unwrite.schema.artifacts import Edit
 from unwrite.search.backend_choice import BackendChoice, ChosenBackend
-from unwrite.search.context import EvaluationContext
+from unwrite.search.context import EvaluationContext, do_not_count
 from unwrite.search.racing import Race
 from unwrite.search.trials import Measured
 
@@ -88,7 +88,8 @@ def choose_backend(context: EvaluationContext, trials: Sequence[Edits], at_once:
     reasons = [reason for edits in trials if (reason := _why_weights(context, edits)) is not None]
     if reasons:
         return ChosenBackend("weights", reasons[0])
-    context = context._replace(max_tokens=min(context.max_tokens, _TOKENS_TO_CHOOSE))
+    tokens = min(context.max_tokens, _TOKENS_TO_CHOOSE)
+    context = context._replace(max_tokens=tokens, advance=do_nothing, end_trial=do_not_count)
     on_weights(context, trials[:1])  # a warm-up, because the very first pass is slower
     by_weights, weights = _timed(partial(on_weights, context), trials)
     by_activations, activations = _timed(partial(on_activations, context, at_once=at_once), trials)

@@ -65,6 +65,10 @@ class SearchInputs(NamedTuple):
     blocks: Callable[[ParameterLayout], Blocks]
 
 
+def do_not_count() -> None:
+    """Count no trial: the default of `EvaluationContext.end_trial`."""
+
+
 class EvaluationContext(NamedTuple):
     """The context that the measurements of all trials share.
 
@@ -105,7 +109,7 @@ class EvaluationContext(NamedTuple):
     standard: Standard = ANY_TRIAL
     share_of_raced: float = 1.0
     advance: Advance = do_nothing
-    end_trial: Callable[[], object] = int
+    end_trial: Callable[[], object] = do_not_count
 
 
 def prepare_context(
