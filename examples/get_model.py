@@ -18,6 +18,7 @@ from unwrite.errors import UnwriteError, missing_package
 from unwrite.files.atomic import atomic_folder, check_free_space
 from unwrite.files.hashing import sha256_of
 from unwrite.pipeline.lock import LOCKS, exclusive
+from unwrite.pipeline.start import INTERRUPTED
 
 FOLDER = Path(__file__).parent / "chatbot-disclaimer/model"
 WEIGHTS = "model.safetensors"
@@ -188,7 +189,7 @@ def main() -> None:
             raise
         _end(f"error: {missing}", 1)
     except KeyboardInterrupt:
-        _end("Interrupted; run again to go on.", 130)
+        _end("Interrupted; run again to go on.", INTERRUPTED)
 
 
 def _end(line: str, code: int) -> NoReturn:

@@ -42,7 +42,8 @@ def optimize_weights(params: Params) -> str:
     check_spans(optimize.space, layers=base.layers)
     required_backend(params.runtime.backend, base.quantization)  # refused here, before the model is loaded
     settings = edit_settings(optimize, read_metadata(DIRECTIONS, "compute_directions")["orthogonalize"])
-    dtype = dtype_of_model(pinned_folder(base), base.compute_dtype, params.runtime.device, base.quantization)
+    folder = pinned_folder(base, weights=False)  # whose weights are read and checked once, by read_inputs
+    dtype = dtype_of_model(folder, base.compute_dtype, params.runtime.device, base.quantization)
     with search_state(search_key(_key_inputs(params) | {"dtype": dtype}, Path(__file__))) as state:
         inputs = read_inputs(params, base, dtype)
         objective = prepare_objective(inputs, optimize, settings, params.runtime, earlier=state.choice)

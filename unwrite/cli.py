@@ -15,6 +15,7 @@ import click
 
 from unwrite.errors import UnwriteError, missing_package
 from unwrite.pipeline.logs import log_to_stderr
+from unwrite.pipeline.start import INTERRUPTED
 from unwrite.terms import OVERRIDES
 
 P = ParamSpec("P")
@@ -34,7 +35,7 @@ def _expected_errors(command: Callable[P, None]) -> Callable[P, None]:
             _fail(error)
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
-            sys.exit(130)  # 128 + SIGINT, as shells count it
+            sys.exit(INTERRUPTED)
         except ModuleNotFoundError as error:
             missing = missing_package(f"unwrite {click.get_current_context().info_name}", error)
             if not isinstance(missing, UnwriteError):

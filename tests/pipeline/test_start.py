@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from tests.support.small_project import ROOT
 from unwrite.pipeline.start import INTERRUPTED, MESSAGE
@@ -42,7 +43,8 @@ def test_a_stage_says_first_what_it_does(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("raise ZeroDivisionError")
     done = run("stages.extract_residuals", tmp_path, tmp_path)
     first, *rest = done.stderr.splitlines()
-    assert first.startswith("extract_residuals: Read the residual stream") or "residual" in first.lower()
+    description = YAML(typ="safe").load(tmp_path / "dvc.yaml")["stages"]["extract_residuals"]["desc"]
+    assert first == f"extract_residuals: {description}"
     assert done.returncode == 1
     assert rest[-1] == "ZeroDivisionError"  # a bug keeps its traceback
     assert rest[0].startswith("Traceback")

@@ -94,10 +94,6 @@ class LowerLayers:
                 replaced.enter_context(_replaced_forward(module, forward))
             yield
 
-    def forget(self) -> None:
-        """Drop everything: passes are whole again."""
-        self._passes.clear()
-
     def _new_keys_values(self, named: dict[str, Any], number: int, tokens: int) -> list[Tensor] | None:
         """Return the keys and values that a layer has just added to its cache (`_Record`)."""
         from transformers import DynamicCache

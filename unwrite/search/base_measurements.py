@@ -10,7 +10,7 @@ from unwrite.errors import UnwriteError, as_user_error
 from unwrite.evaluation.behaviour import behaviour_rate, decode, tokens_to_settle
 from unwrite.evaluation.divergence import TeacherForced, measure_kl, teacher_force, teacher_forced_batches
 from unwrite.models.batches import Budget, by_token_budget
-from unwrite.models.generation import generate_decided, generate_greedily
+from unwrite.models.generation import generate_greedily
 from unwrite.models.layers import decoder_layers
 from unwrite.models.lower_layers import LowerLayers
 from unwrite.models.memory import Limits
@@ -125,9 +125,7 @@ def can_leave_out_layers(run: BaseRun, prompts: Prompts, target: OnTarget, basel
         return False
     shared = SharedWork(run.prefix, around=partial(target.layers.resuming, layer=last))
     batches = [target.first_batch]
-    again = generate_decided(
-        run.model, prompts, batches, _TOKENS_TO_COMPARE, lambda *_: False, shared=shared, budget=run.budget
-    )
+    again = generate_greedily(run.model, prompts, _TOKENS_TO_COMPARE, batches=batches, shared=shared, budget=run.budget)
     return all(again[row] == target.responses[row][:_TOKENS_TO_COMPARE] for row in target.first_batch)
 
 
