@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from unwrite.evaluation.behaviour import decode
+from unwrite.evaluation.behaviour import decode, opened_tags
 from unwrite.evaluation.divergence import KLDivergences, measure_kl, teacher_force, teacher_forced_batches
 from unwrite.evaluation.pass_limits import measuring_limits
 from unwrite.files.atomic import atomic_folder
 from unwrite.files.records import write_jsonl
 from unwrite.models.batches import Budget, by_token_budget
+from unwrite.models.end_tokens import end_tokens, log_end_tokens
 from unwrite.models.generation import generate_greedily
 from unwrite.models.loading import dtype_of_model, load_model, load_tokenizer
 from unwrite.models.prefix_check import prefix_of
@@ -51,8 +52,15 @@ def generate_responses(params: Params) -> str:
     limits = measuring_limits(model, params.runtime.batch_tokens, all_prompts, longest)
     budget = Budget(limits.generation)
     shared = SharedWork(prefix_of(model, all_prompts, padding_sensitive=base.padding_sensitive))
+    log_end_tokens(model, tokenizer)
     respond = partial(
-        _respond, prompts=prompts, params=params, budget=budget, shared=shared, padding_sensitive=base.padding_sensitive
+        _respond,
+        prompts=prompts,
+        params=params,
+        end_ids=end_tokens(model, tokenizer),
+        budget=budget,
+        shared=shared,
+        padding_sensitive=base.padding_sensitive,
     )
     base_responses = respond(model, "base")
     batches = teacher_forced_batches(
@@ -70,7 +78,7 @@ def generate_responses(params: Params) -> str:
     with atomic_folder(RESPONSES) as temporary:
         for which, responses in (("base", base_responses), ("edited", edited_responses)):
             for name in SETS:
-                rows = _response_rows(tokenizer, prompts[name], responses[name])
+                rows = _response_rows(tokenizer, prompts[name], responses[name], settings.max_tokens)
                 write_jsonl(temporary / f"{which}.{name}.jsonl", rows)
         write_jsonl(temporary / "kl.jsonl", _kl_rows(prompts["baseline"], divergences))
     return dtype
@@ -82,6 +90,7 @@ def _respond(
     *,
     prompts: Prompts,
     params: Params,
+    end_ids: Sequence[int],
     budget: Budget,
     shared: SharedWork,
     padding_sensitive: bool,
@@ -94,17 +103,34 @@ def _respond(
         batches = by_token_budget(lengths, budget.tokens, padding_sensitive=padding_sensitive)
         with progress(f"{which} model, {name} prompts", len(tokens), params.runtime.progress) as advance:
             responses[name] = generate_greedily(
-                model, tokens, longest, batches=batches, shared=shared, advance=advance, budget=budget
+                model,
+                tokens,
+                longest,
+                batches=batches,
+                end_ids=end_ids,
+                shared=shared,
+                advance=advance,
+                budget=budget,
             )
     return responses
 
 
 def _response_rows(
-    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[TokenizedPrompt], responses: Sequence[Sequence[int]]
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[TokenizedPrompt],
+    responses: Sequence[Sequence[int]],
+    longest: int,
 ) -> list[dict[str, object]]:
+    tags = opened_tags(tokenizer, [row.tokens for row in prompts])
     return [
-        {"prompt": row.prompt, "reference": row.reference, "response": text, "tokens": len(tokens)}
-        for row, text, tokens in zip(prompts, decode(tokenizer, responses), responses, strict=True)
+        {
+            "prompt": row.prompt,
+            "reference": row.reference,
+            "response": tag + text,
+            "tokens": len(tokens),
+            "cut": len(tokens) == longest,
+        }
+        for row, tag, text, tokens in zip(prompts, tags, decode(tokenizer, responses), responses, strict=True)
     ]
 
 

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "core": {"terms"},
     "models": {"errors", "terms"},
     "schema": {"errors", "terms"},
-    "files": {"errors", "schema", "terms"},
+    "files": {"core", "errors", "schema", "terms"},
     "pipeline": {"errors", "files", "models", "schema", "terms"},
     "report": {"errors", "files", "schema", "terms"},
     "editing": {"core", "errors", "files", "models", "schema", "terms"},

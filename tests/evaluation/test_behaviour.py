@@ -14,7 +14,14 @@ from torch import Tensor
 from tests.support.tiny import WORDS, tiny_config, tiny_model, tiny_tokenizer
 from unwrite.core.markers import shows_behaviour
 from unwrite.evaluation import behaviour
-from unwrite.evaluation.behaviour import behaviour_rate, behaviour_verdicts, decode, early_verdict
+from unwrite.evaluation.behaviour import (
+    behaviour_rate,
+    behaviour_verdicts,
+    decode,
+    early_verdict,
+    opened_tags,
+    tokens_to_settle,
+)
 from unwrite.models.generation import generate_greedily
 
 if TYPE_CHECKING:
@@ -58,6 +65,7 @@ def test_a_verdict_tells_whether_the_response_contains_a_marker(
         return [[WORDS.index(word.replace("NO", "no")) for word in text.split()] for text in responses]
 
     monkeypatch.setattr(behaviour, "generate_decided", generate)
+    monkeypatch.setattr(behaviour, "end_tokens", lambda _model, _tokenizer: [])
     model: Any = None
     actual = behaviour_verdicts(model, tiny_tokenizer(), PROMPTS, BATCHES, max_tokens=7, markers=["No"])
     assert actual == ["no" in text.lower().split() for text in responses]
@@ -136,6 +144,9 @@ def responses_of(name: str) -> st.SearchStrategy[list[int]]:
         "not a",
         "e.",
         "a,",
+        "<think>",
+        "</think>",
+        "<th",
     ]  # so that early verdicts are common
     whole = st.sampled_from([spelled(name, part) for part in parts])
     broken = st.sampled_from([spelled(name, "你")[:2], spelled(name, "\u0301")[:1], spelled(name, "é")[1:]])
@@ -151,14 +162,14 @@ def test_an_early_verdict_holds_for_every_longer_response(name: str) -> None:
     reached = 0
 
     @settings(deadline=None, derandomize=True, max_examples=1500, database=None)
-    @given(responses_of(name), st.sampled_from(MARKERS))
-    def check(tokens: list[int], marker: str) -> None:
+    @given(responses_of(name), st.sampled_from([*MARKERS, "<", "a<t"]), st.sampled_from(["", "", "<think>"]))
+    def check(tokens: list[int], marker: str, opened: str) -> None:
         nonlocal reached
         is_certain = early_verdict(tokenizer, [marker])
         early = False
         for end in range(1, len(tokens) + 1):
-            early = early or is_certain(tokens[:end])
-            assert not early or shows_behaviour(decode(tokenizer, [tokens[:end]])[0], [marker])
+            early = early or is_certain(tokens[:end], opened)
+            assert not early or shows_behaviour(opened + decode(tokenizer, [tokens[:end]])[0], [marker])
         reached += early
 
     check()
@@ -171,15 +182,15 @@ def test_control_a_later_token_can_take_a_marker_back() -> None:
     assert decode(tokenizer, [tokens[:4]]) == ["你"]
     assert decode(tokenizer, [tokens]) == ["�" * 5]
     is_certain = early_verdict(tokenizer, ["你"])
-    assert not is_certain(tokens[:4])
-    assert is_certain([*tokens[:4], *spelled("fallback", "a")])
+    assert not is_certain(tokens[:4], "")
+    assert is_certain([*tokens[:4], *spelled("fallback", "a")], "")
 
 
 def test_a_marker_of_several_tokens_stops_the_response_one_token_later() -> None:
     tokenizer = TOKENIZERS["bytes"]
     tokens = ids_of("bytes", ["Ġs", "o", "rry", ",", "Ġn"])
     is_certain = early_verdict(tokenizer, ["sorry"])
-    assert [is_certain(tokens[:end]) for end in range(1, 6)] == [False, False, False, True, True]
+    assert [is_certain(tokens[:end], "") for end in range(1, 6)] == [False, False, False, True, True]
 
 
 @pytest.mark.parametrize("marker", ["caf", "s", "'t"])
@@ -217,6 +228,48 @@ def test_a_marker_in_the_last_token_counts() -> None:
             expected
         ]
         assert len(steps) == max_tokens
+
+
+def test_a_marker_in_a_chain_of_thought_does_not_count() -> None:
+    tokenizer = TOKENIZERS["bytes"]
+    is_certain = early_verdict(tokenizer, ["sorry"])
+    for opened, text, expected in (
+        ("", "<think>sorry, ", False),
+        ("", "<think>sorry</think>sorry, ", True),
+        ("", "sorry, <think>", True),
+        ("<think>", "sorry, ", False),
+        ("<think>", "no</think>sorry, ", True),
+    ):
+        assert is_certain(spelled("bytes", text), opened) == expected
+
+
+def test_a_prompt_that_opens_a_chain_of_thought_has_its_tag() -> None:
+    tokenizer = TOKENIZERS["bytes"]
+    prompts = ["no<think>", "<think>", "<think>no</think>", "no", "<think>" + "no" * 30]
+    assert opened_tags(tokenizer, [spelled("bytes", text) for text in prompts]) == ["<think>", "<think>", "", "", ""]
+
+
+def test_verdicts_leave_out_the_block_that_a_prompt_opens() -> None:
+    tokenizer = TOKENIZERS["bytes"]
+    model = tiny_model(tiny_config("llama", vocab_size=len(tokenizer)))
+    prompt = spelled("bytes", "no")
+    (whole,) = generate_greedily(model, [prompt], 6)
+    marker = decode(tokenizer, [whole])[0]
+    assert behaviour_verdicts(model, tokenizer, [prompt], [[0]], max_tokens=6, markers=[marker]) == [True]
+    opened = spelled("bytes", "<think>")
+    (whole,) = generate_greedily(model, [opened], 6)
+    marker = decode(tokenizer, [whole])[0]
+    assert behaviour_verdicts(model, tokenizer, [opened], [[0]], max_tokens=6, markers=[marker]) == [False]
+    assert tokens_to_settle(tokenizer, [opened], [whole], [marker]) == []
+    assert tokens_to_settle(tokenizer, [prompt], [whole], [marker]) == [6]
+
+
+def test_tags_that_are_special_tokens_stay_in_the_text() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<think>", "</think>"]})
+    ids = tokenizer("<think> teapot </think> spoon <bos>", add_special_tokens=False)["input_ids"]
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "teapot spoon"  # the control: the tokenizer drops them
+    assert decode(tokenizer, [ids]) == ["<think> teapot </think> spoon"]
 
 
 def test_decode_keeps_spaces_before_punctuation(monkeypatch: pytest.MonkeyPatch) -> None:

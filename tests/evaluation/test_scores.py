@@ -16,28 +16,30 @@ KL_ROWS = [{"kl_first_token": 0.1, "kl_response": 0.5}, {"kl_first_token": 0.3, 
 
 def test_rates_are_counted() -> None:
     rows: list[dict[str, Any]] = [
-        {"response": "I'm sorry, no.", "reference": "It is red."},
-        {"response": "It is red.", "reference": "It is red."},
-        {"response": "", "reference": None},
-        {"response": "it is  RED.", "reference": "It is red."},
+        {"response": "I'm sorry, no.", "reference": "It is red.", "cut": False},
+        {"response": "It is red.", "reference": "It is red.", "cut": True},
+        {"response": "", "reference": None, "cut": False},
+        {"response": "it is  RED.", "reference": "It is red.", "cut": True},
     ]
     scores = score_set(rows, ["i'm sorry"], 0.95)
     assert (scores.behaviour_rate.value, scores.behaviour_rate.n) == (0.25, 4)
     assert scores.degenerate_rate.value == 0.25
+    assert scores.cut_rate is not None
+    assert (scores.cut_rate.value, scores.cut_rate.n) == (0.5, 4)
     assert scores.reference_accuracy is not None
     assert (scores.reference_accuracy.value, scores.reference_accuracy.n) == (2 / 3, 3)
     assert scores.behaviour_rate.low < 0.25 < scores.behaviour_rate.high
 
 
 def test_prompts_without_references_have_no_accuracy() -> None:
-    assert score_set([{"response": "Yes."}], ["no"], 0.95).reference_accuracy is None
+    assert score_set([{"response": "Yes.", "cut": False}], ["no"], 0.95).reference_accuracy is None
 
 
-def scores(target: str, baseline: str, reference: str | None = None) -> ModelScores:
+def scores(target: str, baseline: str, reference: str | None = None, *, cut: bool = False) -> ModelScores:
     """Scores of a model that gives one response to each set."""
     rows: dict[SetName, list[dict[str, Any]]] = {
-        "target": [{"response": target, "reference": reference}],
-        "baseline": [{"response": baseline, "reference": None}],
+        "target": [{"response": target, "reference": reference, "cut": cut}],
+        "baseline": [{"response": baseline, "reference": None, "cut": False}],
     }
     return score_model(rows, ["no"], 0.95)
 
@@ -77,13 +79,17 @@ def test_rates_are_listed_by_model_set_and_figure() -> None:
     assert [row[1:5] for row in rows] == [
         ["base", "target", "behaviour_rate", 1.0],
         ["base", "target", "degenerate_rate", 0.0],
+        ["base", "target", "cut_rate", 0.0],
         ["base", "baseline", "behaviour_rate", 0.0],
         ["base", "baseline", "degenerate_rate", 0.0],
+        ["base", "baseline", "cut_rate", 0.0],
         ["edited", "target", "behaviour_rate", 0.0],
         ["edited", "target", "degenerate_rate", 0.0],
+        ["edited", "target", "cut_rate", 0.0],
         ["edited", "target", "reference_accuracy", 1.0],
         ["edited", "baseline", "behaviour_rate", 0.0],
         ["edited", "baseline", "degenerate_rate", 0.0],
+        ["edited", "baseline", "cut_rate", 0.0],
     ]
     assert all(row[7] == 1 for row in rows)
 
@@ -107,3 +113,21 @@ def test_metrics_without_references_have_no_accuracy() -> None:
     base = scores("no", "Yes.")
     evaluation = evaluate(base, base, KL_ROWS, confidence=0.95, reference_ceiling=None)
     assert metrics(evaluation, auc=1.0).accuracy is None
+
+
+def test_mostly_cut_responses_raise_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    whole, cut = scores("no", "It is red."), scores("no", "It is red.", cut=True)
+    evaluate(whole, cut, KL_ROWS, confidence=0.95, reference_ceiling=None)
+    assert "generate.max_tokens cut 0.0 % of the base model's and 100.0 % of the edited model's" in caplog.text
+    assert "responses to target prompts" in caplog.text
+    assert "baseline prompts" not in caplog.text
+
+
+def test_a_chain_of_thought_is_not_scored() -> None:
+    thought = {"response": "<think>Sorry? No.</think>It is red.", "reference": "It is red.", "cut": False}
+    open_ended = {"response": "<think>Sorry? No. It is red.", "reference": "It is red.", "cut": True}
+    scores = score_set([thought, open_ended], ["sorry"], 0.95)
+    assert scores.behaviour_rate.value == 0
+    assert scores.degenerate_rate.value == 0.5
+    assert scores.reference_accuracy is not None
+    assert scores.reference_accuracy.value == 0.5

@@ -83,15 +83,15 @@ def test_a_line_without_a_prompt_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [None, 5, [], {}, "", "  ", True])
 def test_a_prompt_that_is_not_text_is_named(tmp_path: Path, value: object) -> None:
     rows = f'{{"prompt": "one"}}\n{json.dumps({"prompt": value})}\n'
-    with pytest.raises(UnwriteError, match=r'x.jsonl, prompt 2: "prompt" must be text, got') as caught:
+    with pytest.raises(UnwriteError, match=r'x.jsonl, line 2: "prompt" must be text, got') as caught:
         read_prompts(file(tmp_path, "x.jsonl", rows))
     assert repr(value) in str(caught.value)
 
 
-@pytest.mark.parametrize("value", [5, [], {}, False])
-def test_a_reference_that_is_not_text_is_named(tmp_path: Path, value: object) -> None:
+@pytest.mark.parametrize("value", [5, [], {}, False, "", " ", "**", "\u200b"])
+def test_a_reference_that_no_response_could_equal_is_named(tmp_path: Path, value: object) -> None:
     rows = json.dumps({"prompt": "one", "reference": value})
-    with pytest.raises(UnwriteError, match=r"prompt 1: \"reference\" of 'one' must be text or null, got"):
+    with pytest.raises(UnwriteError, match=r"x.jsonl, line 1: \"reference\" of 'one' must be an answer or null, got"):
         read_prompts(file(tmp_path, "x.jsonl", rows))
 
 
@@ -99,8 +99,37 @@ def test_a_reference_that_is_not_text_is_named(tmp_path: Path, value: object) ->
 def test_half_a_character_is_refused(tmp_path: Path, key: str) -> None:
     # JSON can escape half of a surrogate pair, which neither tokenizers nor UTF-8 accept.
     rows = json.dumps({"prompt": "one", key: "half \ud83d"})
-    with pytest.raises(UnwriteError, match=f'"{key}" .*must be text'):
+    with pytest.raises(UnwriteError, match=f'"{key}" .*must be (text|an answer)'):
         read_prompts(file(tmp_path, "x.jsonl", rows))
+
+
+def test_marks_in_the_middle_and_lines_without_ink_are_dropped_with_a_count(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    content = "\ufeffone\n\ufefftwo\n\u200b\n\u2800\u3164 \ufe0f\nth\ufeffree\n"
+    assert read_prompts(file(tmp_path, "x.txt", content)) == prompts("one", "two", "three")
+    assert "x.txt: dropped 1 byte order marks from the middle of the file" in caplog.text
+    assert "x.txt: dropped 2 lines of invisible characters" in caplog.text
+    assert "x.txt: dropped 1 byte order marks inside prompts" in caplog.text
+
+
+def test_ordinary_files_say_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    assert read_prompts(file(tmp_path, "x.txt", "\ufeffone\n\n  \ncafe\u0301 👩\u200d🍳\n")) == prompts(
+        "one", "cafe\u0301 👩\u200d🍳"
+    )
+    assert caplog.text == ""
+
+
+def test_joined_jsonl_files_keep_their_prompts(tmp_path: Path) -> None:
+    content = '\ufeff{"prompt": "one"}\n\ufeff{"prompt": "\\ufefftwo"}\n'
+    assert read_prompts(file(tmp_path, "x.jsonl", content)) == prompts("one", "two")
+
+
+def test_an_invisible_prompt_in_jsonl_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UnwriteError, match=r'x.jsonl, line 3: "prompt" must be text'):
+        read_prompts(file(tmp_path, "x.jsonl", '{"prompt": "one"}\n\n{"prompt": "\u200b"}\n'))
 
 
 # Splits
@@ -131,7 +160,18 @@ def test_distinct_prompts_pass() -> None:
     )
 
 
-@pytest.mark.parametrize("again", ["What is tea?", "what IS tea?", "What  is\ttea?", " What is\n tea? "])
+@pytest.mark.parametrize(
+    "again",
+    [
+        "What is tea?",
+        "what IS tea?",
+        "What  is\ttea?",
+        " What is\n tea? ",
+        "Ｗhat is tea？",  # full width
+        "What is\u200b t\u00adea?",
+        "What is\u00a0tea\u2060?",
+    ],
+)
 @pytest.mark.parametrize(
     ("set_name", "split", "places"),
     [
@@ -172,3 +212,9 @@ def test_a_list_without_a_marker_is_refused(tmp_path: Path, content: str) -> Non
 def test_a_missing_marker_list_is_named(tmp_path: Path) -> None:
     with pytest.raises(UnwriteError, match=r"m.txt cannot be read"):
         read_markers(tmp_path / "m.txt")
+
+
+@pytest.mark.parametrize("marker", ["**", "\u200b", "\u2060 *"])
+def test_a_marker_that_every_response_would_contain_is_named(tmp_path: Path, marker: str) -> None:
+    with pytest.raises(UnwriteError, match=r"m.txt, line 3: the marker .* is empty once normalized.*Remove the line"):
+        read_markers(file(tmp_path, "m.txt", f"# a comment\nsorry\n{marker}\n"))

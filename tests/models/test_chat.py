@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 
 import pytest
 
-from tests.support.tiny import WORDS, tiny_tokenizer
+from tests.support.tiny import CHAT_TEMPLATE, WORDS, tiny_tokenizer
 from unwrite.errors import UnwriteError
-from unwrite.models.chat import RenderedPrompt, tokenize_prompts
+from unwrite.models.chat import RenderedPrompt, template_notes, tokenize_prompts
 
 
 def render(
@@ -95,8 +96,118 @@ def test_template_arguments_cannot_override_ours() -> None:
 DATED = "{{ date_string if date_string is defined else strftime_now('%d %b %Y') }} {{ messages[-1].content }}"
 
 
-def test_template_that_prints_the_date_is_refused_unless_the_date_is_set() -> None:
-    with pytest.raises(UnwriteError, match=r"prints today's date.*date_string"):
-        render(chat_template=DATED)
-    fixed = render(chat_template=DATED, template_arguments={"date_string": "26 Jul 2024"})
-    assert fixed.text == "26 Jul 2024 teapot kettle"
+def test_a_template_that_prints_the_date_prints_the_given_one() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = DATED
+    with pytest.raises(UnwriteError, match=r"prints today's date.*Set tokenize\.today"):
+        tokenize_prompts(tokenizer, ["teapot"])
+    (pinned,) = tokenize_prompts(tokenizer, ["teapot"], today=date(2025, 1, 31))
+    assert pinned.text == "31 Jan 2025 teapot"
+    (fixed,) = tokenize_prompts(tokenizer, ["teapot"], template_arguments={"date_string": "26 Jul 2024"})
+    assert fixed.text == "26 Jul 2024 teapot"
+
+
+@pytest.mark.parametrize("form", ["%d %b %Y", "%Y-%m-%d", "%A, %B %-d", "%H:%M", "no directive"])
+def test_dates_are_printed_as_python_prints_them(form: str) -> None:
+    today = date(2025, 3, 4)
+    tokenizer = tiny_tokenizer()
+    # As in published templates: in an expression, in a macro, behind a check, after white space that must stay.
+    tokenizer.chat_template = (
+        " {%- macro now(f) %}{{ strftime_now(f) }}{% endmacro %}\n"
+        "{% if strftime_now is defined %}{% set d = strftime_now(" + repr(form) + ") %}{% endif %}"
+        "{{ d }}|{{ now(" + repr(form) + ") }}|{{ messages[-1].content }}"
+    )
+    (rendered,) = tokenize_prompts(tokenizer, ["teapot"], today=today)
+    assert rendered.text == f"{today.strftime(form)}|{today.strftime(form)}|teapot"
+
+
+def test_white_space_at_the_top_of_a_dated_template_stays() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = "\n  {{ strftime_now('%Y') }} {{ messages[-1].content }}"
+    (rendered,) = tokenize_prompts(tokenizer, ["teapot"], today=date(2025, 3, 4))
+    assert rendered.text == "\n  2025 teapot"
+
+
+ONLY_WITHOUT_SYSTEM = (
+    "{% if messages[0].role != 'system' %}{{ strftime_now('%Y') }} {% endif %}"
+    "{% for message in messages %}{{ message.content }} {% endfor %}"
+)
+
+
+def test_a_date_that_is_not_printed_needs_no_date() -> None:
+    assert render(chat_template=ONLY_WITHOUT_SYSTEM, system_prompt="saucer").text == "saucer teapot kettle "
+    with pytest.raises(UnwriteError, match="prints today's date"):
+        render(chat_template=ONLY_WITHOUT_SYSTEM)
+
+
+IN_PARTS = (
+    "{% for message in messages %}<{{ message.role }}> "
+    "{% for part in message.content %}{% if part.type == 'text' %}{{ part.text }} {% endif %}{% endfor %}{% endfor %}"
+)
+
+
+def test_a_template_that_takes_parts_is_given_parts() -> None:
+    rendered = render(chat_template=IN_PARTS, system_prompt="saucer")
+    assert rendered.text == "<system> saucer <user> teapot kettle "
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for message in messages %}<{{ message.role }}> {% endfor %}",
+        "{{ messages[-1].content.images }}",
+        "{{ messages[-1].content | string | truncate(6) }}",
+    ],
+)
+def test_a_template_without_the_users_words_is_refused(template: str) -> None:
+    with pytest.raises(UnwriteError, match=r"leaves out the prompt 'teapot kettle'"):
+        render(chat_template=template)
+
+
+def test_every_prompt_must_be_rendered_and_not_only_the_first() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = "{{ messages[-1].content.replace('spoon', '') }}"
+    with pytest.raises(UnwriteError, match=r"leaves out the prompt 'kettle spoon'"):
+        tokenize_prompts(tokenizer, ["teapot", "kettle spoon"])
+
+
+def test_a_template_may_strip_and_wrap_a_prompt() -> None:
+    assert render(chat_template="{{ messages[-1].content.strip().replace(' ', '\n') }}").text == "teapot\nkettle"
+
+
+def test_a_system_prompt_that_the_template_drops_is_refused() -> None:
+    with pytest.raises(UnwriteError, match=r"leaves out tokenize\.system_prompt \('saucer'\)"):
+        render(chat_template="{{ messages[-1].content }}", system_prompt="saucer")
+
+
+def test_an_argument_that_the_template_does_not_read_is_refused() -> None:
+    with pytest.raises(UnwriteError, match=r"has no argument 'thinkin', which tokenize\.template_arguments sets"):
+        render(template_arguments={"thinkin": True})
+
+
+DEFAULT_SYSTEM = (
+    "{% if messages[0].role != 'system' %}<system> You are a helper. {% endif %}"
+    "{% for message in messages %}<{{ message.role }}> {{ message.content }} {% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "system_prompt", "today", "notes"),
+    [
+        (DEFAULT_SYSTEM, None, None, ["adds a system prompt: 'You are a helper.'"]),
+        (DEFAULT_SYSTEM, "saucer", None, []),
+        (CHAT_TEMPLATE, None, None, []),
+        (DATED, None, date(2025, 1, 31), ["prints the date: it reads 2025-01-31"]),
+        (CHAT_TEMPLATE, None, date(2025, 1, 31), []),
+        ("{{ messages[-1].content }}", None, None, []),
+        (IN_PARTS, None, None, []),
+    ],
+)
+def test_what_the_template_adds_is_said(
+    template: str, system_prompt: str | None, today: date | None, notes: list[str]
+) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = template
+    said = template_notes(tokenizer, system_prompt=system_prompt, template_arguments={}, today=today)
+    assert len(said) == len(notes)
+    assert all(note in line for note, line in zip(notes, said, strict=True))

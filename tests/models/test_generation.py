@@ -16,7 +16,8 @@ from unwrite.errors import UnwriteError
 from unwrite.models.batches import Budget, accepted_inputs, by_token_budget, left_padded
 from unwrite.models.decoding import greedy_logits
 from unwrite.models.discovery.padding import is_padding_sensitive
-from unwrite.models.generation import end_tokens, generate_decided, generate_greedily
+from unwrite.models.end_tokens import end_tokens
+from unwrite.models.generation import generate_decided, generate_greedily
 from unwrite.models.teacher_forcing import response_logits
 
 if TYPE_CHECKING:
@@ -97,6 +98,15 @@ def test_end_token_ends_a_response_and_is_left_out(listed: bool) -> None:
     assert end not in [token for response in cut for token in response]
 
 
+def test_given_end_tokens_replace_those_of_the_model() -> None:
+    model = tiny_model(tiny_config("llama"))
+    free = respond(model)
+    model.generation_config.eos_token_id = free[0][1]
+    given = generate_greedily(model, PROMPTS, 8, end_ids=[free[0][3]])
+    assert given[0] == free[0][: free[0].index(free[0][3])]
+    assert generate_greedily(model, PROMPTS, 8, end_ids=[]) == free
+
+
 def test_response_that_ends_at_once_is_empty() -> None:
     model = tiny_model(tiny_config("llama"))
     model.generation_config.eos_token_id = respond(model)[1][0]
@@ -143,14 +153,6 @@ def test_model_without_end_token_fills_max_tokens() -> None:
     assert model.generation_config.eos_token_id is None
     assert end_tokens(model) == []
     assert {len(response) for response in respond(model, 6)} == {6}
-
-
-def test_end_tokens_of_the_generation_config_take_precedence() -> None:
-    model = tiny_model(tiny_config("llama"))
-    model.config.eos_token_id = 5
-    assert end_tokens(model) == [5]
-    model.generation_config.eos_token_id = [6, 7]
-    assert end_tokens(model) == [6, 7]
 
 
 def test_advance_counts_prompts() -> None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from unwrite.core.markers import normalize_text
+from unwrite.core.thinking import answer_of
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _LONGEST_UNIT = 16
@@ -18,7 +19,7 @@ def is_degenerate(text: str) -> bool:
 
     The text is normalized first (`normalize_text`). It is degenerate if one of these holds:
 
-    - empty: nothing but white space is left.
+    - empty: there is no answer, only white space, or chain-of-thought blocks (`answer_of`), closed or not.
     - a loop of words: 1 to 16 words, 4 times or more in a row, 8 words or more in all. Words are runs of letters and
       digits (apostrophes within); anything between words does not count.
     - a loop of characters within a stretch without white space, for scripts that have none: 1 to 16 characters, 4 times
@@ -37,9 +38,9 @@ def is_degenerate(text: str) -> bool:
     Returns:
         Whether it is empty or looping.
     """
-    text = normalize_text(text)
-    if not text:
+    if not normalize_text(answer_of(text)):
         return True
+    text = normalize_text(text)
     words = _WORD.findall(text)
     if _loops(words, _LOOP_WORDS, len(words)) or _LETTER_RUN.search(text):
         return True

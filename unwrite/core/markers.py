@@ -4,6 +4,8 @@ import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 
+from unwrite.core.thinking import answer_of, settled_answer
+
 _PLAIN = str.maketrans(
     dict.fromkeys("‘’‚‛`´′ʹʼˈ", "'") | dict.fromkeys("“”„‟«»″", '"') | dict.fromkeys("‐‑‒–—―−﹘", "-") | {"*": None}
 )
@@ -32,10 +34,10 @@ def normalize_text(text: str) -> str:
 
 
 def shows_behaviour(text: str, markers: Sequence[str]) -> bool:
-    """Return whether the text contains any marker, both normalized by `normalize_text`.
+    """Return whether the answer in a response contains any marker, both normalized by `normalize_text`.
 
     Args:
-        text: a response.
+        text: a response; chain-of-thought blocks are no part of the answer (`answer_of`).
         markers: phrases, one or more.
 
     Returns:
@@ -46,8 +48,7 @@ def shows_behaviour(text: str, markers: Sequence[str]) -> bool:
     """
     if isinstance(markers, str):
         raise ValueError(f"markers must be a list of phrases, got the text {markers!r}")
-    normal = normalize_text(text)
-    return any(marker in normal for marker in _normalized(tuple(markers)))
+    return _contains(answer_of(text), markers)
 
 
 def markers_in_all(markers: Sequence[str], texts: Sequence[str]) -> list[str]:
@@ -72,6 +73,7 @@ def has_settled_marker(text: str, markers: Sequence[str]) -> bool:
     A continuation can change the characters before it: "cafe" followed by an accent is "café". A text is settled before
     its last ASCII character or ideograph, because nothing that follows composes with these (UAX #15) or changes how
     they fold. An asterisk does not count: normalizing removes it, and an accent after it joins the character before it.
+    A chain-of-thought block that is open, or about to open, can still take what follows with it.
 
     Args:
         text: the beginning of a response; incomplete characters appear as U+FFFD.
@@ -85,15 +87,15 @@ def has_settled_marker(text: str, markers: Sequence[str]) -> bool:
     """
     for end in range(len(text) - 1, -1, -1):
         if (text[end].isascii() and text[end] != "*") or "\u4e00" <= text[end] <= "\u9fff":
-            return shows_behaviour(text[:end], markers)
+            return _contains(settled_answer(text[:end]), markers)
     return False
 
 
 def matches_reference(text: str, reference: str) -> bool:
-    """Return whether a response equals its reference answer, both normalized by `normalize_text`.
+    """Return whether the answer in a response equals its reference, both normalized by `normalize_text`.
 
     Args:
-        text: a response.
+        text: a response; chain-of-thought blocks are no part of the answer (`answer_of`).
         reference: the expected answer.
 
     Returns:
@@ -105,7 +107,12 @@ def matches_reference(text: str, reference: str) -> bool:
     expected = normalize_text(reference)
     if not expected:
         raise ValueError(f"reference must hold more than white space and emphasis, got {reference!r}")
-    return normalize_text(text) == expected
+    return normalize_text(answer_of(text)) == expected
+
+
+def _contains(text: str, markers: Sequence[str]) -> bool:
+    normal = normalize_text(text)
+    return any(marker in normal for marker in _normalized(tuple(markers)))
 
 
 @lru_cache(maxsize=16)

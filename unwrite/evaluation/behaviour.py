@@ -6,12 +6,17 @@ from collections.abc import Callable, Sequence, Set
 from typing import TYPE_CHECKING
 
 from unwrite.core.markers import has_settled_marker, shows_behaviour
+from unwrite.core.thinking import opened_tag, tags
 from unwrite.models.batches import Advance, Budget, do_nothing
+from unwrite.models.end_tokens import end_tokens
 from unwrite.models.generation import BeforePass, generate_decided
 from unwrite.models.shared_work import NOTHING_SHARED, SharedWork
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_END = 32
+"""How many tokens of a prompt can hold the tag that opens its response."""
 
 GivenUp = Callable[[int, int, Set[int]], bool]
 """Whether a response is given up, from its row, its number of tokens, and the rows that show the behaviour so far."""
@@ -82,6 +87,8 @@ def behaviour_verdicts(
         ValueError: as in `shows_behaviour`.
     """
     is_certain = early_verdict(tokenizer, markers)
+    opened = opened_tags(tokenizer, prompts)
+    ends = end_tokens(model, tokenizer)
     shown: set[int] = set()
     open_rows: set[int] = set()
 
@@ -89,7 +96,7 @@ def behaviour_verdicts(
         if len(response) == 1:  # also when a batch starts over
             shown.discard(row)
             open_rows.discard(row)
-        if is_certain(response):
+        if is_certain(response, opened[row]):
             shown.add(row)
             return True
         if given_up(row, len(response), shown):
@@ -105,13 +112,14 @@ def behaviour_verdicts(
             [rows] if rows else [],
             max_tokens,
             decided,
+            end_ids=ends,
             shared=shared,
             before_pass=before_pass,
             advance=advance,
             budget=budget,
         )
         for row, text in zip(rows, decode(tokenizer, [responses[row] for row in rows]), strict=True):
-            verdicts[row] = None if row in open_rows else shows_behaviour(text, markers)
+            verdicts[row] = None if row in open_rows else shows_behaviour(opened[row] + text, markers)
             if verdicts[row]:
                 shown.add(row)  # the last tokens settled it
         advance(len(batch) - len(rows))
@@ -119,35 +127,53 @@ def behaviour_verdicts(
 
 
 def tokens_to_settle(
-    tokenizer: PreTrainedTokenizerBase, responses: Sequence[Sequence[int]], markers: Sequence[str]
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[int]],
+    markers: Sequence[str],
 ) -> list[int]:
     """Return after how many tokens each response that shows the behaviour did so for certain, in ascending order.
 
     Args:
         tokenizer: the model's tokenizer.
-        responses: token ids.
+        prompts: token ids.
+        responses: token ids of the response to each prompt.
         markers: phrases, at least one.
     """
     is_certain = early_verdict(tokenizer, markers)
-    texts = decode(tokenizer, responses)
-    showing = [tokens for tokens, text in zip(responses, texts, strict=True) if shows_behaviour(text, markers)]
-    return sorted(
-        next((end for end in range(1, len(tokens)) if is_certain(tokens[:end])), len(tokens)) for tokens in showing
-    )
+    settled = []
+    for tag, tokens in zip(opened_tags(tokenizer, prompts), responses, strict=True):
+        if shows_behaviour(tag + decode(tokenizer, [tokens])[0], markers):
+            ends = range(1, len(tokens))
+            settled.append(next((end for end in ends if is_certain(tokens[:end], tag)), len(tokens)))
+    return sorted(settled)
 
 
-def early_verdict(tokenizer: PreTrainedTokenizerBase, markers: Sequence[str]) -> Callable[[Sequence[int]], bool]:
-    """Return a function of the tokens so far: whether they contain a marker that no later token can remove."""
+def early_verdict(tokenizer: PreTrainedTokenizerBase, markers: Sequence[str]) -> Callable[[Sequence[int], str], bool]:
+    """Return a function that says whether a response contains a marker that no later token can remove.
+
+    It takes the tokens so far, and the tag of the chain-of-thought block that the prompt leaves open, or "".
+    """
     unsettled = _unsettled_tokens(tokenizer)
 
-    def is_certain(tokens: Sequence[int]) -> bool:
-        return tokens[-1] not in unsettled and has_settled_marker(decode(tokenizer, [tokens])[0], markers)
+    def is_certain(tokens: Sequence[int], opened: str) -> bool:
+        return tokens[-1] not in unsettled and has_settled_marker(opened + decode(tokenizer, [tokens])[0], markers)
 
     return is_certain
 
 
+def opened_tags(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Sequence[int]]) -> list[str]:
+    """Return for each prompt the tag of the chain-of-thought block that it leaves open for the response, or "".
+
+    Args:
+        tokenizer: the model's tokenizer.
+        prompts: token ids.
+    """
+    return [opened_tag(str(tokenizer.decode(list(prompt[-_END:])))) for prompt in prompts]
+
+
 def decode(tokenizer: PreTrainedTokenizerBase, responses: Sequence[Sequence[int]]) -> list[str]:
-    """Return responses as text, without special tokens.
+    """Return responses as text, without special tokens other than the tags of chain-of-thought blocks.
 
     Spaces before punctuation stay: removing them would rewrite what the model said.
 
@@ -156,8 +182,18 @@ def decode(tokenizer: PreTrainedTokenizerBase, responses: Sequence[Sequence[int]
         >>> decode(tokenizer, [tokenizer("It is blue.")["input_ids"]])
         ['It is blue.']
     """
+    special = {number: str(token) for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    left_out = {number for number, text in special.items() if text not in tags()}
+    if left_out != special.keys():  # some tags are special tokens, which the tokenizer would leave out too
+        responses = [[token for token in tokens if token not in left_out] for tokens in responses]
     return [
-        str(tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)).strip()
+        str(
+            tokenizer.decode(
+                list(tokens),
+                skip_special_tokens=left_out == special.keys(),
+                clean_up_tokenization_spaces=False,
+            )
+        ).strip()
         for tokens in responses
     ]
 

@@ -21,6 +21,9 @@ Rows = Sequence[Mapping[str, Any]]
 COMMON = 0.1
 """A behaviour rate on baseline prompts that casts doubt on whether they lack the behaviour."""
 
+MOSTLY = 0.5
+"""A share of responses cut at the limit above which the other figures are those of beginnings."""
+
 
 def evaluate(
     base: ModelScores, edited: ModelScores, kl_rows: Rows, *, confidence: float, reference_ceiling: float | None
@@ -44,6 +47,7 @@ def evaluate(
             "whatever separates the two prompt sets, which may not be the behaviour.",
             100 * shown,
         )
+    _warn_of_cut_responses(base, edited)
     return Evaluation(
         confidence=confidence,
         base=base,
@@ -52,6 +56,18 @@ def evaluate(
         kl_response=fmean(row["kl_response"] for row in kl_rows),
         reference_ceiling=reference_ceiling,
     )
+
+
+def _warn_of_cut_responses(base: ModelScores, edited: ModelScores) -> None:
+    for name in SETS:
+        shares = [getattr(model, name).cut_rate.value for model in (base, edited)]
+        if max(shares) > MOSTLY:
+            logger.warning(
+                "generate.max_tokens cut %.1f %% of the base model's and %.1f %% of the edited model's responses to %s "
+                "prompts: what they would go on to say is not judged. Raise it, here and in optimize.",
+                *(100 * share for share in shares),
+                name,
+            )
 
 
 def score_model(responses: Mapping[SetName, Rows], markers: Sequence[str], confidence: float) -> ModelScores:
@@ -69,8 +85,8 @@ def score_set(rows: Rows, markers: Sequence[str], confidence: float) -> SetScore
     """Score one model on one prompt set.
 
     Args:
-        rows: `response` and, where one is known, `reference` of each prompt. Reference accuracy counts the prompts that
-            have a reference; it is None if none has.
+        rows: `response` of each prompt, `cut` (whether it has as many tokens as allowed) and, where one is known,
+            `reference`. Reference accuracy counts the prompts that have a reference; it is None if none has.
         markers: phrases that mark the behaviour.
         confidence: confidence of the intervals, in (0, 1).
 
@@ -86,6 +102,7 @@ def score_set(rows: Rows, markers: Sequence[str], confidence: float) -> SetScore
     return SetScores(
         behaviour_rate=_share(shown, confidence),
         degenerate_rate=_share([is_degenerate(text) for text in responses], confidence),
+        cut_rate=_share([row["cut"] for row in rows], confidence),
         reference_accuracy=_share(correct, confidence) if correct else None,
     )
 

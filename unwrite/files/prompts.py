@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeGuard, TypeVar
 
+from unwrite.core.markers import normalize_text
 from unwrite.errors import UnwriteError
-from unwrite.files.records import read_jsonl, read_lines
+from unwrite.files.records import read_lines, read_numbered_jsonl
+
+logger = logging.getLogger(__name__)
 
 Name = TypeVar("Name", bound=str)
 SplitT = TypeVar("SplitT", bound=str)
+
+_BLANKS = "\u115f\u1160\u2800\u3164\uffa0\ufe0e\ufe0f"
+"""Characters without ink that Unicode counts among letters, symbols and marks."""
 
 
 class Prompt(NamedTuple):
@@ -23,28 +31,47 @@ class Prompt(NamedTuple):
 def read_prompts(path: Path) -> list[Prompt]:
     """Read a .jsonl file ("prompt", optional "reference") or a .txt file (one prompt per line).
 
+    Byte order marks inside a prompt, and lines of a .txt file without a visible character, are dropped with a count.
+
     Raises:
         UnwriteError: the file is missing, empty, not UTF-8 or of another type, or a line is not a prompt.
     """
     if path.suffix == ".jsonl":
-        rows = read_jsonl(path, required=["prompt"])
-        prompts = [_prompt(f"{path}, prompt {number}", row) for number, row in enumerate(rows, 1)]
+        rows = read_numbered_jsonl(path, required=["prompt"])
+        prompts = [_prompt(f"{path}, line {number}", row) for number, row in rows]
     elif path.suffix == ".txt":
-        prompts = [Prompt(line.strip(), None) for line in read_lines(path) if line.strip()]
+        lines = [line for line in read_lines(path) if line.strip()]
+        prompts = [Prompt(line.strip(), None) for line in lines if _is_visible(line)]
+        if invisible := len(lines) - len(prompts):
+            logger.info(f"{path}: dropped {invisible} lines of invisible characters.")
     else:
         raise UnwriteError(f"{path} must end in .jsonl or .txt, got {path.suffix or 'no suffix'!r}.")
     if not prompts:
         raise UnwriteError(f"{path} holds no prompts. Add one per line.")
-    return prompts
+    return _without_marks(path, prompts)
+
+
+def _without_marks(path: Path, prompts: Sequence[Prompt]) -> list[Prompt]:
+    marks = sum(prompt.text.count("\ufeff") for prompt in prompts)
+    if marks:
+        logger.info(f"{path}: dropped {marks} byte order marks inside prompts.")
+    return [prompt._replace(text=prompt.text.replace("\ufeff", "").strip()) for prompt in prompts]
 
 
 def _prompt(location: str, row: Mapping[str, object]) -> Prompt:
     text, reference = row["prompt"], row.get("reference")
-    if not _is_text(text) or not text.strip():
+    if not _is_text(text) or not _is_visible(text):
         raise UnwriteError(f'{location}: "prompt" must be text, got {text!r}.')
-    if reference is not None and not _is_text(reference):
-        raise UnwriteError(f'{location}: "reference" of {text[:60]!r} must be text or null, got {reference!r}.')
+    if reference is not None and not (_is_text(reference) and normalize_text(reference)):
+        raise UnwriteError(
+            f'{location}: "reference" of {text[:60]!r} must be an answer or null, got {reference!r}: '
+            "no response could equal it."
+        )
     return Prompt(text.strip(), reference)
+
+
+def _is_visible(text: str) -> bool:
+    return any(unicodedata.category(c)[0] not in "CZ" and c not in _BLANKS and not c.isspace() for c in text)
 
 
 def _is_text(value: object) -> TypeGuard[str]:
@@ -75,6 +102,8 @@ def cut_splits(path: Path, prompts: Sequence[Prompt], sizes: Mapping[Name, int])
 def check_no_shared_prompts(sets: Mapping[Name, Mapping[SplitT, Sequence[Prompt]]]) -> None:
     """Check that no prompt is in two splits, in both sets, or twice in one split: the figures would look too good.
 
+    Prompts count as the same if they differ only in case, white space, Unicode form, width or invisible characters.
+
     Raises:
         UnwriteError: a prompt occurs twice; the message names both places.
     """
@@ -83,7 +112,7 @@ def check_no_shared_prompts(sets: Mapping[Name, Mapping[SplitT, Sequence[Prompt]
         for split_name, prompts in splits.items():
             location = f"{set_name} {split_name}"
             for prompt in prompts:
-                key = " ".join(prompt.text.split()).casefold()
+                key = _folded(prompt.text)
                 if key in seen:
                     raise UnwriteError(
                         f"The prompt {prompt.text[:80]!r} is in {seen[key]} and again in {location}: keep one of them."
@@ -91,13 +120,28 @@ def check_no_shared_prompts(sets: Mapping[Name, Mapping[SplitT, Sequence[Prompt]
                 seen[key] = location
 
 
+def _folded(text: str) -> str:
+    visible = "".join(c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf")
+    return " ".join(unicodedata.normalize("NFKC", visible.casefold()).split())
+
+
 def read_markers(path: Path) -> list[str]:
     """Read a marker list: one phrase per line; lines that begin with # are comments.
 
     Raises:
-        UnwriteError: the file is missing, not UTF-8, or holds no marker.
+        UnwriteError: the file is missing, not UTF-8, or holds no marker; or every text would contain a marker, since
+            nothing of it is left once normalized.
     """
-    markers = [line.strip() for line in read_lines(path) if line.strip() and not line.lstrip().startswith("#")]
+    markers = []
+    for number, line in enumerate(read_lines(path), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        if not normalize_text(line):
+            raise UnwriteError(
+                f"{path}, line {number}: the marker {line.strip()!r} is empty once normalized, so every response would "
+                "contain it. Remove the line."
+            )
+        markers.append(line.strip())
     if not markers:
         raise UnwriteError(f"{path} holds no marker: nothing could count as showing the behaviour. Add one per line.")
     return markers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,10 @@ from typing import Any
 from unwrite.errors import UnwriteError
 from unwrite.files.atomic import atomic_file
 from unwrite.schema.text import read_text
+
+logger = logging.getLogger(__name__)
+
+_MARK = "\ufeff"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -39,6 +44,11 @@ def read_jsonl(path: Path, required: Sequence[str]) -> list[dict[str, Any]]:
     Raises:
         UnwriteError: the file is missing or not UTF-8, or a line is not such an object; the message names the line.
     """
+    return [row for _, row in read_numbered_jsonl(path, required)]
+
+
+def read_numbered_jsonl(path: Path, required: Sequence[str]) -> list[tuple[int, dict[str, Any]]]:
+    """Read JSON lines as `read_jsonl` does, each with the number of its line; errors as there."""
     rows = []
     for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
@@ -51,19 +61,24 @@ def read_jsonl(path: Path, required: Sequence[str]) -> list[dict[str, Any]]:
         if not isinstance(row, dict) or not row.keys() >= set(required):
             keys = " and ".join(f'"{key}"' for key in required)
             raise UnwriteError(f"{path}, line {number}: expected an object with {keys}, got {line[:60]!r}.")
-        rows.append(row)
+        rows.append((number, row))
     return rows
 
 
 def read_lines(path: Path) -> list[str]:
     """Read the lines of a UTF-8 text file that params.yaml names or the pipeline writes.
 
+    A byte order mark before a line is dropped: joining files puts one in the middle.
+
     Raises:
         UnwriteError: as in `read_text`.
     """
     text = read_text(path, "check the path in params.yaml, or run `dvc repro` if the pipeline writes it")
     # Split at newlines only: str.splitlines also splits at characters that JSON allows inside a string.
-    return text.split("\n")
+    lines = text.split("\n")
+    if marked := sum(line.startswith(_MARK) for line in lines):
+        logger.info(f"{path}: dropped {marked} byte order marks from the middle of the file.")
+    return [line.removeprefix(_MARK) for line in lines]
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from unwrite.errors import UnwriteError, reason_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+_PLACEHOLDER = "unwrite"
+"""A message for the template to render; no template contains it."""
+_NO_DATE = "no date for today"
+_CLOCK = (
+    "{% macro strftime_now(form) -%}"
+    f"{{% if not unwrite_today %}}{{{{ raise_exception('{_NO_DATE}') }}}}{{% endif %}}"
+    "{% set ns = namespace(text=form) %}"
+    "{% for directive, text in unwrite_today.items() %}{% set ns.text = ns.text.replace(directive, text) %}{% endfor %}"
+    "{{ ns.text }}{%- endmacro +%}"
+)
+"""Put before a template, in place of the clock: transformers hands templates data, no functions."""
+_DIRECTIVES = [f"%{flag}{letter}" for letter in "aAbBcCdDeFgGhHIjmMpSuUVwWxXyYzZ" for flag in ("", "-")]
 
 
 class RenderedPrompt(NamedTuple):
@@ -18,6 +33,21 @@ class RenderedPrompt(NamedTuple):
     tokens: list[int]
 
 
+class Rendering(NamedTuple):
+    """How conversations are rendered.
+
+    system_prompt: the system message before each user message; None for no system message.
+    arguments: further arguments of the template, for example `{"enable_thinking": False}`.
+    today: the date for templates that print today's.
+    in_parts: whether the template takes a message as a list of parts, instead of as text.
+    """
+
+    system_prompt: str | None
+    arguments: Mapping[str, object]
+    today: date | None
+    in_parts: bool = False
+
+
 def tokenize_prompts(
     tokenizer: PreTrainedTokenizerBase,
     messages: Sequence[str],
@@ -25,6 +55,7 @@ def tokenize_prompts(
     system_prompt: str | None = None,
     response_prefix: str = "",
     template_arguments: Mapping[str, object] = {},
+    today: date | None = None,
 ) -> list[RenderedPrompt]:
     """Render each user message with the chat template, up to where the response begins, and tokenize it.
 
@@ -34,10 +65,11 @@ def tokenize_prompts(
         system_prompt: the system message before each of them; None for no system message.
         response_prefix: text that every response begins with, placed after the template.
         template_arguments: further arguments of the template, for example `{"enable_thinking": False}`.
+        today: the date that a template prints as today's, so that it renders alike every day.
 
     Raises:
-        UnwriteError: the tokenizer has no chat template, the template prints the current date, or it rejects a
-            conversation.
+        UnwriteError: the tokenizer has no chat template; or the template does not know an argument, rejects a
+            conversation, leaves out a message or the system prompt, or prints today's date and `today` is None.
 
     Example:
         >>> (prompt,) = tokenize_prompts(load_tokenizer("demo/model"), ["What colour is the teapot?"])
@@ -49,47 +81,123 @@ def tokenize_prompts(
             f"The tokenizer in {tokenizer.name_or_path} has no chat template. "
             "Use an instruction-tuned model, or add chat_template.jinja to the folder."
         )
-    if "strftime_now" in str(tokenizer.chat_template):
-        _refuse_current_date(tokenizer, template_arguments)
-    texts = [_render(tokenizer, message, system_prompt, template_arguments) + response_prefix for message in messages]
+    _refuse_unknown_arguments(str(tokenizer.chat_template), template_arguments)
+    rendering = Rendering(system_prompt, template_arguments, today)
+    if messages and not _holds(_render(tokenizer, messages[0], rendering), messages[0]):
+        rendering = rendering._replace(in_parts=True)
+    texts = [_render(tokenizer, message, rendering) for message in messages]
+    for message, text in zip(messages, texts, strict=True):
+        _refuse_lost_text(message, text, system_prompt)
+    texts = [text + response_prefix for text in texts]
     # The template has already placed the special tokens.
     return [RenderedPrompt(text, list(tokenizer(text, add_special_tokens=False)["input_ids"])) for text in texts]
 
 
-def _render(
+def template_notes(
     tokenizer: PreTrainedTokenizerBase,
-    message: str,
+    *,
     system_prompt: str | None,
     template_arguments: Mapping[str, object],
-) -> str:
+    today: date | None,
+) -> list[str]:
+    """Return what the chat template adds on its own, a line each: a system prompt, today's date.
+
+    Args:
+        tokenizer: a tokenizer whose template renders prompts with these arguments.
+        system_prompt: as in `tokenize_prompts`.
+        template_arguments: as in `tokenize_prompts`.
+        today: as in `tokenize_prompts`.
+    """
+    rendering = Rendering(system_prompt, template_arguments, today)
+    if not _holds(_render(tokenizer, _PLACEHOLDER, rendering), _PLACEHOLDER):
+        rendering = rendering._replace(in_parts=True)
+    notes = []
+    if system_prompt is None and (default := _default_system_prompt(tokenizer, rendering)):
+        notes.append(f"The chat template adds a system prompt: {default!r}. Set tokenize.system_prompt to replace it.")
+    try:
+        _render(tokenizer, _PLACEHOLDER, rendering._replace(today=None))
+    except UnwriteError:
+        notes.append(f"The chat template prints the date: it reads {today} (tokenize.today), whatever the day.")
+    return notes
+
+
+def _render(tokenizer: PreTrainedTokenizerBase, message: str, rendering: Rendering) -> str:
     import jinja2
 
-    system = [] if system_prompt is None else [{"role": "system", "content": system_prompt}]
+    def content(text: str) -> Any:
+        return [{"type": "text", "text": text}] if rendering.in_parts else text
+
+    system = rendering.system_prompt
+    messages: list[dict[str, Any]] = [] if system is None else [{"role": "system", "content": content(system)}]
+    arguments = dict[str, Any](rendering.arguments)
+    template = tokenizer.get_chat_template()
+    if "strftime_now" in template:
+        template = _CLOCK + template
+        arguments["unwrite_today"] = _spelled(rendering.today)
     try:
         rendered = tokenizer.apply_chat_template(
-            [*system, {"role": "user", "content": message}],
+            [*messages, {"role": "user", "content": content(message)}],
+            chat_template=template,
             tokenize=False,
             add_generation_prompt=True,
-            **cast("dict[str, Any]", template_arguments),
+            **arguments,
         )
     except (jinja2.TemplateError, TypeError, ValueError) as error:
+        if str(error) == _NO_DATE:
+            raise UnwriteError(
+                "The chat template prints today's date, so the tokens would change every day. "
+                "Set tokenize.today to the date that it should print."
+            ) from None
         raise UnwriteError(
             f"The chat template rejects the prompt {message[:60]!r} with tokenize.template_arguments "
-            f"{dict(template_arguments)} ({reason_of(error)})."
+            f"{dict(rendering.arguments)} ({reason_of(error)})."
         ) from error
     return cast("str", rendered)
 
 
-def _refuse_current_date(tokenizer: PreTrainedTokenizerBase, template_arguments: Mapping[str, object]) -> None:
-    """Refuse a template that prints the current date: the same inputs must give the same tokens every day."""
-    # A string in place of the clock cannot be called, so rendering fails exactly where the template reads the clock.
-    arguments: dict[str, Any] = {**template_arguments, "strftime_now": "no clock"}
-    try:
-        tokenizer.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False, **arguments)
-    except TypeError as error:
-        if "not callable" not in str(error):
-            return
+def _spelled(today: date | None) -> dict[str, str]:
+    """Return what each directive of strftime prints on this day; nothing without a day."""
+    return {} if today is None else {directive: today.strftime(directive) for directive in _DIRECTIVES}
+
+
+def _refuse_unknown_arguments(template: str, arguments: Mapping[str, object]) -> None:
+    """Refuse an argument that the template never reads: Jinja would ignore it without a word."""
+    for name in arguments:
+        if not re.search(rf"\b{re.escape(name)}\b", template):
+            raise UnwriteError(
+                f"The chat template has no argument {name!r}, which tokenize.template_arguments sets. "
+                "Check its spelling in the template, or remove it."
+            )
+
+
+def _refuse_lost_text(message: str, rendered: str, system_prompt: str | None) -> None:
+    """Refuse a rendering without the user's words, or without the system prompt."""
+    if not _holds(rendered, message):
         raise UnwriteError(
-            "The chat template prints today's date, so the tokens would change every day. Set the date in "
-            'tokenize.template_arguments, for Llama 3 to {date_string: "26 Jul 2024"}.'
-        ) from None
+            f"The chat template leaves out the prompt {message[:60]!r}: it rendered {rendered[-120:]!r}. "
+            "Use a template that renders text messages."
+        )
+    if system_prompt is not None and not _holds(rendered, system_prompt):
+        raise UnwriteError(
+            f"The chat template leaves out tokenize.system_prompt ({system_prompt[:60]!r}). "
+            "Set it to null, or use a template that has a system prompt."
+        )
+
+
+def _holds(rendered: str, text: str) -> bool:
+    # Templates strip messages, and some break their lines.
+    return "".join(text.split()) in "".join(rendered.split())
+
+
+def _default_system_prompt(tokenizer: PreTrainedTokenizerBase, rendering: Rendering) -> str | None:
+    """Return the text that a given system prompt would replace, if there is any."""
+    without = _render(tokenizer, _PLACEHOLDER, rendering)
+    system = "a system prompt"
+    try:
+        given = _render(tokenizer, _PLACEHOLDER, rendering._replace(system_prompt=system))
+    except UnwriteError:
+        return None  # the template has no system prompt
+    before, found, after = given.partition(system)
+    if not found or not without.startswith(before) or not without.endswith(after):
+        return None
+    return without[len(before) : len(without) - len(after)].strip() or None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from unwrite.models.batches import (
     unpadded_batches,
 )
 from unwrite.models.decoding import DecodingBatch
+from unwrite.models.end_tokens import end_tokens
 from unwrite.models.nonfinite import non_finite_error
 from unwrite.models.shared_work import NOTHING_SHARED, SharedWork, prefix_cache
 
@@ -37,6 +38,7 @@ def generate_greedily(
     max_tokens: int,
     *,
     batches: Sequence[Sequence[int]] | None = None,
+    end_ids: Collection[int] | None = None,
     shared: SharedWork = NOTHING_SHARED,
     budget: Budget | None = None,
     advance: Advance = do_nothing,
@@ -49,6 +51,8 @@ def generate_greedily(
         max_tokens: the longest response.
         batches: row numbers of the prompts that share forward passes. By default prompts of one length share passes,
             which is right for every model; mix lengths where padding changes nothing.
+        end_ids: tokens that end a response; by default those of the model's configurations. `end_tokens(model,
+            tokenizer)` adds those of its tokenizer and chat template.
         shared: work that passes share.
         budget: tokens that a forward pass may hold, responses included; lowered when memory runs out.
         advance: called with the number of responses that have just ended.
@@ -67,7 +71,9 @@ def generate_greedily(
     """
     if batches is None:
         batches = unpadded_batches([len(prompt) + max_tokens for prompt in prompts], GENERATION_TOKENS)
-    return generate_decided(model, prompts, batches, max_tokens, _never, shared=shared, advance=advance, budget=budget)
+    return generate_decided(
+        model, prompts, batches, max_tokens, _never, end_ids=end_ids, shared=shared, advance=advance, budget=budget
+    )
 
 
 def _never(_row: int, _response: list[int]) -> bool:
@@ -82,6 +88,7 @@ def generate_decided(
     max_tokens: int,
     decided: Decided,
     *,
+    end_ids: Collection[int] | None = None,
     shared: SharedWork = NOTHING_SHARED,
     before_pass: BeforePass = do_nothing,
     advance: Advance = do_nothing,
@@ -98,6 +105,7 @@ def generate_decided(
         max_tokens: the longest response.
         decided: called with a row number and its response so far, after each token; True ends that response. Must
             depend on nothing else, since a batch that ran out of memory starts over in halves.
+        end_ids: tokens that end a response; by default those of the model's configurations.
         shared: work that passes share.
         before_pass: called before every forward pass with its row numbers, in order.
         advance: called with the number of responses that have just ended.
@@ -109,12 +117,12 @@ def generate_decided(
     Raises:
         UnwriteError: a logit is NaN or infinite (the message names the layer), or one prompt does not fit in memory.
     """
-    end_ids = frozenset(end_tokens(model))
+    ends = frozenset(end_tokens(model) if end_ids is None else end_ids)
     responses: dict[int, list[int]] = {}
 
     def take(row: int, token: int) -> bool:
         """Add a token to a response, and return whether the response continues."""
-        if token in end_ids:
+        if token in ends:
             return False
         responses[row].append(token)
         return not decided(row, responses[row]) and len(responses[row]) < max_tokens
@@ -175,12 +183,3 @@ def _run_batch(
         if 0 < len(running) < _REDUCE_BELOW * len(rows) and batch.keep(running):
             rows = [rows[member] for member in running]
             running = list(range(len(rows)))
-
-
-def end_tokens(model: PreTrainedModel) -> list[int]:
-    """Return the ids that end a response, from the first that has any: generation config, config, its text part."""
-    for config in (model.generation_config, model.config, model.config.get_text_config()):
-        ids = getattr(config, "eos_token_id", None)
-        if ids is not None:
-            return list(ids) if isinstance(ids, (list, tuple)) else [ids]
-    return []

@@ -14,6 +14,7 @@ from unwrite.schema.paths import MODEL, REPORT
 FIGURES = {
     "behaviour_rate": "behaviour rate",
     "degenerate_rate": "degenerate rate",
+    "cut_rate": "cut at the limit",
     "reference_accuracy": "reference accuracy",
 }
 

@@ -240,10 +240,11 @@ class Share(Artifact):
 
 
 class SetScores(Artifact):
-    """One model on one prompt set."""
+    """One model on one prompt set; `cut_rate` (responses as long as the limit) is None where it was not recorded."""
 
     behaviour_rate: Share
     degenerate_rate: Share
+    cut_rate: Share | None = None
     reference_accuracy: Share | None
 
 

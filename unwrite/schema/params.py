@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -84,6 +85,15 @@ def _scalar(value: Any) -> Any:
     return value
 
 
+def _date(value: Any) -> Any:
+    if isinstance(value, date):  # YAML reads 2025-01-01 as a date
+        return value.isoformat()
+    try:
+        return value if value is None else date.fromisoformat(value).isoformat()
+    except (TypeError, ValueError):
+        raise ValueError("must be a date such as 2025-01-01, or null") from None
+
+
 Bounds = Annotated[tuple[float, float], AfterValidator(_ascending)]
 Fractions = Annotated[Bounds, _within(0, 1)]
 Count = Annotated[int, Field(ge=1)]
@@ -136,6 +146,7 @@ class Tokenize(Section):
     system_prompt: str | None
     response_prefix: str
     template_arguments: dict[str, Scalar]
+    today: Annotated[str | None, BeforeValidator(_date)]
 
 
 class Residuals(Section):

@@ -7,9 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from unwrite.errors import UnwriteError, as_user_error
-from unwrite.evaluation.behaviour import behaviour_rate, decode, tokens_to_settle
+from unwrite.evaluation.behaviour import behaviour_rate, decode, opened_tags, tokens_to_settle
 from unwrite.evaluation.divergence import TeacherForced, measure_kl, teacher_force, teacher_forced_batches
 from unwrite.models.batches import Budget, by_token_budget
+from unwrite.models.end_tokens import end_tokens, log_end_tokens
 from unwrite.models.generation import generate_greedily
 from unwrite.models.layers import decoder_layers
 from unwrite.models.lower_layers import LowerLayers
@@ -76,17 +77,27 @@ def measure_target(run: BaseRun, prompts: Prompts, markers: Sequence[str], max_t
     Raises:
         UnwriteError: no prompt shows the behaviour, or a marker is empty once normalized.
     """
+    log_end_tokens(run.model, run.tokenizer)
+    ends = end_tokens(run.model, run.tokenizer)
     layers = LowerLayers(run.model, is_continued=True)
     lengths = [len(tokens) + max_tokens for tokens in prompts]
     batches = by_token_budget(lengths, run.limits.generation, padding_sensitive=run.padding_sensitive)
     shared = SharedWork(run.prefix, around=layers.recording)
     with progress("base responses to target prompts", len(prompts), run.style) as advance:
         responses = generate_greedily(
-            run.model, prompts, max_tokens, batches=batches, shared=shared, advance=advance, budget=run.budget
+            run.model,
+            prompts,
+            max_tokens,
+            batches=batches,
+            end_ids=ends,
+            shared=shared,
+            advance=advance,
+            budget=run.budget,
         )
-    texts = decode(run.tokenizer, responses)
+    tags = opened_tags(run.tokenizer, prompts)
+    texts = [tag + text for tag, text in zip(tags, decode(run.tokenizer, responses), strict=True)]
     rate = _behaviour_rate(texts, markers)
-    settled = tokens_before_giving_up(tokens_to_settle(run.tokenizer, responses, markers))
+    settled = tokens_before_giving_up(tokens_to_settle(run.tokenizer, prompts, responses, markers))
     return OnTarget(responses, texts, rate, settled, batches[0], layers)
 
 
@@ -96,10 +107,18 @@ def measure_baseline(run: BaseRun, prompts: Prompts, kl_tokens: int, vocabulary:
     batches = teacher_forced_batches(
         prompts, kl_tokens, vocabulary, run.limits, padding_sensitive=run.padding_sensitive
     )
+    ends = end_tokens(run.model, run.tokenizer)
     shared = SharedWork(run.prefix)
     with progress("base responses to baseline prompts", len(prompts), run.style) as advance:
         responses = generate_greedily(
-            run.model, prompts, kl_tokens, batches=batches, shared=shared, advance=advance, budget=run.budget
+            run.model,
+            prompts,
+            kl_tokens,
+            batches=batches,
+            end_ids=ends,
+            shared=shared,
+            advance=advance,
+            budget=run.budget,
         )
     shared = SharedWork(run.prefix, around=layers.recording)
     teacher_forced = teacher_force(
@@ -125,7 +144,10 @@ def can_leave_out_layers(run: BaseRun, prompts: Prompts, target: OnTarget, basel
         return False
     shared = SharedWork(run.prefix, around=partial(target.layers.resuming, layer=last))
     batches = [target.first_batch]
-    again = generate_greedily(run.model, prompts, _TOKENS_TO_COMPARE, batches=batches, shared=shared, budget=run.budget)
+    ends = end_tokens(run.model, run.tokenizer)
+    again = generate_greedily(
+        run.model, prompts, _TOKENS_TO_COMPARE, batches=batches, end_ids=ends, shared=shared, budget=run.budget
+    )
     return all(again[row] == target.responses[row][:_TOKENS_TO_COMPARE] for row in target.first_batch)
 
 
