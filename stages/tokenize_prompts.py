@@ -66,11 +66,10 @@ def tokenize_prompts(params: Params) -> None:
 
 def _longest_responses(params: Params) -> dict[SplitName, int]:
     """Return how many response tokens follow the prompts of each split, at most."""
-    search, final = params.optimize, params.generate
     return {
         "train": 0,
-        "validation": max(search.max_tokens, search.kl_tokens),
-        "test": max(final.max_tokens, final.kl_tokens),
+        "validation": max(params.optimize.max_tokens, params.optimize.kl_tokens),
+        "test": max(params.generate.max_tokens, params.generate.kl_tokens),
     }
 
 

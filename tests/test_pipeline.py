@@ -1,6 +1,5 @@
 """dvc.yaml tells the truth: each stage's code deps are its import closure, its params are the sections it reads."""
 
-import ast
 import re
 from modulefinder import ModuleFinder
 from pathlib import Path
@@ -51,14 +50,17 @@ def test_the_closure_sees_lazy_imports(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", STAGES)
 def test_params_are_the_sections_the_script_reads(name: str) -> None:
-    tree = ast.parse((ROOT / "stages" / f"{name}.py").read_text())
-    read = {
-        node.attr
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "params"
-    }
+    code = (ROOT / "stages" / f"{name}.py").read_text()
+    read = set(re.findall(r"\bparams\.(\w+)", code))
+    keys = set(re.findall(r"\bparams\.(\w+\.\w+)", code))
+    listed = set(STAGES[name].get("params", []))
     assert read <= set(Params.model_fields)
-    assert set(STAGES[name].get("params", [])) == read - UNTRACKED
+    assert {entry.partition(".")[0] for entry in listed} == read - UNTRACKED
+    # A stage that lists keys instead of a section reads these keys, each by its full name, and no others.
+    for section in {entry.partition(".")[0] for entry in listed if "." in entry}:
+        of_section = {entry for entry in listed if entry.startswith(f"{section}.")}
+        assert of_section == {key for key in keys if key.startswith(f"{section}.")}
+        assert len(re.findall(rf"\bparams\.{section}\b", code)) == len(re.findall(rf"\bparams\.{section}\.", code))
 
 
 @pytest.mark.parametrize("name", STAGES)

@@ -118,9 +118,10 @@ def test_metrics_without_references_have_no_accuracy() -> None:
 def test_mostly_cut_responses_raise_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     whole, cut = scores("no", "It is red."), scores("no", "It is red.", cut=True)
     evaluate(whole, cut, KL_ROWS, confidence=0.95, reference_ceiling=None)
-    assert "generate.max_tokens cut 0.0 % of the base model's and 100.0 % of the edited model's" in caplog.text
-    assert "responses to target prompts" in caplog.text
-    assert "baseline prompts" not in caplog.text
+    assert "generate.max_tokens cuts up to 100.0 % of the responses to a prompt set" in caplog.text
+    caplog.clear()
+    evaluate(whole, whole, KL_ROWS, confidence=0.95, reference_ceiling=None)
+    assert caplog.text == ""
 
 
 def test_a_chain_of_thought_is_not_scored() -> None:

@@ -134,7 +134,14 @@ ONLY_WITHOUT_SYSTEM = (
 )
 
 
+READ_AND_NOT_PRINTED = (
+    "{% set default = 'Today is ' ~ strftime_now('%Y') %}{% if messages[0].role != 'system' %}{{ default }} {% endif %}"
+    "{% for message in messages %}{{ message.content }} {% endfor %}"
+)
+
+
 def test_a_date_that_is_not_printed_needs_no_date() -> None:
+    assert render(chat_template=READ_AND_NOT_PRINTED, system_prompt="saucer").text == "saucer teapot kettle "
     assert render(chat_template=ONLY_WITHOUT_SYSTEM, system_prompt="saucer").text == "saucer teapot kettle "
     with pytest.raises(UnwriteError, match="prints today's date"):
         render(chat_template=ONLY_WITHOUT_SYSTEM)
@@ -199,6 +206,7 @@ DEFAULT_SYSTEM = (
         (CHAT_TEMPLATE, None, None, []),
         (DATED, None, date(2025, 1, 31), ["prints the date: it reads 2025-01-31"]),
         (CHAT_TEMPLATE, None, date(2025, 1, 31), []),
+        (READ_AND_NOT_PRINTED, "saucer", date(2025, 1, 31), []),
         ("{{ messages[-1].content }}", None, None, []),
         (IN_PARTS, None, None, []),
     ],

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,8 @@ def test_parameters_cannot_be_changed(file: Path) -> None:
         put("residuals.positions", [-1, -2, -5]),
         put("optimize.space.attention.max_weight", [1, 1]),
         put("optimize.space.attention.min_weight", [0, 1]),
+        put("tokenize.today", None),
+        put("tokenize.today", "2024-02-29"),
         put("tokenize.template_arguments", {"enable_thinking": False, "style": "short", "n": 1, "t": 0.5, "x": None}),
         put("model.revision", "main"),
         put("runtime.device", "cuda:3"),
@@ -218,6 +221,15 @@ def test_values_at_the_limits_pass(file: Path, right: Mistake) -> None:
         (
             put("tokenize.template_arguments", {1: "a"}),
             "tokenize.template_arguments.1 must be text, got 1: put it in quotes.",
+        ),
+        (
+            put("tokenize.today", "soon"),
+            "tokenize.today must be a date such as '2025-01-01', or null, got 'soon' (text).",
+        ),
+        (put("tokenize.today", 2025), "tokenize.today must be text, got 2025: put it in quotes."),
+        (
+            put("tokenize.today", date(2025, 1, 1)),
+            "tokenize.today must be text, got 2025-01-01: put it in quotes.",
         ),
         (put("tokenize.template_arguments", None), "tokenize.template_arguments must be a mapping, got null."),
         (put("tokenize.target", None), "tokenize.target must be text, got null."),

@@ -60,7 +60,7 @@ def test_a_marker_that_every_text_contains_is_an_error_with_a_remedy(
 ) -> None:
     (tmp_path / "markers.txt").write_text("**\n")
     judge = params.judge.model_copy(update={"markers": str(tmp_path / "markers.txt")})
-    with pytest.raises(UnwriteError, match=r"marker '\*\*' is empty once normalized.*\. Remove that line"):
+    with pytest.raises(UnwriteError, match=r"line 1: the marker '\*\*' is empty once normalized.*\. Remove the line"):
         score_responses(params.model_copy(update={"judge": judge}))
 
 

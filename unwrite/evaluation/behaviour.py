@@ -88,9 +88,7 @@ def behaviour_verdicts(
     """
     is_certain = early_verdict(tokenizer, markers)
     opened = opened_tags(tokenizer, prompts)
-    ends = end_tokens(model, tokenizer)
-    shown: set[int] = set()
-    open_rows: set[int] = set()
+    shown, open_rows = set[int](), set[int]()
 
     def decided(row: int, response: Sequence[int]) -> bool:
         if len(response) == 1:  # also when a batch starts over
@@ -112,7 +110,7 @@ def behaviour_verdicts(
             [rows] if rows else [],
             max_tokens,
             decided,
-            end_ids=ends,
+            end_ids=end_tokens(model, tokenizer),
             shared=shared,
             before_pass=before_pass,
             advance=advance,

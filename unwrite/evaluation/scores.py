@@ -59,15 +59,13 @@ def evaluate(
 
 
 def _warn_of_cut_responses(base: ModelScores, edited: ModelScores) -> None:
-    for name in SETS:
-        shares = [getattr(model, name).cut_rate.value for model in (base, edited)]
-        if max(shares) > MOSTLY:
-            logger.warning(
-                "generate.max_tokens cut %.1f %% of the base model's and %.1f %% of the edited model's responses to %s "
-                "prompts: what they would go on to say is not judged. Raise it, here and in optimize.",
-                *(100 * share for share in shares),
-                name,
-            )
+    shares = [share.value for model in (base, edited) for name in SETS if (share := getattr(model, name).cut_rate)]
+    if max(shares, default=0) > MOSTLY:
+        logger.warning(
+            "generate.max_tokens cuts up to %.1f %% of the responses to a prompt set: what they would go on to say is "
+            "not judged. If the behaviour can come late, raise generate.max_tokens and optimize.max_tokens.",
+            100 * max(shares),
+        )
 
 
 def score_model(responses: Mapping[SetName, Rows], markers: Sequence[str], confidence: float) -> ModelScores:

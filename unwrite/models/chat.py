@@ -14,16 +14,15 @@ if TYPE_CHECKING:
 
 _PLACEHOLDER = "unwrite"
 """A message for the template to render; no template contains it."""
-_NO_DATE = "no date for today"
 _CLOCK = (
-    "{% macro strftime_now(form) -%}"
-    f"{{% if not unwrite_today %}}{{{{ raise_exception('{_NO_DATE}') }}}}{{% endif %}}"
-    "{% set ns = namespace(text=form) %}"
+    "{% macro strftime_now(form) -%}{% set ns = namespace(text=form) %}"
     "{% for directive, text in unwrite_today.items() %}{% set ns.text = ns.text.replace(directive, text) %}{% endfor %}"
     "{{ ns.text }}{%- endmacro +%}"
 )
 """Put before a template, in place of the clock: transformers hands templates data, no functions."""
 _DIRECTIVES = [f"%{flag}{letter}" for letter in "aAbBcCdDeFgGhHIjmMpSuUVwWxXyYzZ" for flag in ("", "-")]
+_TWO_DAYS = (date(2025, 1, 31), date(2034, 12, 6))
+"""Days that no directive prints alike."""
 
 
 class RenderedPrompt(NamedTuple):
@@ -90,7 +89,10 @@ def tokenize_prompts(
         _refuse_lost_text(message, text, system_prompt)
     texts = [text + response_prefix for text in texts]
     # The template has already placed the special tokens.
-    return [RenderedPrompt(text, list(tokenizer(text, add_special_tokens=False)["input_ids"])) for text in texts]
+    return [
+        RenderedPrompt(text, list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]))
+        for text in texts
+    ]
 
 
 def template_notes(
@@ -122,6 +124,26 @@ def template_notes(
 
 
 def _render(tokenizer: PreTrainedTokenizerBase, message: str, rendering: Rendering) -> str:
+    template = tokenizer.get_chat_template()
+    if "strftime_now" not in template:
+        return _apply(tokenizer, template, message, rendering, {})
+    days = _TWO_DAYS if rendering.today is None else [rendering.today]
+    texts = {_apply(tokenizer, _CLOCK + template, message, rendering, {"unwrite_today": _spelled(day)}) for day in days}
+    if len(texts) > 1:
+        raise UnwriteError(
+            "The chat template prints today's date, so the tokens would change every day. "
+            "Set tokenize.today to the date that it should print."
+        )
+    return texts.pop()
+
+
+def _apply(
+    tokenizer: PreTrainedTokenizerBase,
+    template: str,
+    message: str,
+    rendering: Rendering,
+    further: Mapping[str, object],
+) -> str:
     import jinja2
 
     def content(text: str) -> Any:
@@ -129,11 +151,7 @@ def _render(tokenizer: PreTrainedTokenizerBase, message: str, rendering: Renderi
 
     system = rendering.system_prompt
     messages: list[dict[str, Any]] = [] if system is None else [{"role": "system", "content": content(system)}]
-    arguments = dict[str, Any](rendering.arguments)
-    template = tokenizer.get_chat_template()
-    if "strftime_now" in template:
-        template = _CLOCK + template
-        arguments["unwrite_today"] = _spelled(rendering.today)
+    arguments: dict[str, Any] = {**rendering.arguments, **further}
     try:
         rendered = tokenizer.apply_chat_template(
             [*messages, {"role": "user", "content": content(message)}],
@@ -143,11 +161,6 @@ def _render(tokenizer: PreTrainedTokenizerBase, message: str, rendering: Renderi
             **arguments,
         )
     except (jinja2.TemplateError, TypeError, ValueError) as error:
-        if str(error) == _NO_DATE:
-            raise UnwriteError(
-                "The chat template prints today's date, so the tokens would change every day. "
-                "Set tokenize.today to the date that it should print."
-            ) from None
         raise UnwriteError(
             f"The chat template rejects the prompt {message[:60]!r} with tokenize.template_arguments "
             f"{dict(rendering.arguments)} ({reason_of(error)})."
@@ -155,9 +168,9 @@ def _render(tokenizer: PreTrainedTokenizerBase, message: str, rendering: Renderi
     return cast("str", rendered)
 
 
-def _spelled(today: date | None) -> dict[str, str]:
-    """Return what each directive of strftime prints on this day; nothing without a day."""
-    return {} if today is None else {directive: today.strftime(directive) for directive in _DIRECTIVES}
+def _spelled(day: date) -> dict[str, str]:
+    """Return what each directive of strftime prints on a day."""
+    return {directive: day.strftime(directive) for directive in _DIRECTIVES}
 
 
 def _refuse_unknown_arguments(template: str, arguments: Mapping[str, object]) -> None:

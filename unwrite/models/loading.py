@@ -13,6 +13,7 @@ import torch
 from unwrite.errors import UnwriteError, reason_of
 from unwrite.models.compute_dtype import checkpoint_size, choose_dtype, dtype_name, free_memory, stored_dtype
 from unwrite.models.quantized import load_quantized
+from unwrite.models.tokenizer_files import refuse_unreadable_tokenizer
 from unwrite.terms import Quantization
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a model, with its chat template.
 
     Raises:
-        UnwriteError: the folder does not exist, or the tokenizer is missing or damaged.
+        UnwriteError: the folder does not exist, or the tokenizer is missing, damaged, or needs another package.
 
     Example:
         >>> load_tokenizer("demo/model").chat_template is not None
@@ -87,6 +88,7 @@ def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     _refuse_missing(folder)
+    refuse_unreadable_tokenizer(Path(folder))
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code())
     except _loading_errors() as error:

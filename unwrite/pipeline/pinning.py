@@ -19,6 +19,7 @@ from unwrite.models.discovery.miniature import build_on_meta
 from unwrite.models.discovery.writers import find_writers
 from unwrite.models.loading import load_config, trust_remote_code
 from unwrite.models.source import resolve_source
+from unwrite.models.tokenizer_files import refuse_unreadable_tokenizer
 from unwrite.schema.artifacts import Base, BaseCard, Norm, ParameterLayout, StoredLayout, Writer
 from unwrite.terms import ComputeDtype, Quantization
 
@@ -55,8 +56,9 @@ def pin_base(
         allow_incomplete: whether to pin a model of which only a part can be edited exactly.
 
     Raises:
-        UnwriteError: the model cannot be found or read, its checkpoint is damaged, quantized or does not fit its
-            config.json, or something writes the residual stream that cannot be edited exactly.
+        UnwriteError: the model cannot be found or read, its tokenizer needs a package that is not installed, its
+            checkpoint is damaged, quantized or does not fit its config.json, or something writes the residual stream
+            that cannot be edited exactly.
 
     Example:
         >>> base = pin_base("demo/model")
@@ -65,6 +67,7 @@ def pin_base(
     """
     resolved = resolve_source(source, revision)
     folder = resolved.folder
+    refuse_unreadable_tokenizer(folder)
     names = model_files(folder, code=trust_remote_code())
     tensors = stored_tensors(folder)
     config = load_config(folder)

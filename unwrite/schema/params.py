@@ -85,13 +85,11 @@ def _scalar(value: Any) -> Any:
     return value
 
 
-def _date(value: Any) -> Any:
-    if isinstance(value, date):  # YAML reads 2025-01-01 as a date
-        return value.isoformat()
+def _date(value: str) -> str:
     try:
-        return value if value is None else date.fromisoformat(value).isoformat()
-    except (TypeError, ValueError):
-        raise ValueError("must be a date such as 2025-01-01, or null") from None
+        return date.fromisoformat(value).isoformat()
+    except ValueError:
+        raise ValueError("must be a date such as '2025-01-01', or null") from None
 
 
 Bounds = Annotated[tuple[float, float], AfterValidator(_ascending)]
@@ -146,7 +144,7 @@ class Tokenize(Section):
     system_prompt: str | None
     response_prefix: str
     template_arguments: dict[str, Scalar]
-    today: Annotated[str | None, BeforeValidator(_date)]
+    today: Annotated[str, AfterValidator(_date)] | None  # in quotes: DVC refuses YAML's dates
 
 
 class Residuals(Section):
