@@ -7,7 +7,7 @@ with the edit recomputed from the base, the recipe and the directions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -25,6 +25,7 @@ from unwrite.release.file_checks import (
 )
 from unwrite.release.manifest import read_manifest
 from unwrite.release.recipe_checks import check_manifest, check_recipe, read_recipe
+from unwrite.release.set_aside import set_aside
 from unwrite.release.tensor_checks import check_tensors, compare_with_base, is_different, is_rounded
 from unwrite.release.untrusted import is_plain_file
 from unwrite.schema.artifacts import Artifact
@@ -87,15 +88,16 @@ def verify_release(
     """
     manifest = read_manifest(release)
     base_shards = None if base is None else set(shard_files(base))
-    signature = check_signature(release, public_key)
+    aside = set_aside(release)
+    signature = check_signature(release, public_key, aside.names)
     recipe, unreadable = read_recipe(release)
     comparison, misfit = (None, None)
     if base is not None and recipe is not None:
         comparison, misfit = compare_with_base(release, base, recipe, threads)
-    sums = _release_sums(release, comparison, threads)
+    sums = _release_sums(release, comparison, aside.names, threads)
     base_sums = None if base is None else _base_sums(base, _names_in_base(manifest, sums), comparison, threads)
     checks = [
-        check_files(release, manifest, sums),
+        check_files(release, manifest, sums, aside),
         check_recipe(recipe, unreadable),
         check_manifest(release, manifest, recipe, sums),
         check_other_files(release, manifest, sums, base_shards, base_sums),
@@ -112,10 +114,12 @@ def verify_release(
     )
 
 
-def _release_sums(release: Path, comparison: ReleaseComparison | None, threads: int) -> dict[str, str]:
+def _release_sums(
+    release: Path, comparison: ReleaseComparison | None, aside: Collection[str], threads: int
+) -> dict[str, str]:
     """Return the sha256 of every file of the release; comparing has already computed those of the shards."""
     sums = {} if comparison is None else dict(comparison.release_sums)
-    names = {path.name for path in release.iterdir()} - UNLISTED_FILES - sums.keys()
+    names = {path.name for path in release.iterdir()} - UNLISTED_FILES - {*aside, *sums}
     return sums | _sums(release, sorted(names), threads)
 
 
