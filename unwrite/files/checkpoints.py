@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from unwrite.errors import UnwriteError
 from unwrite.files.safetensors import StoredTensor, read_header
 from unwrite.schema.paths import EVALUATION, MANIFEST, RECIPE
+from unwrite.schema.strict_json import AmbiguousJson, strict_json
 
 INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
@@ -79,8 +79,10 @@ def _index(folder: Path) -> Path | None:
 
 def _weight_map(index: Path) -> dict[str, str]:
     try:
-        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        weight_map = strict_json(index.read_bytes())["weight_map"]
         entries = {str(name): str(shard) for name, shard in weight_map.items()}
+    except AmbiguousJson as error:
+        raise UnwriteError(f"{index} {error}. Download it again.") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UnwriteError(
             f"{index} is not a safetensors index (an object with weight_map). Download it again."

@@ -6,7 +6,6 @@ hashed, compared and written from its first byte to its last, a few rows of each
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import struct
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from unwrite.errors import UnwriteError
+from unwrite.schema.strict_json import AmbiguousJson, strict_json
 
 DTYPES: Mapping[str, torch.dtype] = {
     "F64": torch.float64,
@@ -58,6 +58,8 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
     data_start = _LENGTH_BYTES + len(header)
     try:
         tensors, data_size = _parse_header(header, file, data_start)
+    except AmbiguousJson as error:
+        raise UnwriteError(f"The safetensors header of {file} {error}. Download it again.") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UnwriteError(f"{file} has a damaged safetensors header. Download it again.") from None
     declared = data_start + data_size
@@ -83,7 +85,7 @@ def _parse_header(header: bytes, file: Path, data_start: int) -> tuple[dict[str,
         ValueError: the header is not JSON, an entry is wrong, or the tensors leave a gap or overlap. Other exceptions
             that a header of wrong types raises mean the same.
     """
-    entries = json.loads(header)
+    entries = strict_json(header)
     entries.pop("__metadata__", None)
     tensors, end = {}, 0
     for name, entry in sorted(entries.items(), key=lambda item: item[1]["data_offsets"]):
