@@ -107,7 +107,7 @@ def _uncommitted() -> Iterator[str]:
     try:
         changed = uncommitted_changes()
     except UnwriteError as error:
-        yield str(error)
+        yield str(error).rstrip(".")
         return
     if changed:
         yield f"uncommitted changes in {', '.join(changed[:_LISTED])}{' and others' if len(changed) > _LISTED else ''}"
