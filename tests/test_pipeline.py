@@ -91,7 +91,9 @@ def test_no_stage_depends_on_the_model_folder() -> None:
 
 
 def test_every_stage_records_its_run_and_merging_reads_those_before_it() -> None:
-    assert all(str(run_file(name)) in outs(stage) for name, stage in STAGES.items())
-    before = list(STAGES)[: list(STAGES).index("merge_model")]
+    recorded = [name for name, stage in STAGES.items() if "always_changed" not in stage]
+    assert set(STAGES) - set(recorded) == {"list_model"}
+    assert all(str(run_file(name)) in outs(STAGES[name]) for name in recorded)
+    before = recorded[: recorded.index("merge_model")]
     assert list(BEFORE) == before
     assert {str(run_file(name)) for name in before} <= set(STAGES["merge_model"]["deps"])

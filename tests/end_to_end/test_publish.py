@@ -15,7 +15,7 @@ from huggingface_hub.utils._http import close_session
 from tests.support.fake_hub import NAMESPACE, TOKEN, fake_hub
 from tests.support.keys import key_pair
 from tests.support.releases import changed_json, flip_bit
-from tests.support.workspace import ORDER, commit, run, unwrite
+from tests.support.workspace import ORDER, commit, is_up_to_date, run, unwrite
 from unwrite.release.manifest import read_manifest
 from unwrite.release.statement import Manifest
 from unwrite.schema.artifacts import Evaluation
@@ -160,7 +160,7 @@ def test_figures_edited_by_hand_are_refused_although_dvc_committed_them(workspac
         evaluation["edited"]["target"]["behaviour_rate"]["value"] = 0.0
     run(workspace, "dvc", "commit", "--force", "--quiet")
     commit(workspace)
-    assert "up to date" in run(workspace, "dvc", "status")
+    assert is_up_to_date(workspace)
     assert "artifacts/evaluation.json is not what the stage wrote when it ran" in unwrite(workspace, "audit", expect=1)
     message = publish(workspace, expect=1)
     assert "artifacts/evaluation.json is not what the stage wrote" in message
