@@ -150,8 +150,10 @@ def test_stale_stage_is_refused(workspace: Path) -> None:
     params.write_text(params.read_text().replace("quantile: 0.995", "quantile: 0.9"))
     commit(workspace)
     assert "compute_directions is out of date" in publish(workspace, expect=1)
-    publish(workspace, "--allow", "stale")
-    assert read_manifest(workspace / RELEASE).internal.allowed == ["stale"]
+    refused = publish(workspace, "--allow", "stale", expect=1)
+    assert "directions.winsorize differs between the manifest and params.yaml" in refused
+    publish(workspace, "--allow", "stale", "--allow", "unverified")
+    assert read_manifest(workspace / RELEASE).internal.allowed == ["stale", "unverified"]
 
 
 def test_figures_edited_by_hand_are_refused_although_dvc_committed_them(workspace: Path) -> None:

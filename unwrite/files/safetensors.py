@@ -6,12 +6,13 @@ hashed, compared and written from its first byte to its last, a few rows of each
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -66,6 +67,27 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
     if size != declared:
         raise UnwriteError(f"{file} has {size} bytes, but its header declares {declared}. Download it again.")
     return tensors
+
+
+def read_metadata_entries(file: Path) -> tuple[dict[str, Any], bool]:
+    """Read the metadata of a safetensors file, and whether its header holds nothing but metadata and tensors.
+
+    Raises:
+        UnwriteError: as in `read_header`, or the header has a key twice.
+        ValueError: the header is not JSON.
+    """
+    header = _header_bytes(file, file.stat().st_size)
+    entries = strict_json(header)
+    metadata = entries.get("__metadata__", {})
+    known = {"dtype", "shape", "data_offsets"}
+    plain = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    is_plain = (
+        isinstance(metadata, dict)
+        and all(entry.keys() == known for name, entry in entries.items() if name != "__metadata__")
+        and header.rstrip(b" ") == plain
+        and len(header) - len(plain) < _LENGTH_BYTES
+    )
+    return dict(metadata) if isinstance(metadata, dict) else {}, is_plain
 
 
 def _header_bytes(file: Path, size: int) -> bytes:

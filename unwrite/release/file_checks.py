@@ -64,6 +64,7 @@ def check_files(release: Path, manifest: Manifest, sums: Mapping[str, str], asid
         for name, expected in listed.items()
         if name in sums and sums[name] != expected
     ]
+    wrong += _wrong_sizes(release, manifest)
     expected_names = {*listed, *UNLISTED_FILES, *aside.names}
     problems = [*_named_twice(manifest), *_missing(release, listed), *_unexpected(release, expected_names)]
     left = [f"set aside, as git or a download tool left it: {', '.join(aside.found)}"] if aside.found else []
@@ -74,6 +75,14 @@ def _named_twice(manifest: Manifest) -> Iterator[str]:
     for descriptors in (manifest.subject, manifest.dependencies("base")):
         counts = Counter(one.name for one in descriptors)
         yield from (f"the manifest names {name!r} twice" for name, count in counts.items() if count > 1)
+
+
+def _wrong_sizes(release: Path, manifest: Manifest) -> Iterator[str]:
+    for one in manifest.subject:
+        if is_plain_file(release, one.name):
+            size, listed = (release / one.name).stat().st_size, one.annotations.get("size")
+            if size != listed:
+                yield f"{one.name} has {size} bytes, the manifest lists {listed}"
 
 
 def _missing(release: Path, listed: Collection[str]) -> Iterator[str]:
@@ -133,8 +142,8 @@ def _has_wrong_index(release: Path, base_sums: Mapping[str, str]) -> bool:
         return True
 
 
-def check_base(manifest: Manifest, base_sums: Mapping[str, str] | None) -> Check:
-    """Check that the base is the one that the release declares."""
+def check_base(manifest: Manifest, base_sums: Mapping[str, str] | None, base_files: Collection[str] = ()) -> Check:
+    """Check that the base is the one that the release declares, and that each of the base's files is declared."""
     source, commit = (manifest.external.base.get(key) for key in ("source", "commit"))
     name = f"{source} at {commit[:12]}" if commit else f"{source}, a local folder"
     if base_sums is None:
@@ -144,9 +153,10 @@ def check_base(manifest: Manifest, base_sums: Mapping[str, str] | None) -> Check
     different = [
         f"{file} is not the declared one" for file, sha256 in declared.items() if base_sums.get(file, sha256) != sha256
     ]
+    undeclared = [f"{file} is not declared" for file in base_files if file not in declared]
     remedy = "use that commit" if commit else "use the folder it was made from"
     hint = [f"the release declares {name}: {remedy}"] if missing or different else []
-    return checked("base", f"it is the declared one: {name}", [*missing, *different, *hint])
+    return checked("base", f"it is the declared one: {name}", [*missing, *different, *undeclared, *hint])
 
 
 def _declared_sums(manifest: Manifest) -> dict[str, str]:
