@@ -142,8 +142,16 @@ def _has_wrong_index(release: Path, base_sums: Mapping[str, str]) -> bool:
         return True
 
 
-def check_base(manifest: Manifest, base_sums: Mapping[str, str] | None, base_files: Collection[str] = ()) -> Check:
-    """Check that the base is the one that the release declares, and that each of the base's files is declared."""
+def check_base(
+    manifest: Manifest,
+    base_sums: Mapping[str, str] | None,
+    base_files: Collection[str] = (),
+    left_out: Collection[str] = (),
+) -> Check:
+    """Check that the base is the one that the release declares, and that each of the base's files is declared.
+
+    What the base's folder holds besides (`left_out`) is told, and what of it the manifest does not name.
+    """
     source, commit = (manifest.external.base.get(key) for key in ("source", "commit"))
     name = f"{source} at {commit[:12]}" if commit else f"{source}, a local folder"
     if base_sums is None:
@@ -153,10 +161,12 @@ def check_base(manifest: Manifest, base_sums: Mapping[str, str] | None, base_fil
     different = [
         f"{file} is not the declared one" for file, sha256 in declared.items() if base_sums.get(file, sha256) != sha256
     ]
+    left_out = [name if name in manifest.internal.left_out else f"{name} (not in the manifest)" for name in left_out]
+    notes = [f"the release leaves out, of the base: {', '.join(left_out)}"] if left_out else []
     undeclared = [f"{file} is not declared" for file in base_files if file not in declared]
     remedy = "use that commit" if commit else "use the folder it was made from"
     hint = [f"the release declares {name}: {remedy}"] if missing or different else []
-    return checked("base", f"it is the declared one: {name}", [*missing, *different, *undeclared, *hint])
+    return checked("base", f"it is the declared one: {name}", [*missing, *different, *undeclared, *hint], notes)
 
 
 def _declared_sums(manifest: Manifest) -> dict[str, str]:

@@ -7,13 +7,13 @@ with the edit recomputed from the base, the recipe and the directions.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from unwrite.files.checkpoints import model_files, shard_files
+from unwrite.files.checkpoints import left_out_files, model_files, shard_files
 from unwrite.files.hashing import sha256_of
 from unwrite.files.threads import in_threads
 from unwrite.release.direction_checks import check_directions
@@ -112,6 +112,7 @@ def verify_release(
         comparison, misfit = compare_with_base(release, base, recipe, threads)
     sums = _release_sums(release, comparison, aside.names, threads)
     base_sums = None if base is None else _base_sums(base, _names_in_base(manifest, sums), comparison, threads)
+    base_files = [] if base is None else model_files(base)
     checks = [
         check_files(release, manifest, sums, aside),
         check_recipe(recipe, unreadable),
@@ -121,7 +122,7 @@ def verify_release(
         check_parameters(release, manifest, recipe),
         check_figures(release, manifest),
         check_other_files(release, manifest, sums, base_shards, base_sums),
-        check_base(manifest, base_sums, [] if base is None else model_files(base)),
+        check_base(manifest, base_sums, base_files, _left_out(base, base_files, sums)),
         check_writers(find_base_writers(base), manifest, recipe),
         *check_tensors(comparison, misfit, recipe),
         signature,
@@ -150,6 +151,11 @@ def _base_sums(base: Path, names: Iterable[str], comparison: ReleaseComparison |
     """Return the sha256 of every file of the base model, and of the named files if the base has them."""
     sums = {} if comparison is None else dict(comparison.base_sums)
     return sums | _sums(base, sorted({*model_files(base), *names} - sums.keys()), threads)
+
+
+def _left_out(base: Path | None, base_files: Collection[str], sums: Mapping[str, str]) -> list[str]:
+    """Return the names of what lies in the base's folder and not in the release."""
+    return [] if base is None else left_out_files(base, {*base_files, *sums})
 
 
 def _names_in_base(manifest: Manifest, sums: dict[str, str]) -> set[str]:

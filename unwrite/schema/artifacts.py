@@ -110,6 +110,7 @@ class Base(Artifact):
     `quantization` is how extraction and search store the weights of linear layers; the release has the stored dtype.
     `incomplete` lists what cannot be edited exactly; it is empty unless model.allow_incomplete is true.
     `padding_sensitive`: padding changes what the model computes, so the prompts of a batch must have one length.
+    `left_out` names what the model's folder holds beside its files; a release does not have it.
     """
 
     format: Literal[2] = FORMAT
@@ -127,6 +128,7 @@ class Base(Artifact):
     padding_sensitive: bool
     card: BaseCard
     files: list[FileDigest]
+    left_out: list[str] = []
     writers: list[Writer]
 
 
