@@ -7,7 +7,15 @@ import pytest
 import torch
 from packaging.requirements import Requirement
 
-from unwrite.errors import _OPTIONAL, UnwriteError, as_user_error, is_out_of_memory, missing_package, reason_of
+from unwrite.errors import (
+    _OPTIONAL,
+    UnwriteError,
+    as_user_error,
+    git_refusal,
+    is_out_of_memory,
+    missing_package,
+    reason_of,
+)
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
 
@@ -34,6 +42,15 @@ def test_every_package_of_an_extra_is_known_and_no_other() -> None:
     for package, extra in _OPTIONAL.values():
         named[extra].add(package.lower())
     assert named == installs
+
+
+def test_gits_refusal_is_one_line_with_the_remedy_for_another_owner() -> None:
+    told = "fatal: detected dubious ownership in repository at '/a b'\nTo add an exception for it, call:\n\n\tx"
+    assert str(git_refusal(told)) == (
+        "git refuses to read this repository: detected dubious ownership in repository at '/a b'. "
+        "If you trust its owner, run `git config --global --add safe.directory '/a b'`."
+    )
+    assert str(git_refusal("fatal: bad index\n")) == "git refuses to read this repository: bad index."
 
 
 def test_a_reason_is_one_short_line() -> None:

@@ -51,7 +51,7 @@ def test_the_closure_sees_lazy_imports(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", STAGES)
 def test_params_are_the_sections_the_script_reads(name: str) -> None:
     code = (ROOT / "stages" / f"{name}.py").read_text()
-    read = set(re.findall(r"\bparams\.(\w+)", code))
+    read = set(re.findall(r"\bparams\.(?!yaml)(\w+)", code))
     keys = set(re.findall(r"\bparams\.(\w+\.\w+)", code))
     listed = set(STAGES[name].get("params", []))
     assert read <= set(Params.model_fields)
@@ -93,7 +93,9 @@ def test_no_stage_depends_on_the_model_folder() -> None:
 
 
 def test_every_stage_records_its_run_and_merging_reads_those_before_it() -> None:
-    assert all(str(run_file(name)) in outs(stage) for name, stage in STAGES.items())
-    before = list(STAGES)[: list(STAGES).index("merge_model")]
+    recorded = [name for name, stage in STAGES.items() if "always_changed" not in stage]
+    assert set(STAGES) - set(recorded) == {"list_model"}
+    assert all(str(run_file(name)) in outs(STAGES[name]) for name in recorded)
+    before = recorded[: recorded.index("merge_model")]
     assert list(BEFORE) == before
     assert {str(run_file(name)) for name in before} <= set(STAGES["merge_model"]["deps"])

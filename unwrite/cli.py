@@ -20,6 +20,7 @@ from unwrite.terms import OVERRIDES
 
 P = ParamSpec("P")
 _FILE = click.Path(path_type=Path, dir_okay=False)
+_UNUSUAL = 3  # the exit code of a release that is as declared, but unusual
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
@@ -137,7 +138,8 @@ def diff(a: str, b: str | None, as_json: bool) -> None:
 def verify(release: str, base: str | None, revision: str | None, key: Path | None, as_json: bool) -> None:
     """Check that RELEASE (a folder or hub id) is its base plus the declared edit, and nothing more.
 
-    Needs only the two models: no repository and no GPU. The exit code is 1 if anything is wrong.
+    Needs only the two models: no repository and no GPU. The exit code is 1 if anything is wrong, and 3 if
+    the edit is as declared, but unusual.
     """
     from unwrite.files.threads import processors
     from unwrite.models.source import resolve_release, resolve_source
@@ -150,7 +152,7 @@ def verify(release: str, base: str | None, revision: str | None, key: Path | Non
         against = Path(base) if Path(base).exists() else resolve_source(base, _declared_commit(folder, base)).folder
     verdict = verify_release(folder, against, public_key=key, threads=processors())
     click.echo(verdict.model_dump_json(indent=2) if as_json else verification_text(verdict))
-    sys.exit(0 if verdict.passed else 1)
+    sys.exit((_UNUSUAL if verdict.unusual else 0) if verdict.passed else 1)
 
 
 def _declared_commit(release: Path, base: str) -> str:

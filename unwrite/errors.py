@@ -1,5 +1,6 @@
 """The exception for errors that a user can fix: shown as one or two lines, exit code 1, no traceback."""
 
+import re
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +41,18 @@ def missing_package(needed_by: str, error: ModuleNotFoundError) -> Exception:
 def reason_of(error: BaseException) -> str:
     """Return a library's message in one line of at most 300 characters, or the error's type if the message is empty."""
     return textwrap.shorten(str(error), 300, placeholder=" …") or type(error).__name__
+
+
+def git_refusal(reason: str) -> UnwriteError:
+    """Return git's reason not to read a repository as an error of one line, with the remedy if it is the owner.
+
+    Args:
+        reason: what git, or a library that reads repositories, said.
+    """
+    text = " ".join(reason.removeprefix("fatal: ").split("To add an exception")[0].split()).rstrip(".")
+    folder = re.search(r"(?:in repository at|repository path) '(.+?)/?'", text)
+    remedy = f" If you trust its owner, run `git config --global --add safe.directory '{folder[1]}'`." if folder else ""
+    return UnwriteError(f"git refuses to read this repository: {text}.{remedy}")
 
 
 @contextmanager

@@ -16,7 +16,16 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from tests.support.workspace import ENVIRONMENT, ORDER, make_workspace, run, set_parameter, stages_that_ran
+from tests.support.workspace import (
+    ENVIRONMENT,
+    ORDER,
+    commit,
+    copy_workspace,
+    make_workspace,
+    run,
+    set_parameter,
+    stages_that_ran,
+)
 from unwrite.schema.artifacts import Metrics
 
 
@@ -39,6 +48,28 @@ def assert_rerun_from(first: str, output: str) -> None:
 
 def test_nothing_changed_reruns_nothing(workspace: Path) -> None:
     assert stages_that_ran(run(workspace, "dvc", "repro")) == set()
+
+
+def test_another_checkpoint_in_the_same_place_is_pinned_again_and_a_touched_one_is_not(workspace: Path) -> None:
+    weights = workspace / "demo/model/model.safetensors"
+    weights.touch()
+    assert stages_that_ran(run(workspace, "dvc", "repro")) == set()
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert_rerun_from("pin_model", run(workspace, "dvc", "repro", "tokenize_prompts"))
+
+
+def test_an_experiment_in_a_copy_finds_a_model_that_git_ignores(finished: Path, tmp_path: Path) -> None:
+    workspace = copy_workspace(finished, tmp_path / "project")
+    run(workspace, "git", "mv", "demo/model", "local")
+    run(workspace, "git", "rm", "-r", "--quiet", "--cached", "local")
+    with (workspace / ".gitignore").open("a") as ignored:
+        ignored.write("/local/\n")
+    set_parameter(workspace, "model", "source", value="local")
+    commit(workspace)
+    output = run(workspace, "dvc", "exp", "run", "--temp", "-S", "model.dtype=float32", "extract_residuals")
+    assert {"pin_model", "extract_residuals"} <= stages_that_ran(output)
 
 
 def test_runtime_reruns_nothing(workspace: Path) -> None:

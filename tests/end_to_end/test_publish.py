@@ -15,7 +15,7 @@ from huggingface_hub.utils._http import close_session
 from tests.support.fake_hub import NAMESPACE, TOKEN, fake_hub
 from tests.support.keys import key_pair
 from tests.support.releases import changed_json, flip_bit
-from tests.support.workspace import ORDER, commit, run, unwrite
+from tests.support.workspace import ORDER, commit, is_up_to_date, run, unwrite
 from unwrite.release.manifest import read_manifest
 from unwrite.release.statement import Manifest
 from unwrite.schema.artifacts import Evaluation
@@ -150,8 +150,10 @@ def test_stale_stage_is_refused(workspace: Path) -> None:
     params.write_text(params.read_text().replace("quantile: 0.995", "quantile: 0.9"))
     commit(workspace)
     assert "compute_directions is out of date" in publish(workspace, expect=1)
-    publish(workspace, "--allow", "stale")
-    assert read_manifest(workspace / RELEASE).internal.allowed == ["stale"]
+    refused = publish(workspace, "--allow", "stale", expect=1)
+    assert "directions.winsorize differs between the manifest and params.yaml" in refused
+    publish(workspace, "--allow", "stale", "--allow", "unverified")
+    assert read_manifest(workspace / RELEASE).internal.allowed == ["stale", "unverified"]
 
 
 def test_figures_edited_by_hand_are_refused_although_dvc_committed_them(workspace: Path) -> None:
@@ -160,7 +162,7 @@ def test_figures_edited_by_hand_are_refused_although_dvc_committed_them(workspac
         evaluation["edited"]["target"]["behaviour_rate"]["value"] = 0.0
     run(workspace, "dvc", "commit", "--force", "--quiet")
     commit(workspace)
-    assert "up to date" in run(workspace, "dvc", "status")
+    assert is_up_to_date(workspace)
     assert "artifacts/evaluation.json is not what the stage wrote when it ran" in unwrite(workspace, "audit", expect=1)
     message = publish(workspace, expect=1)
     assert "artifacts/evaluation.json is not what the stage wrote" in message

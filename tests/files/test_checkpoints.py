@@ -8,7 +8,15 @@ from safetensors.torch import save_file
 
 from tests.support.checkpoint_files import PLACES, SHARDS, TENSORS, same_bits, write_index, write_single
 from unwrite.errors import UnwriteError
-from unwrite.files.checkpoints import INDEX_FILE, SINGLE_FILE, model_files, named_shards, shard_files, stored_tensors
+from unwrite.files.checkpoints import (
+    INDEX_FILE,
+    SINGLE_FILE,
+    left_out_files,
+    model_files,
+    named_shards,
+    shard_files,
+    stored_tensors,
+)
 from unwrite.files.safetensors import (
     read_rows,
 )
@@ -30,6 +38,22 @@ def test_the_files_of_a_single_checkpoint_include_its_companions(single: Path) -
         "tokenizer.json",
     ]
     assert set(model_files(single, code=True)) == {*model_files(single), "model.py"}
+
+
+def test_python_files_belong_to_a_model_whose_config_names_them(single: Path) -> None:
+    (single / "modeling.py").write_text("")
+    (single / "config.json").write_text('{"auto_map": {}}')
+    assert "modeling.py" not in model_files(single)
+    (single / "config.json").write_text('{"auto_map": {"AutoModelForCausalLM": "modeling.Tea"}}')
+    assert "modeling.py" in model_files(single)
+
+
+def test_what_is_left_out_is_named(single: Path) -> None:
+    for name in ("README.md", ".gitattributes", "edit.json", "pytorch_model.bin", "mtp.safetensors", "vocab.bpe"):
+        (single / name).write_text("")
+    (single / "additional_chat_templates").mkdir()
+    left = left_out_files(single, model_files(single))
+    assert left == ["additional_chat_templates/", "mtp.safetensors", "pytorch_model.bin"]
 
 
 def test_the_files_of_a_sharded_checkpoint_include_its_index(sharded: Path) -> None:

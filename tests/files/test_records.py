@@ -129,3 +129,10 @@ def test_a_damaged_csv_file_is_an_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(UnwriteError, match=r"x is damaged \(.*\): rerun the stage that writes it"):
         read_csv(tmp_path / "x")
+
+
+def test_a_line_with_a_key_twice_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"prompt": "a"}\n{"prompt": "b", "prompt": "c"}\n')
+    with pytest.raises(UnwriteError, match="line 2: has the key 'prompt' twice"):
+        read_jsonl(path, ["prompt"])

@@ -245,3 +245,15 @@ def test_a_span_is_read_in_blocks(single: Path, monkeypatch: pytest.MonkeyPatch)
 def test_blocks_have_a_multiple_of_rows() -> None:
     assert [(rows.start, rows.stop) for rows in row_blocks((10, 3), 13, 2)] == [(0, 4), (4, 8), (8, 10)]
     assert [(rows.start, rows.stop) for rows in row_blocks((5, 9), 1, 2)] == [(0, 2), (2, 4), (4, 5)]
+
+
+def test_header_with_a_key_twice_is_refused(tmp_path: Path) -> None:
+    entry = '{"dtype":"U8","shape":[1],"data_offsets":[0,1]}'
+    for header, refused in ((f'{{"a":{entry}}}', False), (f'{{"a":{entry},"a":{entry}}}', True)):
+        path = tmp_path / "model.safetensors"
+        path.write_bytes(len(header).to_bytes(8, "little") + header.encode() + b"x")
+        if refused:
+            with pytest.raises(UnwriteError, match="has the key 'a' twice"):
+                read_header(path)
+        else:
+            assert list(read_header(path)) == ["a"]

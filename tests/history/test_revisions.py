@@ -5,6 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
+import pygit2
 import pytest
 import torch
 from click.testing import CliRunner
@@ -257,6 +258,21 @@ def test_unreadable_project_is_named(project: Path) -> None:
     (project / "dvc.yaml").write_text("stages: [")
     with pytest.raises(UnwriteError, match=r"DVC cannot read the workspace \(.*dvc\.yaml"):
         load_side(None)
+
+
+def test_a_repository_of_another_owner_is_refused_with_the_remedy(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> str:
+        raise pygit2.GitError(f"{project}/.git/: repository path '{project}' is not owned by current user")
+
+    assert load_side("HEAD").commit is not None
+    monkeypatch.setattr("dvc.scm.resolve_rev", refuse)
+    with pytest.raises(
+        UnwriteError, match=r"is not owned by current user\. If you trust its owner, run `git config"
+    ) as caught:
+        load_side("HEAD")
+    assert "\n" not in str(caught.value)
 
 
 def test_outside_a_repository_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,6 +78,23 @@ def test_outside_a_repository_there_is_no_commit() -> None:
         uncommitted_changes()
 
 
+@pytest.mark.usefixtures("repository")
+def test_a_repository_of_another_owner_is_told_with_gits_remedy(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    git_state()
+    assert caplog.messages == []
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    monkeypatch.setenv("LANG", "de_DE.UTF-8")
+    with pytest.raises(
+        UnwriteError, match=r"dubious ownership in repository at '.*'\. If .* safe\.directory '/"
+    ) as caught:
+        uncommitted_changes()
+    assert "\n" not in str(caught.value)
+    assert git_state() == (None, None)
+    assert [message.startswith("No commit is recorded. git refuses") for message in caplog.messages] == [True]
+
+
 def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert git_state() == (None, None)

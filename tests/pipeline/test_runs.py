@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from unwrite.errors import UnwriteError
-from unwrite.pipeline.runs import files_of, read_run, read_runs, recorded, run_file
+from unwrite.pipeline.runs import files_of, read_run, read_runs, recorded, run_file, stage_names
 from unwrite.schema.artifacts import FileDigest
 from unwrite.schema.params import Params, load_params
 from unwrite.schema.paths import RUNS
@@ -115,6 +115,15 @@ def test_script_that_dvc_does_not_run_is_not_recorded(pipeline: str | None, para
         Path("dvc.yaml").unlink()
     record("a_script", params)
     assert not RUNS.exists()
+
+
+def test_a_stage_that_always_runs_is_not_recorded(params: Params) -> None:
+    assert "judge_things" in stage_names()
+    text = Path("dvc.yaml").read_text()
+    Path("dvc.yaml").write_text(text.replace("  judge_things:\n", "  judge_things:\n    always_changed: true\n"))
+    record("judge_things", params)
+    assert not RUNS.exists()
+    assert "judge_things" not in stage_names()
 
 
 def test_missing_or_damaged_record_names_the_stage_to_run() -> None:

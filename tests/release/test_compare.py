@@ -90,7 +90,7 @@ def test_a_correct_release_has_no_differences(threads: int) -> None:
     for name, one in found.tensors.items():
         tensor = {**TENSORS[ONE], **TENSORS[TWO]}[name]
         numbers = tensor.numel() if tensor.is_floating_point() else tensor.nbytes
-        assert one == (name in CHANGES, numbers, 0, 0, 0.0, name not in CHANGES)
+        assert one[:6] == (name in CHANGES, numbers, 0, 0, 0.0, name not in CHANGES)
     assert found.release_sums == {name: sha256_of(RELEASE / name) for name in (ONE, TWO)}
     assert found.base_sums == {name: sha256_of(BASE / name) for name in (ONE, TWO)}
     assert found.release_sums != found.base_sums

@@ -111,7 +111,7 @@ def test_unused_weights_must_be_the_base_s_too(release: Release) -> None:
             {
                 "name": "consolidated.safetensors",
                 "digest": {"sha256": sha256_of(release.base / "consolidated.safetensors")},
-                "annotations": {"role": "base"},
+                "annotations": {"role": "base", "size": 10},
             }
         )
     assert failed(verified(release)) == {"other files": "consolidated.safetensors differs from the base's"}
@@ -128,7 +128,10 @@ def test_missing_file_of_the_base_fails_even_if_undeclared(release: Release) -> 
         definition["resolvedDependencies"] = [
             one for one in definition["resolvedDependencies"] if one["name"] != "generation_config.json"
         ]
-    assert failed(verified(release)) == {"other files": "generation_config.json of the base is missing"}
+    assert failed(verified(release)) == {
+        "other files": "generation_config.json of the base is missing",
+        "base": "generation_config.json is not declared",
+    }
 
 
 @pytest.mark.parametrize("empty", [[], None])

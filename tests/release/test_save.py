@@ -17,6 +17,7 @@ from tests.support.releases import flip_bit
 from tests.support.samples import KERNEL, sample_base, sample_settings
 from tests.support.tiny import tiny_tokenizer
 from tests.support.zoo import zoo_model
+from unwrite.core.direction_set import compute_directions
 from unwrite.editing.recipe import make_recipe
 from unwrite.editing.weights import edited
 from unwrite.errors import UnwriteError
@@ -55,10 +56,10 @@ def notebook(tmp_path: Path) -> Notebook:
     files = [digest_of(base_folder / name) for name in model_files(base_folder)]
     base = sample_base(writers, source=str(base_folder), commit=None, hidden_size=32, files=files)
     generator = torch.Generator().manual_seed(3)
-    directions = torch.nn.functional.normalize(torch.randn(1, 4, 32, generator=generator), dim=-1)
-    means = {name: torch.randn(1, 4, 32, generator=generator) for name in ("baseline_mean", "target_mean")}
+    target, baseline = torch.randn(2, 8, 1, 4, 32, generator=generator)
+    directions = compute_directions(target, baseline, orthogonalization="projected")
     recipe = make_recipe(PARAMETERS, writers, sample_settings(norm_preservation="columns"))
-    return Notebook(base_folder, base, recipe, {"directions": directions, **means}, tmp_path / "my-model")
+    return Notebook(base_folder, base, recipe, directions, tmp_path / "my-model")
 
 
 def test_a_release_of_a_recipe_made_by_hand_verifies(notebook: Notebook) -> None:

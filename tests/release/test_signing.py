@@ -44,6 +44,17 @@ def test_another_key_or_any_change_fails(release: Path, tmp_path: Path) -> None:
     assert "extra.py" in (wrong_signature(release, public) or "")
 
 
+def test_what_a_tool_left_is_ignored_only_if_asked(release: Path, tmp_path: Path) -> None:
+    private, public = key_pair(tmp_path, "ours")
+    sign_release(release, private)
+    (release / ".cache/huggingface").mkdir(parents=True)
+    (release / ".cache/huggingface/CACHEDIR.TAG").write_text("")
+    assert "CACHEDIR.TAG" in (wrong_signature(release, public) or "")
+    assert wrong_signature(release, public, {".cache"}) is None
+    (release / "config.json").write_text("{ }")
+    assert "config.json" in (wrong_signature(release, public, {".cache"}) or "")
+
+
 @pytest.mark.parametrize("damage", [b"", b"{", b"{}", b"\xff\xfe"])
 def test_damaged_signature_fails(damage: bytes, release: Path, tmp_path: Path) -> None:
     private, public = key_pair(tmp_path, "ours")

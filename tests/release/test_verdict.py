@@ -13,7 +13,7 @@ from tests.support.releases import (
     verified,
 )
 from unwrite.release.file_checks import Check, CheckOutcome
-from unwrite.release.verdict import verdict, verification_text
+from unwrite.release.verdict import LIMITS, verdict, verification_text
 from unwrite.release.verify import Verification
 
 
@@ -75,8 +75,10 @@ def verification(*outcomes: CheckOutcome, rounded: int = 0) -> Verification:
         (verification("failed", "not checked"), "NOT VERIFIED: check 0 failed."),
     ],
 )
-def test_last_line_is_the_verdict(found: Verification, expected: str) -> None:
-    assert verification_text(found).splitlines()[-1] == verdict(found) == expected
+def test_verdict_comes_last_and_then_what_it_does_not_prove(found: Verification, expected: str) -> None:
+    *_, last, limits = verification_text(found).splitlines()
+    assert verdict(found) == expected == (last if found.passed else limits)
+    assert (limits == LIMITS) is found.passed
 
 
 def test_failed_check_shows_its_details_instead_of_its_claim() -> None:

@@ -17,7 +17,7 @@ from tests.support.releases import (
     verified,
 )
 from unwrite.errors import UnwriteError
-from unwrite.release.verdict import verification_text
+from unwrite.release.verdict import LIMITS, verification_text
 from unwrite.release.verify import Verification, verify_release
 
 
@@ -31,14 +31,22 @@ def test_unchanged_release_passes(dtype: torch.dtype, threads: int, tmp_path: Pa
     assert found.tensors is not None
     assert (found.tensors.all, found.tensors.declared, found.tensors.exact) == (30, 4, 30)
     verdict = "VERIFIED: the release is the base plus the declared edit, to the bit, and nothing more."
-    assert verification_text(found).splitlines()[-1] == verdict
+    assert verification_text(found).splitlines()[-2:] == [verdict, LIMITS]
 
 
 def test_checks_without_the_base_are_marked_not_checked(release: Release) -> None:
     found = verify_release(release.folder)
     assert (found.passed, found.complete, found.tensors) == (True, False, None)
     unchecked = {check.name for check in found.checks if check.outcome == "not checked"}
-    assert unchecked == {"base", "headers", "unedited tensors", "edited tensors", "signature"}
+    assert unchecked == {
+        "base",
+        "headers",
+        "unedited tensors",
+        "edited tensors",
+        "residual writers",
+        "signature",
+        "figures",
+    }
     assert "not everything was checked: pass the base model with --base" in verification_text(found)
 
 

@@ -29,6 +29,17 @@ def test_the_first_wrong_field_is_named() -> None:
     assert message.startswith("order.json is not a valid tea order (cups: Input should be a valid integer")
 
 
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b'{"format": 2, "cups": 1, "cups": 2}', "order.json has the key 'cups' twice in one object"),
+        (b'{"format": 2, "cups": ' + b"1" * 400 + b"}", "order.json has a whole number of 400 digits"),
+    ],
+)
+def test_ambiguous_record_is_refused(data: bytes, message: str) -> None:
+    assert refusal(data) == message
+
+
 @pytest.mark.parametrize("data", [b"", b"{", b"[" * 100_000, b"\xff", b'{"format": "two"}', b'{"format": true}'])
 def test_damaged_data_is_not_mistaken_for_another_format(data: bytes) -> None:
     assert refusal(data).startswith("order.json is not a valid tea order (")

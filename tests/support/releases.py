@@ -12,12 +12,23 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from stages.merge_model import BEFORE
 from tests.support.architectures import written_by
 from tests.support.edited import write_rows
-from tests.support.samples import sample_base, sample_direction, sample_edit, sample_recipe, sample_run, sample_trial
+from tests.support.samples import (
+    sample_base,
+    sample_direction,
+    sample_edit,
+    sample_recipe,
+    sample_run,
+    sample_settings,
+    sample_trial,
+)
 from tests.support.tiny import tiny_tokenizer
 from tests.support.zoo import zoo_model
+from unwrite.core.directions import difference_direction, orthogonalize
 from unwrite.core.edit import edit_weight
+from unwrite.core.kernel import kernel_weight
 from unwrite.core.rounding import round_to
 from unwrite.editing.exact import resolve_direction
 from unwrite.files.checkpoints import model_files, shard_files, stored_tensors
@@ -25,9 +36,12 @@ from unwrite.files.hashing import digest_of
 from unwrite.files.records import write_json
 from unwrite.files.safetensors import StoredTensor, read_rows
 from unwrite.files.tensors import write_tensors
+from unwrite.pipeline.runs import StageRun
 from unwrite.release.manifest import build_manifest, manifest_json
+from unwrite.release.statement_checks import MERGED_FROM
 from unwrite.release.verify import Verification, verify_release
 from unwrite.schema.artifacts import Edit, FileDigest, Kernel, Recipe, as_json
+from unwrite.schema.params import load_params
 
 EDITED, UNEDITED = "model.layers.0.self_attn.o_proj.weight", "model.layers.0.self_attn.q_proj.weight"
 """An edited and an unedited tensor of the release below."""
@@ -48,13 +62,16 @@ def make_release(work: Path, dtype: torch.dtype = torch.bfloat16) -> Release:
     model.save_pretrained(base, max_shard_size="40KB")
     tiny_tokenizer().save_pretrained(base)
     writers = written_by("llama", model)
-    edits = [sample_edit(writer, 0.8, sample_direction(1.25)) for writer in writers if writer.layer < 2]
-    kernel = Kernel(max_weight=0.8, max_weight_position=0, min_weight=0.8, min_weight_distance=1)
-    recipe = sample_recipe(edits, sample_trial(attention=kernel, mlp=kernel), norm_preservation="rows")
+    kernel = Kernel(max_weight=0.8, max_weight_position=0, min_weight=0.5, min_weight_distance=1)
+    strengths = {layer: kernel_weight(layer, **kernel.model_dump()) for layer in (0, 1)}
+    edited = [writer for writer in writers if writer.layer in strengths]
+    edits = [sample_edit(writer, strengths[writer.layer], sample_direction(1.25)) for writer in edited]
+    trial = sample_trial(attention=kernel, mlp=kernel, direction_index=1.25)
+    recipe = sample_recipe(edits, trial, norm_preservation="rows")
     shutil.copytree(base, folder)
     generator = torch.Generator().manual_seed(3)
-    directions = torch.nn.functional.normalize(torch.randn(1, 4, 32, generator=generator), dim=-1)
     means = torch.randn(2, 1, 4, 32, generator=generator)
+    directions = orthogonalize(difference_direction(means[1], means[0]), means[0]).float()
     tensors = {"directions": directions, "baseline_mean": means[0], "target_mean": means[1]}
     write_tensors(folder / "directions.safetensors", tensors, {})
     write_json(folder / "edit.json", as_json(recipe))
@@ -69,9 +86,33 @@ def write_manifest(folder: Path, recipe: Recipe, base_files: list[FileDigest]) -
     """Write the manifest of the folder as it is now, as a forger would."""
     base = sample_base(source="base", commit=None, files=base_files)
     files = [digest_of(path) for path in sorted(folder.iterdir()) if path.name != "provenance.json" and path.is_file()]
-    runs = [sample_run("compute_directions", {"directions": {"center": "mean"}})]
-    manifest = build_manifest(base, recipe, stored_tensors(folder), files, runs)
+    manifest = build_manifest(base, recipe, stored_tensors(folder), files, sample_runs(folder))
     write_json(folder / "provenance.json", manifest_json(manifest))
+
+
+def sample_runs(folder: Path) -> list[StageRun]:
+    """The records of the stages that led to a release, and to its figures if it has any."""
+    written = {"compute_directions": "directions.safetensors", "select_trial": "edit.json"}
+    figures = (folder / "evaluation.json").exists()
+    stages = [*BEFORE, *(["merge_model", "score_responses"] if figures else [])]
+    sections = [*MERGED_FROM, *(["judge", "generate", "score"] if figures else [])]
+    runs = []
+    for stage in stages:
+        name = {**written, "score_responses": "evaluation.json"}.get(stage)
+        file = None if name is None or not (folder / name).exists() else digest_of(folder / name)
+        writes = [] if file is None else [file.model_copy(update={"name": f"artifacts/{name}"})]
+        runs.append(sample_run(stage, {one: release_parameters()[one] for one in sections}, writes=writes))
+        sections = []
+    return runs
+
+
+def release_parameters() -> dict[str, dict[str, Any]]:
+    """The parameters of the release above: those of the demo, as far as they do not contradict its recipe."""
+    values: dict[str, dict[str, Any]] = load_params(Path(__file__).parents[2] / "params.yaml").model_dump(mode="json")
+    values["select"] |= {"trial": 0, "max_behaviour_rate": 0.2}
+    values["optimize"] |= sample_settings().model_dump(include={"norm_preservation", "edit_bias", "post_norm"})
+    values["directions"]["orthogonalize"] = sample_settings().orthogonalize
+    return values
 
 
 def rewrite_manifest(release: Release, recipe: Recipe | None = None) -> None:

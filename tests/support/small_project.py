@@ -7,6 +7,7 @@ from stages.compute_directions import compute_directions
 from stages.export_adapter import export_adapter
 from stages.extract_residuals import extract
 from stages.generate_responses import generate_responses
+from stages.list_model import list_model
 from stages.merge_model import merge_model
 from stages.optimize_weights import optimize_weights
 from stages.pin_model import pin_model
@@ -20,6 +21,7 @@ from unwrite.schema.params import Params, load_params
 ROOT = Path(__file__).parents[2]
 # In the order of the pipeline.
 STAGES: dict[str, Callable[[Params], str | None]] = {
+    "list_model": list_model,
     "pin_model": pin_model,
     "tokenize_prompts": tokenize_prompts,
     "extract_residuals": extract,

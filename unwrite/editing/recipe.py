@@ -103,11 +103,9 @@ def build_edits(parameters: TrialParameters, writers: Sequence[Writer], settings
 def _build_edit(parameters: TrialParameters, writer: Writer, settings: EditSettings) -> Edit | None:
     kernel: Kernel = getattr(parameters, writer.component)
     strength = kernel_weight(writer.layer, **kernel.model_dump())
-    source = source_index(parameters.direction_scope, parameters.direction_index, writer.layer, settings.spans)
-    if strength == 0 or source is None:
+    direction = layer_direction(parameters, settings, writer.layer)
+    if strength == 0 or direction is None:
         return None
-    applied = residual_index(writer.layer)
-    orthogonalize_again = settings.orthogonalize == "biprojected" and source != applied
     return Edit(
         layer=writer.layer,
         component=writer.component,
@@ -115,12 +113,27 @@ def _build_edit(parameters: TrialParameters, writer: Writer, settings: EditSetti
         bias=writer.bias if settings.edit_bias else None,
         norms=applied_norms(writer, settings),
         strength=strength,
-        direction=DirectionRef(
-            position=parameters.position,
-            index=source,
-            orthogonalize_to=applied if orthogonalize_again else None,
-        ),
+        direction=direction,
     )
+
+
+def layer_direction(parameters: TrialParameters, settings: EditSettings, layer: int) -> DirectionRef | None:
+    """Return the direction that the writers of a layer are edited with; None for a layer that no span covers.
+
+    Args:
+        parameters: the parameters of the trial.
+        settings: settings that all trials share.
+        layer: the layer of the writers, counted from 0.
+
+    Raises:
+        ValueError: two spans contain the layer.
+    """
+    source = source_index(parameters.direction_scope, parameters.direction_index, layer, settings.spans)
+    if source is None:
+        return None
+    applied = residual_index(layer)
+    again = settings.orthogonalize == "biprojected" and source != applied
+    return DirectionRef(position=parameters.position, index=source, orthogonalize_to=applied if again else None)
 
 
 def applied_norms(writer: Writer, settings: EditSettings) -> list[Norm]:

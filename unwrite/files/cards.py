@@ -28,7 +28,7 @@ def read_card(folder: Path) -> BaseCard:
     path = folder / CARD_FILE
     if not path.is_file():
         return NO_CARD
-    data = _front_matter(path)
+    data = read_front_matter(path)
     languages = data.get("language")
     lines = [_line(language) for language in (languages if isinstance(languages, list) else [languages])]
     return BaseCard(
@@ -39,7 +39,12 @@ def read_card(folder: Path) -> BaseCard:
     )
 
 
-def _front_matter(path: Path) -> dict[str, Any]:
+def read_front_matter(path: Path) -> dict[str, Any]:
+    """Read the front matter of a card as plain values; empty if there is none.
+
+    Raises:
+        UnwriteError: the file cannot be read, or its front matter is not YAML or not a mapping.
+    """
     front_matter = _FRONT_MATTER.match(read_text(path))
     try:
         data = load_yaml(front_matter[1]) if front_matter else None

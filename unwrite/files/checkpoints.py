@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from unwrite.errors import UnwriteError
 from unwrite.files.safetensors import StoredTensor, read_header
 from unwrite.schema.paths import EVALUATION, MANIFEST, RECIPE
+from unwrite.schema.strict_json import AmbiguousJson, strict_json
 
 INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
 WEIGHTS = ".safetensors"
 # The files of a model other than its weights; all others in a folder are ignored.
-COMPANIONS = ("*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt", "LICENSE*", "NOTICE*")
+_TOKENIZERS = ("*.model", "*.model.*", "*.spm", "*.bpe", "*.tiktoken")
+COMPANIONS = ("*.json", "*.jinja", *_TOKENIZERS, "*.txt", "LICENSE*", "NOTICE*")
 _CODE = ("*.py",)
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
@@ -23,7 +24,8 @@ _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 def model_files(folder: Path, *, code: bool = False) -> list[str]:
     """Return the sorted names of a model's files: shards, index, configuration, tokenizer and licence.
 
-    With `code`, also Python files: if the user allows them to run, they are part of the model.
+    With `code`, also Python files: if the user allows them to run, they are part of the model. They always are where
+    config.json names them in `auto_map`, since the model cannot be loaded without them.
 
     Raises:
         UnwriteError: the folder does not exist, has no safetensors checkpoint, or its index is wrong.
@@ -31,10 +33,34 @@ def model_files(folder: Path, *, code: bool = False) -> list[str]:
     names = set(shard_files(folder))
     if _index(folder):
         names.add(INDEX_FILE)
-    for pattern in COMPANIONS + _CODE * code:
+    for pattern in COMPANIONS + _CODE * (code or _names_code(folder)):
         names.update(path.name for path in folder.glob(pattern) if path.is_file() and ".index." not in path.name)
     # If the base is itself a release, its own recipe and manifest are not part of the model.
     return sorted(names - {MANIFEST, RECIPE.name, EVALUATION.name})
+
+
+def left_out_files(folder: Path, kept: Collection[str]) -> list[str]:
+    """Return the sorted names of what a model's folder holds besides the files that are kept.
+
+    They are weights in other formats, weights that the index does not name, folders, and whatever else lies there. The
+    card, hidden files, and the recipe of a base that is itself a release are not listed: each release has its own.
+
+    Args:
+        folder: the model's folder.
+        kept: the names of `model_files`.
+    """
+    known = {*kept, "README.md", MANIFEST, RECIPE.name, EVALUATION.name}
+    names = (f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
+    return sorted(name for name in names if not name.startswith(".") and name not in known)
+
+
+def _names_code(folder: Path) -> bool:
+    """Return whether config.json names Python files of this folder; False if it cannot be read."""
+    try:
+        config = strict_json((folder / "config.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(config, dict) and bool(config.get("auto_map"))
 
 
 def shard_files(folder: Path) -> list[str]:
@@ -79,8 +105,10 @@ def _index(folder: Path) -> Path | None:
 
 def _weight_map(index: Path) -> dict[str, str]:
     try:
-        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        weight_map = strict_json(index.read_bytes())["weight_map"]
         entries = {str(name): str(shard) for name, shard in weight_map.items()}
+    except AmbiguousJson as error:
+        raise UnwriteError(f"{index} {error}. Download it again.") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UnwriteError(
             f"{index} is not a safetensors index (an object with weight_map). Download it again."

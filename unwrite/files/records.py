@@ -11,6 +11,7 @@ from typing import Any
 
 from unwrite.errors import UnwriteError
 from unwrite.files.atomic import atomic_file
+from unwrite.schema.strict_json import AmbiguousJson, strict_json
 from unwrite.schema.text import read_text
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,8 @@ def read_jsonl(path: Path, required: Sequence[str]) -> list[dict[str, Any]]:
     """Read one JSON object per line; each must have the `required` keys. Empty lines are skipped.
 
     Raises:
-        UnwriteError: the file is missing or not UTF-8, or a line is not such an object; the message names the line.
+        UnwriteError: the file is missing or not UTF-8, or a line is not such an object or has a key twice; the message
+            names the line.
     """
     return [row for _, row in read_numbered_jsonl(path, required)]
 
@@ -54,7 +56,9 @@ def read_numbered_jsonl(path: Path, required: Sequence[str]) -> list[tuple[int, 
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = strict_json(line)
+        except AmbiguousJson as error:
+            raise UnwriteError(f"{path}, line {number}: {error}. Keep one of them.") from None
         except (json.JSONDecodeError, RecursionError) as error:
             reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
             raise UnwriteError(f"{path}, line {number}: not JSON ({reason}). Expected one object per line.") from None

@@ -12,12 +12,13 @@ import os
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from unwrite.errors import UnwriteError
+from unwrite.schema.strict_json import AmbiguousJson, strict_json
 
 DTYPES: Mapping[str, torch.dtype] = {
     "F64": torch.float64,
@@ -58,12 +59,35 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
     data_start = _LENGTH_BYTES + len(header)
     try:
         tensors, data_size = _parse_header(header, file, data_start)
+    except AmbiguousJson as error:
+        raise UnwriteError(f"The safetensors header of {file} {error}. Download it again.") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UnwriteError(f"{file} has a damaged safetensors header. Download it again.") from None
     declared = data_start + data_size
     if size != declared:
         raise UnwriteError(f"{file} has {size} bytes, but its header declares {declared}. Download it again.")
     return tensors
+
+
+def read_metadata_entries(file: Path) -> tuple[dict[str, Any], bool]:
+    """Read the metadata of a safetensors file, and whether its header holds nothing but metadata and tensors.
+
+    Raises:
+        UnwriteError: as in `read_header`, or the header has a key twice.
+        ValueError: the header is not JSON.
+    """
+    header = _header_bytes(file, file.stat().st_size)
+    entries = strict_json(header)
+    metadata = entries.get("__metadata__", {})
+    known = {"dtype", "shape", "data_offsets"}
+    plain = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    is_plain = (
+        isinstance(metadata, dict)
+        and all(entry.keys() == known for name, entry in entries.items() if name != "__metadata__")
+        and header.rstrip(b" ") == plain
+        and len(header) - len(plain) < _LENGTH_BYTES
+    )
+    return dict(metadata) if isinstance(metadata, dict) else {}, is_plain
 
 
 def _header_bytes(file: Path, size: int) -> bytes:
@@ -83,7 +107,7 @@ def _parse_header(header: bytes, file: Path, data_start: int) -> tuple[dict[str,
         ValueError: the header is not JSON, an entry is wrong, or the tensors leave a gap or overlap. Other exceptions
             that a header of wrong types raises mean the same.
     """
-    entries = json.loads(header)
+    entries = strict_json(header)
     entries.pop("__metadata__", None)
     tensors, end = {}, 0
     for name, entry in sorted(entries.items(), key=lambda item: item[1]["data_offsets"]):

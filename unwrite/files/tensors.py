@@ -14,6 +14,7 @@ from torch import Tensor
 
 from unwrite.errors import UnwriteError, reason_of
 from unwrite.files.atomic import atomic_file
+from unwrite.schema.strict_json import strict_json
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
@@ -45,7 +46,7 @@ def read_metadata(path: Path, stage: str) -> dict[str, Any]:
         UnwriteError: as in `read_tensors`.
     """
     with _readable_errors(path, stage), safe_open(path, framework="pt") as file:
-        metadata: dict[str, Any] = json.loads((file.metadata() or {})["unwrite"])
+        metadata: dict[str, Any] = strict_json((file.metadata() or {})["unwrite"])
         return metadata
 
 

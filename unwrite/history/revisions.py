@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from unwrite.errors import UnwriteError, reason_of
+from unwrite.errors import UnwriteError, git_refusal, reason_of
 from unwrite.history.side import STAGE, Side, StoredDirections, build_side, read_directions
 from unwrite.schema.params import PARAMS_FILE
 from unwrite.schema.paths import DIRECTIONS, RECIPE
@@ -81,7 +81,7 @@ def _commit(revision: str) -> str:
     """Return the commit that git or DVC (an experiment) resolves a name to.
 
     Raises:
-        UnwriteError: neither knows the name, or this is not a repository.
+        UnwriteError: neither knows the name, this is not a repository, or git refuses to read it.
     """
     from dvc.scm import SCM, RevError, SCMError, resolve_rev
 
@@ -100,6 +100,8 @@ def _commit(revision: str) -> str:
         raise UnwriteError(
             f"{neither}, and this is not a git repository: run the command in the project's folder."
         ) from None
+    except Exception as error:  # of the library that reads git, such as for a repository of another owner
+        raise git_refusal(reason_of(error)) from error
 
 
 def _project_folder() -> PurePosixPath:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from unwrite.errors import UnwriteError, reason_of
+from unwrite.models.folder import local_folder
 from unwrite.models.loading import trust_remote_code
 from unwrite.models.transport import transport_error
 
@@ -54,7 +55,7 @@ def resolve_source(source: str, revision: str | None, *, weights: bool = True) -
     Raises:
         UnwriteError: the folder does not exist and the name is not a hub id, or the hub cannot deliver it.
     """
-    folder = Path(source)
+    folder = local_folder(source)
     if folder.is_dir():
         if revision is not None:
             raise UnwriteError(f"model.revision is {revision!r}, but {source} is a local folder. Set revision to null.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from unwrite.errors import UnwriteError
 from unwrite.files.cards import NO_CARD, read_card
-from unwrite.files.checkpoints import model_files, stored_tensors
+from unwrite.files.checkpoints import left_out_files, model_files, stored_tensors
 from unwrite.files.hashing import digest_of
 from unwrite.files.safetensors import DTYPES, StoredTensor, torch_dtype
 from unwrite.models.conversion import StoredPart, locate_parameters
@@ -90,6 +90,7 @@ def pin_base(
         padding_sensitive=discovery.padding_sensitive,
         card=_card(folder),
         files=[digest_of(folder / name) for name in names],
+        left_out=_left_out(folder, names),
         writers=writers,
     )
 
@@ -184,6 +185,13 @@ def _check_editable(name: str, tensor: StoredTensor) -> None:
         torch_dtype(tensor)
     except UnwriteError as error:
         raise UnwriteError(f"{name}: {error}") from None
+
+
+def _left_out(folder: Path, names: Sequence[str]) -> list[str]:
+    left = left_out_files(folder, names)
+    if left:
+        logger.warning("%s is left out of the edited model: it is no part of the checkpoint.", ", ".join(left))
+    return left
 
 
 def _card(folder: Path) -> BaseCard:

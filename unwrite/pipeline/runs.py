@@ -81,21 +81,22 @@ def read_runs(stages: Iterable[str], used: Iterable[Path]) -> list[StageRun]:
 
 
 def stage_names() -> list[str]:
-    """Return the names of all stages, in the order of the pipeline.
+    """Return the names of the stages that record their runs, in the order of the pipeline.
 
     Raises:
         UnwriteError: the current folder has no pipeline.
     """
     if not PIPELINE.is_file():
         raise UnwriteError(f"{PIPELINE} is missing: run this in the project folder.")
-    return list(_stages())
+    return [name for name, entry in _stages().items() if not entry.get("always_changed")]
 
 
 @contextmanager
 def recorded(stage: str, params: Params) -> Iterator[Callable[[str | None], None]]:
     """Record the run of a stage: its inputs when this opens, its outputs and environment when this closes.
 
-    A script that dvc.yaml does not name is not recorded.
+    A script that dvc.yaml does not name is not recorded, nor is a stage that always runs: its record would name another
+    machine after every clone, though its result is the same.
 
     Yields:
         A function to call with the dtype that the stage's model computed in, if it ran one.
@@ -105,7 +106,7 @@ def recorded(stage: str, params: Params) -> Iterator[Callable[[str | None], None
     """
     entry = _stages().get(stage) if PIPELINE.is_file() else None
     dtypes: list[str | None] = [None]
-    if entry is None:
+    if entry is None or entry.get("always_changed"):
         yield dtypes.append
         return
     deps = [_resolved(str(dep), params.model_dump(mode="json")) for dep in entry.get("deps", [])]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unwrite.report.facts import edit_facts
 from unwrite.report.rendering import template_environment
 from unwrite.report.tables import model_name, rate_rows
 from unwrite.schema.artifacts import Base, Evaluation, Front, Recipe
+from unwrite.schema.safe_yaml import load_yaml
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCardData
@@ -77,6 +78,27 @@ def card_metadata(base: Base, evaluation: Evaluation, prompts: Mapping[str, str]
         model_name=f"{model_name(base)}, edited",
         eval_results=list(_results(evaluation, prompts)),
     )
+
+
+def card_figures(name: str, evaluation: Evaluation, prompts: Mapping[str, str]) -> dict[str, Any]:
+    """Return the part of a card's metadata that follows from a release alone, as YAML values.
+
+    Args:
+        name: the name of the model.
+        evaluation: both models on the test split.
+        prompts: file of each prompt set, `target` and `baseline`.
+    """
+    from huggingface_hub import ModelCardData
+
+    data = ModelCardData(
+        library_name="transformers",
+        pipeline_tag=TASK,
+        tags=list(_TAGS),
+        model_name=name,
+        eval_results=list(_results(evaluation, prompts)),
+    )
+    figures: dict[str, Any] = load_yaml(data.to_yaml())
+    return figures
 
 
 def _results(evaluation: Evaluation, prompts: Mapping[str, str]) -> Iterator[EvalResult]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,11 +12,13 @@ from pydantic import Field
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import INDEX_FILE, WEIGHTS, index_of, stored_tensors
 from unwrite.pipeline.runs import LOCK
+from unwrite.release.set_aside import SetAside
 from unwrite.release.signing import SIGNATURE, wrong_signature
 from unwrite.release.untrusted import is_plain_file, is_plain_name, leads_out, printable
 from unwrite.schema.artifacts import Artifact
 from unwrite.schema.params import PARAMS_FILE
 from unwrite.schema.paths import CARD, DIRECTIONS, EVALUATION, MANIFEST, RECIPE
+from unwrite.schema.strict_json import strict_json
 
 if TYPE_CHECKING:
     from unwrite.release.statement import Manifest
@@ -26,8 +27,8 @@ CheckOutcome = Literal["passed", "failed", "not checked"]
 
 ADDED_FILES = {path.name for path in (RECIPE, DIRECTIONS, EVALUATION, CARD, LOCK, PARAMS_FILE)} | {INDEX_FILE}
 """Files that unwrite adds to those of the base."""
-UNLISTED_FILES = {MANIFEST, SIGNATURE, ".gitattributes"}
-"""Files that no manifest lists; .gitattributes is added by the hub and ignored."""
+UNLISTED_FILES = {MANIFEST, SIGNATURE}
+"""Files of a release that no manifest lists."""
 
 
 class Check(Artifact):
@@ -52,22 +53,36 @@ def not_checked(name: str, about: str) -> Check:
     return Check(name=name, outcome="not checked", about=printable(about), details=[])
 
 
-def check_files(release: Path, manifest: Manifest, sums: Mapping[str, str]) -> Check:
-    """Check that the folder holds exactly the files that the manifest lists, with the sha256 it lists."""
+def check_files(release: Path, manifest: Manifest, sums: Mapping[str, str], aside: SetAside) -> Check:
+    """Check that the folder holds exactly the files that the manifest lists, with the sha256 it lists.
+
+    What git and download tools left there is set aside, and said.
+    """
     listed = {subject.name: subject.digest.get("sha256", "") for subject in manifest.subject}
     wrong = [
         f"{name} has sha256 {sums[name][:12]}…, the manifest lists {expected[:12]}…"
         for name, expected in listed.items()
         if name in sums and sums[name] != expected
     ]
-    problems = [*_named_twice(manifest), *_missing(release, listed), *_unexpected(release, listed), *wrong]
-    return checked("files", f"{len(listed)} files, by sha256", problems)
+    wrong += _wrong_sizes(release, manifest)
+    expected_names = {*listed, *UNLISTED_FILES, *aside.names}
+    problems = [*_named_twice(manifest), *_missing(release, listed), *_unexpected(release, expected_names)]
+    left = [f"set aside, as git or a download tool left it: {', '.join(aside.found)}"] if aside.found else []
+    return checked("files", f"{len(listed)} files, by sha256", [*problems, *aside.problems, *wrong], left)
 
 
 def _named_twice(manifest: Manifest) -> Iterator[str]:
     for descriptors in (manifest.subject, manifest.dependencies("base")):
         counts = Counter(one.name for one in descriptors)
         yield from (f"the manifest names {name!r} twice" for name, count in counts.items() if count > 1)
+
+
+def _wrong_sizes(release: Path, manifest: Manifest) -> Iterator[str]:
+    for one in manifest.subject:
+        if is_plain_file(release, one.name):
+            size, listed = (release / one.name).stat().st_size, one.annotations.get("size")
+            if size != listed:
+                yield f"{one.name} has {size} bytes, the manifest lists {listed}"
 
 
 def _missing(release: Path, listed: Collection[str]) -> Iterator[str]:
@@ -78,13 +93,15 @@ def _missing(release: Path, listed: Collection[str]) -> Iterator[str]:
             yield f"{name} is missing"
 
 
-def _unexpected(release: Path, listed: Collection[str]) -> Iterator[str]:
+def _unexpected(release: Path, expected: Collection[str]) -> Iterator[str]:
     for path in sorted(release.iterdir()):
+        if path.is_dir() and not path.is_symlink() and path.name in expected:
+            continue
         if path.is_symlink() and leads_out(release, path):
             yield f"{path.name} is a link that leads out of the folder"
         elif not is_plain_file(release, path.name):
             yield f"{path.name} is not a plain file"
-        elif path.name not in listed and path.name not in UNLISTED_FILES:
+        elif path.name not in expected:
             yield f"{path.name} is not in the manifest"
 
 
@@ -120,13 +137,21 @@ def _has_wrong_index(release: Path, base_sums: Mapping[str, str]) -> bool:
     if INDEX_FILE in base_sums or not is_plain_file(release, INDEX_FILE):
         return False
     try:
-        return bool(json.loads((release / INDEX_FILE).read_bytes()) != index_of(stored_tensors(release)))
+        return bool(strict_json((release / INDEX_FILE).read_bytes()) != index_of(stored_tensors(release)))
     except (UnwriteError, ValueError, RecursionError):
         return True
 
 
-def check_base(manifest: Manifest, base_sums: Mapping[str, str] | None) -> Check:
-    """Check that the base is the one that the release declares."""
+def check_base(
+    manifest: Manifest,
+    base_sums: Mapping[str, str] | None,
+    base_files: Collection[str] = (),
+    left_out: Collection[str] = (),
+) -> Check:
+    """Check that the base is the one that the release declares, and that each of the base's files is declared.
+
+    What the base's folder holds besides (`left_out`) is told, and what of it the manifest does not name.
+    """
     source, commit = (manifest.external.base.get(key) for key in ("source", "commit"))
     name = f"{source} at {commit[:12]}" if commit else f"{source}, a local folder"
     if base_sums is None:
@@ -136,24 +161,27 @@ def check_base(manifest: Manifest, base_sums: Mapping[str, str] | None) -> Check
     different = [
         f"{file} is not the declared one" for file, sha256 in declared.items() if base_sums.get(file, sha256) != sha256
     ]
+    left_out = [name if name in manifest.internal.left_out else f"{name} (not in the manifest)" for name in left_out]
+    notes = [f"the release leaves out, of the base: {', '.join(left_out)}"] if left_out else []
+    undeclared = [f"{file} is not declared" for file in base_files if file not in declared]
     remedy = "use that commit" if commit else "use the folder it was made from"
     hint = [f"the release declares {name}: {remedy}"] if missing or different else []
-    return checked("base", f"it is the declared one: {name}", [*missing, *different, *hint])
+    return checked("base", f"it is the declared one: {name}", [*missing, *different, *undeclared, *hint], notes)
 
 
 def _declared_sums(manifest: Manifest) -> dict[str, str]:
     return {one.name: one.digest.get("sha256", "") for one in manifest.dependencies("base")}
 
 
-def check_signature(release: Path, public_key: Path | None) -> Check:
-    """Check the signature with a public key, if one is given.
+def check_signature(release: Path, public_key: Path | None, aside: Collection[str] = ()) -> Check:
+    """Check the signature with a public key, if one is given; `aside` are the names that are set aside.
 
     Raises:
         UnwriteError: the key cannot be used, or the optional packages are not installed.
     """
     about = f"{SIGNATURE}, by OpenSSF model signing"
     if public_key is not None:
-        wrong = wrong_signature(release, public_key)
+        wrong = wrong_signature(release, public_key, aside)
         return checked("signature", about, [] if wrong is None else [wrong])
     signed = (release / SIGNATURE).is_file()
     return not_checked("signature", f"{about}: pass the public key with --key" if signed else "the release has none")

@@ -63,7 +63,9 @@ def build_manifest(
         build_type=f"{BUILD_TYPE}{FORMAT}",
         external_parameters=ExternalParameters(
             base={"source": public_source(base), "commit": base.commit},
-            parameters={name: _public(name, section) for run in runs for name, section in run.parameters.items()},
+            parameters={
+                name: public_parameters(name, section) for run in runs for name, section in run.parameters.items()
+            },
         ),
         internal_parameters=InternalParameters(
             settings=recipe.settings,
@@ -71,6 +73,7 @@ def build_manifest(
             selection=recipe.selection,
             unexplained=base.unexplained,
             incomplete=base.incomplete,
+            left_out=base.left_out,
             tensors={name: edited.get(name) for name in tensors},
             stages=_environments(runs, here),
             clean=clean,
@@ -216,5 +219,9 @@ def _descriptor(file: FileDigest, **annotations: str) -> Descriptor:
     )
 
 
-def _public(section: str, values: dict[str, Any]) -> dict[str, Any]:
-    return {key: public_path(value) if (section, key) in _PATHS else value for key, value in values.items()}
+def public_parameters(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a section of params.yaml with the paths in it made safe to publish."""
+    return {
+        key: public_path(value) if (section, key) in _PATHS and isinstance(value, str) else value
+        for key, value in values.items()
+    }

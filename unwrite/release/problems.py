@@ -107,7 +107,7 @@ def _uncommitted() -> Iterator[str]:
     try:
         changed = uncommitted_changes()
     except UnwriteError as error:
-        yield str(error)
+        yield str(error).rstrip(".")
         return
     if changed:
         yield f"uncommitted changes in {', '.join(changed[:_LISTED])}{' and others' if len(changed) > _LISTED else ''}"
@@ -123,7 +123,7 @@ def _stale() -> Iterator[str]:
         raise UnwriteError(
             f"`dvc status` failed ({reason_of(error)}): run `unwrite publish` in the project's folder."
         ) from None
-    yield from (f"{stage} is out of date" for stage in status)
+    yield from (f"{stage} is out of date" for stage, changes in status.items() if changes != ["always changed"])
 
 
 def _altered() -> Iterator[str]:

@@ -8,12 +8,13 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 from unwrite.core.kernel import kernel_weight
+from unwrite.editing.recipe import layer_direction
 from unwrite.errors import UnwriteError, reason_of
 from unwrite.files.checkpoints import stored_tensors
 from unwrite.release.file_checks import Check, checked
 from unwrite.release.manifest import tensor_edits
 from unwrite.release.untrusted import is_plain_file
-from unwrite.schema.artifacts import Recipe
+from unwrite.schema.artifacts import DirectionRef, Edit, EditSettings, Recipe
 from unwrite.schema.parsing import parse_record
 from unwrite.schema.paths import DIRECTIONS, EVALUATION, RECIPE
 
@@ -59,7 +60,7 @@ def read_recipe(release: Path) -> tuple[RecipeFiles | None, list[str]]:
 
 
 def check_recipe(recipe: RecipeFiles | None, unreadable: Iterable[str]) -> Check:
-    """Check that the recipe can be read, and that its strengths are those of its own parameters."""
+    """Check that the recipe can be read, and that each edit follows from its own parameters and settings."""
     problems = unreadable if recipe is None else _inconsistent(recipe.recipe)
     return checked("recipe", f"{RECIPE.name} and {DIRECTIONS.name}", problems)
 
@@ -68,14 +69,32 @@ def _inconsistent(recipe: Recipe) -> Iterator[str]:
     if not recipe.edits:
         yield "it edits nothing"
     for edit in recipe.edits:
+        name = edit.matrix.parameter
         try:
             expected = kernel_weight(edit.layer, **getattr(recipe.parameters, edit.component).model_dump())
+            direction = layer_direction(recipe.parameters, recipe.settings, edit.layer)
         except ValueError as error:
-            yield f"the kernel of its parameters is invalid: {error}"
+            yield f"its parameters are invalid: {error}"
             return
         if not math.isclose(edit.strength, expected, rel_tol=1e-9):
-            name = edit.matrix.parameter
             yield f"{name} has strength {edit.strength:.6g}, but the kernel of its parameters gives {expected:.6g}"
+        if edit.direction != direction:
+            given = "none" if direction is None else _described(direction)
+            yield f"{name} has direction {_described(edit.direction)}, but its parameters give {given}"
+        yield from (f"{name} is edited with {setting}" for setting in _contradicted(edit, recipe.settings))
+
+
+def _contradicted(edit: Edit, settings: EditSettings) -> Iterator[str]:
+    if edit.bias is not None and not settings.edit_bias:
+        yield "its bias, but edit_bias is false"
+    if edit.norms and settings.post_norm == "ignore":
+        yield "norms, but post_norm is ignore"
+
+
+def _described(direction: DirectionRef) -> str:
+    against = direction.orthogonalize_to
+    again = "" if against is None else f", orthogonalized to {against}"
+    return f"{direction.index:.6g} at position {direction.position}{again}"
 
 
 def check_manifest(release: Path, manifest: Manifest, recipe: RecipeFiles | None, sums: Mapping[str, str]) -> Check:

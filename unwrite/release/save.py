@@ -93,6 +93,8 @@ def save_edited_checkpoint(
         files += _write_recipe(unfinished, recipe, directions, directions_file)
         manifest = build_manifest(base, recipe, tensors, sorted(files, key=lambda file: file.name), runs)
         write_json(unfinished / MANIFEST, manifest_json(manifest))
+    if base.left_out:
+        logger.info("Left out, as no part of the checkpoint: %s.", ", ".join(base.left_out))
     logger.info("%d of %d tensors edited; the model is in %s.", len(changes), len(tensors), folder)
 
 

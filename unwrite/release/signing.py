@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from types import ModuleType
 
@@ -35,8 +36,13 @@ def sign_release(folder: Path, private_key: Path) -> None:
     config.set_hashing_config(ignored).sign(folder, folder / SIGNATURE)
 
 
-def wrong_signature(folder: Path, public_key: Path) -> str | None:
+def wrong_signature(folder: Path, public_key: Path, ignored: Collection[str] = ()) -> str | None:
     """Return what is wrong with the signature of a release; None if this key signed these files.
+
+    Args:
+        folder: the release.
+        public_key: PEM file of the public key.
+        ignored: entries of the folder that git or a download tool left; those that were signed as ignored are too.
 
     Raises:
         UnwriteError: the key cannot be read or is of another kind, or the optional packages are not installed.
@@ -50,7 +56,8 @@ def wrong_signature(folder: Path, public_key: Path) -> str | None:
         return f"{SIGNATURE} is missing"
     try:
         # The hub's cache keeps links to its files.
-        config.set_hashing_config(hashing.Config().set_allow_symlinks(True)).verify(folder, folder / SIGNATURE)
+        left = hashing.Config().set_allow_symlinks(True).set_ignored_paths(paths=ignored, ignore_git_paths=True)
+        config.set_hashing_config(left).verify(folder, folder / SIGNATURE)
     except Exception as error:  # a stranger's signature can make the library raise anything: it is not valid
         return reason_of(error)
     return None

@@ -22,7 +22,7 @@ Role = Literal["base", "input", "artifact", "project"]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
 
 
 class Descriptor(_Part):
@@ -59,6 +59,7 @@ class ExternalParameters(_Part):
 class InternalParameters(_Part):
     """The pipeline's results: every tensor of the checkpoint with its edit (None: as in the base).
 
+    `left_out` names what the base's folder holds and the release does not.
     `stages` holds the environment of each stage. `clean`: whether the project's working tree had no uncommitted
     changes (None: no repository). `allowed` lists the problems that `unwrite publish --allow` let pass.
     """
@@ -68,6 +69,7 @@ class InternalParameters(_Part):
     selection: str
     unexplained: float
     incomplete: list[str]
+    left_out: list[str] = []
     tensors: dict[str, TensorEdit | None]
     stages: dict[str, Environment]
     clean: bool | None

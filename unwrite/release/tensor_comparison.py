@@ -23,6 +23,9 @@ class TensorComparison(NamedTuple):
         rounded: those of them that are the next value above or below; a zero of the other sign counts too.
         largest: the largest absolute difference; infinite if one of two values is not finite.
         equals_base: whether it equals the base's to the byte.
+        finite: whether the release's values are neither NaN nor infinite.
+        base_squares: ‖W‖² of a tensor whose change is declared, the base's.
+        change_squares: ‖ΔW‖² of the change that is expected.
     """
 
     declared: bool
@@ -31,6 +34,9 @@ class TensorComparison(NamedTuple):
     rounded: int = 0
     largest: float = 0.0
     equals_base: bool = True
+    finite: bool = True
+    base_squares: float = 0.0
+    change_squares: float = 0.0
 
 
 def with_block(found: TensorComparison, dtype: str, base: bytes, expected: bytes, actual: bytes) -> TensorComparison:
@@ -45,8 +51,13 @@ def with_block(found: TensorComparison, dtype: str, base: bytes, expected: bytes
     """
     kind = DTYPES.get(dtype, torch.uint8)
     found = found._replace(
-        numbers=found.numbers + len(expected) // kind.itemsize, equals_base=found.equals_base and actual == base
+        numbers=found.numbers + len(expected) // kind.itemsize,
+        equals_base=found.equals_base and actual == base,
+        finite=found.finite and _is_finite(actual, kind),
     )
+    if found.declared and kind.is_floating_point:
+        squares, changed = _squares(base, expected, kind)
+        found = found._replace(base_squares=found.base_squares + squares, change_squares=found.change_squares + changed)
     if actual == expected:
         return found
     expected_bits, actual_bits = _differing_bits(expected, actual, _INTEGERS[kind.itemsize])
@@ -61,6 +72,23 @@ def with_block(found: TensorComparison, dtype: str, base: bytes, expected: bytes
         rounded=found.rounded + rounded,
         largest=max(found.largest, float(distance.max())),
     )
+
+
+def _is_finite(data: bytes, kind: torch.dtype) -> bool:
+    """Return whether values are finite, by their bits: several times faster than comparing numbers."""
+    if not kind.is_floating_point:
+        return True
+    integers = _INTEGERS[kind.itemsize]
+    infinity = int(torch.tensor(math.inf, dtype=kind).view(integers))
+    bits = torch.frombuffer(bytearray(data), dtype=integers)
+    return bits.numel() == 0 or int((bits & torch.iinfo(integers).max).max()) < infinity
+
+
+def _squares(base: bytes, expected: bytes, kind: torch.dtype) -> tuple[float, float]:
+    """Return ‖W‖² and ‖ΔW‖² of one block."""
+    wide = torch.promote_types(kind, torch.float32)
+    before, after = (torch.frombuffer(bytearray(data), dtype=kind).to(wide) for data in (base, expected))
+    return float(before.square().sum()), float((after - before).square().sum())
 
 
 def _differing_bits(expected: bytes, actual: bytes, integers: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -7,13 +7,17 @@ with the edit recomputed from the base, the recipe and the directions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from unwrite.files.checkpoints import model_files, shard_files
+from pydantic import Field
+
+from unwrite.files.checkpoints import left_out_files, model_files, shard_files
 from unwrite.files.hashing import sha256_of
 from unwrite.files.threads import in_threads
+from unwrite.release.direction_checks import check_directions
+from unwrite.release.figure_checks import check_figures
 from unwrite.release.file_checks import (
     ADDED_FILES,
     UNLISTED_FILES,
@@ -24,15 +28,25 @@ from unwrite.release.file_checks import (
     check_signature,
 )
 from unwrite.release.manifest import read_manifest
+from unwrite.release.parameter_checks import check_parameters
 from unwrite.release.recipe_checks import check_manifest, check_recipe, read_recipe
+from unwrite.release.set_aside import set_aside
+from unwrite.release.statement_checks import check_statement
 from unwrite.release.tensor_checks import check_tensors, compare_with_base, is_different, is_rounded
+from unwrite.release.unproven import Unproven, unproven_fields
 from unwrite.release.untrusted import is_plain_file
+from unwrite.release.unusual import unusual_facts
+from unwrite.release.writer_checks import check_writers, find_base_writers
 from unwrite.schema.artifacts import Artifact
 from unwrite.schema.parsing import FORMAT
 
 if TYPE_CHECKING:
     from unwrite.release.compare import ReleaseComparison
     from unwrite.release.statement import Manifest
+
+
+OPTIONAL = {"signature", "parameters", "figures"}
+"""Checks of what a release need not have."""
 
 
 class TensorCounts(Artifact):
@@ -49,7 +63,8 @@ class Verification(Artifact):
     """The result of a verification. `passed`: no check failed; `complete`: everything was checked.
 
     `rounded_numbers` counts values of edited tensors that differ by one unit in the last place from those computed
-    here.
+    here. `unusual` says what a declared edit may have and an honest one hardly has; `unproven` lists the fields that
+    nothing proves.
     """
 
     format: Literal[2] = FORMAT
@@ -58,6 +73,8 @@ class Verification(Artifact):
     checks: list[Check]
     tensors: TensorCounts | None
     rounded_numbers: int
+    unusual: list[str] = Field(default_factory=list)
+    unproven: list[Unproven] = Field(default_factory=list)
 
 
 def verify_release(
@@ -87,35 +104,46 @@ def verify_release(
     """
     manifest = read_manifest(release)
     base_shards = None if base is None else set(shard_files(base))
-    signature = check_signature(release, public_key)
+    aside = set_aside(release)
+    signature = check_signature(release, public_key, aside.names)
     recipe, unreadable = read_recipe(release)
     comparison, misfit = (None, None)
     if base is not None and recipe is not None:
         comparison, misfit = compare_with_base(release, base, recipe, threads)
-    sums = _release_sums(release, comparison, threads)
+    sums = _release_sums(release, comparison, aside.names, threads)
     base_sums = None if base is None else _base_sums(base, _names_in_base(manifest, sums), comparison, threads)
+    base_files = [] if base is None else model_files(base)
     checks = [
-        check_files(release, manifest, sums),
+        check_files(release, manifest, sums, aside),
         check_recipe(recipe, unreadable),
+        check_directions(release, manifest, recipe),
         check_manifest(release, manifest, recipe, sums),
+        check_statement(release, base, manifest, recipe),
+        check_parameters(release, manifest, recipe),
+        check_figures(release, manifest),
         check_other_files(release, manifest, sums, base_shards, base_sums),
-        check_base(manifest, base_sums),
+        check_base(manifest, base_sums, base_files, _left_out(base, base_files, sums)),
+        check_writers(find_base_writers(base), manifest, recipe),
         *check_tensors(comparison, misfit, recipe),
         signature,
     ]
     return Verification(
         passed=all(check.outcome != "failed" for check in checks),
-        complete=all(check.outcome != "not checked" or check.name == "signature" for check in checks),
+        complete=all(check.outcome != "not checked" or check.name in OPTIONAL for check in checks),
         checks=checks,
         tensors=None if comparison is None else _counts(comparison),
         rounded_numbers=0 if comparison is None else _rounded_numbers(comparison),
+        unusual=unusual_facts(recipe, comparison),
+        unproven=unproven_fields(release, manifest, recipe),
     )
 
 
-def _release_sums(release: Path, comparison: ReleaseComparison | None, threads: int) -> dict[str, str]:
+def _release_sums(
+    release: Path, comparison: ReleaseComparison | None, aside: Collection[str], threads: int
+) -> dict[str, str]:
     """Return the sha256 of every file of the release; comparing has already computed those of the shards."""
     sums = {} if comparison is None else dict(comparison.release_sums)
-    names = {path.name for path in release.iterdir()} - UNLISTED_FILES - sums.keys()
+    names = {path.name for path in release.iterdir()} - UNLISTED_FILES - {*aside, *sums}
     return sums | _sums(release, sorted(names), threads)
 
 
@@ -123,6 +151,11 @@ def _base_sums(base: Path, names: Iterable[str], comparison: ReleaseComparison |
     """Return the sha256 of every file of the base model, and of the named files if the base has them."""
     sums = {} if comparison is None else dict(comparison.base_sums)
     return sums | _sums(base, sorted({*model_files(base), *names} - sums.keys()), threads)
+
+
+def _left_out(base: Path | None, base_files: Collection[str], sums: Mapping[str, str]) -> list[str]:
+    """Return the names of what lies in the base's folder and not in the release."""
+    return [] if base is None else left_out_files(base, {*base_files, *sums})
 
 
 def _names_in_base(manifest: Manifest, sums: dict[str, str]) -> set[str]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from unwrite.errors import UnwriteError
 from unwrite.schema.parsing import FORMAT, parse_record
 from unwrite.schema.paths import BASE
+from unwrite.schema.text import refuse_endless
 from unwrite.terms import Component, LayerSpan, NormPreservation, Orthogonalize, PostNorm, Quantization, Scope
 
 A = TypeVar("A", bound="Artifact")
@@ -27,6 +28,14 @@ class FileDigest(Artifact):
     name: str
     size: int
     sha256: str
+
+
+class ModelFiles(Artifact):
+    """The files in the folder of a local model; none for a hub id."""
+
+    format: Literal[2] = FORMAT
+    source: str
+    files: list[FileDigest]
 
 
 class StoredLayout(Artifact):
@@ -101,6 +110,7 @@ class Base(Artifact):
     `quantization` is how extraction and search store the weights of linear layers; the release has the stored dtype.
     `incomplete` lists what cannot be edited exactly; it is empty unless model.allow_incomplete is true.
     `padding_sensitive`: padding changes what the model computes, so the prompts of a batch must have one length.
+    `left_out` names what the model's folder holds beside its files; a release does not have it.
     """
 
     format: Literal[2] = FORMAT
@@ -118,6 +128,7 @@ class Base(Artifact):
     padding_sensitive: bool
     card: BaseCard
     files: list[FileDigest]
+    left_out: list[str] = []
     writers: list[Writer]
 
 
@@ -317,6 +328,7 @@ def read_artifact(model: type[A], path: Path, stage: str) -> A:
     Raises:
         UnwriteError: the file is missing, or is not a valid record.
     """
+    refuse_endless(path)
     try:
         return parse_record(model, path.read_bytes(), str(path))
     except FileNotFoundError:

@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from unwrite.errors import UnwriteError
+from unwrite.schema.strict_json import AmbiguousJson, strict_json
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -27,8 +28,9 @@ def parse_record(model: type[M], data: bytes, name: str) -> M:
         name: file name shown in errors.
 
     Raises:
-        UnwriteError: the record has another format, or is damaged.
+        UnwriteError: the record has another format, is damaged, or has a key twice.
     """
+    _refuse_ambiguous(data, name)
     try:
         return model.model_validate_json(data)
     except ValidationError as error:
@@ -54,6 +56,15 @@ def refuse_other_format(actual: int | None, name: str) -> None:
         return
     reader = f"unwrite {_READERS[actual]}" if actual in _READERS else "a newer unwrite"
     raise UnwriteError(f"{name} has format {actual}, which {reader} reads; this version reads format {FORMAT}")
+
+
+def _refuse_ambiguous(data: bytes, name: str) -> None:
+    try:
+        strict_json(data)
+    except AmbiguousJson as error:
+        raise UnwriteError(f"{name} {error}") from None
+    except (ValueError, RecursionError):
+        pass  # pydantic says where it is damaged
 
 
 def _format_of(data: bytes) -> int | None:

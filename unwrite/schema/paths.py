@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+MODEL_FILES = Path("artifacts/model_files.json")
 BASE = Path("artifacts/base.json")
 TOKENS = Path("artifacts/tokens")
 RESIDUALS = Path("artifacts/residuals")

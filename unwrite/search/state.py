@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import socket
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 
 from unwrite.errors import UnwriteError
 from unwrite.pipeline.lock import exclusive
+from unwrite.schema.strict_json import strict_json
 from unwrite.search.backend_choice import BackendChoice
 from unwrite.search.key import SEARCH_FORMAT, canonical_json, digest
 from unwrite.search.space import trial_parameters
@@ -139,7 +139,7 @@ def _parse_line(line: bytes) -> dict[str, Any]:
     Raises:
         ValueError: the line is incomplete, or its checksum is wrong.
     """
-    entry: dict[str, Any] = json.loads(line)
+    entry: dict[str, Any] = strict_json(line)
     checksum = entry.pop("sha256")
     if not line.endswith(b"\n") or checksum != digest(entry):
         raise ValueError("damaged line")

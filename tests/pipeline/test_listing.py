@@ -1,0 +1,61 @@
+"""The listing of a model: what is in its folder, the same everywhere, and kept where the folder is not."""
+
+from pathlib import Path
+
+import pytest
+
+from unwrite.files.hashing import digest_of
+from unwrite.files.records import write_json
+from unwrite.pipeline.listing import list_model_files
+from unwrite.schema.artifacts import as_json
+from unwrite.schema.paths import MODEL_FILES
+
+
+@pytest.fixture(autouse=True)
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model's folder in the current one."""
+    monkeypatch.chdir(tmp_path)
+    model = tmp_path / "model"
+    model.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (model / name).write_text(name)
+    return model
+
+
+def test_every_file_that_may_be_read_is_listed(model: Path) -> None:
+    for name in (".git/HEAD", ".hidden", "pytorch_model.bin", "checkpoint-1/model.safetensors", "templates/rag.jinja"):
+        (model / name).parent.mkdir(exist_ok=True)
+        (model / name).write_text("")
+    listed = ["config.json", "model.safetensors", "templates/rag.jinja"]
+    assert list_model_files("model").files == [
+        digest_of(model / name).model_copy(update={"name": name}) for name in listed
+    ]
+
+
+def test_another_content_of_the_same_size_and_a_new_file_change_the_list(model: Path) -> None:
+    first = list_model_files("model")
+    assert list_model_files("model") == first
+    (model / "model.safetensors").write_text("MODEL.safetensors")
+    second = list_model_files("model")
+    assert second != first
+    (model / "chat_template.jinja").write_text("")
+    assert list_model_files("model") not in [first, second]
+
+
+def test_times_links_and_places_change_nothing(model: Path) -> None:
+    first = list_model_files("model")
+    (model / "config.json").touch()
+    (model / "model.safetensors").rename("weights")
+    (model / "model.safetensors").symlink_to("../weights")
+    assert list_model_files("model") == first
+
+
+def test_a_folder_that_is_not_here_keeps_its_list_and_another_source_does_not(model: Path) -> None:
+    first = list_model_files("model")
+    write_json(MODEL_FILES, as_json(first))
+    model.rename("elsewhere")
+    assert list_model_files("model") == first
+    assert list_model_files("other").files == []
+    assert list_model_files("teaware/kettle").files == []
+    MODEL_FILES.write_text("{")
+    assert list_model_files("model").files == []

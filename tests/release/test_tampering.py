@@ -1,0 +1,143 @@
+"""Every field of every record that travels with a release: if it changes, verifying fails or has named it unproven.
+
+New fields are found here by themselves: the records are walked, not listed.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import shutil
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.published import (
+    Path_,
+    at,
+    changed,
+    leaves,
+    make_published,
+    read_record,
+    write_record,
+)
+from tests.support.releases import Release, failed, verified
+from unwrite.errors import UnwriteError
+from unwrite.files.hashing import digest_of
+from unwrite.release import verify
+from unwrite.release.verify import Verification
+from unwrite.release.writer_checks import FoundWriters, find_base_writers
+
+RECORDS = ["provenance.json", "edit.json", "evaluation.json", "params.yaml", "README.md"]
+
+
+@pytest.fixture(autouse=True)
+def same_base(published: Release, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The base never changes here, so its writers are found once."""
+    found = _found(published.base)
+    monkeypatch.setattr(verify, "find_base_writers", lambda _: found)
+
+
+@cache
+def _found(base: Path) -> FoundWriters | str:
+    return find_base_writers(base)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Release:
+    return make_published(tmp_path_factory.mktemp("published"))
+
+
+def list_again(folder: Path) -> None:
+    """Makes the manifest agree with the files, as a forger would, and nothing else."""
+    if not (folder / "provenance.json").exists():
+        return
+    manifest = read_record(folder / "provenance.json")
+    definition = manifest["predicate"]["buildDefinition"]
+    for one in (*manifest["subject"], *definition["resolvedDependencies"]):
+        name = one["name"].removeprefix("artifacts/")
+        if (folder / name).is_file() and one["annotations"].get("role", "artifact") == "artifact":
+            digest = digest_of(folder / name)
+            one["digest"]["sha256"], one["annotations"]["size"] = digest.sha256, digest.size
+    write_record(folder / "provenance.json", manifest)
+
+
+def copied(published: Release, folder: Path) -> Release:
+    shutil.copytree(published.folder, folder / "release")
+    return Release(published.base, folder / "release", published.recipe)
+
+
+def named_unproven(found: Verification, name: str, record: Any, place: Path_) -> bool:
+    """Whether the result says that this field is not proven."""
+    for one in found.unproven:
+        if one.file != name:
+            continue
+        if not one.fields:
+            return True
+        dotted = ".".join(map(str, place))
+        role = record["predicate"]["buildDefinition"]["resolvedDependencies"] if name == "provenance.json" else []
+        for field in one.fields:
+            listed = re.fullmatch(r"(.*)\[role=(\w+)\]", field)
+            if listed is not None:
+                inside = dotted.startswith(f"{listed[1]}.")
+                if inside and at(role, (place[3],))["annotations"].get("role") == listed[2]:
+                    return True
+            elif fnmatch.fnmatch(dotted, field) or fnmatch.fnmatch(dotted, f"{field}.*"):
+                return True
+    return False
+
+
+def tampered(published: Release, name: str, folder: Path) -> Iterator[tuple[Path_, Verification | None, Any]]:
+    """Each field of a record, and the result of verifying with only it changed: None if the manifest is refused."""
+    release = copied(published, folder)
+    path, record = release.folder / name, read_record(release.folder / name)
+    for place in leaves(record):
+        values = read_record(published.folder / name)
+        at(values, place[:-1])[place[-1]] = changed(at(values, place))
+        write_record(path, values)
+        if name != "provenance.json":
+            list_again(release.folder)
+        try:
+            yield place, verified(release), record
+        except UnwriteError:
+            yield place, None, record
+        shutil.copy(published.folder / "provenance.json", release.folder)
+
+
+def test_untouched_release_is_verified(published: Release) -> None:
+    found = verified(published)
+    assert failed(found) == {}
+    assert (found.complete, found.unusual) == (True, [])
+    assert {check.name: check.outcome for check in found.checks} | {"signature": "passed"} == {
+        check.name: "passed" for check in found.checks
+    }
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_changed_field_fails_or_is_named_unproven(name: str, published: Release, tmp_path: Path) -> None:
+    unseen, count = [], 0
+    for place, found, record in tampered(published, name, tmp_path):
+        count += 1
+        if found is not None and found.passed and not named_unproven(found, name, record, place):
+            unseen.append(".".join(map(str, place)))
+    assert count > 10
+    assert unseen == []
+
+
+def test_what_is_unproven_is_not_everything(published: Release) -> None:
+    found = verified(published)
+    recipe = read_record(published.folder / "edit.json")
+    proven = [place for place in leaves(recipe) if not named_unproven(found, "edit.json", recipe, place)]
+    assert ("parameters", "direction_index") in proven
+    assert ("edits", 0, "strength") in proven
+
+
+def test_every_file_of_a_release_is_a_base_file_or_walked_or_named(published: Release) -> None:
+    found = verified(published)
+    ours = {path.name for path in published.folder.iterdir()} - {path.name for path in published.base.iterdir()}
+    named = {one.file for one in found.unproven}
+    assert ours == {*RECORDS, "directions.safetensors", "dvc.lock"} | ours & {"model.safetensors.index.json"}
+    assert {"directions.safetensors", "dvc.lock"} <= named

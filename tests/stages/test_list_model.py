@@ -1,0 +1,30 @@
+"""The stage lists the model's files, and refuses prompt files that DVC would read without end."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from stages.list_model import list_model
+from unwrite.errors import UnwriteError
+from unwrite.schema.artifacts import ModelFiles, read_artifact
+from unwrite.schema.params import Params
+from unwrite.schema.paths import MODEL_FILES
+
+
+@pytest.mark.usefixtures("project")
+def test_the_list_names_every_file_of_the_model(params: Params, capsys: pytest.CaptureFixture[str]) -> None:
+    MODEL_FILES.unlink()
+    list_model(params)
+    listing = read_artifact(ModelFiles, MODEL_FILES, "list_model")
+    assert listing.source == "demo/model"
+    assert {file.name for file in listing.files} == {path.name for path in Path("demo/model").iterdir()}
+    assert f"demo/model: {len(listing.files)} files." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["teaware.jsonl", "ordinary.jsonl", "declines.txt"])
+def test_a_pipe_in_place_of_prompts_or_markers_is_refused(name: str, project: Path, params: Params) -> None:
+    (project / "prompts" / name).unlink()
+    os.mkfifo(project / "prompts" / name)
+    with pytest.raises(UnwriteError, match=f"{name} is a pipe, not a file"):
+        list_model(params)
