@@ -144,4 +144,6 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
         for name, shard in _weight_map(index).items():
             if name not in tensors or tensors[name].file.name != shard:
                 raise UnwriteError(f"{index} says that {shard} holds {name}, but it does not. Download it again.")
+        if "metadata" not in strict_json(index.read_bytes()):
+            raise UnwriteError(f"{index} lacks 'metadata', which transformers needs. Download it again.")
     return tensors
