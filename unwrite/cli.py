@@ -82,8 +82,7 @@ def summary() -> None:
     from unwrite.schema.params import load_params
     from unwrite.schema.paths import EVALUATION
 
-    evaluation = read_artifact(Evaluation, EVALUATION, "score_responses")
-    click.echo(summary_text(evaluation, load_params().report.behaviour))
+    click.echo(summary_text(read_artifact(Evaluation, EVALUATION, "score_responses"), load_params().report.behaviour))
 
 
 @main.command()
