@@ -15,6 +15,7 @@ import click
 
 from unwrite.errors import UnwriteError, missing_package
 from unwrite.pipeline.logs import log_to_stderr
+from unwrite.pipeline.output import checked_output
 from unwrite.pipeline.start import INTERRUPTED
 from unwrite.terms import OVERRIDES
 
@@ -30,7 +31,7 @@ def _expected_errors(command: Callable[P, None]) -> Callable[P, None]:
     @wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            with log_to_stderr():
+            with log_to_stderr(), checked_output():
                 command(*args, **kwargs)
         except UnwriteError as error:
             _fail(error)
@@ -81,8 +82,7 @@ def summary() -> None:
     from unwrite.schema.params import load_params
     from unwrite.schema.paths import EVALUATION
 
-    evaluation = read_artifact(Evaluation, EVALUATION, "score_responses")
-    click.echo(summary_text(evaluation, load_params().report.behaviour))
+    click.echo(summary_text(read_artifact(Evaluation, EVALUATION, "score_responses"), load_params().report.behaviour))
 
 
 @main.command()

@@ -14,6 +14,7 @@ from unwrite.files.checkpoints import (
     left_out_files,
     model_files,
     named_shards,
+    refuse_incomplete_index,
     shard_files,
     stored_tensors,
 )
@@ -170,3 +171,13 @@ def test_named_shards_include_missing_ones(sharded: Path) -> None:
     assert named_shards(sharded) == list(SHARDS)
     with pytest.raises(UnwriteError, match="names the shard"):
         shard_files(sharded)
+
+
+def test_an_index_without_metadata_is_said_to_lack_it(tmp_path: Path) -> None:
+    index = tmp_path / INDEX_FILE
+    refuse_incomplete_index(tmp_path)  # a single file needs no index
+    index.write_text('{"metadata": {}, "weight_map": {"a": "b.safetensors"}}')
+    refuse_incomplete_index(tmp_path)
+    index.write_text('{"weight_map": {"a": "b.safetensors"}}')
+    with pytest.raises(UnwriteError, match="lacks 'metadata', which transformers needs"):
+        refuse_incomplete_index(tmp_path)

@@ -214,3 +214,14 @@ def test_out_of_memory_error_names_the_setting_to_lower(project: Path, raised: s
     assert done.stderr.startswith("error: Out of memory (")
     assert "Set runtime.batch_tokens in params.yaml to a smaller number" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_linked_artifacts_are_refused_before_any_work(project: Path) -> None:
+    (project / "elsewhere").mkdir()
+    (project / "artifacts").mkdir(exist_ok=True)
+    assert run(project, 'Path("started").touch()').returncode == 0
+    (project / "started").unlink()
+    (project / "artifacts/tokens").symlink_to(project / "elsewhere")
+    done = run(project, 'Path("started").touch()')
+    assert (done.returncode, (project / "started").exists()) == (1, False)
+    assert done.stderr.startswith("error: artifacts/tokens is a link to a folder, which DVC cannot track")

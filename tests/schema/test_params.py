@@ -166,6 +166,10 @@ def test_values_at_the_limits_pass(file: Path, right: Mistake) -> None:
         (put("residuals.positions", [-1, 0]), "residuals.positions.1 must be at most -1, got 0."),
         (put("residuals.positions", []), "residuals.positions must be a list of at least 1, got the list []."),
         (
+            put("optimize.space.direction_scope", ["global", "global"]),
+            "optimize.space.direction_scope must not list a scope twice, got the list ['global', 'global'].",
+        ),
+        (
             put("residuals.positions", [-1, -2, -1]),
             "residuals.positions must not list a position twice, got the list [-1, -2, -1].",
         ),

@@ -4,6 +4,13 @@ import pytest
 
 from unwrite.schema.safe_yaml import load_yaml
 
+BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
+
+
+def test_aliases_and_some_nesting_are_read() -> None:
+    assert load_yaml("a: &a [1]\nb: [*a, *a]\n") == {"a": [1], "b": [[1], [1]]}
+    assert load_yaml("[" * 40 + "]" * 40)
+
 
 def test_a_document_is_plain_values() -> None:
     actual = load_yaml("a: [1, 2.5, text, null, true]\nlanguage: no\n")
@@ -21,6 +28,10 @@ def test_a_document_is_plain_values() -> None:
         ("a: 2024-13-45\n", "month must be in"),
         ("a: \x07", "."),
         ("[" * 5000, "."),
+        ("[" * 60 + "]" * 60, "nested more than 50 levels"),
+        ("{a: " * 60 + "1" + "}" * 60, "nested more than 50 levels"),
+        ("a: &a [*a]", "."),
+        (BOMB, "its aliases .* stand for more than"),
     ],
 )
 def test_anything_else_is_a_value_error_of_one_line(text: str, message: str) -> None:

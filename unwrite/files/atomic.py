@@ -45,6 +45,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     with _named_os_errors(path):
         if old.exists() and not path.exists():  # killed between the two renames below
             old.rename(path)
+        if old.is_symlink():  # a link to a folder was replaced; what it leads to stays
+            old.unlink()
         for leftover in (temporary, old):
             shutil.rmtree(leftover, ignore_errors=True)
         temporary.mkdir(parents=True)

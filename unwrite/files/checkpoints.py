@@ -119,6 +119,17 @@ def _weight_map(index: Path) -> dict[str, str]:
     return entries
 
 
+def refuse_incomplete_index(folder: Path) -> None:
+    """Refuse a checkpoint whose index lacks a part that transformers fails without, naming it.
+
+    Raises:
+        UnwriteError: the index has no metadata, or is none.
+    """
+    index = _index(folder)
+    if index and _weight_map(index) and "metadata" not in strict_json(index.read_bytes()):
+        raise UnwriteError(f"{index} lacks 'metadata', which transformers needs. Download it again.")
+
+
 def index_of(tensors: Mapping[str, StoredTensor]) -> dict[str, Any]:
     """Return the index of a checkpoint as JSON values.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from unwrite.errors import UnwriteError
 from unwrite.files.cards import NO_CARD, read_card
-from unwrite.files.checkpoints import left_out_files, model_files, stored_tensors
+from unwrite.files.checkpoints import left_out_files, model_files, refuse_incomplete_index, stored_tensors
 from unwrite.files.hashing import digest_of
 from unwrite.files.safetensors import DTYPES, StoredTensor, torch_dtype
 from unwrite.models.conversion import StoredPart, locate_parameters
@@ -70,6 +70,7 @@ def pin_base(
     refuse_unreadable_tokenizer(folder)
     names = model_files(folder, code=trust_remote_code())
     tensors = stored_tensors(folder)
+    refuse_incomplete_index(folder)
     config = load_config(folder)
     discovery = find_writers(config)
     _check_complete(discovery, allowed=allow_incomplete)

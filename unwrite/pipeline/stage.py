@@ -15,6 +15,7 @@ from unwrite.pipeline.runs import recorded
 from unwrite.pipeline.start import INTERRUPTED, MESSAGE
 from unwrite.schema.params import Params, load_params
 
+_ARTIFACTS = Path("artifacts")
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -30,6 +31,7 @@ def run_stage(work: Callable[[Params], str | None]) -> None:
     try:
         params = load_params()
         with log_to_stderr(), exclusive_run(name):
+            _refuse_links()
             _use_threads(params.runtime.threads)
             with recorded(name, params) as computed_in:
                 computed_in(work(params))
@@ -59,6 +61,16 @@ def fail(error: UnwriteError) -> NoReturn:
     """End the process with an expected error."""
     sys.stderr.write(f"error: {error}\n")
     raise SystemExit(1)
+
+
+def _refuse_links() -> None:
+    """Refuse artifacts that are links to folders, which DVC does not track, before any work."""
+    links = [path for path in (_ARTIFACTS, *_ARTIFACTS.glob("*")) if path.is_symlink() and path.is_dir()]
+    if links:
+        raise UnwriteError(
+            f"{links[0]} is a link to a folder, which DVC cannot track: put a folder in its place. To keep artifacts "
+            "on another disk, move the cache there (`dvc cache dir PATH`, `dvc config cache.type symlink`)."
+        )
 
 
 def _use_threads(threads: int) -> None:

@@ -73,6 +73,12 @@ def _distinct(positions: tuple[int, ...]) -> tuple[int, ...]:
     return positions
 
 
+def _distinct_scopes(scopes: tuple[Scope, ...]) -> tuple[Scope, ...]:
+    if len(set(scopes)) < len(scopes):
+        raise ValueError("must not list a scope twice")
+    return scopes
+
+
 def _ordered(span: tuple[int, int, int]) -> tuple[int, int, int]:
     if span[1] > span[2]:
         raise ValueError("must be [source, first, last] with first no greater than last")
@@ -185,7 +191,7 @@ class KernelSpace(Section):
 class Space(Section):
     """Bounds of the values that a trial samples."""
 
-    direction_scope: Annotated[tuple[Scope, ...], Field(min_length=1)]
+    direction_scope: Annotated[tuple[Scope, ...], Field(min_length=1), AfterValidator(_distinct_scopes)]
     direction_index: Fractions
     spans: tuple[_Span, ...]
     attention: KernelSpace
