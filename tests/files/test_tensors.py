@@ -33,6 +33,18 @@ def test_tensors_are_read_back_with_every_bit(tmp_path: Path, dtype: torch.dtype
     assert torch.equal(read.view(torch.uint8), values.view(torch.uint8))
 
 
+def test_a_path_that_is_not_utf8_is_read_all_the_same(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    folder.mkdir()
+    write_tensors(folder / "x", some_tensors(), METADATA)
+    read = read_tensors(folder / "x", "stage")
+    assert all(torch.equal(read[name], tensor) for name, tensor in some_tensors().items())
+    assert read_metadata(folder / "x", "stage") == METADATA
+    (folder / "x").write_bytes(b"short")
+    with pytest.raises(UnwriteError, match=r"is damaged .*dvc repro -f stage"):
+        read_tensors(folder / "x", "stage")
+
+
 def test_the_order_of_names_and_keys_does_not_change_the_bytes(tmp_path: Path) -> None:
     tensors = some_tensors()
     write_tensors(tmp_path / "x", tensors, METADATA)

@@ -1,13 +1,25 @@
 """Nothing of what strangers send leads out of its folder, hangs the reader, or commands the terminal."""
 
 import os
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unwrite.release.untrusted import is_plain_file, is_plain_name, leads_out, printable
+from tests.support.releases import Release, failed, verified
+from unwrite.errors import UnwriteError
+from unwrite.release.untrusted import (
+    is_plain_file,
+    is_plain_name,
+    leads_out,
+    printable,
+    refuse_endless_files,
+    unreadable_files_told,
+)
+from unwrite.release.verify import verify_release
 
 
 @pytest.mark.parametrize(
@@ -62,3 +74,56 @@ def test_printable_text_has_no_control_codes(text: str) -> None:
 
 def test_printable_text_is_unchanged() -> None:
     assert printable("λ = 0.8 – größe\n\x1b[8m") == "λ = 0.8 – größe\n\\x1b[8m"
+
+
+@pytest.mark.parametrize("name", ["evaluation.json", "edit.json", "README.md", "extra.bin"])
+@pytest.mark.parametrize("target", ["/dev/zero", "/proc/self/mem", "/proc/self/pagemap"])
+def test_links_to_what_has_no_end_are_refused_unread(name: str, target: str, release: Release) -> None:
+    if not Path(target).exists():
+        pytest.skip(f"this system has no {target}")
+    (release.folder / name).unlink(missing_ok=True)
+    (release.folder / name).symlink_to(target)
+    with pytest.raises(UnwriteError, match=rf"{re.escape(name)} is a link to \S+: remove it"):
+        verified(release)
+
+
+def test_a_record_larger_than_any_is_refused_unread(release: Release) -> None:
+    with (release.folder / "edit.json").open("r+b") as file:
+        file.truncate(10**12)  # takes no room on the disk
+    with pytest.raises(UnwriteError, match=r"edit.json has 1,000,000,000,000 bytes, and no such record has"):
+        verified(release)
+
+
+def test_a_file_that_cannot_be_read_is_one_line(release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("unwrite.release.verify.sha256_of", denied)
+    with pytest.raises(UnwriteError, match=r"/\S+ cannot be read \(Permission denied\)\."):
+        verified(release)
+    message = r"a file of the release or its base cannot be read \(Input/output error\)"
+    with pytest.raises(UnwriteError, match=message), unreadable_files_told():
+        raise OSError(5, "Input/output error")
+
+
+def test_control_other_errors_keep_their_traceback() -> None:
+    with pytest.raises(ZeroDivisionError), unreadable_files_told():
+        raise ZeroDivisionError
+
+
+def test_a_folder_that_is_none_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UnwriteError, match=r"nowhere cannot be read \(No such file"):
+        refuse_endless_files(tmp_path / "nowhere", set())
+
+
+@pytest.mark.parametrize("name", [b"a b", b'it\'s "one"', b"two\nlines", b"bytes \xff\xfe", "grün ☕".encode()])
+def test_an_honest_release_verifies_wherever_it_lies(name: bytes, release: Release, tmp_path: Path) -> None:
+    place = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+    shutil.copytree(release.folder, place / "release")
+    shutil.copytree(release.base, place / "base")
+    for path in sorted((place / "release").rglob("*"), reverse=True):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    assert failed(verify_release(place / "release", place / "base")) == {}
+    link = tmp_path / "link"
+    link.symlink_to(place / "release")
+    assert failed(verify_release(link, place / "base")) == {}

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import load, load_file, save
 from torch import Tensor
 
 from unwrite.errors import UnwriteError, reason_of
 from unwrite.files.atomic import atomic_file
+from unwrite.files.safetensors import read_metadata_entries
 from unwrite.schema.strict_json import strict_json
 
 
@@ -36,7 +37,7 @@ def read_tensors(path: Path, stage: str) -> dict[str, Tensor]:
         UnwriteError: the file is missing or damaged.
     """
     with _readable_errors(path, stage):
-        return load_file(path)
+        return load_file(path) if _has_utf8_name(path) else load(path.read_bytes())
 
 
 def read_metadata(path: Path, stage: str) -> dict[str, Any]:
@@ -45,9 +46,23 @@ def read_metadata(path: Path, stage: str) -> dict[str, Any]:
     Raises:
         UnwriteError: as in `read_tensors`.
     """
-    with _readable_errors(path, stage), safe_open(path, framework="pt") as file:
-        metadata: dict[str, Any] = strict_json((file.metadata() or {})["unwrite"])
+    with _readable_errors(path, stage):
+        if _has_utf8_name(path):
+            with safe_open(path, framework="pt") as file:
+                entries = file.metadata() or {}
+        else:
+            entries, _ = read_metadata_entries(path)
+        metadata: dict[str, Any] = strict_json(entries["unwrite"])
         return metadata
+
+
+def _has_utf8_name(path: Path) -> bool:
+    # The library opens no other path.
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @contextmanager

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from unwrite.errors import UnwriteError
+
 _LONGEST_NAME = 255  # bytes, on every common file system
+_LARGEST_RECORD = 100_000_000
+"""Bytes of a file that is read into memory whole; the index of the largest checkpoints has a few million."""
+_OF_THE_SYSTEM = ("/proc", "/sys", "/dev")
 
 
 def is_plain_name(name: str) -> bool:
@@ -38,3 +46,45 @@ def printable(text: str) -> str:
     return "".join(
         c if c.isprintable() or c == "\n" else c.encode("unicode_escape", "surrogatepass").decode() for c in text
     )
+
+
+def refuse_endless_files(folder: Path, records: Collection[str]) -> None:
+    """Refuse a folder with files that no release has, and whose reading might never end.
+
+    Args:
+        folder: a release.
+        records: names of files that are read into memory whole.
+
+    Raises:
+        UnwriteError: the folder cannot be read; a link leads to a device or into the system's own files; a record is
+            larger than any can be.
+    """
+    with unreadable_files_told():
+        entries = sorted(folder.iterdir())
+    for path in entries:
+        try:
+            mode, size = path.stat().st_mode, path.stat().st_size
+        except (OSError, RuntimeError):
+            continue  # the checks name it
+        target = path.resolve()
+        special = not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+        if path.is_symlink() and (special or any(map(target.is_relative_to, _OF_THE_SYSTEM))):
+            raise UnwriteError(f"{printable(str(path))} is a link to {printable(str(target))}: remove it.")
+        if path.name in records and stat.S_ISREG(mode) and size > _LARGEST_RECORD:
+            raise UnwriteError(
+                f"{printable(str(path))} has {size:,} bytes, and no such record has more than {_LARGEST_RECORD:,}."
+            )
+
+
+@contextmanager
+def unreadable_files_told() -> Iterator[None]:
+    """Raise what the system says about a file that cannot be read as an `UnwriteError`, in one line.
+
+    Raises:
+        UnwriteError: the enclosed code could not read a file.
+    """
+    try:
+        yield
+    except OSError as error:
+        name = printable(str(error.filename)) if error.filename else "a file of the release or its base"
+        raise UnwriteError(f"{name} cannot be read ({error.strerror or error}).") from error

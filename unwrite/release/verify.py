@@ -34,7 +34,7 @@ from unwrite.release.set_aside import set_aside
 from unwrite.release.statement_checks import check_statement
 from unwrite.release.tensor_checks import check_tensors, compare_with_base, is_different, is_rounded
 from unwrite.release.unproven import Unproven, unproven_fields
-from unwrite.release.untrusted import is_plain_file
+from unwrite.release.untrusted import is_plain_file, refuse_endless_files, unreadable_files_told
 from unwrite.release.unusual import unusual_facts
 from unwrite.release.writer_checks import check_writers, find_base_writers
 from unwrite.schema.artifacts import Artifact
@@ -92,7 +92,8 @@ def verify_release(
         Every check, whichever failed first.
 
     Raises:
-        UnwriteError: the release has no manifest, or the key or the base cannot be used.
+        UnwriteError: the release has no manifest, or files that cannot be read or have no end; or the key or the base
+            cannot be used.
 
     Example:
         >>> import shutil
@@ -102,6 +103,12 @@ def verify_release(
         >>> verify_release(tmp_path / "release", stored / "base").passed
         True
     """
+    refuse_endless_files(release, ADDED_FILES | UNLISTED_FILES)
+    with unreadable_files_told():
+        return _verify(release, base, public_key, threads)
+
+
+def _verify(release: Path, base: Path | None, public_key: Path | None, threads: int) -> Verification:
     manifest = read_manifest(release)
     base_shards = None if base is None else set(shard_files(base))
     aside = set_aside(release)
