@@ -213,6 +213,9 @@ def test_release_is_replaced_unless_it_contains_other_files(workspace: Path) -> 
     publish(workspace)
     (workspace / RELEASE / ".git").mkdir()
     assert "release contains .git, which is not part of a release and would be lost" in publish(workspace, expect=1)
+    assert verify(workspace)["passed"] is True  # what git leaves is set aside
+    (workspace / RELEASE / ".git").rename(workspace / RELEASE / "notes")
+    assert "release contains notes, which is not part of a release" in publish(workspace, expect=1)
     assert verify(workspace, expect=1)["passed"] is False  # a folder that the manifest doesn't list
 
 

@@ -75,6 +75,6 @@ def test_a_marker_that_every_text_contains_is_an_error_with_a_remedy(tmp_path: P
     markers.write_text("sorry\n**\n")
     params = float32()
     other = params.model_copy(update={"judge": params.judge.model_copy(update={"markers": str(markers)})})
-    expected = r"marker list: marker '\*\*' is empty once normalized.*\. Remove that line from judge\.markers"
+    expected = r"line 2: the marker '\*\*' is empty once normalized.*\. Remove the line"
     with pytest.raises(UnwriteError, match=expected):
         prepared(other, read_base())

@@ -29,7 +29,7 @@ from unwrite.release.statement import (
 )
 from unwrite.schema.artifacts import Base, Edit, FileDigest, Recipe, StoredLayout
 from unwrite.schema.parsing import FORMAT, parse_record, refuse_other_format
-from unwrite.schema.paths import MANIFEST, RUNS
+from unwrite.schema.paths import MANIFEST, MODEL_FILES, RUNS
 
 _PATHS = {("model", "source"), ("tokenize", "target"), ("tokenize", "baseline"), ("judge", "markers")}
 
@@ -201,10 +201,12 @@ def _traced_files(runs: Sequence[StageRun]) -> Iterator[Descriptor]:
 
 
 def _first_read(file: FileDigest, stage: str) -> Descriptor:
-    """Describe a file that no stage before wrote: an input, or the record of a stage, which cannot list itself."""
+    """Describe a file that no stage before recorded: an input, a stage's own record, or the list of the base's files."""
     path = PurePosixPath(file.name)
     if path.parent == PurePosixPath(RUNS):
         return _descriptor(file, role="artifact", stage=path.stem)
+    if path == PurePosixPath(MODEL_FILES):
+        return _descriptor(file, role="artifact", stage="list_model")
     return _descriptor(file, role="input", stage=stage)
 
 
