@@ -201,7 +201,7 @@ def _traced_files(runs: Sequence[StageRun]) -> Iterator[Descriptor]:
 
 
 def _first_read(file: FileDigest, stage: str) -> Descriptor:
-    """Describe a file that no stage before recorded: an input, the record of a stage, or the list of the base's files."""
+    """Describe a file that no stage before recorded: an input, a run's record, or the list of the base's files."""
     path = PurePosixPath(file.name)
     if path.parent == PurePosixPath(RUNS):
         return _descriptor(file, role="artifact", stage=path.stem)
