@@ -188,8 +188,8 @@ def test_a_system_prompt_that_the_template_drops_is_refused() -> None:
 
 
 def test_an_argument_that_the_template_does_not_read_is_refused() -> None:
-    with pytest.raises(UnwriteError, match=r"has no argument 'thinkin', which tokenize\.template_arguments sets"):
-        render(template_arguments={"thinkin": True})
+    with pytest.raises(UnwriteError, match=r"has no argument 'thought', which tokenize\.template_arguments sets"):
+        render(template_arguments={"thought": True})
 
 
 DEFAULT_SYSTEM = (
