@@ -398,7 +398,7 @@ def early_responses(settings: Settings, trial: TrialParameters) -> Responses:
     batches = by_token_budget(lengths, settings.limits.generation, padding_sensitive=False)
     with patched_parameters(model, values):
         return generate_decided(
-            model, settings.target, batches, optimize.max_tokens, lambda _row, response: is_certain(response)
+            model, settings.target, batches, optimize.max_tokens, lambda _row, response: is_certain(response, "")
         )
 
 
