@@ -152,10 +152,10 @@ def early_verdict(tokenizer: PreTrainedTokenizerBase, markers: Sequence[str]) ->
 
     It takes the tokens so far, and the tag of the chain-of-thought block that the prompt leaves open, or "".
     """
-    unsettled = _unsettled_tokens(tokenizer)
+    unsettled, to_text = _unsettled_tokens(tokenizer), _decoder(tokenizer)
 
     def is_certain(tokens: Sequence[int], opened: str) -> bool:
-        return tokens[-1] not in unsettled and has_settled_marker(opened + decode(tokenizer, [tokens])[0], markers)
+        return tokens[-1] not in unsettled and has_settled_marker(opened + to_text(tokens), markers)
 
     return is_certain
 
@@ -180,20 +180,21 @@ def decode(tokenizer: PreTrainedTokenizerBase, responses: Sequence[Sequence[int]
         >>> decode(tokenizer, [tokenizer("It is blue.")["input_ids"]])
         ['It is blue.']
     """
+    to_text = _decoder(tokenizer)
+    return [to_text(tokens) for tokens in responses]
+
+
+def _decoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[int]], str]:
+    """Return `decode` for one response; the special tokens are looked up once."""
     special = {number: str(token) for number, token in tokenizer.added_tokens_decoder.items() if token.special}
     left_out = {number for number, text in special.items() if text not in tags()}
-    if left_out != special.keys():  # some tags are special tokens, which the tokenizer would leave out too
-        responses = [[token for token in tokens if token not in left_out] for tokens in responses]
-    return [
-        str(
-            tokenizer.decode(
-                list(tokens),
-                skip_special_tokens=left_out == special.keys(),
-                clean_up_tokenization_spaces=False,
-            )
-        ).strip()
-        for tokens in responses
-    ]
+    has_tags = left_out != special.keys()  # some tags are special tokens, which the tokenizer would leave out too
+
+    def to_text(tokens: Sequence[int]) -> str:
+        kept = [token for token in tokens if not has_tags or token not in left_out]
+        return str(tokenizer.decode(kept, skip_special_tokens=not has_tags, clean_up_tokenization_spaces=False)).strip()
+
+    return to_text
 
 
 def _unsettled_tokens(tokenizer: PreTrainedTokenizerBase) -> set[int]:
