@@ -12,7 +12,8 @@ from unwrite.release.card import model_card
 from unwrite.report.curves import read_geometry
 from unwrite.report.edit_text import layer_rows
 from unwrite.report.page import Example, Plots, first_examples, report_page
-from unwrite.schema.artifacts import Base, Evaluation, Front, Recipe, read_artifact
+from unwrite.schema.artifacts import Base, Front, Recipe, read_artifact
+from unwrite.schema.evaluation import Evaluation
 from unwrite.schema.params import Params
 from unwrite.schema.paths import BASE, CARD, CURVES, EVALUATION, FRONT, RECIPE, REPORT, RESPONSES
 from unwrite.search.trials import STOPPED, read_trials

@@ -78,7 +78,8 @@ def check(path: Path) -> None:
 def summary() -> None:
     """Print the last evaluation: rates before and after with intervals, KL divergences, and where the results are."""
     from unwrite.report.tables import summary_text
-    from unwrite.schema.artifacts import Evaluation, read_artifact
+    from unwrite.schema.artifacts import read_artifact
+    from unwrite.schema.evaluation import Evaluation
     from unwrite.schema.params import load_params
     from unwrite.schema.paths import EVALUATION
 

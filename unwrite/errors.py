@@ -10,6 +10,9 @@ _OPTIONAL = {  # top-level module: the package's name, and the extra of unwrite 
     "accelerate": ("accelerate", "quantized"),
     "model_signing": ("model-signing", "signing"),
     "OpenSSL": ("pyOpenSSL", "signing"),
+    "lm_eval": ("lm-eval", "benchmarks"),
+    "pacmap": ("PaCMAP", "maps"),
+    "altair": ("Altair", "pipeline"),
     "dvc": ("DVC", "pipeline"),
     "dvc_data": ("DVC", "pipeline"),
     "filelock": ("filelock", "pipeline"),
@@ -17,7 +20,10 @@ _OPTIONAL = {  # top-level module: the package's name, and the extra of unwrite 
     "optuna": ("Optuna", "pipeline"),
     "peft": ("PEFT", "pipeline"),
     "scipy": ("SciPy", "pipeline"),
+    "sklearn": ("scikit-learn", "pipeline"),
+    "statsmodels": ("statsmodels", "pipeline"),
     "tqdm": ("tqdm", "pipeline"),
+    "vl_convert": ("vl-convert-python", "pipeline"),
 }
 
 

@@ -21,6 +21,10 @@ Sampler = Literal["gp", "tpe_constrained", "tpe"]
 BackendName = Literal["weights", "activations"]
 """How trials are measured: on exchanged weights, or on edited activations."""
 
+JudgeName = Literal["markers", "classifier"]
+Degeneration = Literal["empty", "open thinking", "loop"]
+"""Why a response is degenerate: no answer, a chain of thought without an end, the same thing over and over."""
+
 SetName = Literal["target", "baseline"]
 SETS: tuple[SetName, ...] = get_args(SetName)
 SplitName = Literal["train", "validation", "test"]

@@ -26,7 +26,7 @@ from tests.support.workspace import (
     set_parameter,
     stages_that_ran,
 )
-from unwrite.schema.artifacts import Metrics
+from unwrite.schema.evaluation import Metrics
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from tests.support.releases import changed_json, flip_bit
 from tests.support.workspace import ORDER, commit, is_up_to_date, run, unwrite
 from unwrite.release.manifest import read_manifest
 from unwrite.release.statement import Manifest
-from unwrite.schema.artifacts import Evaluation
+from unwrite.schema.evaluation import Evaluation
 
 RELEASE = Path("release")
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the hub library's own

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from unwrite.evaluation.scores import evaluate, metrics, rates_csv_rows, score_model, score_set
-from unwrite.schema.artifacts import Metrics, ModelScores
+from unwrite.schema.evaluation import Metrics, ModelScores
 from unwrite.terms import SetName
 
 KL_ROWS = [{"kl_first_token": 0.1, "kl_response": 0.5}, {"kl_first_token": 0.3, "kl_response": 0.7}]

@@ -19,7 +19,8 @@ from tests.support.samples import (
 from unwrite.files.cards import NO_CARD
 from unwrite.release.card import card_metadata, markdown_text, model_card
 from unwrite.report.tables import rate_rows
-from unwrite.schema.artifacts import Base, Evaluation, Front, ModelScores, Norm, Recipe, SetScores, Share, Trial
+from unwrite.schema.artifacts import Base, Front, Norm, Recipe, Trial
+from unwrite.schema.evaluation import Evaluation, ModelScores, SetScores, Share
 
 PROMPTS = {"target": "prompts/teaware.jsonl", "baseline": "prompts/ordinary.jsonl"}
 

@@ -19,7 +19,8 @@ from tests.support.samples import (
     sample_writer,
 )
 from unwrite.core.intervals import wilson_interval
-from unwrite.schema.artifacts import Base, Evaluation, FileDigest, Front, ModelScores, Recipe, SetScores, Share, Trial
+from unwrite.schema.artifacts import Base, FileDigest, Front, Recipe, Trial
+from unwrite.schema.evaluation import Evaluation, ModelScores, SetScores, Share
 from unwrite.terms import COMPONENTS
 
 LAYERS = 4

@@ -6,7 +6,8 @@ from tests.support.samples import sample_front
 from unwrite.report.edit_text import NORMS, edited_numbers
 from unwrite.report.facts import edit_facts
 from unwrite.report.tables import rate_rows
-from unwrite.schema.artifacts import Base, Evaluation, Recipe, Trial
+from unwrite.schema.artifacts import Base, Recipe, Trial
+from unwrite.schema.evaluation import Evaluation
 
 
 def test_facts_are_those_of_the_records(

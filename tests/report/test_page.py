@@ -8,7 +8,8 @@ import pytest
 
 from tests.support.samples import sample_trial
 from unwrite.report.page import EXAMPLES, SHORTENED, Example, Plots, first_examples, report_page
-from unwrite.schema.artifacts import Base, Evaluation, Front, Norm, Recipe, Trial
+from unwrite.schema.artifacts import Base, Front, Norm, Recipe, Trial
+from unwrite.schema.evaluation import Evaluation
 
 HOSTILE = '</span></td><script>alert("x")</script><img src=x onerror=alert(1)>{{ 7 * 7 }}{% raw %}'
 Page = Callable[..., str]

@@ -10,7 +10,8 @@ import pytest
 from unwrite.report.curves import GeometryPoint
 from unwrite.report.edit_text import layer_rows
 from unwrite.report.plots import geometry_plot, kernels_plot, rates_plot, trials_plot
-from unwrite.schema.artifacts import Base, Evaluation, Front, Recipe, Trial
+from unwrite.schema.artifacts import Base, Front, Recipe, Trial
+from unwrite.schema.evaluation import Evaluation
 
 
 def words(svg: str) -> set[str]:

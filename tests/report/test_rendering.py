@@ -4,7 +4,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from unwrite.report.rendering import template_environment
-from unwrite.schema.artifacts import Share
+from unwrite.schema.evaluation import Share
 
 
 @pytest.mark.parametrize(("package", "name"), [("unwrite.report", "report.html"), ("unwrite.release", "card.md")])

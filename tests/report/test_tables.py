@@ -11,7 +11,8 @@ from unwrite.report.tables import (
     rate_text,
     summary_text,
 )
-from unwrite.schema.artifacts import Base, Evaluation, SetScores, Share
+from unwrite.schema.artifacts import Base
+from unwrite.schema.evaluation import Evaluation, SetScores, Share
 
 
 def without_references(evaluation: Evaluation) -> Evaluation:

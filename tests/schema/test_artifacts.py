@@ -9,7 +9,8 @@ import pytest
 from tests.support.samples import sample_base, sample_writer
 from unwrite.errors import UnwriteError
 from unwrite.files.records import write_json
-from unwrite.schema.artifacts import Base, FileDigest, Share, as_json, read_artifact, read_base
+from unwrite.schema.artifacts import Base, FileDigest, as_json, read_artifact, read_base
+from unwrite.schema.evaluation import Share
 
 BASE = sample_base(
     [sample_writer(1, shape=(8, 4), bias=True, multiplier=0.1 + 0.2)],

@@ -8,7 +8,8 @@ import pytest
 from stages.score_responses import score_responses
 from unwrite.errors import UnwriteError
 from unwrite.files.records import read_jsonl, write_jsonl
-from unwrite.schema.artifacts import Evaluation, read_artifact
+from unwrite.schema.artifacts import read_artifact
+from unwrite.schema.evaluation import Evaluation
 from unwrite.schema.params import Params
 
 EVALUATION = Path("artifacts/evaluation.json")

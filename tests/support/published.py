@@ -14,7 +14,8 @@ from tests.support.releases import Release, make_release, release_parameters, re
 from unwrite.core.intervals import wilson_interval
 from unwrite.files.records import write_json
 from unwrite.release.card import card_figures
-from unwrite.schema.artifacts import Evaluation, ModelScores, SetScores, Share, as_json
+from unwrite.schema.artifacts import as_json
+from unwrite.schema.evaluation import Evaluation, ModelScores, SetScores, Share
 
 Path_ = tuple[str | int, ...]
 """The place of a value in a record: keys and indices."""

@@ -16,21 +16,18 @@ from unwrite.schema.artifacts import (
     DirectionRef,
     Edit,
     EditSettings,
-    Evaluation,
     Front,
     Kernel,
-    ModelScores,
     ParameterLayout,
     Recipe,
     SelectedTrial,
-    SetScores,
-    Share,
     StoredLayout,
     Trial,
     TrialParameters,
     Writer,
     as_json,
 )
+from unwrite.schema.evaluation import Evaluation, ModelScores, SetScores, Share
 from unwrite.schema.paths import BASE, DIRECTIONS, RECIPE
 from unwrite.search.trials import Measured, TrialOutcome
 from unwrite.terms import COMPONENTS, Component

@@ -11,7 +11,7 @@ from unwrite.core.degeneration import is_degenerate
 from unwrite.core.intervals import wilson_interval
 from unwrite.core.markers import matches_reference, shows_behaviour
 from unwrite.errors import as_user_error
-from unwrite.schema.artifacts import Evaluation, Metrics, ModelScores, SetScores, Share
+from unwrite.schema.evaluation import Evaluation, Metrics, ModelScores, SetScores, Share
 from unwrite.terms import SETS, SetName
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from unwrite.report.facts import edit_facts
 from unwrite.report.rendering import template_environment
 from unwrite.report.tables import model_name, rate_rows
-from unwrite.schema.artifacts import Base, Evaluation, Front, Recipe
+from unwrite.schema.artifacts import Base, Front, Recipe
+from unwrite.schema.evaluation import Evaluation
 from unwrite.schema.safe_yaml import load_yaml
 
 if TYPE_CHECKING:

@@ -17,8 +17,9 @@ from unwrite.release.statement import Manifest
 from unwrite.release.untrusted import is_plain_file, printable
 from unwrite.report.edit_text import NORMS, direction_text, kernel_rows
 from unwrite.report.tables import measured_text
-from unwrite.schema.artifacts import A, Evaluation, Recipe
+from unwrite.schema.artifacts import A, Recipe
 from unwrite.schema.dotted_keys import flattened
+from unwrite.schema.evaluation import Evaluation
 from unwrite.schema.parsing import parse_record
 from unwrite.schema.paths import EVALUATION, RECIPE
 

@@ -15,7 +15,7 @@ from unwrite.files.cards import CARD_FILE, read_front_matter
 from unwrite.release.file_checks import Check, checked, not_checked
 from unwrite.release.statement import Manifest
 from unwrite.release.untrusted import is_plain_file
-from unwrite.schema.artifacts import Evaluation, Share
+from unwrite.schema.evaluation import Evaluation, Share
 from unwrite.schema.parsing import parse_record
 from unwrite.schema.paths import EVALUATION
 

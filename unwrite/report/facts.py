@@ -7,7 +7,8 @@ from typing import Any
 
 from unwrite.report.edit_text import NORMS, direction_text, edited_numbers, norms_text
 from unwrite.report.tables import model_name, rate_rows
-from unwrite.schema.artifacts import Base, Evaluation, Front, Recipe, Trial
+from unwrite.schema.artifacts import Base, Front, Recipe, Trial
+from unwrite.schema.evaluation import Evaluation
 
 
 def edit_facts(

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from unwrite.report.edit_text import kernel_rows, layer_rows
 from unwrite.report.facts import edit_facts
 from unwrite.report.rendering import template_environment
-from unwrite.schema.artifacts import Base, Evaluation, Front, Recipe, Trial
+from unwrite.schema.artifacts import Base, Front, Recipe, Trial
+from unwrite.schema.evaluation import Evaluation
 
 EXAMPLES = 12
 SHORTENED = 280  # characters

@@ -13,7 +13,8 @@ from unwrite.report.curves import GeometryPoint
 from unwrite.report.edit_text import LayerRow
 from unwrite.report.svg import FIRST, INK, MUTED, SECOND, draw
 from unwrite.report.tables import rate_rows
-from unwrite.schema.artifacts import Evaluation, SelectedTrial, Share, Trial
+from unwrite.schema.artifacts import SelectedTrial, Trial
+from unwrite.schema.evaluation import Evaluation, Share
 from unwrite.terms import Component
 
 _WIDTH = 5.2

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from tabulate import tabulate
 
 from unwrite.report.format import nats, percent
-from unwrite.schema.artifacts import Base, Evaluation, Share
+from unwrite.schema.artifacts import Base
+from unwrite.schema.evaluation import Evaluation, Share
 from unwrite.schema.paths import MODEL, REPORT
 
 FIGURES = {

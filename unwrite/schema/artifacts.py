@@ -241,47 +241,6 @@ class Recipe(Artifact):
     edits: list[Edit]
 
 
-class Share(Artifact):
-    """A share of n with its Wilson interval."""
-
-    value: Annotated[float, Field(ge=0, le=1)]
-    low: float
-    high: float
-    n: int
-
-
-class SetScores(Artifact):
-    """One model on one prompt set; `cut_rate` (responses as long as the limit) is None where it was not recorded."""
-
-    behaviour_rate: Share
-    degenerate_rate: Share
-    cut_rate: Share | None = None
-    reference_accuracy: Share | None
-
-
-class ModelScores(Artifact):
-    """One model on both prompt sets."""
-
-    target: SetScores
-    baseline: SetScores
-
-
-class Evaluation(Artifact):
-    """`artifacts/evaluation.json`: both models on the test split; KL divergences in nats, over baseline prompts.
-
-    `confidence` is the confidence of the intervals, `reference_ceiling` the reference accuracy before the model had the
-    behaviour.
-    """
-
-    format: Literal[2] = FORMAT
-    confidence: float
-    base: ModelScores
-    edited: ModelScores
-    kl_first_token: float
-    kl_response: float
-    reference_ceiling: float | None
-
-
 class SeparatedIndex(Artifact):
     """The figures that describe the direction at one position and residual index; None for an infinite figure."""
 
@@ -299,27 +258,6 @@ class Geometry(Artifact):
     """`artifacts/geometry.json`: the position and residual index whose direction separates the prompt sets best."""
 
     best_separated: SeparatedIndex
-
-
-class Metrics(Artifact):
-    """`artifacts/metrics.json`: the figures that people compare, under names that fit a terminal.
-
-    target, target_base: behaviour rates of the edited and the base model on target prompts.
-    baseline: behaviour rate on baseline prompts, of the edited model.
-    degenerate: degenerate rate of the edited model, on the prompt set where it is higher.
-    accuracy: reference accuracy of the edited model on target prompts; None without references.
-    kl_first, kl: mean KL divergence on baseline prompts, in nats: at the first token, and over the response.
-    auc: how well the best direction separates the prompt sets; 0.5 is chance.
-    """
-
-    target: float
-    target_base: float
-    baseline: float
-    degenerate: float
-    accuracy: float | None
-    kl_first: float
-    kl: float
-    auc: float
 
 
 def read_artifact(model: type[A], path: Path, stage: str) -> A:

@@ -1,0 +1,191 @@
+"""The records of what was measured: rates, divergences and comparisons of the base and the edited model."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from unwrite.schema.artifacts import Artifact
+from unwrite.schema.parsing import FORMAT
+from unwrite.terms import Degeneration, JudgeName
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class Share(Artifact):
+    """A share of n with its Wilson interval."""
+
+    value: Probability
+    low: float
+    high: float
+    n: int
+
+
+class Interval(Artifact):
+    """The bootstrap interval of a mean."""
+
+    low: float
+    high: float
+
+
+class SetScores(Artifact):
+    """One model on one prompt set.
+
+    `cut_rate` is the share of responses as long as the limit; `mean_tokens` is the mean length of the responses.
+    Either is None where it was not recorded, and `reference_accuracy` where no prompt has a reference.
+    """
+
+    behaviour_rate: Share
+    degenerate_rate: Share
+    cut_rate: Share | None = None
+    reference_accuracy: Share | None
+    mean_tokens: float | None = None
+
+
+class ModelScores(Artifact):
+    """One model on both prompt sets, and on the extra sets by name (`evaluate.sets`)."""
+
+    target: SetScores
+    baseline: SetScores
+    sets: dict[str, SetScores] = Field(default_factory=dict)
+
+
+class Comparison(Artifact):
+    """A rate of both models on the same prompts, compared by the exact test of McNemar (1947).
+
+    `prompts` is the name of the set, `figure` the name of the rate. `only_base` counts the prompts whose response has
+    the property in the base model alone, `only_edited` those in the edited model alone; only these tell the models
+    apart. `p_adjusted` is `p` after Holm's correction (1979) over all comparisons of the evaluation.
+    """
+
+    prompts: str
+    figure: str
+    n: int
+    only_base: int
+    only_edited: int
+    p: Probability
+    p_adjusted: Probability
+
+
+class Calibration(Artifact):
+    """How the markers agree with the classifier, over every stored response of both models.
+
+    The counts are of responses that both, one or neither of the judges takes for the behaviour. `precision` is the
+    share of the markers' finds that the classifier confirms, `recall` the share of the classifier's finds that the
+    markers have; None where there is nothing to count. `kappa` is Cohen's (1960); None where chance alone would agree.
+    """
+
+    both: int
+    markers_only: int
+    classifier_only: int
+    neither: int
+    agreement: Share
+    kappa: float | None
+    precision: Share | None
+    recall: Share | None
+
+
+class Gate(Artifact):
+    """A bound that a release must keep: a figure of the evaluation by its path, the bound, and what it was."""
+
+    figure: str
+    bound: str
+    value: float
+    passed: bool
+
+
+class Evaluation(Artifact):
+    """`artifacts/evaluation.json`: both models on the test split; KL divergences in nats, over baseline prompts.
+
+    `confidence` is the confidence of the intervals, `reference_ceiling` the reference accuracy before the model had the
+    behaviour. `judge` names the judge whose verdicts the behaviour rates count.
+    """
+
+    format: Literal[2] = FORMAT
+    confidence: float
+    judge: JudgeName = "markers"
+    base: ModelScores
+    edited: ModelScores
+    kl_first_token: float
+    kl_first_token_interval: Interval | None = None
+    kl_response: float
+    kl_response_interval: Interval | None = None
+    reference_ceiling: float | None
+    comparisons: list[Comparison] = Field(default_factory=list)
+    calibration: Calibration | None = None
+    gates: list[Gate] = Field(default_factory=list)
+
+
+class Verdict(Artifact):
+    """One response, judged: a line of `artifacts/verdicts/{base,edited}.SET.jsonl`, in the order of the responses.
+
+    shown: the verdict that the rates count: the classifier's if there is one, else the markers'.
+    markers: whether the answer contains a marker.
+    marker, span: the first one found, as the list spells it, and the characters of the response that it covers.
+    classifier, probability: the classifier's verdict, and the probability that it gives to the behaviour.
+    degenerate: why the response is degenerate; None if it is not.
+    correct: whether the answer is the reference; None without a reference.
+    """
+
+    shown: bool
+    markers: bool
+    marker: str | None
+    span: tuple[int, int] | None
+    classifier: bool | None
+    probability: Probability | None
+    degenerate: Degeneration | None
+    cut: bool
+    correct: bool | None
+
+
+class CausalRate(Artifact):
+    """A behaviour rate under one intervention on the residual stream, with its interval.
+
+    `intervention` is none, add (α·v added at the direction's residual index) or ablate (v projected out everywhere);
+    `vector` is the direction, or a random one of the same length as control; `alpha` is in the stream's units.
+    """
+
+    prompts: str
+    intervention: Literal["none", "add", "ablate"]
+    vector: Literal["direction", "random"] | None
+    alpha: float | None
+    behaviour_rate: Share
+    degenerate_rate: Share
+
+
+class CausalCheck(Artifact):
+    """The rates of one direction: whether adding it brings the behaviour out, and removing it removes it."""
+
+    position: int
+    residual_index: float
+    rates: list[CausalRate]
+
+
+class Causality(Artifact):
+    """`artifacts/causality.json`: what each direction of the recipe does to the base model, on validation prompts."""
+
+    format: Literal[2] = FORMAT
+    confidence: float
+    checks: list[CausalCheck]
+
+
+class Metrics(Artifact):
+    """`artifacts/metrics.json`: the figures that people compare, under names that fit a terminal.
+
+    target, target_base: behaviour rates of the edited and the base model on target prompts.
+    baseline: behaviour rate on baseline prompts, of the edited model.
+    degenerate: degenerate rate of the edited model, on the prompt set where it is higher.
+    accuracy: reference accuracy of the edited model on target prompts; None without references.
+    kl_first, kl: mean KL divergence on baseline prompts, in nats: at the first token, and over the response.
+    auc: how well the best direction separates the prompt sets; 0.5 is chance.
+    """
+
+    target: float
+    target_base: float
+    baseline: float
+    degenerate: float
+    accuracy: float | None
+    kl_first: float
+    kl: float
+    auc: float
