@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from unwrite.errors import UnwriteError, as_user_error
 from unwrite.evaluation.behaviour import behaviour_rate, decode, opened_tags, tokens_to_settle
 from unwrite.evaluation.divergence import TeacherForced, measure_kl, teacher_force, teacher_forced_batches
-from unwrite.models.batches import Budget, by_token_budget
+from unwrite.models.batches import Advance, Budget, by_token_budget, do_nothing
 from unwrite.models.end_tokens import end_tokens, log_end_tokens
 from unwrite.models.generation import generate_greedily
 from unwrite.models.layers import decoder_layers
@@ -78,22 +78,12 @@ def measure_target(run: BaseRun, prompts: Prompts, markers: Sequence[str], max_t
         UnwriteError: no prompt shows the behaviour, or a marker is empty once normalized.
     """
     log_end_tokens(run.model, run.tokenizer)
-    ends = end_tokens(run.model, run.tokenizer)
     layers = LowerLayers(run.model, is_continued=True)
     lengths = [len(tokens) + max_tokens for tokens in prompts]
     batches = by_token_budget(lengths, run.limits.generation, padding_sensitive=run.padding_sensitive)
     shared = SharedWork(run.prefix, around=layers.recording)
     with progress("base responses to target prompts", len(prompts), run.style) as advance:
-        responses = generate_greedily(
-            run.model,
-            prompts,
-            max_tokens,
-            batches=batches,
-            end_ids=ends,
-            shared=shared,
-            advance=advance,
-            budget=run.budget,
-        )
+        responses = _generate(run, prompts, max_tokens, batches=batches, shared=shared, advance=advance)
     tags = opened_tags(run.tokenizer, prompts)
     texts = [tag + text for tag, text in zip(tags, decode(run.tokenizer, responses), strict=True)]
     rate = _behaviour_rate(texts, markers)
@@ -107,19 +97,9 @@ def measure_baseline(run: BaseRun, prompts: Prompts, kl_tokens: int, vocabulary:
     batches = teacher_forced_batches(
         prompts, kl_tokens, vocabulary, run.limits, padding_sensitive=run.padding_sensitive
     )
-    ends = end_tokens(run.model, run.tokenizer)
     shared = SharedWork(run.prefix)
     with progress("base responses to baseline prompts", len(prompts), run.style) as advance:
-        responses = generate_greedily(
-            run.model,
-            prompts,
-            kl_tokens,
-            batches=batches,
-            end_ids=ends,
-            shared=shared,
-            advance=advance,
-            budget=run.budget,
-        )
+        responses = _generate(run, prompts, kl_tokens, batches=batches, shared=shared, advance=advance)
     shared = SharedWork(run.prefix, around=layers.recording)
     teacher_forced = teacher_force(
         run.model, prompts, responses, kl_tokens, batches=batches, shared=shared, budget=run.budget
@@ -143,11 +123,7 @@ def can_leave_out_layers(run: BaseRun, prompts: Prompts, target: OnTarget, basel
     if any(measure_kl(run.model, baseline.teacher_forced, shared=shared, budget=run.budget).response):
         return False
     shared = SharedWork(run.prefix, around=partial(target.layers.resuming, layer=last))
-    batches = [target.first_batch]
-    ends = end_tokens(run.model, run.tokenizer)
-    again = generate_greedily(
-        run.model, prompts, _TOKENS_TO_COMPARE, batches=batches, end_ids=ends, shared=shared, budget=run.budget
-    )
+    again = _generate(run, prompts, _TOKENS_TO_COMPARE, batches=[target.first_batch], shared=shared)
     return all(again[row] == target.responses[row][:_TOKENS_TO_COMPARE] for row in target.first_batch)
 
 
@@ -166,6 +142,27 @@ def share_of_raced(prefix: Sequence[int], prompts: Prompts, forced: TeacherForce
     responses = [len(response) for response in target.responses]
     stopped = sum(min(length, target.settled_tokens) for length in responses)
     return float(read + stopped) / float(read + sum(responses))
+
+
+def _generate(
+    run: BaseRun,
+    prompts: Prompts,
+    tokens: int,
+    *,
+    batches: Prompts,
+    shared: SharedWork,
+    advance: Advance = do_nothing,
+) -> list[list[int]]:
+    return generate_greedily(
+        run.model,
+        prompts,
+        tokens,
+        batches=batches,
+        end_ids=end_tokens(run.model, run.tokenizer),
+        shared=shared,
+        advance=advance,
+        budget=run.budget,
+    )
 
 
 def _behaviour_rate(texts: Sequence[str], markers: Sequence[str]) -> float:
