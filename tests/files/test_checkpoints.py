@@ -57,6 +57,18 @@ def test_what_is_left_out_is_named(single: Path) -> None:
     assert left == ["additional_chat_templates/", "mtp.safetensors", "pytorch_model.bin"]
 
 
+def test_chat_templates_besides_the_default_one_belong_to_a_model(single: Path) -> None:
+    folder = single / "additional_chat_templates"
+    folder.mkdir()
+    for name in ("tool_use.jinja", "notes.md"):
+        (folder / name).write_text("")
+    (single / "templates").mkdir()
+    (single / "templates" / "tool_use.jinja").write_text("")
+    names = model_files(single)
+    assert [name for name in names if "/" in name] == ["additional_chat_templates/tool_use.jinja"]
+    assert left_out_files(single, names) == ["additional_chat_templates/notes.md", "templates/"]
+
+
 def test_the_files_of_a_sharded_checkpoint_include_its_index(sharded: Path) -> None:
     assert shard_files(sharded) == list(SHARDS)
     assert model_files(sharded) == sorted([*SHARDS, INDEX_FILE])

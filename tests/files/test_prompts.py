@@ -109,9 +109,9 @@ def test_marks_in_the_middle_and_lines_without_ink_are_dropped_with_a_count(
     caplog.set_level("INFO")
     content = "\ufeffone\n\ufefftwo\n\u200b\n\u2800\u3164 \ufe0f\nth\ufeffree\n"
     assert read_prompts(file(tmp_path, "x.txt", content)) == prompts("one", "two", "three")
-    assert "x.txt: dropped 1 byte order marks from the middle of the file" in caplog.text
-    assert "x.txt: dropped 2 lines of invisible characters" in caplog.text
-    assert "x.txt: dropped 1 byte order marks inside prompts" in caplog.text
+    assert "x.txt: dropped 1 byte order mark(s) from the middle of the file" in caplog.text
+    assert "x.txt: dropped 2 line(s) of invisible characters" in caplog.text
+    assert "x.txt: dropped 1 byte order mark(s) inside prompts" in caplog.text
 
 
 def test_ordinary_files_say_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from tests.support.tiny import tiny_config, tiny_model
 from tests.support.zoo import zoo_config, zoo_model
 from unwrite.errors import UnwriteError
-from unwrite.models.conversion import StoredPart, locate_parameters
+from unwrite.models.conversion import StoredPart, locate_parameters, refuse_missing_tensors
 from unwrite.models.discovery.miniature import build_on_meta
 from unwrite.models.loading import model_class
 
@@ -344,7 +344,7 @@ def test_missing_tensor_is_named_with_how_many_more() -> None:
     stored = {name: shape for name, shape in llama_shapes().items() if "down_proj" not in name}
     assert f"no tensor {ONE}." in refusal(zoo_config("llama"), {ONE: (0, 1)}, stored)
     text = refusal(zoo_config("llama"), TWO, stored)
-    assert f"no tensor {ONE} (and 1 more are missing)." in text
+    assert f"no tensor {ONE}, model.layers.2.mlp.down_proj.weight." in text
     assert "config.json" in text
 
 
@@ -427,3 +427,30 @@ def test_tied_parameter_stored_twice_is_refused(tmp_path: Path) -> None:
     shape = tuple(model.get_parameter(names[0]).shape)
     text = refusal(model.config, {names[0]: (0, 1)}, stored_shapes(tmp_path) | dict.fromkeys(names, shape))
     assert text.startswith(f"config.json ties {names[0]} and {names[1]}, but")
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "mixtral", "gemma2", "gpt_oss", "qwen3_next"])
+def test_a_saved_model_lacks_nothing(name: str, tmp_path: Path) -> None:
+    zoo_model(name).save_pretrained(tmp_path)
+    stored = stored_shapes(tmp_path)
+    refuse_missing_tensors(zoo_config(name), stored, stored)
+    lacking = next(tensor for tensor in sorted(stored) if "norm" in tensor or "ln" in tensor)
+    with pytest.raises(UnwriteError, match="The checkpoint has no tensor "):
+        refuse_missing_tensors(zoo_config(name), stored.keys() - {lacking}, stored)
+
+
+def test_a_tied_parameter_is_stored_once(tmp_path: Path) -> None:
+    shapes = llama_shapes()
+    config = zoo_config("llama")
+    config.tie_word_embeddings = False
+    with pytest.raises(UnwriteError, match=r"no tensor lm_head\.weight\."):
+        refuse_missing_tensors(config, shapes.keys() - {"lm_head.weight"}, shapes)
+    config.tie_word_embeddings = True
+    refuse_missing_tensors(config, shapes.keys() - {"lm_head.weight"}, shapes)
+
+
+def test_an_unused_tensor_may_be_missing_from_the_index() -> None:
+    shapes = llama_shapes()
+    refuse_missing_tensors(zoo_config("llama"), [*shapes, "mtp.weight"], shapes)
+    with pytest.raises(UnwriteError, match=f"index leaves out {re.escape(ONE)}. Download it again"):
+        refuse_missing_tensors(zoo_config("llama"), shapes, shapes.keys() - {ONE})

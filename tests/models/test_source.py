@@ -15,6 +15,8 @@ from huggingface_hub.utils._http import close_session
 
 from tests.support.fake_hub import FakeHub, fake_hub
 from unwrite.errors import UnwriteError
+from unwrite.files.checkpoints import COMPANIONS
+from unwrite.models import source as model_source
 from unwrite.models.source import ModelSource, locate, resolve_release, resolve_source
 from unwrite.models.transport import transport_error
 
@@ -58,18 +60,23 @@ def test_local_release_is_returned(tmp_path: Path) -> None:
 
 
 def test_release_download_includes_every_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: dict[str, Any] = {}
+    asked: list[dict[str, Any]] = []
 
     def download(repository: str, **arguments: Any) -> str:
-        asked.update(arguments)
+        asked.append(arguments)
         return f"cache/{COMMIT}"
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     assert resolve_release(REPOSITORY, "v1") == Path("cache") / COMMIT
-    assert asked == {"revision": "v1", "allow_patterns": None, "ignore_patterns": None}
+    assert asked == [{"revision": "v1", "allow_patterns": None, "ignore_patterns": None}]
     resolve_source(REPOSITORY, None)
-    assert "*.safetensors" in asked["allow_patterns"]
-    assert "*.py" not in asked["allow_patterns"]
+    patterns = [pattern for call in asked[1:] for pattern in call["allow_patterns"]]
+    assert "*.safetensors" in patterns
+    assert "*.py" not in patterns
+
+
+def test_every_file_that_goes_along_with_a_model_is_downloaded() -> None:
+    assert set(COMPANIONS) <= set(model_source._patterns(weights=False))
 
 
 def test_folder_that_looks_like_a_hub_id_is_a_folder() -> None:
@@ -208,9 +215,16 @@ MODEL = {
     "config.json": b"{}",
     "model.safetensors": b"weights" * 40_000,
     "pytorch_model.bin": b"a pickle",
+    "modeling_tea.py": b"code",
+    "tokenizer.model.v3": b"a tokenizer",
+    "merges.tiktoken": b"another",
+    "additional_chat_templates/tool_use.jinja": b"a template",
+    "additional_chat_templates/tools.py": b"code",
+    "onnx/chat_template.jinja": b"of the other format",
     "onnx/model.safetensors": b"the same in another format",
 }
-WANTED = {"README.md", "config.json", "model.safetensors"}
+TOKENIZER = {"tokenizer.model.v3", "merges.tiktoken", "additional_chat_templates/tool_use.jinja"}
+WANTED = {"README.md", "config.json", "model.safetensors", *TOKENIZER}
 WEIGHTS = "/resolve/.*/model.safetensors$"
 
 

@@ -218,6 +218,26 @@ def test_missing_writer_is_refused(project: Path) -> None:
     assert_refused(r"no tensor model\.layers\.3\.mlp\.down_proj\.weight")
 
 
+def test_any_missing_tensor_is_refused_before_the_model_is_loaded(project: Path) -> None:
+    rewrite(lambda old: {name: t for name, t in old.items() if "q_proj" not in name and "embed" not in name})
+    text = refusal()
+    assert "no tensor model.embed_tokens.weight, model.layers.0.self_attn.q_proj.weight, " in text
+    assert "… (7 in all)." in text
+
+
+def test_index_that_leaves_tensors_out_is_refused(project: Path) -> None:
+    names = sorted(load_file(WEIGHTS))
+    shard = "model-00001-of-00001.safetensors"
+    WEIGHTS.rename(MODEL / shard)
+    index = {"metadata": {}, "weight_map": dict.fromkeys(names, shard)}
+    path = MODEL / "model.safetensors.index.json"
+    path.write_text(json.dumps(index))
+    pin_base(SOURCE)  # the control
+    del index["weight_map"]["model.norm.weight"]
+    path.write_text(json.dumps(index))
+    assert_refused(r"index leaves out model\.norm\.weight\. Download")
+
+
 def test_renamed_writer_is_refused_with_the_nearest_name(project: Path) -> None:
     rewrite(lambda old: {name.replace("3.mlp.down_proj", "3.mlp.lower_proj"): t for name, t in old.items()})
     assert_refused(r"no tensor model\.layers\.3\.mlp\.down_proj\..* is model\.layers\.3\.mlp\.lower_proj")

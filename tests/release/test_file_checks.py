@@ -177,6 +177,43 @@ def test_pipe_fails_without_being_read(name: str, release: Release) -> None:
     assert f"{name} is not a plain file" in failed(verified(release))["files"]
 
 
+TEMPLATE = "additional_chat_templates/tool_use.jinja"
+
+
+@pytest.fixture
+def with_templates(release: Release) -> Release:
+    for folder in (release.base, release.folder):
+        (folder / TEMPLATE).parent.mkdir()
+        (folder / TEMPLATE).write_text("{{ tools }}")
+    rewrite_manifest(release)
+    assert verified(release).passed
+    return release
+
+
+def test_changed_chat_template_in_its_folder_fails(with_templates: Release) -> None:
+    (with_templates.folder / TEMPLATE).write_text("{{ tools }} And be brief.")
+    assert set(failed(verified(with_templates))) == {"files", "other files"}
+    rewrite_manifest(with_templates)
+    assert failed(verified(with_templates)) == {"other files": f"{TEMPLATE} differs from the base's"}
+
+
+@pytest.mark.parametrize("name", ["new.jinja", "code.py", "inner/deep.jinja"])
+def test_whatever_is_added_to_the_chat_templates_fails(name: str, with_templates: Release) -> None:
+    added = (with_templates.folder / TEMPLATE).parent / name
+    added.parent.mkdir(exist_ok=True)
+    added.write_text("")
+    assert "files" in failed(verified(with_templates))
+    rewrite_manifest(with_templates)
+    assert failed(verified(with_templates))
+
+
+def test_folder_of_chat_templates_that_is_a_link_fails(with_templates: Release, tmp_path: Path) -> None:
+    templates = (with_templates.folder / TEMPLATE).parent
+    templates.rename(tmp_path / "elsewhere")
+    templates.symlink_to(tmp_path / "elsewhere")
+    assert "files" in failed(verified(with_templates))
+
+
 def test_link_to_itself_fails(release: Release) -> None:
     (release.folder / "config.json").unlink()
     (release.folder / "config.json").symlink_to("config.json")

@@ -24,7 +24,7 @@ from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import model_files
 from unwrite.files.hashing import digest_of
 from unwrite.files.tensors import write_tensors
-from unwrite.models.loading import load_model
+from unwrite.models.loading import load_model, load_tokenizer
 from unwrite.release.explain import explain_release
 from unwrite.release.save import save_edited_checkpoint
 from unwrite.release.verify import verify_release
@@ -118,6 +118,21 @@ def test_incomplete_directions_are_refused_before_anything_is_written(notebook: 
     with pytest.raises(UnwriteError, match="must hold baseline_mean, directions, target_mean"):
         notebook.save()
     assert not notebook.folder.exists()
+
+
+def test_every_chat_template_of_the_base_goes_along(notebook: Notebook) -> None:
+    template = notebook.base_folder / "additional_chat_templates" / "tool_use.jinja"
+    template.parent.mkdir()
+    template.write_text("{{ tools }}")
+    names = model_files(notebook.base_folder)
+    files = [digest_of(notebook.base_folder / name, name) for name in names]
+    notebook._replace(base=notebook.base.model_copy(update={"files": files})).save()
+    templates = load_tokenizer(notebook.folder).chat_template
+    assert isinstance(templates, dict)
+    assert templates["tool_use"] == "{{ tools }}"
+    assert verify_release(notebook.folder, notebook.base_folder).passed
+    template.unlink()
+    assert not verify_release(notebook.folder, notebook.base_folder).passed
 
 
 @pytest.mark.parametrize("inside", [False, True])

@@ -77,7 +77,7 @@ def make_release(work: Path, dtype: torch.dtype = torch.bfloat16) -> Release:
     write_json(folder / "edit.json", as_json(recipe))
     for edit in edits:
         _apply(stored_tensors(folder)[edit.matrix.parameter], edit, tensors)
-    files = [digest_of(base / name) for name in model_files(base)]
+    files = [digest_of(base / name, name) for name in model_files(base)]
     write_manifest(folder, recipe, files)
     return Release(base, folder, recipe)
 
@@ -85,7 +85,8 @@ def make_release(work: Path, dtype: torch.dtype = torch.bfloat16) -> Release:
 def write_manifest(folder: Path, recipe: Recipe, base_files: list[FileDigest]) -> None:
     """Write the manifest of the folder as it is now, as a forger would."""
     base = sample_base(source="base", commit=None, files=base_files)
-    files = [digest_of(path) for path in sorted(folder.iterdir()) if path.name != "provenance.json" and path.is_file()]
+    names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+    files = [digest_of(folder / name, name) for name in names if name != "provenance.json"]
     manifest = build_manifest(base, recipe, stored_tensors(folder), files, sample_runs(folder))
     write_json(folder / "provenance.json", manifest_json(manifest))
 
@@ -117,7 +118,7 @@ def release_parameters() -> dict[str, dict[str, Any]]:
 
 def rewrite_manifest(release: Release, recipe: Recipe | None = None) -> None:
     """Write a manifest that agrees with the release as it is now."""
-    files = [digest_of(release.base / name) for name in model_files(release.base)]
+    files = [digest_of(release.base / name, name) for name in model_files(release.base)]
     write_manifest(release.folder, recipe or release.recipe, files)
 
 

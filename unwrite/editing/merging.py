@@ -96,6 +96,7 @@ def _write(
     end_if_stopped: Callable[[], None],
 ) -> _MergedFile:
     base_sum, merged_sum = hashlib.sha256(), hashlib.sha256()
+    path.parent.mkdir(exist_ok=True)
     with path.open("wb") as stream:
         for span, blocks in spans:
             for base_bytes, merged_bytes in blocks:

@@ -8,7 +8,7 @@ from typing import Any
 
 from unwrite.errors import UnwriteError
 from unwrite.files.safetensors import StoredTensor, read_header
-from unwrite.schema.paths import EVALUATION, MANIFEST, RECIPE
+from unwrite.schema.paths import EVALUATION, MANIFEST, RECIPE, TEMPLATES
 from unwrite.schema.strict_json import AmbiguousJson, strict_json
 
 INDEX_FILE = "model.safetensors.index.json"
@@ -22,7 +22,7 @@ _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
 def model_files(folder: Path, *, code: bool = False) -> list[str]:
-    """Return the sorted names of a model's files: shards, index, configuration, tokenizer and licence.
+    """Return the sorted names of a model's files: shards, index, configuration, tokenizer, chat templates and licence.
 
     With `code`, also Python files: if the user allows them to run, they are part of the model. They always are where
     config.json names them in `auto_map`, since the model cannot be loaded without them.
@@ -35,6 +35,7 @@ def model_files(folder: Path, *, code: bool = False) -> list[str]:
         names.add(INDEX_FILE)
     for pattern in COMPANIONS + _CODE * (code or _names_code(folder)):
         names.update(path.name for path in folder.glob(pattern) if path.is_file() and ".index." not in path.name)
+    names.update(f"{TEMPLATES}/{path.name}" for path in (folder / TEMPLATES).glob("*.jinja") if path.is_file())
     # If the base is itself a release, its own recipe and manifest are not part of the model.
     return sorted(names - {MANIFEST, RECIPE.name, EVALUATION.name})
 
@@ -50,8 +51,11 @@ def left_out_files(folder: Path, kept: Collection[str]) -> list[str]:
         kept: the names of `model_files`.
     """
     known = {*kept, "README.md", MANIFEST, RECIPE.name, EVALUATION.name}
-    names = (f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
-    return sorted(name for name in names if not name.startswith(".") and name not in known)
+    names = {f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir()}
+    if any(name.startswith(f"{TEMPLATES}/") for name in kept):
+        names.remove(f"{TEMPLATES}/")
+        names |= {f"{TEMPLATES}/{path.name}" for path in (folder / TEMPLATES).iterdir()}
+    return sorted(name for name in names - known if not name.startswith("."))
 
 
 def _names_code(folder: Path) -> bool:
@@ -128,6 +132,12 @@ def refuse_incomplete_index(folder: Path) -> None:
     index = _index(folder)
     if index and _weight_map(index) and "metadata" not in strict_json(index.read_bytes()):
         raise UnwriteError(f"{index} lacks 'metadata', which transformers needs. Download it again.")
+
+
+def listed_tensors(folder: Path, tensors: Collection[str]) -> set[str]:
+    """Return those of a checkpoint's tensors that its index names; all of them if it has none."""
+    index = _index(folder)
+    return set(tensors) & _weight_map(index).keys() if index else set(tensors)
 
 
 def index_of(tensors: Mapping[str, StoredTensor]) -> dict[str, Any]:

@@ -16,9 +16,9 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def digest_of(path: Path) -> FileDigest:
-    """Return the name, size and sha256 of a file."""
-    return FileDigest(name=path.name, size=path.stat().st_size, sha256=sha256_of(path))
+def digest_of(path: Path, name: str | None = None) -> FileDigest:
+    """Return the name (by default the path's last part), size and sha256 of a file."""
+    return FileDigest(name=name or path.name, size=path.stat().st_size, sha256=sha256_of(path))
 
 
 def verify_files(folder: Path, recorded: Iterable[FileDigest]) -> None:

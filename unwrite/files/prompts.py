@@ -43,7 +43,7 @@ def read_prompts(path: Path) -> list[Prompt]:
         lines = [line for line in read_lines(path) if line.strip()]
         prompts = [Prompt(line.strip(), None) for line in lines if _is_visible(line)]
         if invisible := len(lines) - len(prompts):
-            logger.info(f"{path}: dropped {invisible} lines of invisible characters.")
+            logger.info(f"{path}: dropped {invisible} line(s) of invisible characters.")
     else:
         raise UnwriteError(f"{path} must end in .jsonl or .txt, got {path.suffix or 'no suffix'!r}.")
     if not prompts:
@@ -54,7 +54,7 @@ def read_prompts(path: Path) -> list[Prompt]:
 def _without_marks(path: Path, prompts: Sequence[Prompt]) -> list[Prompt]:
     marks = sum(prompt.text.count("\ufeff") for prompt in prompts)
     if marks:
-        logger.info(f"{path}: dropped {marks} byte order marks inside prompts.")
+        logger.info(f"{path}: dropped {marks} byte order mark(s) inside prompts.")
     return [prompt._replace(text=prompt.text.replace("\ufeff", "").strip()) for prompt in prompts]
 
 

@@ -81,7 +81,7 @@ def read_lines(path: Path) -> list[str]:
     # Split at newlines only: str.splitlines also splits at characters that JSON allows inside a string.
     lines = text.split("\n")
     if marked := sum(line.startswith(_MARK) for line in lines):
-        logger.info(f"{path}: dropped {marked} byte order marks from the middle of the file.")
+        logger.info(f"{path}: dropped {marked} byte order mark(s) from the middle of the file.")
     return [line.removeprefix(_MARK) for line in lines]
 
 

@@ -8,6 +8,7 @@ is followed back through the operations on that way. Reversing the rules would n
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from transformers.core_model_loading import WeightConverter
 
 _MISMATCH = "The checkpoint does not match config.json: download both again, or correct model.source."
+
+
+_SHOWN = 3  # names of tensors in a message
 
 
 class StoredPart(NamedTuple):
@@ -91,6 +95,34 @@ def locate_parameters(
     return parts
 
 
+def refuse_missing_tensors(config: PreTrainedConfig, stored: Collection[str], listed: Collection[str]) -> None:
+    """Refuse a checkpoint that lacks tensors of the model, which loading it would notice only with all of its weights.
+
+    Args:
+        config: the configuration of the model.
+        stored: the names of the checkpoint's tensors.
+        listed: those of them that its index names; all of them if it has none.
+
+    Raises:
+        UnwriteError: a parameter has no tensor, or the index leaves out a tensor that the model needs.
+    """
+    model = build_on_meta(config)
+    routes = _routes(model, stored)
+    optional = [re.compile(pattern) for pattern in getattr(model, "_keys_to_ignore_on_load_missing", None) or ()]
+    missing = [
+        name
+        for name, aliases in names_of_parameters(model).items()
+        if name == aliases[0]
+        and not routes.of_parameter.keys() & set(aliases)
+        and not any(pattern.search(alias) for pattern in optional for alias in aliases)
+    ]
+    if missing:
+        raise UnwriteError(_missing_message(missing, routes.unused))
+    unlisted = {tensor for route in routes.of_parameter.values() for tensor in route.tensors} - set(listed)
+    if unlisted:
+        raise UnwriteError(f"The checkpoint's index leaves out {_named(sorted(unlisted))}. Download it again.")
+
+
 def _routes(model: PreTrainedModel, stored: Collection[str]) -> _Routes:
     """Follow each tensor of the checkpoint to the parameter (or parameters) that it is loaded into.
 
@@ -130,10 +162,15 @@ def _targets(name: str, converter: WeightConverter | None) -> list[str]:
 
 
 def _missing_message(names: Sequence[str], unused: Mapping[str, str]) -> str:
-    more = f" (and {len(names) - 1} more are missing)" if len(names) > 1 else ""
     near = difflib.get_close_matches(names[0], unused, n=1)
     hint = f" The nearest unused tensor is {unused[near[0]]}." if near else ""
-    return f"The checkpoint has no tensor {names[0]}{more}.{hint}\n{_MISMATCH}"
+    return f"The checkpoint has no tensor {_named(names)}.{hint}\n{_MISMATCH}"
+
+
+def _named(names: Sequence[str]) -> str:
+    """Return the first few names, and how many there are."""
+    shown = ", ".join(names[:_SHOWN])
+    return f"{shown}, … ({len(names)} in all)" if len(names) > _SHOWN else shown
 
 
 def _undo_operations(name: str, whole: _Pieces, route: _Route, stored: Mapping[str, Sequence[int]]) -> _Pieces:

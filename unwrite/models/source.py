@@ -11,11 +11,14 @@ from unwrite.models.loading import trust_remote_code
 from unwrite.models.transport import transport_error
 
 # The files that describe a model (with its card, for the licence) and its weights. Never pickles; code only if allowed.
-_DESCRIPTION = ["*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt", "LICENSE*", "NOTICE*", "README.md"]
+_TOKENIZERS = ["*.model", "*.model.*", "*.spm", "*.bpe", "*.tiktoken"]
+_DESCRIPTION = ["*.json", "*.jinja", *_TOKENIZERS, "*.txt", "LICENSE*", "NOTICE*", "README.md"]
 _WEIGHTS = ["*.safetensors"]
 _CODE = ["*.py"]
 # Other formats of the same weights: in folders, or next to the shards.
 _DUPLICATES = ["*/*", "consolidated*"]
+_TEMPLATES = "additional_chat_templates/*.jinja"
+"""The one kind of file that a model has in a folder."""
 
 
 class ModelSource(NamedTuple):
@@ -112,12 +115,10 @@ def _download(repository: str, revision: str | None, *, patterns: list[str] | No
 
     name = f"{repository} at {revision or 'its default branch'}"
     try:
-        snapshot = snapshot_download(
-            repository,
-            revision=revision,
-            allow_patterns=patterns,
-            ignore_patterns=None if patterns is None else _DUPLICATES,
-        )
+        ignored = None if patterns is None else _DUPLICATES
+        snapshot = snapshot_download(repository, revision=revision, allow_patterns=patterns, ignore_patterns=ignored)
+        if patterns is not None:  # in a call of its own, since patterns of the first that match a folder match any
+            snapshot_download(repository, revision=Path(snapshot).name, allow_patterns=[_TEMPLATES])
     except GatedRepoError:
         raise UnwriteError(f"{name} is gated. Accept its terms on the hub and log in with `hf auth login`.") from None
     except RepositoryNotFoundError:

@@ -10,10 +10,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from unwrite.errors import UnwriteError
 from unwrite.files.cards import NO_CARD, read_card
-from unwrite.files.checkpoints import left_out_files, model_files, refuse_incomplete_index, stored_tensors
+from unwrite.files.checkpoints import (
+    left_out_files,
+    listed_tensors,
+    model_files,
+    refuse_incomplete_index,
+    stored_tensors,
+)
 from unwrite.files.hashing import digest_of
 from unwrite.files.safetensors import DTYPES, StoredTensor, torch_dtype
-from unwrite.models.conversion import StoredPart, locate_parameters
+from unwrite.models.conversion import StoredPart, locate_parameters, refuse_missing_tensors
 from unwrite.models.discovery.findings import Discovery, FoundNorm, FoundWriter
 from unwrite.models.discovery.miniature import build_on_meta
 from unwrite.models.discovery.writers import find_writers
@@ -74,6 +80,7 @@ def pin_base(
     config = load_config(folder)
     discovery = find_writers(config)
     _check_complete(discovery, allowed=allow_incomplete)
+    refuse_missing_tensors(config, tensors.keys(), listed_tensors(folder, tensors.keys()))
     writers = locate_writers(discovery.writers, config, tensors)
     stored_dtype = str(DTYPES[writers[0].dtype]).removeprefix("torch.")  # which config.json may contradict
     return Base(
@@ -90,7 +97,7 @@ def pin_base(
         incomplete=discovery.incomplete,
         padding_sensitive=discovery.padding_sensitive,
         card=_card(folder),
-        files=[digest_of(folder / name) for name in names],
+        files=[digest_of(folder / name, name) for name in names],
         left_out=_left_out(folder, names),
         writers=writers,
     )

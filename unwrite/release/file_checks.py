@@ -14,7 +14,7 @@ from unwrite.files.checkpoints import INDEX_FILE, WEIGHTS, index_of, stored_tens
 from unwrite.pipeline.runs import LOCK
 from unwrite.release.set_aside import SetAside
 from unwrite.release.signing import SIGNATURE, wrong_signature
-from unwrite.release.untrusted import is_plain_file, is_plain_name, leads_out, printable
+from unwrite.release.untrusted import entries, is_plain_file, is_release_name, leads_out, printable
 from unwrite.schema.artifacts import Artifact
 from unwrite.schema.params import PARAMS_FILE
 from unwrite.schema.paths import CARD, DIRECTIONS, EVALUATION, MANIFEST, RECIPE
@@ -87,22 +87,23 @@ def _wrong_sizes(release: Path, manifest: Manifest) -> Iterator[str]:
 
 def _missing(release: Path, listed: Collection[str]) -> Iterator[str]:
     for name in sorted(listed):
-        if not is_plain_name(name):
+        if not is_release_name(name):
             yield f"the manifest names {name!r}, which is not a plain file name in the folder"
         elif not (release / name).exists():
             yield f"{name} is missing"
 
 
 def _unexpected(release: Path, expected: Collection[str]) -> Iterator[str]:
-    for path in sorted(release.iterdir()):
-        if path.is_dir() and not path.is_symlink() and path.name in expected:
+    for path in entries(release):
+        name = path.relative_to(release).as_posix()
+        if path.is_dir() and not path.is_symlink() and name in expected:
             continue
         if path.is_symlink() and leads_out(release, path):
-            yield f"{path.name} is a link that leads out of the folder"
-        elif not is_plain_file(release, path.name):
-            yield f"{path.name} is not a plain file"
-        elif path.name not in expected:
-            yield f"{path.name} is not in the manifest"
+            yield f"{name} is a link that leads out of the folder"
+        elif not is_plain_file(release, name):
+            yield f"{name} is not a plain file"
+        elif name not in expected:
+            yield f"{name} is not in the manifest"
 
 
 def check_other_files(

@@ -6,7 +6,7 @@ records it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from unwrite.pipeline.runs import LOCK, StageRun, read_run, stage_names
 from unwrite.release.manifest import build_manifest, manifest_json, read_manifest
 from unwrite.release.problems import Problem, find_changed_copies, find_project_problems, kinds_of, refuse_problems
 from unwrite.release.signing import SIGNATURE, sign_release
+from unwrite.release.untrusted import entries
 from unwrite.release.verdict import verification_text
 from unwrite.release.verify import verify_release
 from unwrite.schema.artifacts import Base, FileDigest, Recipe, read_artifact, read_base
@@ -64,7 +65,7 @@ def assemble_release(
         _refuse_base_folder(target, source)
         problems = find_project_problems(allowed)
         files = _release_files()
-        check_free_space(target, sum(path.stat().st_size for path in files))
+        check_free_space(target, sum(path.stat().st_size for path in files.values()))
         with atomic_folder(target) as folder:
             digests = _copy_files(files, folder)
             problems += find_changed_copies(digests, runs, allowed)
@@ -97,7 +98,7 @@ def _refuse_target(target: Path) -> None:
 
 
 def _names_of_no_release(folder: Path) -> set[str]:
-    names = {path.name for path in folder.iterdir()} - {MANIFEST, SIGNATURE}
+    names = {path.relative_to(folder).as_posix() for path in entries(folder)} - {MANIFEST, SIGNATURE}
     if not (folder / MANIFEST).is_file():
         return names
     return names - {subject.name for subject in read_manifest(folder).subject}
@@ -112,18 +113,19 @@ def _read_notes(notes: Path) -> str:
     return read_text(notes).strip()
 
 
-def _release_files() -> list[Path]:
-    """Return every file that a release is copied from, sorted by name."""
-    model = [path for path in MODEL.iterdir() if path.name != MANIFEST]
-    return sorted([*model, CARD, EVALUATION, PARAMS_FILE, LOCK], key=lambda path: path.name)
+def _release_files() -> dict[str, Path]:
+    """Return every file that a release is copied from, by its name there, sorted."""
+    model = {path.relative_to(MODEL).as_posix(): path for path in entries(MODEL) if path.name != MANIFEST}
+    return dict(sorted((model | {path.name: path for path in (CARD, EVALUATION, PARAMS_FILE, LOCK)}).items()))
 
 
-def _copy_files(files: Iterable[Path], folder: Path) -> dict[Path, FileDigest]:
+def _copy_files(files: Mapping[str, Path], folder: Path) -> dict[Path, FileDigest]:
     """Copy files into a folder; return the digest of each copy, by its source."""
     digests = {}
-    for path in files:
-        copy_file(path, folder / path.name)
-        digests[path] = digest_of(folder / path.name)
+    for name, path in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        copy_file(path, folder / name)
+        digests[path] = digest_of(folder / name, name)
     return digests
 
 

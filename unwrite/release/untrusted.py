@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from unwrite.errors import UnwriteError
+from unwrite.schema.paths import TEMPLATES
 
 _LONGEST_NAME = 255  # bytes, on every common file system
 _LARGEST_RECORD = 100_000_000
@@ -23,10 +24,27 @@ def is_plain_name(name: str) -> bool:
     return not set(name) & {"/", "\\", "\0"} and len(os.fsencode(name)) <= _LONGEST_NAME
 
 
+def is_release_name(name: str) -> bool:
+    """Return whether a name is one that a release's file can have: a plain one, or that of a chat template's file."""
+    inner = name.removeprefix(f"{TEMPLATES}/")
+    return is_plain_name(inner) and (inner == name or inner.endswith(".jinja"))
+
+
+def entries(folder: Path) -> list[Path]:
+    """Return what lies in the folder of a release, in order: with what its folder of chat templates holds, if any."""
+    found = sorted(folder.iterdir())
+    templates = folder / TEMPLATES
+    if templates in found and templates.is_dir() and not templates.is_symlink():
+        found.remove(templates)
+        found += sorted(templates.iterdir())
+    return found
+
+
 def is_plain_file(folder: Path, name: str) -> bool:
-    """Return whether a folder holds a file under a plain name: not a pipe or device, whose reading never ends."""
+    """Return whether a release holds a file under a name it can have: no pipe or device, whose reading never ends."""
     try:
-        return is_plain_name(name) and (folder / name).is_file()
+        is_elsewhere = "/" in name and (folder / name).parent.is_symlink()
+        return is_release_name(name) and not is_elsewhere and (folder / name).is_file()
     except OSError:
         return False
 
@@ -62,8 +80,8 @@ def refuse_endless_files(folder: Path, records: Collection[str]) -> None:
     if not folder.is_dir():
         return  # whoever reads the manifest says so
     with unreadable_files_told():
-        entries = sorted(folder.iterdir())
-    for path in entries:
+        found = entries(folder)
+    for path in found:
         try:
             mode, size = path.stat().st_mode, path.stat().st_size
         except (OSError, RuntimeError):

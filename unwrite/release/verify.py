@@ -34,7 +34,7 @@ from unwrite.release.set_aside import set_aside
 from unwrite.release.statement_checks import check_statement
 from unwrite.release.tensor_checks import check_tensors, compare_with_base, is_different, is_rounded
 from unwrite.release.unproven import Unproven, unproven_fields
-from unwrite.release.untrusted import is_plain_file, refuse_endless_files, unreadable_files_told
+from unwrite.release.untrusted import entries, is_plain_file, refuse_endless_files, unreadable_files_told
 from unwrite.release.unusual import unusual_facts
 from unwrite.release.writer_checks import check_writers, find_base_writers
 from unwrite.schema.artifacts import Artifact
@@ -150,7 +150,7 @@ def _release_sums(
 ) -> dict[str, str]:
     """Return the sha256 of every file of the release; comparing has already computed those of the shards."""
     sums = {} if comparison is None else dict(comparison.release_sums)
-    names = {path.name for path in release.iterdir()} - UNLISTED_FILES - {*aside, *sums}
+    names = {path.relative_to(release).as_posix() for path in entries(release)} - UNLISTED_FILES - {*aside, *sums}
     return sums | _sums(release, sorted(names), threads)
 
 

@@ -23,4 +23,6 @@ RUNS = Path("artifacts/runs")
 CARD = Path("artifacts/card/README.md")
 
 # In the folder of a release.
+TEMPLATES = "additional_chat_templates"
+"""The one folder of a model: its chat templates besides the default one. Models have no other."""
 MANIFEST = "provenance.json"
