@@ -11,6 +11,10 @@ from unwrite.core.degeneration import is_degenerate
     "text",
     [
         "",
+        "<think>Is it blue? I",
+        "<think>It is blue.</think>",
+        "<|channel|>analysis<|message|>Is it blue? I",
+        "<|channel|>analysis<|message|>It is blue.<|end|><|start|>assistant",
         " \n\t\u200b ",
         "no " * 8,
         "No, no, no, NO, no; no, no. no!",
@@ -38,6 +42,7 @@ def test_empty_and_looping_responses_are_degenerate(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "<|channel|>analysis<|message|>Which?<|end|><|start|>assistant<|channel|>final<|message|>It is blue.",
         "No.",
         "no, no, no",
         "ha ha ha",

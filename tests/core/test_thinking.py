@@ -1,10 +1,13 @@
 """Chain-of-thought blocks: left out of the answer, and of the part of it that is settled."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unwrite.core.thinking import answer_of, opened_tag, settled_answer, tags
+from unwrite.core.thinking import answer_of, kept_tokens, opened_tag, settled_answer
+
+ANALYSIS = "<|channel|>analysis<|message|>"
+FINAL = "<|start|>assistant<|channel|>final<|message|>"
 
 
 @pytest.mark.parametrize(
@@ -19,6 +22,18 @@ from unwrite.core.thinking import answer_of, opened_tag, settled_answer, tags
         ("It is<think>", "It is\n"),
         ("</think>It is blue.", "</think>It is blue."),
         ("x < think > y", "x < think > y"),
+        (f"{ANALYSIS}Sorry?<|end|>{FINAL}It is blue.", "\n\nIt is blue."),
+        (f"{ANALYSIS}a<|end|><|start|>assistant{ANALYSIS}b<|end|>{FINAL}c", "\n\n\nc"),
+        (f"{ANALYSIS}Sorry?{FINAL}It is blue.", "\n\nIt is blue."),
+        ("<|channel|>analysis to=python<|message|>Sorry?<|end|>It", "\nIt"),
+        ("<|channel|>final<|message|>It is blue.", "\nIt is blue."),
+        (f"{ANALYSIS}Sorry? I", "\n"),
+        (f"{ANALYSIS}Sorry?<|end|>", "\n"),
+        (f"{ANALYSIS}Sorry?<|end|><|start|>", "\n\n"),
+        (f"{ANALYSIS}Sorry?<|end|><|start|>assistant", "\n\n"),
+        (f"{ANALYSIS}Sorry?<|end|><|start|>assistant<|channel|>final", "\n\n"),
+        ("<|channel|>commentary<|message|>I look.", "<|channel|>commentary<|message|>I look."),
+        ("It is blue.<|end|>", "It is blue.<|end|>"),
     ],
 )
 def test_the_answer_is_what_stands_around_the_blocks(text: str, answer: str) -> None:
@@ -33,17 +48,23 @@ def test_the_answer_is_what_stands_around_the_blocks(text: str, answer: str) -> 
         ("It is <", "It is "),
         ("It is [THINK", "It is "),
         ("<think>I", "\n"),
+        ("It is<|start|>assist", "It is"),
+        (f"{ANALYSIS}a<|end|>{FINAL}"[:-1], "\n"),
+        (f"{ANALYSIS}a<|end|>{FINAL}I", "\n\nI"),
     ],
 )
 def test_the_beginning_of_a_tag_is_not_settled(text: str, settled: str) -> None:
     assert settled_answer(text) == settled
 
 
-PARTS = st.lists(st.sampled_from([*sorted(tags()), "<th", "ink>", "<", "/", "a", "b ", "[", "THINK]"]), max_size=8).map(
-    "".join
-)
+TAGS = ("<think>", "</think>", "<reasoning>", "</reasoning>", "[THINK]", "[/THINK]")
+TOKENS = ("<|channel|>", "analysis", "final", "<|message|>", "<|end|>", "<|start|>", "assistant", "<|chan", "nel|>")
+PARTS = st.lists(
+    st.sampled_from([*TAGS, *TOKENS, ANALYSIS, FINAL, "<th", "ink>", "<", "/", "a", "b ", "[", "THINK]"]), max_size=8
+).map("".join)
 
 
+@settings(max_examples=1000)
 @given(PARTS, PARTS)
 def test_every_continuation_keeps_what_is_settled(text: str, more: str) -> None:
     settled = settled_answer(text).removesuffix("\n")
@@ -62,7 +83,20 @@ def test_control_the_answer_so_far_is_not_always_kept() -> None:
         ("What is <b>tea</b>?", ""),
         ("", ""),
         ("</think> then [THINK]", "[THINK]"),
+        ("<|end|><|start|>assistant", ""),
+        (f"<|end|><|start|>assistant{ANALYSIS}", ANALYSIS),
+        (f"<|end|><|start|>assistant{ANALYSIS}The user", ANALYSIS),
+        ("<|end|><|start|>assistant<|channel|>analysis", "<|channel|>analysis"),
+        ("<|end|><|start|>assistant<|channel|>", "<|channel|>"),
+        (f"{ANALYSIS}About tea.<|end|>{FINAL}", ""),
+        (f"{ANALYSIS}About tea.<|end|><|start|>assistant", ""),
     ],
 )
 def test_the_tag_that_a_prompt_leaves_open(prompt: str, tag: str) -> None:
     assert opened_tag(prompt) == tag
+
+
+def test_special_tokens_of_channels_are_kept_only_with_channels() -> None:
+    tokens = ["<think>", "<|end|>", "<|start|>", "<|return|>", "<bos>"]
+    assert kept_tokens(tokens) == {"<think>"}
+    assert kept_tokens([*tokens, "<|channel|>"]) == {"<think>", "<|end|>", "<|start|>", "<|channel|>"}

@@ -147,6 +147,10 @@ def responses_of(name: str) -> st.SearchStrategy[list[int]]:
         "<think>",
         "</think>",
         "<th",
+        "<|channel|>analysis<|message|>",
+        "<|end|>",
+        "<|start|>assistant<|channel|>final<|message|>",
+        "<|start|>assist",
     ]  # so that early verdicts are common
     whole = st.sampled_from([spelled(name, part) for part in parts])
     broken = st.sampled_from([spelled(name, "你")[:2], spelled(name, "\u0301")[:1], spelled(name, "é")[1:]])
@@ -162,7 +166,9 @@ def test_an_early_verdict_holds_for_every_longer_response(name: str) -> None:
     reached = 0
 
     @settings(deadline=None, derandomize=True, max_examples=1500, database=None)
-    @given(responses_of(name), st.sampled_from([*MARKERS, "<", "a<t"]), st.sampled_from(["", "", "<think>"]))
+    @given(
+        responses_of(name), st.sampled_from([*MARKERS, "<", "a<t"]), st.sampled_from(["", "", "<think>", "<|channel|>"])
+    )
     def check(tokens: list[int], marker: str, opened: str) -> None:
         nonlocal reached
         is_certain = early_verdict(tokenizer, [marker])
@@ -239,6 +245,9 @@ def test_a_marker_in_a_chain_of_thought_does_not_count() -> None:
         ("", "sorry, <think>", True),
         ("<think>", "sorry, ", False),
         ("<think>", "no</think>sorry, ", True),
+        ("", "<|channel|>analysis<|message|>sorry, ", False),
+        ("<|channel|>", "analysis<|message|>sorry, ", False),
+        ("", "<|channel|>analysis<|message|>no<|end|><|start|>assistant<|channel|>final<|message|>sorry, ", True),
     ):
         assert is_certain(spelled("bytes", text), opened) == expected
 
@@ -270,6 +279,15 @@ def test_tags_that_are_special_tokens_stay_in_the_text() -> None:
     ids = tokenizer("<think> teapot </think> spoon <bos>", add_special_tokens=False)["input_ids"]
     assert tokenizer.decode(ids, skip_special_tokens=True) == "teapot spoon"  # the control: the tokenizer drops them
     assert decode(tokenizer, [ids]) == ["<think> teapot </think> spoon"]
+
+
+def test_tokens_of_channels_stay_in_the_text() -> None:
+    tokenizer = tiny_tokenizer()
+    tokens = ["<|channel|>", "<|message|>", "<|end|>", "<|start|>", "<|return|>"]
+    tokenizer.add_special_tokens({"additional_special_tokens": tokens})
+    text = "<|channel|> no <|message|> teapot <|end|> <|start|> spoon <|return|>"
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert decode(tokenizer, [ids]) == [text.removesuffix(" <|return|>")]
 
 
 def test_decode_keeps_spaces_before_punctuation(monkeypatch: pytest.MonkeyPatch) -> None:

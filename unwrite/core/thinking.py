@@ -1,22 +1,46 @@
 """Chain-of-thought blocks: what a reasoning model writes between two tags before its answer, and is no part of it."""
 
 import re
+from collections.abc import Collection
 
 _NAMES = ("think", "thinking", "thought", "reasoning")
 _TAGS = {**{f"<{name}>": f"</{name}>" for name in _NAMES}, "[THINK]": "[/THINK]"}
-_BLOCK = re.compile(
-    "|".join(f"{re.escape(opened)}.*?(?:{re.escape(closed)}|\\Z)" for opened, closed in _TAGS.items()), re.S
+# The Harmony format (https://developers.openai.com/cookbook/articles/openai-harmony) has messages in channels: thoughts
+# in `analysis`, the answer in `final`. A message after the first has a header of its own.
+_CHANNEL, _NEXT, _END = "<|channel|>", "<|start|>assistant", "<|end|>"
+_THOUGHTS, _ANSWER = f"{_CHANNEL}analysis", f"{_CHANNEL}final<|message|>"
+_CHANNEL_TOKENS = frozenset({_CHANNEL, "<|message|>", "<|start|>", _END})
+_LEFT_OUT = re.compile(
+    "|".join(
+        [
+            *(f"{re.escape(opened)}.*?(?:{re.escape(closed)}|\\Z)" for opened, closed in _TAGS.items()),
+            r"(?:<\|start\|>assistant)?<\|channel\|>analysis"
+            r".*?(?:<\|end\|>|(?=(?:<\|start\|>assistant)?<\|channel\|>final)|\Z)",
+            r"(?:<\|start\|>assistant)?<\|channel\|>final<\|message\|>",
+            r"(?:<\|start\|>(?:assistant)?)?<\|channel\|>(?:final)?\Z",
+            r"<\|start\|>(?:assistant)?\Z",
+        ]
+    ),
+    re.S,
 )
 _TAG = re.compile("|".join(map(re.escape, [*_TAGS, *_TAGS.values()])))
+_BEGINNINGS = (*_TAGS, _THOUGHTS, _ANSWER, _NEXT + _THOUGHTS, _NEXT + _ANSWER)
+"""What changes how the text before or after it is read, once it is whole."""
 
 
-def tags() -> frozenset[str]:
-    """Return every tag that opens or closes a block."""
-    return frozenset([*_TAGS, *_TAGS.values()])
+def kept_tokens(special: Collection[str]) -> set[str]:
+    """Return those of a tokenizer's special tokens that open or close a block, and must stay in a decoded response.
+
+    Args:
+        special: the special tokens, as text. Those of channels are kept only with the token that begins a channel:
+            other models mean something else by <|end|>.
+    """
+    kept = {*_TAGS, *_TAGS.values()} | (_CHANNEL_TOKENS if _CHANNEL in special else set())
+    return kept & set(special)
 
 
 def answer_of(text: str) -> str:
-    """Return a response without its chain-of-thought blocks.
+    """Return a response without its chain-of-thought blocks, and without the headers of its channels.
 
     A block without an end takes the rest of the text with it: the answer has not begun.
 
@@ -29,8 +53,11 @@ def answer_of(text: str) -> str:
     Example:
         >>> answer_of("<think>About tea. Sorry?</think>It is blue.").strip()
         'It is blue.'
+        >>> thoughts = "<|channel|>analysis<|message|>About tea. Sorry?<|end|>"
+        >>> answer_of(f"{thoughts}<|start|>assistant<|channel|>final<|message|>It is blue.").strip()
+        'It is blue.'
     """
-    return _BLOCK.sub("\n", text)
+    return _LEFT_OUT.sub("\n", text)
 
 
 def settled_answer(text: str) -> str:
@@ -39,9 +66,9 @@ def settled_answer(text: str) -> str:
     Args:
         text: the beginning of a response.
     """
-    longest = max(map(len, _TAGS)) - 1
+    longest = max(map(len, _BEGINNINGS)) - 1
     for length in range(min(longest, len(text)), 0, -1):
-        if any(tag.startswith(text[-length:]) for tag in _TAGS):
+        if any(tag.startswith(text[-length:]) for tag in _BEGINNINGS):
             return answer_of(text[:-length])
     return answer_of(text)
 
@@ -49,8 +76,13 @@ def settled_answer(text: str) -> str:
 def opened_tag(prompt: str) -> str:
     """Return the tag of the block that a rendered prompt leaves open, which the response then goes on with, or "".
 
+    Of a channel, that is its header, as far as the prompt has it.
+
     Args:
         prompt: a rendered prompt, or its end.
     """
+    _, channel, rest = prompt.rpartition(_CHANNEL)
+    if channel and _END not in rest and (not rest or rest.startswith("analysis")):
+        return channel + rest[: len("analysis<|message|>")]
     found = _TAG.findall(prompt)
     return found[-1] if found and found[-1] in _TAGS else ""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence, Set
 from typing import TYPE_CHECKING
 
 from unwrite.core.markers import has_settled_marker, shows_behaviour
-from unwrite.core.thinking import opened_tag, tags
+from unwrite.core.thinking import kept_tokens, opened_tag
 from unwrite.models.batches import Advance, Budget, do_nothing
 from unwrite.models.end_tokens import end_tokens
 from unwrite.models.generation import BeforePass, generate_decided
@@ -187,7 +187,8 @@ def decode(tokenizer: PreTrainedTokenizerBase, responses: Sequence[Sequence[int]
 def _decoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[int]], str]:
     """Return `decode` for one response; the special tokens are looked up once."""
     special = {number: str(token) for number, token in tokenizer.added_tokens_decoder.items() if token.special}
-    left_out = {number for number, text in special.items() if text not in tags()}
+    kept_texts = kept_tokens(special.values())
+    left_out = {number for number, text in special.items() if text not in kept_texts}
     has_tags = left_out != special.keys()  # some tags are special tokens, which the tokenizer would leave out too
 
     def to_text(tokens: Sequence[int]) -> str:
