@@ -21,7 +21,9 @@ ROOT = Path(__file__).parents[2]
 REPOSITORY = Path(__file__).resolve().parents[2]
 TEXT = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
 VALID: dict[str, Any] = YAML(typ="safe").load(TEXT)
-SECTIONS = "model, tokenize, residuals, directions, judge, optimize, select, adapter, generate, score, report, runtime"
+SECTIONS = (
+    "model, tokenize, residuals, directions, judge, optimize, select, adapter, generate, score, evaluate, report, runtime"
+)
 SPACE = "optimize.space"
 BATCH_TOKENS = "must be auto or an integer of at least 1"
 
@@ -254,6 +256,11 @@ def test_values_at_the_limits_pass(file: Path, right: Mistake) -> None:
             "runtime.device must be auto, cpu, cuda, cuda:N or mps, got 'cuda:x' (text).",
         ),
         (put("select.trial", -1), "select.trial must be at least 0, got -1."),
+        (
+            put("evaluate.benchmarks", ["hellaswag", "hellaswag"]),
+            "evaluate.benchmarks must not list a task twice, got the list ['hellaswag', 'hellaswag'].",
+        ),
+        (put("evaluate.harness.limit", 0), "evaluate.harness.limit must be at least 1, got 0."),
     ],
 )
 def test_a_wrong_value_is_one_line_with_key_requirement_and_value(file: Path, mistake: Mistake, line: str) -> None:

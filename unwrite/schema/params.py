@@ -79,6 +79,12 @@ def _distinct_scopes(scopes: tuple[Scope, ...]) -> tuple[Scope, ...]:
     return scopes
 
 
+def _distinct_tasks(tasks: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(tasks)) < len(tasks):
+        raise ValueError("must not list a task twice")
+    return tasks
+
+
 def _ordered(span: tuple[int, int, int]) -> tuple[int, int, int]:
     if span[1] > span[2]:
         raise ValueError("must be [source, first, last] with first no greater than last")
@@ -255,6 +261,22 @@ class Score(Section):
     reference_ceiling: Rate | None
 
 
+class Harness(Section):
+    """Section `evaluate.harness`: how lm-evaluation-harness runs the benchmarks."""
+
+    task_folder: str | None
+    few_shot: Annotated[int, Field(ge=0)] | None
+    limit: Count | None
+    chat_template: bool
+
+
+class Evaluate(Section):
+    """Section `evaluate`: what is measured besides the test prompts."""
+
+    benchmarks: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], AfterValidator(_distinct_tasks)]
+    harness: Harness
+
+
 class Report(Section):
     """Section `report`: text for the report and the model card."""
 
@@ -285,6 +307,7 @@ class Params(Section):
     adapter: Adapter
     generate: Generate
     score: Score
+    evaluate: Evaluate
     report: Report
     runtime: Runtime
 
