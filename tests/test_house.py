@@ -41,7 +41,22 @@ MAY_IMPORT = {
     "search": {"core", "editing", "errors", "evaluation", "files", "models", "pipeline", "report", "schema", "terms"},
     "release": {"core", "editing", "errors", "files", "models", "pipeline", "report", "schema", "terms"},
     "api": {"core", "editing", "evaluation", "models", "pipeline", "release", "schema"},
-    "cli": {"errors", "files", "history", "models", "pipeline", "release", "report", "schema", "terms"},
+    "commands": {
+        "core",
+        "editing",
+        "errors",
+        "evaluation",
+        "files",
+        "history",
+        "models",
+        "pipeline",
+        "release",
+        "report",
+        "schema",
+        "search",
+        "terms",
+    },
+    "cli": {"commands"},
 }
 
 
@@ -81,7 +96,7 @@ def test_the_parts_are_those_of_the_package_and_in_an_order() -> None:
 
 def test_an_import_is_seen(graph: grimp.ImportGraph) -> None:
     assert imported_parts(graph, "evaluation") >= {"core", "models"}
-    assert imported_parts(graph, "cli") >= {"release", "terms"}
+    assert imported_parts(graph, "commands") >= {"release", "terms"}
 
 
 def test_no_cycles(graph: grimp.ImportGraph) -> None:
@@ -102,7 +117,7 @@ def test_no_cycles(graph: grimp.ImportGraph) -> None:
         ("safetensors", {"unwrite.files", "unwrite.models.loading"}),  # the latter names its error
         ("ruamel", {"unwrite.schema.safe_yaml"}),
         ("matplotlib", {"unwrite.report"}),
-        ("click", {"unwrite.cli"}),
+        ("click", {"unwrite.cli", "unwrite.commands"}),
         ("model_signing", {"unwrite.release.signing"}),
         ("dvc", {"unwrite.history", "unwrite.release"}),
     ],

@@ -3,7 +3,7 @@
 import click
 import pytest
 
-from unwrite.cli import publish
+from unwrite.commands.releases import publish
 from unwrite.release.problems import _REMEDIES
 from unwrite.terms import OVERRIDES
 

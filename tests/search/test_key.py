@@ -31,7 +31,13 @@ def test_the_key_depends_on_the_code_that_the_stage_imports_and_no_other(tmp_pat
     stage = tmp_path / "stages/optimize_weights.py"
     key = search_key({}, stage)
     assert key == search_key({}, STAGE)  # independent of the project's path
-    for other in ("unwrite/cli.py", "unwrite/report/page.py", "unwrite/core/geometry.py", "stages/select_trial.py"):
+    for other in (
+        "unwrite/cli.py",
+        "unwrite/commands/project.py",
+        "unwrite/report/page.py",
+        "unwrite/core/geometry.py",
+        "stages/select_trial.py",
+    ):
         with (tmp_path / other).open("a") as file:
             file.write("# another line\n")
         assert search_key({}, stage) == key, other

@@ -1,0 +1,1 @@
+"""The commands of `unwrite`, each with what it imports inside, so that `--help` is instant."""
