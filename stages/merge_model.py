@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unwrite.files.records import write_csv
 from unwrite.files.tensors import read_tensors
 from unwrite.pipeline.base import pinned_folder
 from unwrite.pipeline.progress import progress
@@ -11,7 +12,7 @@ from unwrite.release.manifest import tensor_edits
 from unwrite.release.save import save_edited_checkpoint
 from unwrite.schema.artifacts import Recipe, read_artifact, read_base
 from unwrite.schema.params import Params
-from unwrite.schema.paths import BASE, DIRECTIONS, MODEL, RECIPE
+from unwrite.schema.paths import BASE, DIRECTIONS, EDIT_SIZES, MODEL, RECIPE
 
 # The stages that lead to the recipe: the manifest lists what they read, wrote and ran on.
 BEFORE = (
@@ -25,16 +26,18 @@ BEFORE = (
 
 
 def merge_model(params: Params) -> None:
-    """Write artifacts/model/: the base's files with the recipe's edits, the recipe, and the manifest."""
+    """Write artifacts/model/: the base's files with the recipe's edits, the recipe, the manifest; and the edit's sizes."""
     runs = read_runs(BEFORE, [BASE, DIRECTIONS, RECIPE])
     base = read_base()
     recipe = read_artifact(Recipe, RECIPE, "select_trial")
     directions = read_tensors(DIRECTIONS, "compute_directions")
     base_folder = pinned_folder(base, weights=False)  # the shards are checked while they are merged
     with progress("edited tensors", len(tensor_edits(recipe)), params.runtime.progress) as advance:
-        save_edited_checkpoint(
+        sizes = save_edited_checkpoint(
             MODEL, base_folder, base, recipe, directions, directions_file=DIRECTIONS, runs=runs, advance=advance
         )
+    rows = [(size.tensor, size.norm, size.change, size.relative) for size in sizes]
+    write_csv(EDIT_SIZES, ["tensor", "norm", "change", "relative"], rows)
 
 
 if __name__ == "__main__":

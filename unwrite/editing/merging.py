@@ -36,6 +36,7 @@ def merge_files(
     *,
     advance: Callable[[int], None],
     threads: int,
+    measure: Callable[[str, bytes, bytes], None] = lambda *_: None,
 ) -> list[FileDigest]:
     """Write every file of the base into `folder`, its tensors changed, several files at once.
 
@@ -47,6 +48,7 @@ def merge_files(
         changes: the changes of tensors, by name.
         advance: called with 1 after each changed tensor.
         threads: number of files written at once; their bytes do not depend on it.
+        measure: called with each block of a changed tensor: its name, the base's bytes and the edited ones.
 
     Returns:
         The files that were written, the largest first.
@@ -63,7 +65,7 @@ def merge_files(
 
     def merge(file: FileDigest, end_if_stopped: Callable[[], None]) -> FileDigest:
         spans = merged_spans(base_folder / file.name, tensors, changes)
-        merged = _write(folder / file.name, spans, count, end_if_stopped)
+        merged = _write(folder / file.name, _measured(spans, changes, measure), count, end_if_stopped)
         check_digest(base_folder / file.name, file, merged.size, merged.base_sum)
         return FileDigest(name=file.name, size=merged.size, sha256=merged.merged_sum)
 
@@ -87,6 +89,25 @@ def base_errors_first(base_folder: Path, files: Sequence[FileDigest]) -> Iterato
     except UnwriteError:
         verify_files(base_folder, files)
         raise
+
+
+def _measured(
+    spans: Iterator[tuple[ByteRange, Iterator[tuple[bytes, bytes]]]],
+    changes: Mapping[str, TensorChange],
+    measure: Callable[[str, bytes, bytes], None],
+) -> Iterator[tuple[ByteRange, Iterator[tuple[bytes, bytes]]]]:
+    """Pass the spans on, and each block of a changed tensor to `measure` on the way."""
+
+    def passed(tensor: str, blocks: Iterator[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+        for base_bytes, merged_bytes in blocks:
+            measure(tensor, base_bytes, merged_bytes)
+            yield base_bytes, merged_bytes
+
+    for span, blocks in spans:
+        if span.tensor is not None and span.tensor in changes:
+            yield span, passed(span.tensor, blocks)
+        else:
+            yield span, blocks
 
 
 def _write(

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from unwrite.editing.changes import changes_of
+from unwrite.editing.edit_size import EditSize, EditSizes
 from unwrite.editing.merging import base_errors_first, merge_files
 from unwrite.errors import UnwriteError
 from unwrite.files.atomic import atomic_folder, check_free_space, copy_file
@@ -37,7 +38,7 @@ def save_edited_checkpoint(
     directions_file: Path | None = None,
     runs: Sequence[StageRun] = (),
     advance: Callable[[int], None] = lambda _: None,
-) -> None:
+) -> list[EditSize]:
     """Write the base model with a recipe's edits in it; an earlier release in `folder` is replaced as a whole.
 
     The edit is computed exactly from the base's bytes, in one pass, a few rows at a time.
@@ -52,6 +53,9 @@ def save_edited_checkpoint(
         directions_file: the file that they were read from, to be copied; without it a new one is written.
         runs: the records of the stages that led to the recipe, for the manifest; none for a recipe made by hand.
         advance: called with 1 after each edited tensor.
+
+    Returns:
+        The size of the edit of each tensor, in the order of the checkpoint.
 
     Raises:
         UnwriteError: the base is not the pinned one, the recipe does not fit it, the directions are not complete,
@@ -74,7 +78,7 @@ def save_edited_checkpoint(
         ...     ),
         ... )
         >>> directions = compute_directions(torch.randn(8, 1, 7, 128) + 1, torch.randn(8, 1, 7, 128))
-        >>> save_edited_checkpoint(tmp_path / "edited", Path("demo/model"), base, recipe, directions)
+        >>> sizes = save_edited_checkpoint(tmp_path / "edited", Path("demo/model"), base, recipe, directions)
         >>> verify_release(tmp_path / "edited", Path("demo/model")).passed
         True
     """
@@ -86,8 +90,16 @@ def save_edited_checkpoint(
         with base_errors_first(base_folder, base.files):
             tensors = stored_tensors(base_folder)
             changes = changes_of(recipe, tensors, directions)
+            sizes = EditSizes(tensors)
             files = merge_files(
-                base_folder, unfinished, base.files, tensors, changes, advance=advance, threads=processors()
+                base_folder,
+                unfinished,
+                base.files,
+                tensors,
+                changes,
+                advance=advance,
+                threads=processors(),
+                measure=sizes.add,
             )
         files += _write_index(unfinished, tensors)
         files += _write_recipe(unfinished, recipe, directions, directions_file)
@@ -96,6 +108,7 @@ def save_edited_checkpoint(
     if base.left_out:
         logger.info("Left out, as no part of the checkpoint: %s.", ", ".join(base.left_out))
     logger.info("%d of %d tensors edited; the model is in %s.", len(changes), len(tensors), folder)
+    return sizes.sizes()
 
 
 def _refuse_folder(folder: Path, base_folder: Path) -> None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from unwrite.editing.edit_size import block_squares
 from unwrite.files.safetensors import DTYPES
 
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -56,7 +57,7 @@ def with_block(found: TensorComparison, dtype: str, base: bytes, expected: bytes
         finite=found.finite and _is_finite(actual, kind),
     )
     if found.declared and kind.is_floating_point:
-        squares, changed = _squares(base, expected, kind)
+        squares, changed = block_squares(base, expected, kind)
         found = found._replace(base_squares=found.base_squares + squares, change_squares=found.change_squares + changed)
     if actual == expected:
         return found
@@ -82,13 +83,6 @@ def _is_finite(data: bytes, kind: torch.dtype) -> bool:
     infinity = int(torch.tensor(math.inf, dtype=kind).view(integers))
     bits = torch.frombuffer(bytearray(data), dtype=integers)
     return bits.numel() == 0 or int((bits & torch.iinfo(integers).max).max()) < infinity
-
-
-def _squares(base: bytes, expected: bytes, kind: torch.dtype) -> tuple[float, float]:
-    """Return ‖W‖² and ‖ΔW‖² of one block."""
-    wide = torch.promote_types(kind, torch.float32)
-    before, after = (torch.frombuffer(bytearray(data), dtype=kind).to(wide) for data in (base, expected))
-    return float(before.square().sum()), float((after - before).square().sum())
 
 
 def _differing_bits(expected: bytes, actual: bytes, integers: torch.dtype) -> tuple[Tensor, Tensor]:
