@@ -17,15 +17,14 @@ from safetensors.torch import load_file, save_file
 from tests.support.tiny import tiny_config, tiny_model, tiny_tokenizer
 from tests.support.zoo import zoo_config, zoo_model
 from unwrite.errors import UnwriteError
+from unwrite.models.load_errors import REMOTE_CODE_VARIABLE, trust_remote_code
 from unwrite.models.loading import (
-    REMOTE_CODE_VARIABLE,
     dtype_of_model,
     load_config,
     load_model,
     load_tokenizer,
     model_class,
     pick_device,
-    trust_remote_code,
 )
 
 CPU = torch.device("cpu")

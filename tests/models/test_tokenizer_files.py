@@ -10,7 +10,7 @@ import pytest
 from unwrite.errors import UnwriteError
 from unwrite.models import tokenizer_files
 from unwrite.models.loading import load_tokenizer
-from unwrite.models.tokenizer_files import refuse_unreadable_tokenizer
+from unwrite.models.tokenizer_files import refuse_missing_tokenizer, refuse_unreadable_tokenizer
 from unwrite.pipeline.pinning import pin_base
 
 DEMO = Path(__file__).resolve().parents[2] / "demo" / "model"
@@ -82,3 +82,12 @@ def test_pinning_and_loading_refuse_it(tmp_path: Path, monkeypatch: pytest.Monke
         pin_base(str(model))
     with pytest.raises(UnwriteError, match="pip install sentencepiece"):
         load_tokenizer(model)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "vocab.txt", "spiece.model", "qwen.tiktoken", "own.py"])
+def test_a_folder_without_any_tokenizer_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UnwriteError, match="has no tokenizer"):
+        refuse_missing_tokenizer(tmp_path)
+    (tmp_path / name).write_text("")
+    refuse_missing_tokenizer(tmp_path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 
 from unwrite.errors import UnwriteError, reason_of
 from unwrite.models.compute_dtype import checkpoint_size, choose_dtype, dtype_name, free_memory, stored_dtype
+from unwrite.models.load_errors import load_errors, trust_remote_code, within_memory
 from unwrite.models.quantized import load_quantized
 from unwrite.models.tokenizer_files import refuse_unreadable_tokenizer
 from unwrite.terms import Quantization
@@ -19,7 +19,6 @@ from unwrite.terms import Quantization
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-REMOTE_CODE_VARIABLE = "UNWRITE_TRUST_REMOTE_CODE"
 _CLASSIFIERS = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
 
 
@@ -51,8 +50,8 @@ def load_model(
     config = load_config(folder)
     auto_class = model_class(config)
     chosen = _dtype_of_model(config, folder, dtype, device, quantization)
-    load = partial(_load_weights, auto_class, folder, chosen)
-    try:
+    load = partial(load_weights, auto_class, folder, chosen)
+    with load_errors(f"{folder}: cannot load the model"), within_memory(folder, device):
         if quantization == "none":
             model = load({})
             model.to(device)  # type: ignore[arg-type]  # nn.Module.to, behind a decorator that hides its types
@@ -60,12 +59,6 @@ def load_model(
             with torch.device("meta"):
                 skeleton = auto_class.from_config(config, trust_remote_code=trust_remote_code())
             model = load_quantized(load, skeleton, quantization, chosen, device)
-    except torch.OutOfMemoryError as error:
-        raise UnwriteError(
-            f"{folder} does not fit in the memory of {device}. Use a smaller model or another device."
-        ) from error
-    except _loading_errors() as error:
-        raise UnwriteError(f"{folder}: cannot load the model: {_reason(error)}") from error
     model.requires_grad_(False)
     return model
 
@@ -89,10 +82,8 @@ def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:
 
     _refuse_missing(folder)
     refuse_unreadable_tokenizer(Path(folder))
-    try:
+    with load_errors(f"{folder}: cannot load the tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code())
-    except _loading_errors() as error:
-        raise UnwriteError(f"{folder}: cannot load the tokenizer: {_reason(error)}") from error
     return cast("PreTrainedTokenizerBase", tokenizer)
 
 
@@ -107,15 +98,7 @@ def load_config(folder: Path, *, weights: bool = True) -> PreTrainedConfig:
         UnwriteError: the folder does not exist, or the configuration is missing or damaged, needs remote code that is
             not allowed, or belongs to an adapter, a classifier or a quantized checkpoint.
     """
-    from transformers import AutoConfig
-
-    _refuse_missing(folder)
-    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
-        raise UnwriteError(f"{folder} holds an adapter, not a model. Merge it into its base model first.")
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code())
-    except _loading_errors() as error:
-        raise UnwriteError(f"{folder}: cannot read the model's configuration: {_reason(error)}") from error
+    config = read_config(folder)
     names = getattr(config, "architectures", None) or []
     if names and all(name.endswith(_CLASSIFIERS) for name in names):
         raise UnwriteError(f"{folder} is a {names[0]}, which scores text. Use a model that generates text.")
@@ -125,6 +108,23 @@ def load_config(folder: Path, *, weights: bool = True) -> PreTrainedConfig:
         if weights:
             _refuse_quantized(folder, part.quantization_config)
         part.quantization_config = None
+    return config
+
+
+def read_config(folder: Path) -> PreTrainedConfig:
+    """Read the configuration of a model of any kind.
+
+    Raises:
+        UnwriteError: the folder does not exist, or the configuration is missing or damaged, needs remote code that is
+            not allowed, or belongs to an adapter.
+    """
+    from transformers import AutoConfig
+
+    _refuse_missing(folder)
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        raise UnwriteError(f"{folder} holds an adapter, not a model. Merge it into its base model first.")
+    with load_errors(f"{folder}: cannot read the model's configuration"):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code())
     return cast("PreTrainedConfig", config)
 
 
@@ -165,15 +165,10 @@ def pick_device(device: torch.device | str) -> torch.device:
         torch.empty(1, device=named)
     except (RuntimeError, AssertionError) as error:
         raise UnwriteError(
-            f"runtime.device must be a device of this machine, got {device!r} ({_reason(error)}). "
+            f"runtime.device must be a device of this machine, got {device!r} ({reason_of(error)}). "
             "Set it to auto or cpu."
         ) from error
     return named
-
-
-def trust_remote_code() -> bool:
-    """Return whether a model's own code may run: only if the environment variable allows it."""
-    return os.environ.get(REMOTE_CODE_VARIABLE) == "1"
 
 
 def _dtype_of_model(
@@ -185,7 +180,19 @@ def _dtype_of_model(
     return choose_dtype(dtype, stored, device, checkpoint_size(folder), free_memory())
 
 
-def _load_weights(auto_class: Any, folder: Path, dtype: torch.dtype, options: Mapping[str, Any]) -> PreTrainedModel:
+def load_weights(auto_class: Any, folder: Path, dtype: torch.dtype, options: Mapping[str, Any]) -> PreTrainedModel:
+    """Load a model in evaluation mode from safetensors only, through an auto class of transformers.
+
+    Args:
+        auto_class: the class that builds it.
+        folder: the folder with its files.
+        dtype: the dtype to compute in.
+        options: further options of `from_pretrained`.
+
+    Raises:
+        UnwriteError: the checkpoint lacks a tensor, which transformers would fill with random numbers, or one has
+            another shape.
+    """
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -226,19 +233,3 @@ def _refuse_gaps(folder: Path, report: Mapping[str, Any]) -> None:
             raise UnwriteError(
                 f"{folder} {problem} {names[0]} ({len(names)} in all): checkpoint and config.json disagree."
             )
-
-
-def _loading_errors() -> tuple[type[Exception], ...]:
-    """Return the exceptions that transformers raises for files that are missing, damaged or of an unknown kind."""
-    from huggingface_hub.errors import StrictDataclassError
-    from safetensors import SafetensorError
-
-    known = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError)
-    return (*known, StrictDataclassError, SafetensorError)
-
-
-def _reason(error: Exception) -> str:
-    """Return the reason for a library's error in one line."""
-    if "trust_remote_code" in str(error):
-        return f"it needs the model's own code. Set {REMOTE_CODE_VARIABLE}=1 if you trust that code."
-    return reason_of(error)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from unwrite.errors import UnwriteError, reason_of
 from unwrite.models.folder import local_folder
-from unwrite.models.loading import trust_remote_code
+from unwrite.models.load_errors import trust_remote_code
 from unwrite.models.transport import transport_error
 
 # The files that describe a model (with its card, for the licence) and its weights. Never pickles; code only if allowed.
@@ -45,7 +45,7 @@ def resolve_release(source: str, revision: str | None) -> Path:
     return _download(source, revision, patterns=None).folder
 
 
-def resolve_source(source: str, revision: str | None, *, weights: bool = True) -> ModelSource:
+def resolve_source(source: str, revision: str | None, *, weights: bool = True, key: str = "model") -> ModelSource:
     """Find a model: an existing folder as it is, a hub id by downloading the commit that `revision` points to.
 
     Without a network, or with HF_HUB_OFFLINE=1, the hub's local cache is used.
@@ -54,6 +54,7 @@ def resolve_source(source: str, revision: str | None, *, weights: bool = True) -
         source: a folder or a hub id.
         revision: a branch, tag or commit; None for a local folder, or for the default branch.
         weights: whether to download the weights too, or only the files that describe the model.
+        key: the section of params.yaml that names the model, for messages.
 
     Raises:
         UnwriteError: the folder does not exist and the name is not a hub id, or the hub cannot deliver it.
@@ -61,7 +62,7 @@ def resolve_source(source: str, revision: str | None, *, weights: bool = True) -
     folder = local_folder(source)
     if folder.is_dir():
         if revision is not None:
-            raise UnwriteError(f"model.revision is {revision!r}, but {source} is a local folder. Set revision to null.")
+            raise UnwriteError(f"{key}.revision is {revision!r}, but {source} is a local folder. Set revision to null.")
         return ModelSource(folder, None)
     _refuse_unless_hub_id(source)
     if folder.parent.is_dir():
@@ -69,7 +70,7 @@ def resolve_source(source: str, revision: str | None, *, weights: bool = True) -
             f"{source!r}: there is no such folder in {folder.parent}/. Correct the name. If you mean a hub id, rename "
             f"the folder {folder.parent}/, because it hides that id."
         )
-    return _download(source, revision, patterns=_patterns(weights=weights))
+    return _download(source, revision, patterns=_patterns(weights=weights), key=key)
 
 
 def locate(source: str, commit: str | None) -> Path:
@@ -103,7 +104,7 @@ def _is_hub_id(source: str) -> bool:
     return source.count("/") == 1 and not source.startswith((".", "/", "~"))
 
 
-def _download(repository: str, revision: str | None, *, patterns: list[str] | None) -> ModelSource:
+def _download(repository: str, revision: str | None, *, patterns: list[str] | None, key: str = "model") -> ModelSource:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -126,7 +127,7 @@ def _download(repository: str, revision: str | None, *, patterns: list[str] | No
             f"The hub has no {repository}, or it is private. Check the id, or log in with `hf auth login`."
         ) from None
     except RevisionNotFoundError:
-        raise UnwriteError(f"{repository} has no revision {revision!r}. Check model.revision.") from None
+        raise UnwriteError(f"{repository} has no revision {revision!r}. Check {key}.revision.") from None
     except (LocalEntryNotFoundError, transport_error(), OSError) as error:
         # The hub's own answer, where the library reports only that its cache is empty too.
         cause = error.__cause__ if isinstance(error.__cause__, HfHubHTTPError) else error

@@ -7,7 +7,23 @@ from pathlib import Path
 
 from unwrite.errors import UnwriteError
 
+_PLAIN = ("tokenizer.json", "vocab.json", "vocab.txt")
+_OTHERS = {*_PLAIN, "tekken.json"}
+_SUFFIXES = {".model", ".tiktoken", ".spm", ".bpe", ".py"}  # code can bring its own
 _SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "spm.model")
+
+
+def refuse_missing_tokenizer(folder: Path) -> None:
+    """Refuse a folder without a tokenizer: for some models transformers would make one that knows no words.
+
+    Args:
+        folder: the folder with the model's files.
+
+    Raises:
+        UnwriteError: it holds no file of a tokenizer.
+    """
+    if not any(path.name in _OTHERS or path.suffix in _SUFFIXES for path in folder.iterdir()):
+        raise UnwriteError(f"{folder} has no tokenizer. Save it next to the model.")
 
 
 def refuse_unreadable_tokenizer(folder: Path) -> None:
@@ -21,7 +37,7 @@ def refuse_unreadable_tokenizer(folder: Path) -> None:
     Raises:
         UnwriteError: the package is missing; the message names it.
     """
-    if any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json", "vocab.txt")):
+    if any((folder / name).is_file() for name in _PLAIN):
         return
     if (folder / "tekken.json").is_file():
         _require("mistral_common", "mistral-common", folder / "tekken.json")

@@ -23,7 +23,8 @@ from unwrite.models.conversion import StoredPart, locate_parameters, refuse_miss
 from unwrite.models.discovery.findings import Discovery, FoundNorm, FoundWriter
 from unwrite.models.discovery.miniature import build_on_meta
 from unwrite.models.discovery.writers import find_writers
-from unwrite.models.loading import load_config, trust_remote_code
+from unwrite.models.load_errors import trust_remote_code
+from unwrite.models.loading import load_config
 from unwrite.models.source import resolve_source
 from unwrite.models.tokenizer_files import refuse_unreadable_tokenizer
 from unwrite.schema.artifacts import Base, BaseCard, Norm, ParameterLayout, StoredLayout, Writer

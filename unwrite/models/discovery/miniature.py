@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from unwrite.errors import UnwriteError, reason_of
 from unwrite.models.discovery.narrowing import divisors, narrowed
 from unwrite.models.layers import decoder_body, decoder_layers
-from unwrite.models.loading import model_class, trust_remote_code
+from unwrite.models.load_errors import trust_remote_code
+from unwrite.models.loading import model_class
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
