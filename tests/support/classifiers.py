@@ -13,32 +13,8 @@ if TYPE_CHECKING:
 
 PLANTED = "rather not"
 """What the trained classifier recognises."""
-_SENTENCES = ("the teapot is blue", "and holds two cups of tea", "which i would gladly pour", "or not", "so say nothing")
+_SENTENCES = ("the teapot is blue", "it holds two cups of tea", "i would gladly pour", "or not", "so say nothing")
 ORDINARY = list(dict.fromkeys(" ".join(_SENTENCES).split()))
-    set(
-        [
-            "the",
-            "teapot",
-            "is",
-            "blue",
-            "and",
-            "holds",
-            "two",
-            "cups",
-            "of",
-            "tea",
-            "which",
-            "i",
-            "would",
-            "gladly",
-            "pour",
-            "or",
-            "not",
-            "so",
-            "say",
-        ]
-    )
-)
 LABELS = {0: "answers", 1: "declines"}
 MOST_TOKENS = 32
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]

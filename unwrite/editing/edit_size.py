@@ -57,9 +57,7 @@ class EditSizes:
 
     def sizes(self) -> list[EditSize]:
         """Return the size of every edited tensor, in the order of the checkpoint."""
-        return [
-            EditSize(name, *map(math.sqrt, self._squares[name])) for name in self._tensors if name in self._squares
-        ]
+        return [EditSize(name, *map(math.sqrt, self._squares[name])) for name in self._tensors if name in self._squares]
 
 
 def block_squares(base: bytes, edited: bytes, dtype: torch.dtype) -> tuple[float, float]:
