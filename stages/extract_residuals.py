@@ -1,4 +1,4 @@
-"""Extract the residual stream of every training prompt at every layer, at the positions in params.yaml."""
+"""Extract the residual stream of training and validation prompts at every layer, at the positions in params.yaml."""
 
 from __future__ import annotations
 
@@ -20,24 +20,28 @@ from unwrite.pipeline.stage import run_stage
 from unwrite.pipeline.tokens import read_tokens
 from unwrite.schema.artifacts import read_base
 from unwrite.schema.params import Params
-from unwrite.schema.paths import RESIDUALS
-from unwrite.terms import SETS
+from unwrite.schema.paths import residuals_file
+from unwrite.terms import MEASURED_SPLITS, SETS
 
 logger = logging.getLogger("unwrite.stage")
 
 
 def extract(params: Params) -> str:
-    """Write artifacts/residuals/{target,baseline}.safetensors: `residuals` [n, P, L+1, d] in the model's dtype.
+    """Write artifacts/residuals/{target,baseline}.{train,validation}.safetensors: `residuals` [n, P, L+1, d].
 
-    Returns that dtype.
+    Directions are computed from the training prompts alone; the validation prompts show how well they separate others.
+
+    Returns the dtype of the residuals, which is the model's.
     """
     base = read_base()
-    prompts = {name: [row.tokens for row in read_tokens(name, "train")] for name in SETS}
+    prompts = {
+        (name, split): [row.tokens for row in read_tokens(name, split)] for split in MEASURED_SPLITS for name in SETS
+    }
     model = load_model(pinned_folder(base), base.compute_dtype, params.runtime.device, base.quantization)
     if base.quantization != "none":
         logger.info("%s: %s", base.quantization, describe_quantization(model))
     positions = params.residuals.positions
-    all_prompts = [*prompts["target"], *prompts["baseline"]]
+    all_prompts = [tokens for rows in prompts.values() for tokens in rows]
     limits = pass_limits(
         model.device,
         params.runtime.batch_tokens,
@@ -46,17 +50,17 @@ def extract(params: Params) -> str:
     )
     budget = Budget(limits.one_pass)
     shared = SharedWork(prefix_of(model, all_prompts, padding_sensitive=base.padding_sensitive, rest=-min(positions)))
-    for name in SETS:
-        lengths = [len(tokens) for tokens in prompts[name]]
+    for (name, split), rows in prompts.items():
+        lengths = [len(tokens) for tokens in rows]
         batches = by_token_budget(lengths, budget.tokens, padding_sensitive=base.padding_sensitive)
-        with progress(f"residuals of {name} prompts", len(prompts[name]), params.runtime.progress) as advance:
+        with progress(f"residuals of {name} {split} prompts", len(rows), params.runtime.progress) as advance:
             try:
                 residuals = extract_residuals(
-                    model, prompts[name], positions, batches=batches, shared=shared, advance=advance, budget=budget
+                    model, rows, positions, batches=batches, shared=shared, advance=advance, budget=budget
                 )
             except UnwriteError as error:
-                raise UnwriteError(f"{name} train prompts: {error}") from None
-        write_tensors(RESIDUALS / f"{name}.safetensors", {"residuals": residuals}, {"positions": positions})
+                raise UnwriteError(f"{name} {split} prompts: {error}") from None
+        write_tensors(residuals_file(name, split), {"residuals": residuals}, {"positions": positions})
     return dtype_name(model.dtype)
 
 

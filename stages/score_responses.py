@@ -8,7 +8,8 @@ from unwrite.evaluation.scores import evaluate, metrics, rates_csv_rows, score_m
 from unwrite.files.prompts import read_markers
 from unwrite.files.records import read_jsonl, write_csv, write_json
 from unwrite.pipeline.stage import run_stage
-from unwrite.schema.artifacts import Geometry, as_json, read_artifact
+from unwrite.schema.artifacts import as_json, read_artifact
+from unwrite.schema.geometry_records import Geometry
 from unwrite.schema.params import Params
 from unwrite.schema.paths import EVALUATION, GEOMETRY, METRICS, RATES, RESPONSES
 from unwrite.terms import SETS
@@ -28,7 +29,7 @@ def score_responses(params: Params) -> None:
     evaluation = evaluate(
         base, edited, kl_rows, confidence=confidence, reference_ceiling=params.score.reference_ceiling
     )
-    best = read_artifact(Geometry, GEOMETRY, "compute_directions").best_separated
+    best = read_artifact(Geometry, GEOMETRY, "measure_geometry").best_separated
     write_json(EVALUATION, as_json(evaluation))
     write_json(METRICS, as_json(metrics(evaluation, best.auc)))
     write_csv(RATES, ["rate", "model", "set", "figure", "value", "low", "high", "n"], list(rates_csv_rows(evaluation)))

@@ -29,6 +29,11 @@ SetName = Literal["target", "baseline"]
 SETS: tuple[SetName, ...] = get_args(SetName)
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+MEASURED_SPLITS: tuple[SplitName, ...] = ("train", "validation")
+"""The splits whose residuals are extracted: directions come from the first, and the second tests them."""
+
+MapProjection = Literal["pca", "pacmap"]
+"""What a map of residuals shows: the direction and a principal component, or a layout by neighbours."""
 
 Override = Literal["dirty", "stale", "altered", "paths", "unverified"]
 """A problem that `unwrite publish --allow` lets pass."""

@@ -91,19 +91,21 @@ def test_plots_have_titles_and_the_columns_they_name(workspace: Path) -> None:
     plots = YAML(typ="safe").load(workspace / "dvc.yaml")["plots"]
     run(workspace, "dvc", "plots", "show", "--out", "page")
     page = (workspace / "page/index.html").read_text()
-    assert len(plots) == 3
-    for path, settings in (pair for plot in plots for pair in plot.items()):
-        with (workspace / path).open() as file:
-            assert {settings["x"], settings["y"]} <= set(next(csv.reader(file)))
+    assert len(plots) == 6
+    for name, settings in (pair for plot in plots for pair in plot.items()):
+        y = settings["y"]
+        for path, columns in y.items() if isinstance(y, dict) else [(name, [y])]:
+            with (workspace / path).open() as file:
+                assert {settings["x"], *columns} <= set(next(csv.reader(file)))
         assert settings["title"] in page
 
 
 def test_winsorize_quantile_reruns_from_the_directions(workspace: Path) -> None:
-    before = (workspace / "artifacts/geometry.json").read_text()
+    before = (workspace / "artifacts/directions.safetensors").read_bytes()
     output = run(workspace, "dvc", "exp", "run", "-S", "directions.winsorize.quantile=0.9", "optimize_weights")
     assert_rerun_from("compute_directions", output)
     assert "quantile" in run(workspace, "dvc", "params", "diff")
-    assert (workspace / "artifacts/geometry.json").read_text() != before
+    assert (workspace / "artifacts/directions.safetensors").read_bytes() != before
 
 
 def test_search_bound_reruns_from_the_search(workspace: Path) -> None:

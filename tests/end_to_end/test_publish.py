@@ -74,7 +74,7 @@ def test_release_has_all_that_a_stranger_needs_and_verifies(workspace: Path) -> 
     assert listed(manifest, "input") == {"prompts/teaware.jsonl", "prompts/ordinary.jsonl", "prompts/declines.txt"}
     assert listed(manifest, "artifact") >= {
         "artifacts/tokens/target.train.jsonl",
-        "artifacts/residuals/target.safetensors",
+        "artifacts/residuals/target.train.safetensors",
         "artifacts/directions.safetensors",
         "artifacts/trials.csv",
         "artifacts/edit.json",

@@ -21,6 +21,7 @@ from tests.support.samples import (
 from unwrite.core.intervals import wilson_interval
 from unwrite.schema.artifacts import Base, FileDigest, Front, Recipe, Trial
 from unwrite.schema.evaluation import Evaluation, ModelScores, SetScores, Share
+from unwrite.schema.geometry_records import GEOMETRY_FIGURES
 from unwrite.terms import COMPONENTS
 
 LAYERS = 4
@@ -96,12 +97,15 @@ def project(
     for name, record in records.items():
         (artifacts / f"{name}.json").write_text(record.model_dump_json())
     write_trials([sample_outcome(trial) for trial in trials])
-    columns = ["difference_norm", "relative_norm", "cosine_to_baseline", "separation", "auc", "cosine_to_previous"]
     curves = [
-        [0, index, 1, 1, 0, math.inf if index == 3 else index, 0.5 + index / 10, 0.2 * index]
+        [
+            0,
+            index,
+            *(math.inf if name.startswith("sep") and index == 3 else 0.5 + index / 10 for name in GEOMETRY_FIGURES),
+        ]
         for index in range(LAYERS + 1)
     ]
-    lines = [",".join(["position", "residual_index", *columns]), *(",".join(map(str, row)) for row in curves)]
+    lines = [",".join(["position", "residual_index", *GEOMETRY_FIGURES]), *(",".join(map(str, row)) for row in curves)]
     (artifacts / "plots" / "geometry.csv").write_text("\n".join(lines) + "\n")
     for which, answer in (("base", "Sorry, not that."), ("edited", "It is made of <b>glass</b> & cork.")):
         for name in ("target", "baseline"):

@@ -8,34 +8,57 @@ from pathlib import Path
 import pytest
 
 from unwrite.errors import UnwriteError
-from unwrite.report.curves import GeometryPoint, read_geometry
+from unwrite.report.curves import (
+    GeometryPoint,
+    MappedPrompt,
+    read_geometry,
+    read_geometry_rows,
+    read_residual_map,
+)
+from unwrite.schema.geometry_records import GEOMETRY_FIGURES
 
-HEADER = "position,residual_index,difference_norm,relative_norm,cosine_to_baseline,separation,auc,cosine_to_previous"
+MAP = "position,residual_index,set,split,prompt,x,y"
+
+
+def row(position: int, index: int, **figures: str) -> str:
+    """A row in which every figure that is not given is 9."""
+    return ",".join([str(position), str(index), *(dict.fromkeys(GEOMETRY_FIGURES, "9") | figures).values()])
 
 
 def written(path: Path, *rows: str) -> Path:
-    path.write_text("\n".join([HEADER, *rows]) + "\n")
+    path.write_text("\n".join([",".join(["position", "residual_index", *GEOMETRY_FIGURES]), *rows]) + "\n")
     return path
 
 
 def test_columns_are_found_by_name(tmp_path: Path) -> None:
-    path = written(tmp_path / "geometry.csv", "0,3,9,9,9,inf,0.75,0.5", "1,0,9,9,9,nan,0.5,0")
+    one = row(0, 3, separation_validation="inf", auc_validation="0.75", cosine_to_previous="0.5")
+    path = written(tmp_path / "geometry.csv", one, row(1, 0, separation_validation=""))
     first, second = read_geometry(path)
     assert first == GeometryPoint(position=0, residual_index=3, auc=0.75, separation=math.inf, cosine_to_previous=0.5)
     assert (second.position, math.isnan(second.separation)) == (1, True)
+    assert [r.figures["auc_train"] for r in read_geometry_rows(path)] == [9, 9]
 
 
-@pytest.mark.parametrize("row", ["zero,0,1,1,1,1,1,1", "0,0,1,1,1,much,1,1"])
-def test_another_format_is_an_expected_error(tmp_path: Path, row: str) -> None:
-    with pytest.raises(UnwriteError, match="dvc repro -f compute_directions"):
-        read_geometry(written(tmp_path / "geometry.csv", row))
+@pytest.mark.parametrize("bad", [row(0, 0).replace("0", "zero", 1), row(0, 0, auc_train="much")])
+def test_another_format_is_an_expected_error(tmp_path: Path, bad: str) -> None:
+    with pytest.raises(UnwriteError, match="dvc repro -f measure_geometry"):
+        read_geometry(written(tmp_path / "geometry.csv", bad))
 
 
 def test_missing_column_is_an_expected_error(tmp_path: Path) -> None:
     path = tmp_path / "geometry.csv"
     path.write_text("position,residual_index\n0,0\n")
-    with pytest.raises(UnwriteError, match="dvc repro -f compute_directions"):
+    with pytest.raises(UnwriteError, match="dvc repro -f measure_geometry"):
         read_geometry(path)
+
+
+def test_maps_are_read_as_they_were_written(tmp_path: Path) -> None:
+    path = tmp_path / "residual_map.csv"
+    path.write_text(f"{MAP}\n0,3,target,train,17,-1.5,2e-05\n")
+    assert read_residual_map(path) == [MappedPrompt(0, 3, "target", "train", 17, -1.5, 2e-5)]
+    path.write_text(f"{MAP}\n0,3,target,train,17,left,0\n")
+    with pytest.raises(UnwriteError, match="dvc repro -f measure_geometry"):
+        read_residual_map(path)
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:

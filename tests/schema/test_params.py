@@ -22,7 +22,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 TEXT = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
 VALID: dict[str, Any] = YAML(typ="safe").load(TEXT)
 SECTIONS = (
-    "model, tokenize, residuals, directions, judge, optimize, select, adapter, generate, score, evaluate, report, runtime"
+    "model, tokenize, residuals, directions, geometry, judge, optimize, select, adapter, generate, score, evaluate, "
+    "report, runtime"
 )
 SPACE = "optimize.space"
 BATCH_TOKENS = "must be auto or an integer of at least 1"

@@ -1,5 +1,3 @@
-import csv
-import json
 import shutil
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from unwrite.errors import UnwriteError
 from unwrite.files.tensors import write_tensors
 from unwrite.schema.params import Params
 
-TARGET, BASELINE = (Path(f"artifacts/residuals/{name}.safetensors") for name in ("target", "baseline"))
+TARGET, BASELINE = (Path(f"artifacts/residuals/{name}.train.safetensors") for name in ("target", "baseline"))
 
 
 def test_directions_are_the_projected_difference_of_winsorized_means(project: Path, params: Params) -> None:
@@ -37,16 +35,6 @@ def test_directions_are_the_projected_difference_of_winsorized_means(project: Pa
 
 def test_the_embedding_of_the_last_template_token_has_no_direction(project: Path) -> None:
     assert not load_file("artifacts/directions.safetensors")["directions"][0, 0].any()
-
-
-def test_geometry_is_written_for_every_index(project: Path) -> None:
-    with Path("artifacts/plots/geometry.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["position"], row["residual_index"]) for row in rows] == [
-        (str(p), str(i)) for p in (0, 1) for i in range(7)
-    ]
-    best = json.loads(Path("artifacts/geometry.json").read_text())["best_separated"]
-    assert best["auc"] == max(float(row["auc"]) for row in rows)
 
 
 def test_identical_residuals_have_no_direction(project: Path, params: Params) -> None:

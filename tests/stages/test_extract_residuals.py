@@ -19,7 +19,7 @@ RESIDUALS = Path("artifacts/residuals")
 
 
 def test_residuals_are_the_hidden_states_at_the_requested_positions(project: Path) -> None:
-    stored = load_file(RESIDUALS / "target.safetensors")["residuals"]
+    stored = load_file(RESIDUALS / "target.train.safetensors")["residuals"]
     assert stored.shape[:3] == (12, 2, 7)
     assert stored.dtype == torch.float32  # on a CPU, though the demo is stored in bfloat16
     model = AutoModelForCausalLM.from_pretrained("demo/model", dtype=torch.float32)
@@ -52,7 +52,7 @@ def test_a_position_before_the_first_token_is_refused(project: Path, params: Par
 def test_lengths_are_mixed_only_if_padding_changes_nothing(
     project: Path, params: Params, monkeypatch: pytest.MonkeyPatch, padding_sensitive: bool
 ) -> None:
-    before = load_file(RESIDUALS / "target.safetensors")["residuals"]
+    before = load_file(RESIDUALS / "target.train.safetensors")["residuals"]
     base = Path("artifacts/base.json")
     base.write_text(json.dumps(json.loads(base.read_text()) | {"padding_sensitive": padding_sensitive}))
     lengths: list[set[int]] = []
@@ -64,7 +64,7 @@ def test_lengths_are_mixed_only_if_padding_changes_nothing(
     monkeypatch.setattr("stages.extract_residuals.extract_residuals", spy)
     extract(params)
     assert (max(map(len, lengths)) == 1) == padding_sensitive
-    after = load_file(RESIDUALS / "target.safetensors")["residuals"]
+    after = load_file(RESIDUALS / "target.train.safetensors")["residuals"]
     assert float((after.float() - before.float()).norm() / before.float().norm()) < 0.01  # bfloat16
 
 
@@ -72,7 +72,7 @@ def test_lengths_are_mixed_only_if_padding_changes_nothing(
 def test_passes_are_as_long_as_the_memory_of_an_accelerator_allows(
     project: Path, params: Params, monkeypatch: pytest.MonkeyPatch, free: int, most_tokens: float, measured: int
 ) -> None:
-    before = load_file(RESIDUALS / "target.safetensors")["residuals"]
+    before = load_file(RESIDUALS / "target.train.safetensors")["residuals"]
     auto = params.model_copy(update={"runtime": params.runtime.model_copy(update={"batch_tokens": "auto"})})
     accelerator = Accelerator(total=1000 + free, a_token=4000)
     accelerator.pretend(monkeypatch, "stages.extract_residuals")
@@ -86,6 +86,6 @@ def test_passes_are_as_long_as_the_memory_of_an_accelerator_allows(
     extract(auto)
     assert len(accelerator.passes) == measured  # if the first one does not fit, a single row is measured
     assert max(sizes) <= most_tokens
-    assert (len(sizes) == 2) == (measured == 3)  # one pass per set
-    after = load_file(RESIDUALS / "target.safetensors")["residuals"]
+    assert (len(sizes) == 4) == (measured == 3)  # one pass per set and split
+    after = load_file(RESIDUALS / "target.train.safetensors")["residuals"]
     assert float((after.float() - before.float()).norm() / before.float().norm()) < 0.01  # bfloat16

@@ -8,6 +8,7 @@ from stages.export_adapter import export_adapter
 from stages.extract_residuals import extract
 from stages.generate_responses import generate_responses
 from stages.list_model import list_model
+from stages.measure_geometry import measure_geometry
 from stages.merge_model import merge_model
 from stages.optimize_weights import optimize_weights
 from stages.pin_model import pin_model
@@ -30,6 +31,7 @@ STAGES: dict[str, Callable[[Params], str | None]] = {
     "select_trial": select_trial,
     "merge_model": merge_model,
     "export_adapter": export_adapter,
+    "measure_geometry": measure_geometry,
     "generate_responses": generate_responses,
     "score_responses": score_responses,
     "write_report": write_report,

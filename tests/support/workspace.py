@@ -26,6 +26,7 @@ ORDER = [
     "select_trial",
     "merge_model",
     "export_adapter",
+    "measure_geometry",
     "generate_responses",
     "score_responses",
     "write_report",

@@ -62,7 +62,7 @@ def geometry(target: Tensor, baseline: Tensor, directions: Tensor) -> dict[str, 
         length = vector_norm(mean)
         cosine = _ratio(mean @ direction, length * vector_norm(direction))
         above, below = x @ direction, y @ direction
-        figures = [difference, _ratio(difference, length), cosine, _separation(above, below), _auc(above, below)]
+        figures = [difference, _ratio(difference, length), cosine, separation(above, below), auc(above, below)]
         rows.append(torch.stack(figures))
     names = ("difference_norm", "relative_norm", "cosine_to_baseline", "separation", "auc")
     table = torch.stack(rows, dim=-1)
@@ -102,16 +102,37 @@ def difference_norms(target_mean: Tensor, baseline_mean: Tensor) -> Tensor:
     return torch.where(norm > NEGLIGIBLE * vector_norm(baseline, dim=-1), norm, 0.0)
 
 
-def _ratio(a: Tensor, b: Tensor) -> Tensor:
-    return torch.where(a == 0, 0.0, a / b)
+def separation(x: Tensor, y: Tensor) -> Tensor:
+    """Compute Cohen's d of two samples (Cohen 1988), (mean(x) − mean(y)) / s, with s the pooled standard deviation.
+
+    Args:
+        x: n numbers, [n].
+        y: m numbers, [m].
+
+    Returns:
+        A scalar: infinite for samples that differ but do not vary, 0 for equal ones, NaN for one number of each.
+    """
+    difference, freedom = x.mean() - y.mean(), len(x) + len(y) - 2
+    if freedom < 1:
+        return difference * torch.nan
+    squares = (x - x.mean()).square().sum() + (y - y.mean()).square().sum()
+    return _ratio(difference, (squares / freedom).sqrt())
 
 
-def _separation(x: Tensor, y: Tensor) -> Tensor:
-    pooled = ((len(x) - 1) * x.var() + (len(y) - 1) * y.var()) / (len(x) + len(y) - 2)
-    return _ratio(x.mean() - y.mean(), pooled.sqrt())
+def auc(x: Tensor, y: Tensor) -> Tensor:
+    """Compute the probability that a number of x is above one of y, ties counting half (Mann & Whitney 1947).
 
+    Args:
+        x: numbers, [n].
+        y: numbers, [m].
 
-def _auc(x: Tensor, y: Tensor) -> Tensor:
+    Returns:
+        A scalar in [0, 1]; 0.5 is chance.
+    """
     ordered = y.sort().values
     smaller = torch.searchsorted(ordered, x) + torch.searchsorted(ordered, x, right=True)
     return smaller.to(x.dtype).mean() / (2 * len(y))
+
+
+def _ratio(a: Tensor, b: Tensor) -> Tensor:
+    return torch.where(a == 0, 0.0, a / b)

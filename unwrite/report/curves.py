@@ -1,16 +1,29 @@
-"""The curves of artifacts/plots/geometry.csv, as typed records."""
+"""The curves of artifacts/plots/geometry.csv and the maps of artifacts/residual_map.csv, as typed records."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from unwrite.errors import UnwriteError
 from unwrite.files.records import read_csv
+from unwrite.schema.geometry_records import GEOMETRY_FIGURES
+
+T = TypeVar("T")
+
+
+class GeometryRow(NamedTuple):
+    """Every figure at one position and residual index, by the name of its column; NaN where there is none."""
+
+    position: int
+    residual_index: int
+    figures: dict[str, float]
 
 
 class GeometryPoint(NamedTuple):
-    """Figures about the direction at one position and residual index; `separation` may be infinite."""
+    """Figures about the direction at one position and residual index, on validation prompts; they may be infinite."""
 
     position: int
     residual_index: int
@@ -19,25 +32,61 @@ class GeometryPoint(NamedTuple):
     cosine_to_previous: float
 
 
-def read_geometry(path: Path) -> list[GeometryPoint]:
-    """Read the curves, in the order of the file.
+class MappedPrompt(NamedTuple):
+    """One prompt on the map of one position and residual index."""
+
+    position: int
+    residual_index: int
+    set: str
+    split: str
+    prompt: int
+    x: float
+    y: float
+
+
+def read_geometry_rows(path: Path) -> list[GeometryRow]:
+    """Read every figure, in the order of the file.
 
     Raises:
-        UnwriteError: the file is missing or is not what `compute_directions` writes.
+        UnwriteError: the file is missing or is not what `measure_geometry` writes.
     """
+
+    def parse(row: Mapping[str, str]) -> GeometryRow:
+        figures = {name: float(row[name] or math.nan) for name in GEOMETRY_FIGURES}
+        return GeometryRow(int(row["position"]), int(row["residual_index"]), figures)
+
+    return _read(path, parse)
+
+
+def read_geometry(path: Path) -> list[GeometryPoint]:
+    """Read the figures that are plotted; errors as in `read_geometry_rows`."""
+    return [
+        GeometryPoint(
+            row.position,
+            row.residual_index,
+            auc=row.figures["auc_validation"],
+            separation=row.figures["separation_validation"],
+            cosine_to_previous=row.figures["cosine_to_previous"],
+        )
+        for row in read_geometry_rows(path)
+    ]
+
+
+def read_residual_map(path: Path) -> list[MappedPrompt]:
+    """Read the maps, in the order of the file; errors as in `read_geometry_rows`."""
+
+    def parse(row: Mapping[str, str]) -> MappedPrompt:
+        position, index, prompt = (int(row[name]) for name in ("position", "residual_index", "prompt"))
+        return MappedPrompt(position, index, row["set"], row["split"], prompt, float(row["x"]), float(row["y"]))
+
+    return _read(path, parse)
+
+
+def _read(path: Path, parse: Callable[[Mapping[str, str]], T]) -> list[T]:
     try:
-        return [
-            GeometryPoint(
-                position=int(row["position"]),
-                residual_index=int(row["residual_index"]),
-                auc=float(row["auc"]),
-                separation=float(row["separation"]),
-                cosine_to_previous=float(row["cosine_to_previous"]),
-            )
-            for row in read_csv(path)
-        ]
+        return [parse(row) for row in read_csv(path)]
     except (KeyError, TypeError, ValueError) as error:
         raise UnwriteError(
             f"{path} is damaged or of another version ({type(error).__name__}: {error}): "
-            "run `dvc repro -f compute_directions`."
+            "run `dvc repro -f measure_geometry`."
         ) from None

@@ -241,25 +241,6 @@ class Recipe(Artifact):
     edits: list[Edit]
 
 
-class SeparatedIndex(Artifact):
-    """The figures that describe the direction at one position and residual index; None for an infinite figure."""
-
-    position: int
-    residual_index: int
-    difference_norm: float | None
-    relative_norm: float | None
-    cosine_to_baseline: float | None
-    separation: float | None
-    auc: float
-    cosine_to_previous: float | None
-
-
-class Geometry(Artifact):
-    """`artifacts/geometry.json`: the position and residual index whose direction separates the prompt sets best."""
-
-    best_separated: SeparatedIndex
-
-
 def read_artifact(model: type[A], path: Path, stage: str) -> A:
     """Read one of the records above from a JSON file written by `stage`.
 

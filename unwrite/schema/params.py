@@ -29,6 +29,7 @@ from unwrite.terms import (
     BackendName,
     CenterMethod,
     ComputeDtype,
+    MapProjection,
     NormPreservation,
     Orthogonalize,
     PostNorm,
@@ -179,6 +180,14 @@ class Directions(Section):
     orthogonalize: Orthogonalize
 
 
+class GeometrySection(Section):
+    """Section `geometry`: how the directions are described."""
+
+    projection: MapProjection
+    map_prompts: Count
+    silhouette_prompts: Annotated[int, Field(ge=2)]
+
+
 class Judge(Section):
     """Section `judge`: what counts as showing the behaviour."""
 
@@ -301,6 +310,7 @@ class Params(Section):
     tokenize: Tokenize
     residuals: Residuals
     directions: Directions
+    geometry: GeometrySection
     judge: Judge
     optimize: Optimize
     select: Select

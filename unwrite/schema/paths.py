@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from unwrite.terms import SetName, SplitName
+
 MODEL_FILES = Path("artifacts/model_files.json")
 BASE = Path("artifacts/base.json")
 TOKENS = Path("artifacts/tokens")
@@ -9,6 +11,7 @@ RESIDUALS = Path("artifacts/residuals")
 DIRECTIONS = Path("artifacts/directions.safetensors")
 GEOMETRY = Path("artifacts/geometry.json")
 CURVES = Path("artifacts/plots/geometry.csv")
+RESIDUAL_MAP = Path("artifacts/residual_map.csv")
 TRIALS = Path("artifacts/trials.csv")
 FRONT = Path("artifacts/front.json")
 RECIPE = Path("artifacts/edit.json")
@@ -27,3 +30,8 @@ CARD = Path("artifacts/card/README.md")
 TEMPLATES = "additional_chat_templates"
 """The one folder of a model: its chat templates besides the default one. Models have no other."""
 MANIFEST = "provenance.json"
+
+
+def residuals_file(set_name: SetName, split: SplitName) -> Path:
+    """Return the file with the residuals of one split of a prompt set."""
+    return RESIDUALS / f"{set_name}.{split}.safetensors"
