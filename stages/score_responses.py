@@ -1,29 +1,23 @@
-"""Score the responses: behaviour, degeneration and reference rates with intervals, and mean KL divergences."""
+"""Score the verdicts: behaviour, degeneration and reference rates with intervals, and mean KL divergences."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from unwrite.evaluation.scores import evaluate, metrics, rates_csv_rows, score_model
-from unwrite.files.prompts import read_markers
 from unwrite.files.records import read_jsonl, write_csv, write_json
+from unwrite.pipeline.responses import read_verdicts
 from unwrite.pipeline.stage import run_stage
 from unwrite.schema.artifacts import as_json, read_artifact
 from unwrite.schema.geometry_records import Geometry
 from unwrite.schema.params import Params
 from unwrite.schema.paths import EVALUATION, GEOMETRY, METRICS, RATES, RESPONSES
-from unwrite.terms import SETS
+from unwrite.terms import MODELS, SETS
 
 
 def score_responses(params: Params) -> None:
     """Write artifacts/evaluation.json, artifacts/metrics.json and artifacts/plots/rates.csv."""
-    markers = read_markers(Path(params.judge.markers))
     confidence = params.score.confidence
     base, edited = (
-        score_model(
-            {name: read_jsonl(RESPONSES / f"{model}.{name}.jsonl", ["response"]) for name in SETS}, markers, confidence
-        )
-        for model in ("base", "edited")
+        score_model({name: read_verdicts(model, name) for name in SETS}, confidence) for model in MODELS
     )
     kl_rows = read_jsonl(RESPONSES / "kl.jsonl", ["kl_first_token", "kl_response"])
     evaluation = evaluate(

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
+from types import NoneType
+from typing import get_args, get_origin
 
 import pytest
 from pydantic import BaseModel
@@ -51,7 +53,10 @@ def fields_in_docs() -> dict[str, list[str]]:
 def parameter_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Every key of params.yaml, dotted."""
     for name, field in section.model_fields.items():
-        inner = field.annotation
+        kinds = [one for one in get_args(field.annotation) if one is not NoneType]
+        inner = kinds[-1] if kinds else field.annotation  # of a section that may be null, or of sections by name
+        if get_origin(field.annotation) is dict:
+            name += ".NAME"
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             yield from parameter_keys(inner, f"{prefix}{name}.")
         else:

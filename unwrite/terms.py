@@ -25,6 +25,9 @@ JudgeName = Literal["markers", "classifier"]
 Degeneration = Literal["empty", "open thinking", "loop"]
 """Why a response is degenerate: no answer, a chain of thought without an end, the same thing over and over."""
 
+ModelName = Literal["base", "edited"]
+MODELS: tuple[ModelName, ...] = get_args(ModelName)
+
 SetName = Literal["target", "baseline"]
 SETS: tuple[SetName, ...] = get_args(SetName)
 SplitName = Literal["train", "validation", "test"]

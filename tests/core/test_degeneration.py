@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unwrite.core.degeneration import is_degenerate
+from unwrite.core.degeneration import degeneration_of
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,24 @@ from unwrite.core.degeneration import is_degenerate
     ],
 )
 def test_empty_and_looping_responses_are_degenerate(text: str) -> None:
-    assert is_degenerate(text)
+    assert degeneration_of(text) == ("loop" if text.strip("\u200b \n\t") else "empty")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("<think>The user asks about tea.", "open thinking"),
+        ("It is blue. <think>Or is it?", "open thinking"),
+        ("<think>Blue?</think>It is blue.<think>Or", "open thinking"),
+        ("<think>It is blue.</think>\n", "empty"),
+        ("<think>wait, wait, wait, wait, wait, wait, wait, wait", "loop"),
+        ("<think>wait, wait, wait, wait, wait, wait, wait, wait</think>", "loop"),
+        ("<think>Blue?</think>It is blue.", None),
+        ("No tag <thin", None),
+    ],
+)
+def test_a_chain_of_thought_without_an_end_or_an_answer_is_degenerate(text: str, reason: str | None) -> None:
+    assert degeneration_of(text) == reason
 
 
 @pytest.mark.parametrize(
@@ -64,7 +81,7 @@ def test_empty_and_looping_responses_are_degenerate(text: str) -> None:
     ],
 )
 def test_ordinary_responses_are_not_degenerate(text: str) -> None:
-    assert not is_degenerate(text)
+    assert not degeneration_of(text)
 
 
 LETTERS = st.text("abcdefghij", min_size=1, max_size=6)
@@ -73,25 +90,25 @@ LETTERS = st.text("abcdefghij", min_size=1, max_size=6)
 @settings(deadline=None, derandomize=True, max_examples=150, database=None)
 @given(st.lists(LETTERS, min_size=2, max_size=16), st.integers(4, 7), st.lists(LETTERS, max_size=10))
 def test_a_loop_of_words_is_found_anywhere(unit: list[str], times: int, around: list[str]) -> None:
-    assert is_degenerate(" ".join(around + unit * times + around[::-1]))
+    assert degeneration_of(" ".join(around + unit * times + around[::-1]))
 
 
 @settings(deadline=None, derandomize=True, max_examples=150, database=None)
 @given(st.integers(0, 200), st.integers(1, 3), st.integers(1, 16))
 def test_words_that_differ_or_occur_three_times_are_not_degenerate(count: int, times: int, period: int) -> None:
     different = [f"w{i}" for i in range(count + 1)]
-    assert not is_degenerate(" ".join(different))
+    assert not degeneration_of(" ".join(different))
     unit = [f"u{i}" for i in range(period)]
-    assert not is_degenerate(" ".join(different + unit * times))
+    assert not degeneration_of(" ".join(different + unit * times))
 
 
 @pytest.mark.parametrize(("word", "at_most"), [("no", 7), ("yes it", 3)])
 def test_a_loop_of_words_counts_from_a_threshold(word: str, at_most: int) -> None:
-    assert not is_degenerate("Well " + f"{word} " * at_most + "then")
-    assert is_degenerate("Well " + f"{word} " * (at_most + 1) + "then")
+    assert not degeneration_of("Well " + f"{word} " * at_most + "then")
+    assert degeneration_of("Well " + f"{word} " * (at_most + 1) + "then")
 
 
 @pytest.mark.parametrize(("unit", "at_most"), [("a", 11), ("na", 11), ("abcdef", 3), ("abcdefghij", 3)])
 def test_a_loop_of_characters_counts_from_a_threshold(unit: str, at_most: int) -> None:
-    assert not is_degenerate("So x" + unit * at_most + "z then")
-    assert is_degenerate("So x" + unit * (at_most + 1) + "z then")
+    assert not degeneration_of("So x" + unit * at_most + "z then")
+    assert degeneration_of("So x" + unit * (at_most + 1) + "z then")

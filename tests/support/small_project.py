@@ -7,6 +7,7 @@ from stages.compute_directions import compute_directions
 from stages.export_adapter import export_adapter
 from stages.extract_residuals import extract
 from stages.generate_responses import generate_responses
+from stages.judge_responses import judge_responses
 from stages.list_model import list_model
 from stages.measure_geometry import measure_geometry
 from stages.merge_model import merge_model
@@ -33,6 +34,7 @@ STAGES: dict[str, Callable[[Params], str | None]] = {
     "export_adapter": export_adapter,
     "measure_geometry": measure_geometry,
     "generate_responses": generate_responses,
+    "judge_responses": judge_responses,
     "score_responses": score_responses,
     "write_report": write_report,
 }

@@ -28,6 +28,7 @@ ORDER = [
     "export_adapter",
     "measure_geometry",
     "generate_responses",
+    "judge_responses",
     "score_responses",
     "write_report",
 ]

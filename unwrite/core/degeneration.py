@@ -1,10 +1,11 @@
-"""Degenerate responses: empty, or the same thing over and over."""
+"""Degenerate responses: empty, lost in thought, or the same thing over and over."""
 
 import re
 from collections.abc import Iterator, Sequence
 
 from unwrite.core.markers import normalize_text
-from unwrite.core.thinking import answer_of
+from unwrite.core.thinking import answer_of, ends_in_thought
+from unwrite.terms import Degeneration
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _LONGEST_UNIT = 16
@@ -14,16 +15,17 @@ _LOOP_CHARACTERS = 24
 _LETTER_RUN = re.compile(r"([^\W\d_])\1{11}")
 
 
-def is_degenerate(text: str) -> bool:
-    """Return whether a response is empty or looping.
+def degeneration_of(text: str) -> Degeneration | None:
+    """Return why a response is degenerate, or None.
 
-    The text is normalized first (`normalize_text`). It is degenerate if one of these holds:
+    The text is normalized first (`normalize_text`). The first of these that holds is the reason:
 
-    - empty: there is no answer, only white space, or chain-of-thought blocks (`answer_of`), closed or not.
-    - a loop of words: 1 to 16 words, 4 times or more in a row, 8 words or more in all. Words are runs of letters and
+    - loop of words: 1 to 16 words, 4 times or more in a row, 8 words or more in all. Words are runs of letters and
       digits (apostrophes within); anything between words does not count.
-    - a loop of characters within a stretch without white space, for scripts that have none: 1 to 16 characters, 4 times
+    - loop of characters within a stretch without white space, for scripts that have none: 1 to 16 characters, 4 times
       or more in a row, 24 characters or more in all; or one letter 12 times or more.
+    - open thinking: the text ends within a chain-of-thought block.
+    - empty: there is no answer, only white space or closed chain-of-thought blocks (`answer_of`).
 
     A loop without a letter (digits, a rule, the frame of a table) is ordinary in a text, so it counts only if it makes
     up more than half of the words, or of the characters other than white space. In a text without any word, white space
@@ -36,11 +38,20 @@ def is_degenerate(text: str) -> bool:
         text: a response.
 
     Returns:
-        Whether it is empty or looping.
+        `loop`, `open thinking` or `empty`; None for an ordinary response.
+
+    Example:
+        >>> degeneration_of("I see. I see. I see. I see. I see.")
+        'loop'
     """
-    if not normalize_text(answer_of(text)):
-        return True
-    text = normalize_text(text)
+    if _is_looping(normalize_text(text)):
+        return "loop"
+    if ends_in_thought(text):
+        return "open thinking"
+    return None if normalize_text(answer_of(text)) else "empty"
+
+
+def _is_looping(text: str) -> bool:
     words = _WORD.findall(text)
     if _loops(words, _LOOP_WORDS, len(words)) or _LETTER_RUN.search(text):
         return True

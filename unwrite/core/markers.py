@@ -25,12 +25,16 @@ def normalize_text(text: str) -> str:
     Returns:
         The normalized text; normalizing it again changes nothing.
     """
+    return " ".join(fold_text(text).split())
+
+
+def fold_text(text: str) -> str:
+    """Normalize a text as `normalize_text` does, but keep its white space."""
     if text.isascii():  # the same result, many times faster: only these two characters and case can change
-        return " ".join(text.replace("`", "'").replace("*", "").casefold().split())
+        return text.replace("`", "'").replace("*", "").casefold()
     # Twice: NFKC would decompose a free-standing accent, and case folding can introduce apostrophes (ŉ).
     text = unicodedata.normalize("NFKC", _visible(text.translate(_PLAIN))).casefold()
-    text = unicodedata.normalize("NFKC", _visible(text.translate(_PLAIN)))
-    return " ".join(text.split())
+    return unicodedata.normalize("NFKC", _visible(text.translate(_PLAIN)))
 
 
 def shows_behaviour(text: str, markers: Sequence[str]) -> bool:

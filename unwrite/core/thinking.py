@@ -39,6 +39,28 @@ def kept_tokens(special: Collection[str]) -> set[str]:
     return kept & set(special)
 
 
+def answer_parts(text: str) -> list[tuple[int, int]]:
+    """Return where the parts of a response around its chain-of-thought blocks begin and end, empty ones included.
+
+    Args:
+        text: as in `answer_of`, which joins these parts with newlines.
+    """
+    blocks = [match.span() for match in _BLOCK.finditer(text)]
+    return list(zip([0, *(stop for _, stop in blocks)], [*(start for start, _ in blocks), len(text)], strict=True))
+
+
+def ends_in_thought(text: str) -> bool:
+    """Return whether the last chain-of-thought block of a response has no end.
+
+    Args:
+        text: as in `answer_of`.
+    """
+    last = None
+    for last in _BLOCK.finditer(text):
+        pass
+    return last is not None and not last[0].endswith(tuple(_TAGS.values()))
+
+
 def answer_of(text: str) -> str:
     """Return a response without its chain-of-thought blocks, and without the headers of its channels.
 

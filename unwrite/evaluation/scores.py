@@ -1,4 +1,4 @@
-"""From the responses of both models to the figures of the evaluation: rates with intervals, and mean KL divergences."""
+"""From verdicts on the responses of both models to the figures of the evaluation."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from unwrite.core.degeneration import is_degenerate
 from unwrite.core.intervals import wilson_interval
-from unwrite.core.markers import matches_reference, shows_behaviour
 from unwrite.errors import as_user_error
-from unwrite.schema.evaluation import Evaluation, Metrics, ModelScores, SetScores, Share
+from unwrite.schema.evaluation import Evaluation, Metrics, ModelScores, SetScores, Share, Verdict
 from unwrite.terms import SETS, SetName
 
 logger = logging.getLogger(__name__)
@@ -68,40 +66,34 @@ def _warn_of_cut_responses(base: ModelScores, edited: ModelScores) -> None:
         )
 
 
-def score_model(responses: Mapping[SetName, Rows], markers: Sequence[str], confidence: float) -> ModelScores:
+def score_model(verdicts: Mapping[SetName, Sequence[Verdict]], confidence: float) -> ModelScores:
     """Score one model on both prompt sets.
 
     Args:
-        responses: rows of each set, as `score_set` takes them.
-        markers: phrases that mark the behaviour.
+        verdicts: on the responses to each set, as `score_set` takes them.
         confidence: confidence of the intervals, in (0, 1).
     """
-    return ModelScores(**{name: score_set(responses[name], markers, confidence) for name in SETS})
+    return ModelScores(**{name: score_set(verdicts[name], confidence) for name in SETS})
 
 
-def score_set(rows: Rows, markers: Sequence[str], confidence: float) -> SetScores:
+def score_set(verdicts: Sequence[Verdict], confidence: float) -> SetScores:
     """Score one model on one prompt set.
 
     Args:
-        rows: `response` of each prompt, `cut` (whether it has as many tokens as allowed) and, where one is known,
-            `reference`. Reference accuracy counts the prompts that have a reference; it is None if none has.
-        markers: phrases that mark the behaviour.
+        verdicts: on the response to each prompt, at least one. Reference accuracy counts the prompts that have a
+            reference; it is None if none has.
         confidence: confidence of the intervals, in (0, 1).
 
     Raises:
-        UnwriteError: there are no rows; a marker or a reference is empty once normalized.
+        UnwriteError: there are no verdicts.
     """
-    responses = [row["response"] for row in rows]
-    known = [(row["response"], row["reference"]) for row in rows if row.get("reference") is not None]
-    with as_user_error("The marker list", "Remove that line from judge.markers."):
-        shown = [shows_behaviour(text, markers) for text in responses]
-    with as_user_error("The prompts", "Give that prompt an answer, or no reference."):
-        correct = [matches_reference(response, reference) for response, reference in known]
+    correct = [verdict.correct for verdict in verdicts if verdict.correct is not None]
     return SetScores(
-        behaviour_rate=_share(shown, confidence),
-        degenerate_rate=_share([is_degenerate(text) for text in responses], confidence),
-        cut_rate=_share([row["cut"] for row in rows], confidence),
+        behaviour_rate=_share([verdict.shown for verdict in verdicts], confidence),
+        degenerate_rate=_share([verdict.degenerate is not None for verdict in verdicts], confidence),
+        cut_rate=_share([verdict.cut for verdict in verdicts], confidence),
         reference_accuracy=_share(correct, confidence) if correct else None,
+        mean_tokens=fmean(verdict.tokens for verdict in verdicts),
     )
 
 
@@ -132,13 +124,13 @@ def rates_csv_rows(evaluation: Evaluation) -> Iterator[list[object]]:
         for set_name in SETS:
             scores: SetScores = getattr(model, set_name)
             for figure in SetScores.model_fields:
-                share: Share | None = getattr(scores, figure)
-                if share is not None:
+                share: Share | float | None = getattr(scores, figure)
+                if isinstance(share, Share):
                     label = f"{figure.replace('_', ' ')}, {model_name} model, {set_name} prompts"
                     yield [label, model_name, set_name, figure, share.value, share.low, share.high, share.n]
 
 
 def _share(hits: Sequence[bool], confidence: float) -> Share:
-    with as_user_error("artifacts/responses/", "Run `dvc repro -f generate_responses`."):
+    with as_user_error("artifacts/verdicts/", "Run `dvc repro -f generate_responses`."):
         low, high = wilson_interval(sum(hits), len(hits), confidence)
     return Share(value=sum(hits) / len(hits), low=low, high=high, n=len(hits))

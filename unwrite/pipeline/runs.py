@@ -117,7 +117,7 @@ def recorded(stage: str, params: Params) -> Iterator[Callable[[str | None], None
         raise UnwriteError(f"{min(changed)} changed while {stage} was running; run it again.")
     run = StageRun(
         stage=stage,
-        parameters=params.model_dump(mode="json", include=set(entry.get("params", []))),
+        parameters=_parameters(entry.get("params", []), params),
         reads=before,
         writes=_digests(path for path in _outs(entry) if Path(path) != run_file(stage)),
         environment=current_environment(dtypes[-1]),
@@ -136,6 +136,16 @@ def files_of(path: Path) -> list[Path]:
 def _stages() -> Mapping[str, Mapping[str, Any]]:
     stages: Mapping[str, Mapping[str, Any]] = load_yaml(PIPELINE.read_text(encoding="utf-8"))["stages"]
     return stages
+
+
+def _parameters(tracked: Iterable[str], params: Params) -> dict[str, Any]:
+    """Return the values of some sections (`judge`) and keys (`judge.markers`)."""
+    values: dict[str, Any] = {}
+    for name in tracked:
+        section, _, key = name.partition(".")
+        whole = getattr(params, section).model_dump(mode="json")
+        values[section] = whole if not key else values.get(section, {}) | {key: whole[key]}
+    return values
 
 
 def _outs(entry: Mapping[str, Any]) -> Iterator[str]:

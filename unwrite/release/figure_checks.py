@@ -40,7 +40,7 @@ def _shares(evaluation: Evaluation) -> Iterator[tuple[str, Share]]:
     for model in ("base", "edited"):
         for prompts in ("target", "baseline"):
             for figure, share in getattr(getattr(evaluation, model), prompts):
-                if share is not None:
+                if isinstance(share, Share):
                     yield f"{model}.{prompts}.{figure}", share
 
 

@@ -63,9 +63,7 @@ def build_manifest(
         build_type=f"{BUILD_TYPE}{FORMAT}",
         external_parameters=ExternalParameters(
             base={"source": public_source(base), "commit": base.commit},
-            parameters={
-                name: public_parameters(name, section) for run in runs for name, section in run.parameters.items()
-            },
+            parameters=_parameters(runs),
         ),
         internal_parameters=InternalParameters(
             settings=recipe.settings,
@@ -155,6 +153,15 @@ def public_path(path: str) -> str:
     pure = PureWindowsPath(path) if PureWindowsPath(path).drive else PurePosixPath(path)
     leads_out = pure.is_absolute() or ".." in pure.parts or path.startswith("~")
     return pure.name if leads_out else path
+
+
+def _parameters(runs: Iterable[StageRun]) -> dict[str, dict[str, Any]]:
+    """Return the sections that the stages read; of some, each stage reads other keys."""
+    merged: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        for name, section in run.parameters.items():
+            merged[name] = merged.get(name, {}) | public_parameters(name, section)
+    return merged
 
 
 def _environments(runs: Sequence[StageRun], here: Environment) -> dict[str, Environment]:

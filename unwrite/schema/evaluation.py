@@ -125,6 +125,7 @@ class Verdict(Artifact):
     marker, span: the first one found, as the list spells it, and the characters of the response that it covers.
     classifier, probability: the classifier's verdict, and the probability that it gives to the behaviour.
     degenerate: why the response is degenerate; None if it is not.
+    tokens, cut: the length of the response, and whether that is the limit.
     correct: whether the answer is the reference; None without a reference.
     """
 
@@ -135,6 +136,7 @@ class Verdict(Artifact):
     classifier: bool | None
     probability: Probability | None
     degenerate: Degeneration | None
+    tokens: int
     cut: bool
     correct: bool | None
 

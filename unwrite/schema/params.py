@@ -188,10 +188,20 @@ class GeometrySection(Section):
     silhouette_prompts: Annotated[int, Field(ge=2)]
 
 
+class Classifier(Section):
+    """A model that judges: its label for the behaviour, and the probability from which on a response shows it."""
+
+    source: Annotated[str, Field(min_length=1)]
+    revision: str | None
+    label: Annotated[str, Field(min_length=1)]
+    threshold: Annotated[float, Field(gt=0, le=1)]
+
+
 class Judge(Section):
-    """Section `judge`: what counts as showing the behaviour."""
+    """Section `judge`: what counts as showing the behaviour; without a classifier, the markers alone."""
 
     markers: str
+    classifier: Classifier | None
 
 
 class KernelSpace(Section):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
@@ -81,8 +82,14 @@ def _actual(error: ErrorDetails) -> str:
 def _known_keys(schema: type[BaseModel], place: KeyPath) -> list[str]:
     section: Any = schema
     for part in place:
-        section = section.model_fields[str(part)].annotation
+        fields = getattr(section, "model_fields", None)  # none: a mapping from names to sections
+        section = get_args(section)[1] if fields is None else _without_null(fields[str(part)].annotation)
     return list(section.model_fields)
+
+
+def _without_null(annotation: Any) -> Any:
+    inner = [one for one in get_args(annotation) if one is not NoneType]
+    return inner[0] if len(inner) == 1 else annotation
 
 
 def _dotted(place: KeyPath) -> str:
