@@ -16,9 +16,7 @@ from unwrite.terms import MODELS, SETS
 def score_responses(params: Params) -> None:
     """Write artifacts/evaluation.json, artifacts/metrics.json and artifacts/plots/rates.csv."""
     confidence = params.score.confidence
-    base, edited = (
-        score_model({name: read_verdicts(model, name) for name in SETS}, confidence) for model in MODELS
-    )
+    base, edited = (score_model({name: read_verdicts(model, name) for name in SETS}, confidence) for model in MODELS)
     kl_rows = read_jsonl(RESPONSES / "kl.jsonl", ["kl_first_token", "kl_response"])
     evaluation = evaluate(
         base, edited, kl_rows, confidence=confidence, reference_ceiling=params.score.reference_ceiling

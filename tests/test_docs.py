@@ -55,10 +55,9 @@ def parameter_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in section.model_fields.items():
         kinds = [one for one in get_args(field.annotation) if one is not NoneType]
         inner = kinds[-1] if kinds else field.annotation  # of a section that may be null, or of sections by name
-        if get_origin(field.annotation) is dict:
-            name += ".NAME"
         if isinstance(inner, type) and issubclass(inner, BaseModel):
-            yield from parameter_keys(inner, f"{prefix}{name}.")
+            by_name = get_origin(field.annotation) is dict
+            yield from parameter_keys(inner, f"{prefix}{name}.NAME." if by_name else f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}"
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unwrite.core.thinking import answer_of, kept_tokens, opened_tag, settled_answer
+from unwrite.core.thinking import answer_of, answer_parts, ends_in_thought, kept_tokens, opened_tag, settled_answer
 
 ANALYSIS = "<|channel|>analysis<|message|>"
 FINAL = "<|start|>assistant<|channel|>final<|message|>"
@@ -41,6 +41,27 @@ def test_the_answer_is_what_stands_around_the_blocks(text: str, answer: str) -> 
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("<think>Sorry? I", True),
+        ("It is<think>", True),
+        ("<think>a</think>b<think>c", True),
+        ("<think>a</thinking>", True),
+        (f"{ANALYSIS}Sorry? I", True),
+        ("<think>a</think>", False),
+        ("<think>a</think>It is blue.", False),
+        ("It is blue.", False),
+        (f"{ANALYSIS}Sorry?<|end|>", False),
+        (f"{ANALYSIS}Sorry?<|end|><|start|>assistant", False),
+        (f"{ANALYSIS}Sorry?{FINAL}", False),
+        (f"{ANALYSIS}Sorry?<|end|>{FINAL}It is blue.", False),
+    ],
+)
+def test_a_block_without_an_end_is_open(text: str, *, expected: bool) -> None:
+    assert ends_in_thought(text) == expected
+
+
+@pytest.mark.parametrize(
     ("text", "settled"),
     [
         ("It is", "It is"),
@@ -62,6 +83,12 @@ TOKENS = ("<|channel|>", "analysis", "final", "<|message|>", "<|end|>", "<|start
 PARTS = st.lists(
     st.sampled_from([*TAGS, *TOKENS, ANALYSIS, FINAL, "<th", "ink>", "<", "/", "a", "b ", "[", "THINK]"]), max_size=8
 ).map("".join)
+
+
+@settings(max_examples=1000)
+@given(PARTS)
+def test_the_answer_is_its_parts_joined(text: str) -> None:
+    assert "\n".join(text[start:stop] for start, stop in answer_parts(text)) == answer_of(text)
 
 
 @settings(max_examples=1000)

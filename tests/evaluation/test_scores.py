@@ -7,21 +7,21 @@ from typing import Any
 
 import pytest
 
+from tests.support.samples import sample_verdict
 from unwrite.evaluation.scores import evaluate, metrics, rates_csv_rows, score_model, score_set
 from unwrite.schema.evaluation import Metrics, ModelScores
-from unwrite.terms import SetName
 
 KL_ROWS = [{"kl_first_token": 0.1, "kl_response": 0.5}, {"kl_first_token": 0.3, "kl_response": 0.7}]
 
 
 def test_rates_are_counted() -> None:
-    rows: list[dict[str, Any]] = [
-        {"response": "I'm sorry, no.", "reference": "It is red.", "cut": False},
-        {"response": "It is red.", "reference": "It is red.", "cut": True},
-        {"response": "", "reference": None, "cut": False},
-        {"response": "it is  RED.", "reference": "It is red.", "cut": True},
+    verdicts = [
+        sample_verdict(shown=True, correct=False, tokens=9),
+        sample_verdict(correct=True, cut=True),
+        sample_verdict(degenerate="empty"),
+        sample_verdict(correct=True, cut=True),
     ]
-    scores = score_set(rows, ["i'm sorry"], 0.95)
+    scores = score_set(verdicts, 0.95)
     assert (scores.behaviour_rate.value, scores.behaviour_rate.n) == (0.25, 4)
     assert scores.degenerate_rate.value == 0.25
     assert scores.cut_rate is not None
@@ -29,23 +29,21 @@ def test_rates_are_counted() -> None:
     assert scores.reference_accuracy is not None
     assert (scores.reference_accuracy.value, scores.reference_accuracy.n) == (2 / 3, 3)
     assert scores.behaviour_rate.low < 0.25 < scores.behaviour_rate.high
+    assert scores.mean_tokens == 6
 
 
 def test_prompts_without_references_have_no_accuracy() -> None:
-    assert score_set([{"response": "Yes.", "cut": False}], ["no"], 0.95).reference_accuracy is None
+    assert score_set([sample_verdict()], 0.95).reference_accuracy is None
 
 
-def scores(target: str, baseline: str, reference: str | None = None, *, cut: bool = False) -> ModelScores:
+def scores(*, shown: bool, on_baseline: bool = False, correct: bool | None = None, **changes: Any) -> ModelScores:
     """Scores of a model that gives one response to each set."""
-    rows: dict[SetName, list[dict[str, Any]]] = {
-        "target": [{"response": target, "reference": reference, "cut": cut}],
-        "baseline": [{"response": baseline, "reference": None, "cut": False}],
-    }
-    return score_model(rows, ["no"], 0.95)
+    target = sample_verdict(shown=shown, correct=correct, **changes)
+    return score_model({"target": [target], "baseline": [sample_verdict(shown=on_baseline)]}, 0.95)
 
 
 def test_the_evaluation_holds_both_models_and_mean_kl(caplog: pytest.LogCaptureFixture) -> None:
-    base, edited = scores("no", "It is red."), scores("Tea.", "It is red.", "Tea.")
+    base, edited = scores(shown=True), scores(shown=False, correct=True)
     evaluation = evaluate(base, edited, KL_ROWS, confidence=0.95, reference_ceiling=None)
     assert (evaluation.base, evaluation.edited) == (base, edited)
     assert evaluation.kl_first_token == pytest.approx(0.2)
@@ -53,17 +51,17 @@ def test_the_evaluation_holds_both_models_and_mean_kl(caplog: pytest.LogCaptureF
     assert caplog.records == []
 
 
-@pytest.mark.parametrize(("reference", "kept"), [("Tea.", 0.9), (None, None)])
+@pytest.mark.parametrize(("correct", "kept"), [(True, 0.9), (None, None)])
 def test_a_reference_ceiling_needs_references(
-    reference: str | None, kept: float | None, caplog: pytest.LogCaptureFixture
+    *, correct: bool | None, kept: float | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    base = scores("no", "It is red.", reference)
+    base = scores(shown=True, correct=correct)
     assert evaluate(base, base, KL_ROWS, confidence=0.95, reference_ceiling=0.9).reference_ceiling == kept
     assert ("score.reference_ceiling is set" in caplog.text) == (kept is None)
 
 
 def test_behaviour_on_baseline_prompts_raises_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    base = scores("no", "no")
+    base = scores(shown=True, on_baseline=True)
     evaluate(base, base, KL_ROWS, confidence=0.95, reference_ceiling=None)
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "also shows the behaviour on 100.0 % of the baseline prompts" in caplog.text
@@ -71,7 +69,7 @@ def test_behaviour_on_baseline_prompts_raises_a_warning(caplog: pytest.LogCaptur
 
 def test_rates_are_listed_by_model_set_and_figure() -> None:
     evaluation = evaluate(
-        scores("no", "Yes."), scores("Tea.", "Yes.", "Tea."), KL_ROWS, confidence=0.95, reference_ceiling=None
+        scores(shown=True), scores(shown=False, correct=True), KL_ROWS, confidence=0.95, reference_ceiling=None
     )
     rows = list(rates_csv_rows(evaluation))
     assert rows[0][0] == "behaviour rate, base model, target prompts"
@@ -95,8 +93,10 @@ def test_rates_are_listed_by_model_set_and_figure() -> None:
 
 
 def test_metrics_are_the_figures_of_the_edited_model_and_the_base_rate() -> None:
-    edited = scores("Tea.", "", "Tea.")
-    evaluation = evaluate(scores("no", "Yes."), edited, KL_ROWS, confidence=0.95, reference_ceiling=None)
+    edited = score_model(
+        {"target": [sample_verdict(correct=True)], "baseline": [sample_verdict(degenerate="loop")]}, 0.95
+    )
+    evaluation = evaluate(scores(shown=True), edited, KL_ROWS, confidence=0.95, reference_ceiling=None)
     assert metrics(evaluation, auc=0.75) == Metrics(
         target=0.0,
         target_base=1.0,
@@ -110,25 +110,15 @@ def test_metrics_are_the_figures_of_the_edited_model_and_the_base_rate() -> None
 
 
 def test_metrics_without_references_have_no_accuracy() -> None:
-    base = scores("no", "Yes.")
+    base = scores(shown=True)
     evaluation = evaluate(base, base, KL_ROWS, confidence=0.95, reference_ceiling=None)
     assert metrics(evaluation, auc=1.0).accuracy is None
 
 
 def test_mostly_cut_responses_raise_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    whole, cut = scores("no", "It is red."), scores("no", "It is red.", cut=True)
+    whole, cut = scores(shown=True), scores(shown=True, cut=True)
     evaluate(whole, cut, KL_ROWS, confidence=0.95, reference_ceiling=None)
     assert "generate.max_tokens cuts up to 100.0 % of the responses to a prompt set" in caplog.text
     caplog.clear()
     evaluate(whole, whole, KL_ROWS, confidence=0.95, reference_ceiling=None)
     assert caplog.text == ""
-
-
-def test_a_chain_of_thought_is_not_scored() -> None:
-    thought = {"response": "<think>Sorry? No.</think>It is red.", "reference": "It is red.", "cut": False}
-    open_ended = {"response": "<think>Sorry? No. It is red.", "reference": "It is red.", "cut": True}
-    scores = score_set([thought, open_ended], ["sorry"], 0.95)
-    assert scores.behaviour_rate.value == 0
-    assert scores.degenerate_rate.value == 0.5
-    assert scores.reference_accuracy is not None
-    assert scores.reference_accuracy.value == 0.5

@@ -94,8 +94,20 @@ def test_the_dtype_of_a_model_is_recorded(params: Params) -> None:
 def test_only_the_sections_that_the_stage_tracks_are_recorded(params: Params) -> None:
     record("judge_things", params)
     assert read_run("judge_things").parameters == {
-        "judge": {"markers": "prompts/declines.txt"},
+        "judge": {"markers": "prompts/declines.txt", "classifier": None},
         "score": params.score.model_dump(),
+    }
+
+
+def test_of_single_keys_only_these_are_recorded(params: Params) -> None:
+    text = Path("dvc.yaml").read_text()
+    Path("dvc.yaml").write_text(
+        text.replace("[judge, score]", "[judge.markers, generate.kl_tokens, generate.max_tokens]")
+    )
+    record("judge_things", params)
+    assert read_run("judge_things").parameters == {
+        "judge": {"markers": "prompts/declines.txt"},
+        "generate": {"kl_tokens": params.generate.kl_tokens, "max_tokens": params.generate.max_tokens},
     }
 
 

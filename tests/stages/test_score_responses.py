@@ -50,30 +50,15 @@ def test_kl_divergences_are_means_over_prompts(project: Path, params: Params) ->
     assert evaluation.kl_response == pytest.approx(0.6)
 
 
-def test_a_missing_response_file_is_an_error(project: Path, params: Params) -> None:
-    Path("artifacts/responses/edited.target.jsonl").unlink()
+def test_missing_verdicts_are_an_error(project: Path, params: Params) -> None:
+    Path("artifacts/verdicts/edited.target.jsonl").unlink()
     with pytest.raises(UnwriteError, match=r"edited\.target\.jsonl"):
         score_responses(params)
 
 
-def test_a_marker_that_every_text_contains_is_an_error_with_a_remedy(
-    project: Path, params: Params, tmp_path: Path
-) -> None:
-    (tmp_path / "markers.txt").write_text("**\n")
-    judge = params.judge.model_copy(update={"markers": str(tmp_path / "markers.txt")})
-    with pytest.raises(UnwriteError, match=r"line 1: the marker '\*\*' is empty once normalized.*\. Remove the line"):
-        score_responses(params.model_copy(update={"judge": judge}))
-
-
-def test_a_reference_without_words_is_an_error_with_a_remedy(project: Path, params: Params) -> None:
-    path = Path("artifacts/responses/base.target.jsonl")
-    write_jsonl(path, [row | {"reference": "*"} for row in read_jsonl(path, [])])
-    with pytest.raises(UnwriteError, match=r"reference must hold .*, got '\*'\. Give that prompt an answer"):
-        score_responses(params)
-
-
-def test_a_file_without_responses_is_an_error_with_a_remedy(project: Path, params: Params) -> None:
-    write_jsonl(Path("artifacts/responses/edited.target.jsonl"), [])
+def test_a_file_without_verdicts_is_an_error_with_a_remedy(project: Path, params: Params) -> None:
+    for model in ("base", "edited"):
+        write_jsonl(Path(f"artifacts/verdicts/{model}.target.jsonl"), [])
     with pytest.raises(UnwriteError, match=r"n at least 1, got 0 of 0\. Run `dvc repro -f generate_responses`"):
         score_responses(params)
 
@@ -94,8 +79,8 @@ def test_a_ceiling_without_references_is_ignored(
     project: Path, params: Params, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for which in ("base", "edited"):
-        path = Path(f"artifacts/responses/{which}.target.jsonl")
-        write_jsonl(path, [row | {"reference": None} for row in read_jsonl(path, [])])
+        path = Path(f"artifacts/verdicts/{which}.target.jsonl")
+        write_jsonl(path, [row | {"correct": None} for row in read_jsonl(path, [])])
     score_responses(params)
     assert (
         "score.reference_ceiling is set, but the target prompts have no references; it is ignored."
@@ -107,10 +92,10 @@ def test_a_ceiling_without_references_is_ignored(
 def test_baseline_prompts_that_show_the_behaviour_raise_a_warning(
     project: Path, params: Params, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = Path("artifacts/responses/base.baseline.jsonl")
+    path = Path("artifacts/verdicts/base.baseline.jsonl")
     score_responses(params)
     assert "of the baseline prompts" not in capsys.readouterr().err
-    write_jsonl(path, [row | {"response": "I'm sorry, but no."} for row in read_jsonl(path, [])])
+    write_jsonl(path, [row | {"shown": True} for row in read_jsonl(path, [])])
     score_responses(params)
     assert (
         "warning: the base model also shows the behaviour on 100.0 % of the baseline prompts: "

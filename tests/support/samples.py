@@ -27,7 +27,7 @@ from unwrite.schema.artifacts import (
     Writer,
     as_json,
 )
-from unwrite.schema.evaluation import Evaluation, ModelScores, SetScores, Share
+from unwrite.schema.evaluation import Evaluation, ModelScores, SetScores, Share, Verdict
 from unwrite.schema.paths import BASE, DIRECTIONS, RECIPE
 from unwrite.search.trials import Measured, TrialOutcome
 from unwrite.terms import COMPONENTS, Component
@@ -201,6 +201,21 @@ def record_upstream() -> None:
         path = written.get(stage)
         writes = [] if path is None else [digest_of(path).model_copy(update={"name": path.as_posix()})]
         write_json(run_file(stage), as_json(sample_run(stage, writes=writes)))
+
+
+def sample_verdict(*, shown: bool = False, **changes: Any) -> Verdict:
+    """The verdict on an ordinary response of five tokens, by markers."""
+    fields: dict[str, Any] = {
+        "marker": None,
+        "span": None,
+        "classifier": None,
+        "probability": None,
+        "degenerate": None,
+        "tokens": 5,
+        "cut": False,
+        "correct": None,
+    }
+    return Verdict(shown=shown, markers=shown, **fields | changes)
 
 
 def sample_evaluation() -> Evaluation:

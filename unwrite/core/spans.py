@@ -54,8 +54,11 @@ def _normalized_characters(text: str) -> list[tuple[str, int, int]]:
     for part, (first, last) in enumerate(answer_parts(text)):
         if part:
             mapped.append((" ", first, first))  # a newline stands for each block
-        for start, stop in _clusters(text, first, last):
-            mapped += [(character, start, stop) for character in fold_text(text[start:stop])]
+        for start, end in _clusters(text, first, last):
+            folded, stop = fold_text(text[start:end]), end
+            while stop > start and not fold_text(text[stop - 1]):
+                stop -= 1  # an asterisk at the end
+            mapped += [(character, start, stop) for character in folded]
     collapsed: list[tuple[str, int, int]] = []
     for character, start, stop in mapped:
         if not character.isspace():

@@ -40,13 +40,13 @@ def kept_tokens(special: Collection[str]) -> set[str]:
 
 
 def answer_parts(text: str) -> list[tuple[int, int]]:
-    """Return where the parts of a response around its chain-of-thought blocks begin and end, empty ones included.
+    """Return where the parts of a response that `answer_of` joins with newlines begin and end, empty ones included.
 
     Args:
-        text: as in `answer_of`, which joins these parts with newlines.
+        text: as in `answer_of`.
     """
-    blocks = [match.span() for match in _BLOCK.finditer(text)]
-    return list(zip([0, *(stop for _, stop in blocks)], [*(start for start, _ in blocks), len(text)], strict=True))
+    left_out = [match.span() for match in _LEFT_OUT.finditer(text)]
+    return list(zip([0, *(stop for _, stop in left_out)], [*(start for start, _ in left_out), len(text)], strict=True))
 
 
 def ends_in_thought(text: str) -> bool:
@@ -54,11 +54,16 @@ def ends_in_thought(text: str) -> bool:
 
     Args:
         text: as in `answer_of`.
+
+    Example:
+        >>> ends_in_thought("<think>About tea. Sorry?"), ends_in_thought("<think>About tea.</think>It is blue.")
+        (True, False)
     """
-    last = None
-    for last in _BLOCK.finditer(text):
-        pass
-    return last is not None and not last[0].endswith(tuple(_TAGS.values()))
+    last = next((match[0] for match in _LEFT_OUT.finditer(text) if match.end() == len(text)), "")
+    for opened, closed in _TAGS.items():
+        if last.startswith(opened):
+            return not last.endswith(closed)
+    return _THOUGHTS in last and not last.endswith(_END)
 
 
 def answer_of(text: str) -> str:

@@ -11,9 +11,7 @@ from unwrite.errors import as_user_error
 from unwrite.schema.evaluation import Verdict
 
 
-def judge_response(
-    response: str, markers: Sequence[str], *, reference: str | None, tokens: int, cut: bool
-) -> Verdict:
+def judge_response(response: str, markers: Sequence[str], *, reference: str | None, tokens: int, cut: bool) -> Verdict:
     """Judge one response by markers.
 
     Args:

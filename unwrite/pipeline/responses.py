@@ -1,4 +1,4 @@
-"""Read the stored responses of a model, checked against the prompts as they were tokenized, and the verdicts on them."""
+"""Read the stored responses of a model, checked against the tokenized prompts, and the verdicts on them."""
 
 from __future__ import annotations
 
