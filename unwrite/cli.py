@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from unwrite.commands.chatting import chat
 from unwrite.commands.model_commands import writers
 from unwrite.commands.project import audit, check, diff, summary
 from unwrite.commands.releases import explain, publish, verify
@@ -18,7 +19,7 @@ def main() -> None:
     """
 
 
-for _command in (check, summary, writers, diff, verify, explain, audit, publish):
+for _command in (check, summary, chat, writers, diff, verify, explain, audit, publish):
     main.add_command(_command)
 
 

@@ -40,13 +40,13 @@ def verify(release: str, base: str | None, revision: str | None, key: Path | Non
     folder = resolve_release(release, revision)
     against = None
     if base is not None:
-        against = Path(base) if Path(base).exists() else resolve_source(base, _declared_commit(folder, base)).folder
+        against = Path(base) if Path(base).exists() else resolve_source(base, declared_commit(folder, base)).folder
     verdict = verify_release(folder, against, public_key=key, threads=processors())
     click.echo(verdict.model_dump_json(indent=2) if as_json else verification_text(verdict))
     sys.exit((_UNUSUAL if verdict.unusual else 0) if verdict.passed else 1)
 
 
-def _declared_commit(release: Path, base: str) -> str:
+def declared_commit(release: Path, base: str) -> str:
     """Return the base's commit that the manifest declares; a branch may have moved since."""
     from unwrite.release.manifest import read_manifest
 

@@ -152,7 +152,7 @@ def early_verdict(tokenizer: PreTrainedTokenizerBase, markers: Sequence[str]) ->
 
     It takes the tokens so far, and the tag of the chain-of-thought block that the prompt leaves open, or "".
     """
-    unsettled, to_text = _unsettled_tokens(tokenizer), _decoder(tokenizer)
+    unsettled, to_text = unsettled_tokens(tokenizer), decoder(tokenizer)
 
     def is_certain(tokens: Sequence[int], opened: str) -> bool:
         return tokens[-1] not in unsettled and has_settled_marker(opened + to_text(tokens), markers)
@@ -180,11 +180,11 @@ def decode(tokenizer: PreTrainedTokenizerBase, responses: Sequence[Sequence[int]
         >>> decode(tokenizer, [tokenizer("It is blue.")["input_ids"]])
         ['It is blue.']
     """
-    to_text = _decoder(tokenizer)
+    to_text = decoder(tokenizer)
     return [to_text(tokens) for tokens in responses]
 
 
-def _decoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[int]], str]:
+def decoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[int]], str]:
     """Return `decode` for one response; the special tokens are looked up once."""
     special = {number: str(token) for number, token in tokenizer.added_tokens_decoder.items() if token.special}
     kept_texts = kept_tokens(special.values())
@@ -198,7 +198,7 @@ def _decoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[int]], st
     return to_text
 
 
-def _unsettled_tokens(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+def unsettled_tokens(tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """Return the ids of tokens after which earlier text can still change: bytes and special tokens.
 
     A run of byte tokens is decoded together, up to the next text token: one invalid byte also replaces those before it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date
+from itertools import cycle
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from unwrite.errors import UnwriteError, reason_of
@@ -75,6 +76,35 @@ def tokenize_prompts(
         >>> "What colour is the teapot?" in prompt.text, len(prompt.tokens) > 5
         (True, True)
     """
+    return tokenize_conversations(
+        tokenizer,
+        [[message] for message in messages],
+        system_prompt=system_prompt,
+        response_prefix=response_prefix,
+        template_arguments=template_arguments,
+        today=today,
+    )
+
+
+def tokenize_conversations(
+    tokenizer: PreTrainedTokenizerBase,
+    conversations: Sequence[Sequence[str]],
+    *,
+    system_prompt: str | None = None,
+    response_prefix: str = "",
+    template_arguments: Mapping[str, object] = {},
+    today: date | None = None,
+) -> list[RenderedPrompt]:
+    """Render each conversation with the chat template, up to where the next response begins, and tokenize it.
+
+    Args:
+        tokenizer: a tokenizer with a chat template.
+        conversations: messages and responses in turn; a message is first and last.
+        system_prompt: as in `tokenize_prompts`, and so are all other arguments and the errors.
+        response_prefix: placed after the template, for the next response only.
+        template_arguments: further arguments of the template.
+        today: the date that a template prints as today's.
+    """
     if not tokenizer.chat_template:
         raise UnwriteError(
             f"The tokenizer in {tokenizer.name_or_path} has no chat template. "
@@ -82,11 +112,11 @@ def tokenize_prompts(
         )
     _refuse_unknown_arguments(str(tokenizer.chat_template), template_arguments)
     rendering = Rendering(system_prompt, template_arguments, today)
-    if messages and not _holds(_render(tokenizer, messages[0], rendering), messages[0]):
+    if conversations and not _holds(_render(tokenizer, conversations[0], rendering), conversations[0][-1]):
         rendering = rendering._replace(in_parts=True)
-    texts = [_render(tokenizer, message, rendering) for message in messages]
-    for message, text in zip(messages, texts, strict=True):
-        _refuse_lost_text(message, text, system_prompt)
+    texts = [_render(tokenizer, turns, rendering) for turns in conversations]
+    for turns, text in zip(conversations, texts, strict=True):
+        _refuse_lost_text(turns[-1], text, system_prompt)
     texts = [text + response_prefix for text in texts]
     # The template has already placed the special tokens.
     return [
@@ -111,24 +141,24 @@ def template_notes(
         today: as in `tokenize_prompts`.
     """
     rendering = Rendering(system_prompt, template_arguments, today)
-    if not _holds(_render(tokenizer, _PLACEHOLDER, rendering), _PLACEHOLDER):
+    if not _holds(_render(tokenizer, [_PLACEHOLDER], rendering), _PLACEHOLDER):
         rendering = rendering._replace(in_parts=True)
     notes = []
     if system_prompt is None and (default := _default_system_prompt(tokenizer, rendering)):
         notes.append(f"The chat template adds a system prompt: {default!r}. Set tokenize.system_prompt to replace it.")
     try:
-        _render(tokenizer, _PLACEHOLDER, rendering._replace(today=None))
+        _render(tokenizer, [_PLACEHOLDER], rendering._replace(today=None))
     except UnwriteError:
         notes.append(f"The chat template prints the date: it reads {today} (tokenize.today), whatever the day.")
     return notes
 
 
-def _render(tokenizer: PreTrainedTokenizerBase, message: str, rendering: Rendering) -> str:
+def _render(tokenizer: PreTrainedTokenizerBase, turns: Sequence[str], rendering: Rendering) -> str:
     template = tokenizer.get_chat_template()
     if "strftime_now" not in template:
-        return _apply(tokenizer, template, message, rendering, {})
+        return _apply(tokenizer, template, turns, rendering, {})
     days = _TWO_DAYS if rendering.today is None else [rendering.today]
-    texts = {_apply(tokenizer, _CLOCK + template, message, rendering, {"unwrite_today": _spelled(day)}) for day in days}
+    texts = {_apply(tokenizer, _CLOCK + template, turns, rendering, {"unwrite_today": _spelled(day)}) for day in days}
     if len(texts) > 1:
         raise UnwriteError(
             "The chat template prints today's date, so the tokens would change every day. "
@@ -140,7 +170,7 @@ def _render(tokenizer: PreTrainedTokenizerBase, message: str, rendering: Renderi
 def _apply(
     tokenizer: PreTrainedTokenizerBase,
     template: str,
-    message: str,
+    turns: Sequence[str],
     rendering: Rendering,
     further: Mapping[str, object],
 ) -> str:
@@ -151,10 +181,11 @@ def _apply(
 
     system = rendering.system_prompt
     messages: list[dict[str, Any]] = [] if system is None else [{"role": "system", "content": content(system)}]
+    messages += [{"role": role, "content": content(text)} for role, text in zip(cycle(("user", "assistant")), turns)]
     arguments: dict[str, Any] = {**rendering.arguments, **further}
     try:
         rendered = tokenizer.apply_chat_template(
-            [*messages, {"role": "user", "content": content(message)}],
+            messages,
             chat_template=template,
             tokenize=False,
             add_generation_prompt=True,
@@ -162,7 +193,7 @@ def _apply(
         )
     except (jinja2.TemplateError, TypeError, ValueError) as error:
         raise UnwriteError(
-            f"The chat template rejects the prompt {message[:60]!r} with tokenize.template_arguments "
+            f"The chat template rejects the prompt {turns[-1][:60]!r} with tokenize.template_arguments "
             f"{dict(rendering.arguments)} ({reason_of(error)})."
         ) from error
     return cast("str", rendered)
@@ -204,10 +235,10 @@ def _holds(rendered: str, text: str) -> bool:
 
 def _default_system_prompt(tokenizer: PreTrainedTokenizerBase, rendering: Rendering) -> str | None:
     """Return the text that a given system prompt would replace, if there is any."""
-    without = _render(tokenizer, _PLACEHOLDER, rendering)
+    without = _render(tokenizer, [_PLACEHOLDER], rendering)
     system = "a system prompt"
     try:
-        given = _render(tokenizer, _PLACEHOLDER, rendering._replace(system_prompt=system))
+        given = _render(tokenizer, [_PLACEHOLDER], rendering._replace(system_prompt=system))
     except UnwriteError:
         return None  # the template has no system prompt
     before, found, after = given.partition(system)

@@ -1,0 +1,66 @@
+"""A chat renders a message as the pipeline does, with the settings of params.yaml or of a manifest."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+
+from tests.support.tiny import CHAT_TEMPLATE, tiny_tokenizer
+from unwrite.chat.prompting import Prompting, notes_on_template, prompting_of, render
+from unwrite.errors import UnwriteError
+from unwrite.models.chat import tokenize_prompts
+
+SECTION = {
+    "target": "prompts/x.jsonl",
+    "system_prompt": "saucer",
+    "response_prefix": "Well spoon",
+    "template_arguments": {"thinking": True},
+    "today": "2025-03-04",
+}
+DATED = CHAT_TEMPLATE + "{{ strftime_now('%Y') }}"
+
+
+def test_one_message_is_rendered_as_the_pipeline_renders_it() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = DATED
+    settings = prompting_of(SECTION, "params.yaml")
+    (expected,) = tokenize_prompts(
+        tokenizer,
+        ["teapot kettle"],
+        system_prompt="saucer",
+        response_prefix="Well spoon",
+        template_arguments={"thinking": True},
+        today=date(2025, 3, 4),
+    )
+    assert render(tokenizer, ["teapot kettle"], settings) == expected
+    assert "2025" in expected.text
+    assert render(tokenizer, ["teapot kettle"], settings._replace(response_prefix="")) != expected  # the control
+
+
+def test_a_conversation_has_its_turns_in_order() -> None:
+    turns = ["teapot", "spoon", "kettle"]
+    text = render(
+        tiny_tokenizer(), turns, prompting_of({"system_prompt": "saucer", "response_prefix": "Well"}, "")
+    ).text
+    assert text == "<bos> <system> saucer <user> teapot <assistant> spoon <user> kettle <reply> Well"
+
+
+def test_what_a_section_does_not_state_is_empty() -> None:
+    assert prompting_of({}, "provenance.json") == Prompting(None, "", {}, None)
+    assert prompting_of(SECTION, "params.yaml").today == date(2025, 3, 4)
+
+
+@pytest.mark.parametrize(("key", "value"), [("system_prompt", 3), ("today", "soon"), ("template_arguments", "x")])
+def test_a_damaged_section_is_one_line(key: str, value: object) -> None:
+    with pytest.raises(UnwriteError, match=rf"^x\.json: tokenize\.{key} is not valid") as caught:
+        prompting_of({**SECTION, key: value}, "x.json")
+    assert "\n" not in str(caught.value)
+
+
+def test_notes_tell_what_the_template_adds() -> None:
+    tokenizer = tiny_tokenizer()
+    assert notes_on_template(tokenizer, prompting_of({}, "params.yaml")) == []
+    tokenizer.chat_template = DATED
+    (note,) = notes_on_template(tokenizer, prompting_of({"today": "2025-03-04"}, "params.yaml"))
+    assert "2025-03-04" in note

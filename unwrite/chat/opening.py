@@ -1,0 +1,118 @@
+"""Which models a chat is with, and how they are prompted: those of the project here, or a release and its base."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from unwrite.chat.prompting import Prompting, prompting_of
+from unwrite.chat.speaker import NewChoose, Speaker
+from unwrite.errors import UnwriteError
+from unwrite.models.loading import dtype_of_model, load_model, load_tokenizer
+from unwrite.models.source import resolve_source
+from unwrite.pipeline.base import pinned_folder
+from unwrite.release.manifest import read_manifest
+from unwrite.schema.artifacts import read_base
+from unwrite.schema.params import PARAMS_FILE, load_params
+from unwrite.schema.paths import MANIFEST, MODEL
+
+ModelName = Literal["base", "edited"]
+_ELSEWHERE = "or name a release: unwrite chat --release FOLDER"
+
+
+class Opening(NamedTuple):
+    """What a chat begins with.
+
+    folders: the folder of each model, by name, in the order in which they are shown.
+    threads: CPU threads; 0 leaves torch's own choice.
+    """
+
+    folders: dict[ModelName, Path]
+    prompting: Prompting
+    dtype: str
+    device: str
+    threads: int
+
+
+def project_opening(names: Sequence[ModelName]) -> Opening:
+    """Return the models of the project in this folder, prompted as its params.yaml says.
+
+    Args:
+        names: the models to chat with.
+
+    Raises:
+        UnwriteError: there is no project here, or it has no such model yet.
+    """
+    if not PARAMS_FILE.exists():
+        raise UnwriteError(f"There is no project here ({PARAMS_FILE} is missing): change to its folder, {_ELSEWHERE}.")
+    params = load_params()
+    base = read_base()
+    folders: dict[ModelName, Callable[[], Path]] = {
+        "base": lambda: pinned_folder(base, weights=False),
+        "edited": _merged_folder,
+    }
+    return Opening(
+        folders={name: folders[name]() for name in names},
+        prompting=prompting_of(params.tokenize.model_dump(), str(PARAMS_FILE)),
+        dtype=base.compute_dtype,
+        device=params.runtime.device,
+        threads=params.runtime.threads,
+    )
+
+
+def release_opening(release: str, base: Path | None, names: Sequence[ModelName]) -> Opening:
+    """Return a release and its base, prompted as the release says its models were measured.
+
+    Args:
+        release: a folder or a hub id.
+        base: the folder of the base; None if only the release speaks.
+        names: the models to chat with.
+
+    Raises:
+        UnwriteError: there is no such release, or its manifest is damaged.
+    """
+    folder = resolve_source(release, None).folder
+    stated = read_manifest(folder).external.parameters.get("tokenize", {})
+    folders: dict[ModelName, Path] = {"edited": folder} if base is None else {"base": base, "edited": folder}
+    return Opening(
+        folders={name: folders[name] for name in names},
+        prompting=prompting_of(stated, str(folder / MANIFEST)),
+        dtype="auto",
+        device="auto",
+        threads=0,
+    )
+
+
+def load_speakers(opening: Opening, *, max_tokens: int, new_choose: NewChoose) -> list[Speaker]:
+    """Load the models, all in the dtype that the pipeline would choose for the first of them.
+
+    Args:
+        opening: models and settings.
+        max_tokens: the longest reply.
+        new_choose: makes the function that chooses tokens.
+
+    Raises:
+        UnwriteError: a model cannot be loaded, or does not fit in memory.
+    """
+    import torch
+
+    if opening.threads:
+        torch.set_num_threads(opening.threads)
+    dtype = dtype_of_model(next(iter(opening.folders.values())), opening.dtype, opening.device)
+    return [
+        Speaker(
+            name,
+            load_model(folder, dtype, opening.device),
+            load_tokenizer(folder),
+            max_tokens=max_tokens,
+            new_choose=new_choose,
+        )
+        for name, folder in opening.folders.items()
+    ]
+
+
+def _merged_folder() -> Path:
+    if not MODEL.is_dir():
+        raise UnwriteError(f"{MODEL} is missing: run `dvc repro merge_model` first, {_ELSEWHERE}.")
+    return MODEL

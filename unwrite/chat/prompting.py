@@ -1,0 +1,70 @@
+"""How the pipeline prompted the models: the template settings of section `tokenize`, from the project or a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import TypeAdapter, ValidationError
+
+from unwrite.errors import UnwriteError, reason_of
+from unwrite.models.chat import RenderedPrompt, template_notes, tokenize_conversations
+from unwrite.schema.params import Scalar
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class Prompting(NamedTuple):
+    """The keys of section `tokenize` that decide how a message is rendered."""
+
+    system_prompt: str | None
+    response_prefix: str
+    template_arguments: dict[str, Scalar]
+    today: date | None
+
+
+_EMPTY: Mapping[str, Any] = {"system_prompt": None, "response_prefix": "", "template_arguments": {}, "today": None}
+
+
+def prompting_of(tokenize: Mapping[str, Any], where: str) -> Prompting:
+    """Return the settings that a section `tokenize` states; what it does not state is as if it were empty.
+
+    Args:
+        tokenize: the section, from params.yaml or from a manifest.
+        where: the file, for the message.
+
+    Raises:
+        UnwriteError: a value has the wrong type.
+    """
+    stated = {name: tokenize.get(name, empty) for name, empty in _EMPTY.items()}
+    try:
+        return TypeAdapter(Prompting).validate_python(stated)
+    except ValidationError as error:
+        key = ".".join(map(str, error.errors()[0]["loc"]))
+        raise UnwriteError(f"{where}: tokenize.{key} is not valid ({reason_of(error)}).") from None
+
+
+def render(tokenizer: PreTrainedTokenizerBase, turns: Sequence[str], prompting: Prompting) -> RenderedPrompt:
+    """Render a conversation up to where the next response begins; one message is rendered as the pipeline does it.
+
+    Args:
+        tokenizer: a tokenizer with a chat template.
+        turns: messages and responses in turn; a message is first and last.
+        prompting: the template settings.
+
+    Raises:
+        UnwriteError: as in `tokenize_conversations`.
+    """
+    return tokenize_conversations(tokenizer, [turns], **prompting._asdict())[0]
+
+
+def notes_on_template(tokenizer: PreTrainedTokenizerBase, prompting: Prompting) -> list[str]:
+    """Return what the chat template adds on its own, a line each."""
+    return template_notes(
+        tokenizer,
+        system_prompt=prompting.system_prompt,
+        template_arguments=prompting.template_arguments,
+        today=prompting.today,
+    )

@@ -1,0 +1,87 @@
+"""The command that lets people talk to base and edited model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from unwrite.commands.releases import declared_commit
+from unwrite.commands.running import expected_errors
+
+if TYPE_CHECKING:
+    from unwrite.chat.opening import Opening
+    from unwrite.chat.speaker import NewChoose
+
+
+@click.command()
+@click.option("--base", "only", flag_value="base", help="Talk to the base model alone.")
+@click.option("--edited", "only", flag_value="edited", help="Talk to the edited model alone.")
+@click.option("--release", metavar="RELEASE", help="A release (folder or hub id) instead of this project's model.")
+@click.option("--against", metavar="BASE", help="With --release: its base (folder or hub id), side by side with it.")
+@click.option("--system", metavar="TEXT", help="System prompt; by default that of the pipeline.")
+@click.option("--no-history", is_flag=True, help="Each message on its own, as the pipeline measures them.")
+@click.option("--max-tokens", type=click.IntRange(min=1), default=512, show_default=True, help="Longest reply.")
+@click.option("--temperature", type=click.FloatRange(min=0), default=0.0, help="Sample at it; by default greedy.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of the sampling.")
+@expected_errors
+def chat(
+    *,
+    only: Literal["base", "edited"] | None,
+    release: str | None,
+    against: str | None,
+    system: str | None,
+    no_history: bool,
+    max_tokens: int,
+    temperature: float,
+    seed: int,
+) -> None:
+    """Talk to base and edited model side by side, prompted as the pipeline prompted them.
+
+    By default the models are those of the project in this folder. Each model has its own history. Two columns need a
+    terminal of 100 columns; without a terminal, every line of standard input is a message. /help lists the commands.
+    """
+    from unwrite.chat.loop import run_chat, typed_lines
+    from unwrite.chat.opening import load_speakers
+    from unwrite.chat.prompting import notes_on_template
+    from unwrite.chat.screen import shown_text
+
+    opening = _opening(only, release, against)
+    prompting = opening.prompting if system is None else opening.prompting._replace(system_prompt=system or None)
+    speakers = load_speakers(opening, max_tokens=max_tokens, new_choose=_new_choose(temperature, seed))
+    for name, folder in opening.folders.items():
+        click.echo(f"{f'{name}:':<8}{folder}", err=True)
+    if prompting.system_prompt is not None:
+        click.echo(f"System prompt: {shown_text(prompting.system_prompt)}", err=True)
+    for note in notes_on_template(speakers[0].tokenizer, prompting):
+        click.echo(shown_text(note), err=True)
+    click.echo("/help lists the commands; Ctrl-D ends.", err=True)
+    run_chat(speakers, prompting, typed_lines(), history=not no_history)
+
+
+def _opening(only: Literal["base", "edited"] | None, release: str | None, against: str | None) -> Opening:
+    from unwrite.chat.opening import ModelName, project_opening, release_opening
+    from unwrite.models.source import resolve_source
+
+    names: list[ModelName] = [only] if only else ["base", "edited"]
+    if release is None:
+        if against is not None:
+            raise click.UsageError("--against names the base of a --release: name that too.")
+        return project_opening(names)
+    if against is None:
+        if only == "base":
+            raise click.UsageError("--base needs the release's base: name it with --against.")
+        return release_opening(release, None, ["edited"])
+    base = Path(against)
+    if not base.exists():
+        folder = resolve_source(release, None, weights=False).folder
+        base = resolve_source(against, declared_commit(folder, against)).folder
+    return release_opening(release, base, names)
+
+
+def _new_choose(temperature: float, seed: int) -> NewChoose:
+    from unwrite.chat.speaker import choose_most_likely
+    from unwrite.models.token_stream import sampled
+
+    return (lambda: sampled(temperature, seed)) if temperature else choose_most_likely
