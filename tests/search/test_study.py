@@ -15,7 +15,7 @@ from unwrite.schema.params import Space
 from unwrite.search.front import best_trial, pareto_front
 from unwrite.search.racing import ANY_TRIAL, Standard
 from unwrite.search.space import one_shot_settings, trial_parameters
-from unwrite.search.study import Evaluate, run_study
+from unwrite.search.study import EvaluateTrials, run_study
 from unwrite.search.trials import OVER_MAX_KL, STOPPED, Measured, TrialOutcome
 from unwrite.terms import Sampler
 
@@ -31,7 +31,9 @@ def all_fail(trials: Sequence[TrialParameters], *_: object) -> list[Measured | U
     return [UnwriteError("spilt") for _ in trials]
 
 
-def run(evaluate: Evaluate = all_succeed, done: Sequence[TrialOutcome] = (), **changes: Any) -> list[TrialOutcome]:
+def run(
+    evaluate: EvaluateTrials = all_succeed, done: Sequence[TrialOutcome] = (), **changes: Any
+) -> list[TrialOutcome]:
     batches = run_study(evaluate, settings(**changes), done=done, layers=LAYERS, positions=POSITIONS)
     return [outcome for batch in batches for outcome in batch]
 

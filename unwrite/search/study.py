@@ -14,11 +14,11 @@ from unwrite.search.samplers import ask, batch_seed, make_sampler, observe
 from unwrite.search.space import Sampled, one_shot_settings, search_space, trial_parameters
 from unwrite.search.trials import Measured, TrialOutcome
 
-Evaluate = Callable[[Sequence[TrialParameters], Standard], Sequence[Measured | UnwriteError]]
+EvaluateTrials = Callable[[Sequence[TrialParameters], Standard], Sequence[Measured | UnwriteError]]
 
 
 def run_study(
-    evaluate: Evaluate, settings: Optimize, *, done: Sequence[TrialOutcome], layers: int, positions: int
+    evaluate: EvaluateTrials, settings: Optimize, *, done: Sequence[TrialOutcome], layers: int, positions: int
 ) -> Iterator[list[TrialOutcome]]:
     """Yield each further batch when it has ended, until there are `settings.trials` trials.
 
