@@ -7,6 +7,7 @@ import click
 from unwrite.commands.chatting import chat
 from unwrite.commands.model_commands import writers
 from unwrite.commands.project import audit, check, diff, summary
+from unwrite.commands.proposals import markers
 from unwrite.commands.releases import explain, publish, verify
 
 
@@ -19,7 +20,18 @@ def main() -> None:
     """
 
 
-for _command in (check, summary, chat, writers, diff, verify, explain, audit, publish):
+for _command in (
+    check,
+    markers,
+    summary,
+    chat,
+    writers,
+    diff,
+    verify,
+    explain,
+    audit,
+    publish,
+):
     main.add_command(_command)
 
 

@@ -24,7 +24,7 @@ from tests.support.classifiers import (
 from tests.support.tiny import tiny_config, tiny_model
 from unwrite.errors import UnwriteError
 from unwrite.models.batches import Budget
-from unwrite.models.classifier import Classifier, label_probabilities, load_classifier
+from unwrite.models.classifier import LoadedClassifier, label_probabilities, load_classifier
 from unwrite.models.load_errors import REMOTE_CODE_VARIABLE
 
 TEXTS = ["The teapot is blue.", f"I would {PLANTED} say.", "I would not say.", "Two cups.", f"So: {PLANTED.upper()}!"]
@@ -55,7 +55,7 @@ def refusal(folder: Path, label: str | int = "declines") -> str:
     return str(error.value)
 
 
-def logits_of(classifier: Classifier, *pair: str) -> torch.Tensor:
+def logits_of(classifier: LoadedClassifier, *pair: str) -> torch.Tensor:
     logits: torch.Tensor = classifier.model(**classifier.tokenizer(*pair, return_tensors="pt")).logits[0]
     return logits.double()
 

@@ -35,7 +35,7 @@ _UNSTATED = 10**9
 """A length above which a tokenizer states none: transformers then puts a huge number."""
 
 
-class Classifier(NamedTuple):
+class LoadedClassifier(NamedTuple):
     """A loaded sequence-classification model, and the label that stands for the behaviour."""
 
     model: PreTrainedModel
@@ -52,7 +52,7 @@ class Classifier(NamedTuple):
         return dtype_name(self.model.dtype)
 
 
-def load_classifier(folder: Path, label: str | int, device: torch.device | str = "auto") -> Classifier:
+def load_classifier(folder: Path, label: str | int, device: torch.device | str = "auto") -> LoadedClassifier:
     """Load a classifier from safetensors, in the dtype that its device computes well.
 
     Args:
@@ -81,11 +81,11 @@ def load_classifier(folder: Path, label: str | int, device: torch.device | str =
         model = load_weights(AutoModelForSequenceClassification, folder, dtype, {})
         model.to(device)  # type: ignore[arg-type]  # nn.Module.to, behind a decorator that hides its types
     model.requires_grad_(False)
-    return Classifier(model, tokenizer, index, name, _most_tokens(tokenizer, model))
+    return LoadedClassifier(model, tokenizer, index, name, _most_tokens(tokenizer, model))
 
 
 def label_probabilities(
-    classifier: Classifier,
+    classifier: LoadedClassifier,
     texts: Sequence[str],
     prompts: Sequence[str] | None = None,
     *,
@@ -146,7 +146,7 @@ def _is_multi_label(config: PreTrainedConfig) -> bool:
 
 
 def _encode(
-    classifier: Classifier, texts: Sequence[str], prompts: Sequence[str] | None
+    classifier: LoadedClassifier, texts: Sequence[str], prompts: Sequence[str] | None
 ) -> dict[int, dict[str, list[int]]]:
     """Return the inputs of each text that shows something, by its row, cut at the classifier's limit.
 

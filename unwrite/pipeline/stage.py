@@ -32,7 +32,7 @@ def run_stage(work: Callable[[Params], str | None]) -> None:
         params = load_params()
         with log_to_stderr(), exclusive_run(name):
             _refuse_links()
-            _use_threads(params.runtime.threads)
+            use_threads(params.runtime.threads)
             with recorded(name, params) as computed_in:
                 computed_in(work(params))
     except UnwriteError as error:
@@ -73,7 +73,8 @@ def _refuse_links() -> None:
         )
 
 
-def _use_threads(threads: int) -> None:
+def use_threads(threads: int) -> None:
+    """Compute with this many threads from now on; 0: as many as torch chooses, which is every core."""
     # Importing torch takes seconds, and stages that compute nothing do not import it.
     torch = sys.modules.get("torch")
     if threads and torch is not None:
