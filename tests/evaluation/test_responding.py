@@ -40,7 +40,7 @@ def test_texts_are_those_of_complete_greedy_responses(batch_tokens: int, padding
 def test_a_block_that_the_prompt_opens_begins_the_response() -> None:
     model, tokenizer = load_model(DEMO, "float32", "cpu"), load_tokenizer(DEMO)
     tokenizer.add_tokens(["<think>"])
-    tag = tokenizer.convert_tokens_to_ids("<think>")
+    (tag,) = tokenizer("<think>", add_special_tokens=False)["input_ids"]
     (prompt,) = tokenize_prompts(tokenizer, MESSAGES[:1])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("unwrite.evaluation.responding.generate_greedily", lambda *_, **__: [[]])

@@ -210,7 +210,7 @@ def test_a_list_without_a_marker_is_refused(tmp_path: Path, content: str) -> Non
 
 
 def test_a_missing_marker_list_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UnwriteError, match=r"m.txt cannot be read"):
+    with pytest.raises(UnwriteError, match=r"m.txt is missing: .*`unwrite markers --write .*m.txt` proposes"):
         read_markers(tmp_path / "m.txt")
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from unwrite.evaluation.phrases import Phrase
     from unwrite.schema.params import Params
 
-_PHRASE, _EXAMPLE = 44, 40  # columns, so that the table fits in 120
+_PHRASE, _EXAMPLE = 42, 38  # columns, so that the table fits in 120
 
 
 class _Said(NamedTuple):

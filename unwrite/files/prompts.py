@@ -132,6 +132,10 @@ def read_markers(path: Path) -> list[str]:
         UnwriteError: the file is missing, not UTF-8, or holds no marker; or every text would contain a marker, since
             nothing of it is left once normalized.
     """
+    if not path.exists():
+        raise UnwriteError(
+            f"{path} is missing: write one phrase per line, or see what `unwrite markers --write {path}` proposes."
+        )
     markers = []
     for number, line in enumerate(read_lines(path), 1):
         if not line.strip() or line.lstrip().startswith("#"):
