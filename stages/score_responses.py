@@ -1,8 +1,8 @@
-"""Score the verdicts: behaviour, degeneration and reference rates with intervals, and mean KL divergences."""
+"""Score the verdicts: rates and mean KL divergences with intervals, and which rates the edit changed."""
 
 from __future__ import annotations
 
-from unwrite.evaluation.scores import evaluate, metrics, rates_csv_rows, score_model
+from unwrite.evaluation.scores import evaluate, metrics, rates_csv_rows
 from unwrite.files.records import read_jsonl, write_csv, write_json
 from unwrite.pipeline.responses import read_verdicts
 from unwrite.pipeline.stage import run_stage
@@ -15,12 +15,10 @@ from unwrite.terms import MODELS, SETS
 
 def score_responses(params: Params) -> None:
     """Write artifacts/evaluation.json, artifacts/metrics.json and artifacts/plots/rates.csv."""
-    confidence = params.score.confidence
-    base, edited = (score_model({name: read_verdicts(model, name) for name in SETS}, confidence) for model in MODELS)
+    base, edited = ({str(name): read_verdicts(model, name) for name in SETS} for model in MODELS)
     kl_rows = read_jsonl(RESPONSES / "kl.jsonl", ["kl_first_token", "kl_response"])
-    evaluation = evaluate(
-        base, edited, kl_rows, confidence=confidence, reference_ceiling=params.score.reference_ceiling
-    )
+    score = params.score
+    evaluation = evaluate(base, edited, kl_rows, confidence=score.confidence, reference_ceiling=score.reference_ceiling)
     best = read_artifact(Geometry, GEOMETRY, "measure_geometry").best_separated
     write_json(EVALUATION, as_json(evaluation))
     write_json(METRICS, as_json(metrics(evaluation, best.auc)))

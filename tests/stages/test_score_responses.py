@@ -43,7 +43,7 @@ def test_metrics_are_the_figures_of_the_evaluation_and_the_geometry(project: Pat
 
 def test_kl_divergences_are_means_over_prompts(project: Path, params: Params) -> None:
     path = Path("artifacts/responses/kl.jsonl")
-    write_jsonl(path, [{"kl_first_token": 0.1, "kl_response": 0.5}, {"kl_first_token": 0.3, "kl_response": 0.7}])
+    write_jsonl(path, [{"kl_first_token": 0.1, "kl_response": 0.5}, {"kl_first_token": 0.3, "kl_response": 0.7}] * 4)
     score_responses(params)
     evaluation = read_artifact(Evaluation, EVALUATION, "score_responses")
     assert evaluation.kl_first_token == pytest.approx(0.2)

@@ -7,14 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from unwrite.core.intervals import wilson_interval
-from unwrite.errors import as_user_error
-from unwrite.schema.evaluation import Evaluation, Metrics, ModelScores, SetScores, Share, Verdict
-from unwrite.terms import SETS, SetName
+from unwrite.core.intervals import bootstrap_interval, wilson_interval
+from unwrite.errors import UnwriteError, as_user_error
+from unwrite.evaluation.comparisons import PROPERTIES, compare_models
+from unwrite.schema.evaluation import Evaluation, Interval, Metrics, ModelScores, SetScores, Share, Verdict
+from unwrite.terms import SETS
 
 logger = logging.getLogger(__name__)
 
 Rows = Sequence[Mapping[str, Any]]
+Verdicts = Mapping[str, Sequence[Verdict]]
+"""The verdicts on one model's responses, by prompt set, in the order of the prompts."""
 
 COMMON = 0.1
 """A behaviour rate on baseline prompts that casts doubt on whether they lack the behaviour."""
@@ -24,20 +27,47 @@ MOSTLY = 0.5
 
 
 def evaluate(
-    base: ModelScores, edited: ModelScores, kl_rows: Rows, *, confidence: float, reference_ceiling: float | None
+    base: Verdicts, edited: Verdicts, kl_rows: Rows, *, confidence: float, reference_ceiling: float | None
 ) -> Evaluation:
-    """Combine the figures of both models, and warn about those that mislead.
+    """Score and compare both models, and warn about figures that mislead.
 
     Args:
-        base: scores of the base model.
-        edited: scores of the edited model.
+        base: verdicts on the base model's responses to the target, the baseline and any extra prompts.
+        edited: the same of the edited model.
         kl_rows: `kl_first_token` and `kl_response` of each baseline prompt, in nats.
-        confidence: confidence of the intervals, as they were computed.
+        confidence: confidence of all intervals, in (0, 1).
         reference_ceiling: reference accuracy before the model had the behaviour; dropped if there are no references.
+
+    Raises:
+        UnwriteError: a prompt set is empty, or the models and the divergences are not of the same prompts.
     """
-    if reference_ceiling is not None and base.target.reference_accuracy is None:
+    if len(kl_rows) != len(base["baseline"]):
+        raise UnwriteError(
+            f"artifacts/responses/kl.jsonl must hold a line for each of the {len(base['baseline'])} baseline prompts, "
+            f"got {len(kl_rows)}. Run `dvc repro -f generate_responses`."
+        )
+    comparisons = compare_models(base, edited)
+    before, after = score_model(base, confidence), score_model(edited, confidence)
+    if reference_ceiling is not None and before.target.reference_accuracy is None:
         logger.warning("score.reference_ceiling is set, but the target prompts have no references; it is ignored.")
         reference_ceiling = None
+    _warn_of_behaviour_on_baseline(before)
+    _warn_of_cut_responses(before, after)
+    first_token, response = ([row[name] for row in kl_rows] for name in ("kl_first_token", "kl_response"))
+    return Evaluation(
+        confidence=confidence,
+        base=before,
+        edited=after,
+        kl_first_token=fmean(first_token),
+        kl_first_token_interval=_interval_of_mean(first_token, confidence),
+        kl_response=fmean(response),
+        kl_response_interval=_interval_of_mean(response, confidence),
+        reference_ceiling=reference_ceiling,
+        comparisons=comparisons,
+    )
+
+
+def _warn_of_behaviour_on_baseline(base: ModelScores) -> None:
     shown = base.baseline.behaviour_rate.value
     if shown > COMMON:
         logger.warning(
@@ -45,35 +75,28 @@ def evaluate(
             "whatever separates the two prompt sets, which may not be the behaviour.",
             100 * shown,
         )
-    _warn_of_cut_responses(base, edited)
-    return Evaluation(
-        confidence=confidence,
-        base=base,
-        edited=edited,
-        kl_first_token=fmean(row["kl_first_token"] for row in kl_rows),
-        kl_response=fmean(row["kl_response"] for row in kl_rows),
-        reference_ceiling=reference_ceiling,
-    )
 
 
 def _warn_of_cut_responses(base: ModelScores, edited: ModelScores) -> None:
-    shares = [share.value for model in (base, edited) for name in SETS if (share := getattr(model, name).cut_rate)]
-    if max(shares, default=0) > MOSTLY:
+    scores = [one for model in (base, edited) for one in (model.target, model.baseline, *model.sets.values())]
+    most = max(share.value for one in scores if (share := one.cut_rate) is not None)
+    if most > MOSTLY:
         logger.warning(
             "generate.max_tokens cuts up to %.1f %% of the responses to a prompt set: what they would go on to say is "
             "not judged. If the behaviour can come late, raise generate.max_tokens and optimize.max_tokens.",
-            100 * max(shares),
+            100 * most,
         )
 
 
-def score_model(verdicts: Mapping[SetName, Sequence[Verdict]], confidence: float) -> ModelScores:
-    """Score one model on both prompt sets.
+def score_model(verdicts: Verdicts, confidence: float) -> ModelScores:
+    """Score one model on every prompt set.
 
     Args:
-        verdicts: on the responses to each set, as `score_set` takes them.
+        verdicts: on the responses to each set, target and baseline among them, as `score_set` takes them.
         confidence: confidence of the intervals, in (0, 1).
     """
-    return ModelScores(**{name: score_set(verdicts[name], confidence) for name in SETS})
+    scores = {name: score_set(rows, confidence) for name, rows in verdicts.items()}
+    return ModelScores(target=scores.pop("target"), baseline=scores.pop("baseline"), sets=scores)
 
 
 def score_set(verdicts: Sequence[Verdict], confidence: float) -> SetScores:
@@ -87,12 +110,15 @@ def score_set(verdicts: Sequence[Verdict], confidence: float) -> SetScores:
     Raises:
         UnwriteError: there are no verdicts.
     """
-    correct = [verdict.correct for verdict in verdicts if verdict.correct is not None]
+    counted = {
+        figure: [hit for verdict in verdicts if (hit := holds(verdict)) is not None]
+        for figure, holds in PROPERTIES.items()
+    }
     return SetScores(
-        behaviour_rate=_share([verdict.shown for verdict in verdicts], confidence),
-        degenerate_rate=_share([verdict.degenerate is not None for verdict in verdicts], confidence),
-        cut_rate=_share([verdict.cut for verdict in verdicts], confidence),
-        reference_accuracy=_share(correct, confidence) if correct else None,
+        behaviour_rate=_share(counted["behaviour_rate"], confidence),
+        degenerate_rate=_share(counted["degenerate_rate"], confidence),
+        cut_rate=_share(counted["cut_rate"], confidence),
+        reference_accuracy=_share(counted["reference_accuracy"], confidence) if counted["reference_accuracy"] else None,
         mean_tokens=fmean(verdict.tokens for verdict in verdicts),
     )
 
@@ -121,8 +147,8 @@ def metrics(evaluation: Evaluation, auc: float) -> Metrics:
 def rates_csv_rows(evaluation: Evaluation) -> Iterator[list[object]]:
     """Yield the rows of artifacts/plots/rates.csv: rate (a label), model, set, figure, value, low, high, n."""
     for model_name, model in (("base", evaluation.base), ("edited", evaluation.edited)):
-        for set_name in SETS:
-            scores: SetScores = getattr(model, set_name)
+        by_name = {name: getattr(model, name) for name in SETS} | model.sets
+        for set_name, scores in by_name.items():
             for figure in SetScores.model_fields:
                 share: Share | float | None = getattr(scores, figure)
                 if isinstance(share, Share):
@@ -134,3 +160,8 @@ def _share(hits: Sequence[bool], confidence: float) -> Share:
     with as_user_error("artifacts/verdicts/", "Run `dvc repro -f generate_responses`."):
         low, high = wilson_interval(sum(hits), len(hits), confidence)
     return Share(value=sum(hits) / len(hits), low=low, high=high, n=len(hits))
+
+
+def _interval_of_mean(values: Sequence[float], confidence: float) -> Interval | None:
+    interval = bootstrap_interval(values, confidence)
+    return None if interval is None else Interval(low=interval[0], high=interval[1])
