@@ -28,6 +28,10 @@ Degeneration = Literal["empty", "open thinking", "loop"]
 ModelName = Literal["base", "edited"]
 MODELS: tuple[ModelName, ...] = get_args(ModelName)
 
+Intervention = Literal["none", "add", "ablate"]
+InterventionVector = Literal["direction", "difference", "random"]
+"""What is added or ablated: the direction, the whole difference of the means, or a random vector as control."""
+
 SetName = Literal["target", "baseline"]
 SETS: tuple[SetName, ...] = get_args(SetName)
 SplitName = Literal["train", "validation", "test"]

@@ -22,8 +22,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 TEXT = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
 VALID: dict[str, Any] = YAML(typ="safe").load(TEXT)
 SECTIONS = (
-    "model, tokenize, residuals, directions, geometry, judge, optimize, select, adapter, generate, score, evaluate, "
-    "report, runtime"
+    "model, tokenize, residuals, directions, geometry, judge, optimize, select, adapter, causality, generate, score, "
+    "evaluate, report, runtime"
 )
 SPACE = "optimize.space"
 BATCH_TOKENS = "must be auto or an integer of at least 1"
@@ -334,11 +334,11 @@ def test_a_file_without_parameters_is_one_line(file: Path, content: bytes, reaso
 
 
 def test_a_key_given_twice_names_its_line(file: Path) -> None:
-    text, count = re.subn(r"^  seed: .*\n", r"\g<0>\g<0>", TEXT, flags=re.MULTILINE)
-    line = text[: text.rindex("  seed:")].count("\n") + 1
+    text, count = re.subn(r"^  sampler: .*\n", r"\g<0>\g<0>", TEXT, flags=re.MULTILINE)
+    line = text[: text.rindex("  sampler:")].count("\n") + 1
     file.write_text(text, encoding="utf-8")
     assert count == 1
-    assert error_lines(file)[0].startswith(f'{file} is not valid YAML: line {line}: found duplicate key "seed"')
+    assert error_lines(file)[0].startswith(f'{file} is not valid YAML: line {line}: found duplicate key "sampler"')
 
 
 def test_a_section_given_twice_is_one_line(file: Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from stages.check_causality import check_causality
 from stages.compute_directions import compute_directions
 from stages.export_adapter import export_adapter
 from stages.extract_residuals import extract
@@ -33,6 +34,7 @@ STAGES: dict[str, Callable[[Params], str | None]] = {
     "merge_model": merge_model,
     "export_adapter": export_adapter,
     "measure_geometry": measure_geometry,
+    "check_causality": check_causality,
     "generate_responses": generate_responses,
     "judge_responses": judge_responses,
     "score_responses": score_responses,

@@ -27,6 +27,7 @@ ORDER = [
     "merge_model",
     "export_adapter",
     "measure_geometry",
+    "check_causality",
     "generate_responses",
     "judge_responses",
     "score_responses",

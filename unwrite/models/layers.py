@@ -57,6 +57,19 @@ def stream_argument(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
     return stream
 
 
+def refuse_several_streams(model: nn.Module, stream: Tensor) -> None:
+    """Refuse a stream that is not [batch, tokens, d].
+
+    Raises:
+        UnwriteError: the layers of the model pass on several streams.
+    """
+    if stream.dim() != 3:
+        raise UnwriteError(
+            f"{type(model).__name__} keeps several streams (shape {list(stream.shape)}), but a direction belongs "
+            "to one. Use a model whose layers pass on one stream [batch, tokens, hidden size]."
+        )
+
+
 class CalledLayer(NamedTuple):
     """A decoder layer with the arguments of one call."""
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unwrite.errors import UnwriteError
-from unwrite.models.layers import decoder_layers
+from unwrite.models.layers import CalledLayer, decoder_layers, refuse_several_streams
 
 TensorMap = Callable[[Tensor], Tensor]
 """A function of a tensor that keeps its shape and dtype."""
@@ -39,7 +39,7 @@ def added_to_stream(model: nn.Module, direction: Tensor, layer: int, scale: floa
 
     Raises:
         ValueError: the model has no such layer, or the direction is not a vector.
-        UnwriteError: the model has no decoder stack.
+        UnwriteError: the model has no decoder stack, or, during a pass, more than one stream.
 
     Example:
         >>> model = load_model("demo/model")
@@ -56,7 +56,42 @@ def added_to_stream(model: nn.Module, direction: Tensor, layer: int, scale: floa
     if direction.dim() != 1:
         raise ValueError(f"direction must have shape [d], got {list(direction.shape)}")
     shift = scale * direction
-    with layers[layer].register_forward_hook(_output_hook(lambda stream: stream + shift.to(stream))):
+
+    def add(stream: Tensor) -> Tensor:
+        refuse_several_streams(model, stream)
+        return stream + shift.to(stream)
+
+    with layers[layer].register_forward_hook(_output_hook(add)):
+        yield
+
+
+@contextmanager
+def mapped_stream(model: nn.Module, edit: TensorMap) -> Iterator[None]:
+    """While open, apply a map to the residual stream at every residual index: the input of layer 0, every output.
+
+    Args:
+        model: as in `added_to_stream`.
+        edit: receives the stream [batch, tokens, d] in float32 or wider.
+
+    Raises:
+        UnwriteError: the model has no decoder stack, or, during a pass, more than one stream.
+    """
+    layers = decoder_layers(model)
+
+    def checked(stream: Tensor) -> Tensor:
+        refuse_several_streams(model, stream)
+        return edit(stream)
+
+    def map_input(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        call = CalledLayer("", module, args, kwargs)
+        stream = call.stream()
+        mapped = call.with_stream(checked(_widened(stream)).to(stream.dtype))
+        return mapped.args, mapped.kwargs
+
+    with ExitStack() as hooks:
+        hooks.enter_context(layers[0].register_forward_pre_hook(map_input, with_kwargs=True))
+        for layer in dict.fromkeys(layers):
+            hooks.enter_context(layer.register_forward_hook(_output_hook(checked)))
         yield
 
 

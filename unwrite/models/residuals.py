@@ -19,7 +19,7 @@ from unwrite.models.batches import (
     run_batches,
     unpadded_batches,
 )
-from unwrite.models.layers import decoder_layers, layer_output, stream_argument
+from unwrite.models.layers import decoder_layers, layer_output, refuse_several_streams, stream_argument
 from unwrite.models.shared_work import NOTHING_SHARED, SharedWork, new_inputs, prefix_cache
 
 if TYPE_CHECKING:
@@ -112,11 +112,7 @@ def record_residuals(model: nn.Module, positions: Sequence[int]) -> Iterator[lis
     records: list[Tensor] = []
 
     def at_positions(stream: Tensor) -> Tensor:
-        if stream.dim() != 3:
-            raise UnwriteError(
-                f"{type(model).__name__} keeps several streams (shape {list(stream.shape)}), but a direction belongs "
-                "to one. Use a model whose layers pass on one stream [batch, tokens, hidden size]."
-            )
+        refuse_several_streams(model, stream)
         # Indexing with a list copies: the stream can be freed, and rescaling it in place does not change the record.
         return stream[:, columns]
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from unwrite.schema.artifacts import Artifact
 from unwrite.schema.parsing import FORMAT
-from unwrite.terms import Degeneration, JudgeName
+from unwrite.terms import Degeneration, Intervention, InterventionVector, JudgeName, SetName
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -142,33 +142,48 @@ class Verdict(Artifact):
 
 
 class CausalRate(Artifact):
-    """A behaviour rate under one intervention on the residual stream, with its interval.
+    """The rates under one intervention on the residual stream of the base model.
 
-    `intervention` is none, add (α·v added at the direction's residual index) or ablate (v projected out everywhere);
-    `vector` is the direction, or a random one of the same length as control; `alpha` is in the stream's units.
+    `prompts` is the set. `intervention` is none, add (at one residual index) or ablate (projected out at every residual
+    index). `vector` is the direction, the whole difference of the means, or random, drawn with `seed`. `length` is how
+    much was added, in the units of the stream; controls have the length of what they are compared with.
+    `same_responses` is the share of responses that are, to the letter, those of the untouched model.
     """
 
-    prompts: str
-    intervention: Literal["none", "add", "ablate"]
-    vector: Literal["direction", "random"] | None
-    alpha: float | None
+    prompts: SetName
+    intervention: Intervention
+    vector: InterventionVector | None
+    seed: int | None
+    length: float | None
     behaviour_rate: Share
     degenerate_rate: Share
+    same_responses: Share
 
 
 class CausalCheck(Artifact):
-    """The rates of one direction: whether adding it brings the behaviour out, and removing it removes it."""
+    """One direction: whether adding it brings the behaviour out, and removing it removes it.
+
+    `position` and `residual_index` name the direction, `strength` is the sum of the strengths |λ| of the recipe's edits
+    with it. `added_at` is the residual index where vectors are added.
+    """
 
     position: int
     residual_index: float
+    strength: float
+    added_at: int
     rates: list[CausalRate]
 
 
 class Causality(Artifact):
-    """`artifacts/causality.json`: what each direction of the recipe does to the base model, on validation prompts."""
+    """`artifacts/causality.json`: what directions of the recipe do to the base model, on validation prompts.
+
+    `untouched` are the rates without an intervention. `max_tokens` is the longest response.
+    """
 
     format: Literal[2] = FORMAT
     confidence: float
+    max_tokens: int
+    untouched: list[CausalRate]
     checks: list[CausalCheck]
 
 

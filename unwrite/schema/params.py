@@ -266,6 +266,14 @@ class Adapter(Section):
     rank: Count | None
 
 
+class CausalitySection(Section):
+    """Section `causality`: which directions are tested for their effect, against how many controls."""
+
+    directions: Count
+    controls: Annotated[int, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+
+
 class Generate(Section):
     """Section `generate`: the length of the test responses."""
 
@@ -325,6 +333,7 @@ class Params(Section):
     optimize: Optimize
     select: Select
     adapter: Adapter
+    causality: CausalitySection
     generate: Generate
     score: Score
     evaluate: Evaluate
