@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "search": {"core", "editing", "errors", "evaluation", "files", "models", "pipeline", "report", "schema", "terms"},
     "release": {"core", "editing", "errors", "files", "models", "pipeline", "report", "schema", "terms"},
     "api": {"core", "editing", "evaluation", "models", "pipeline", "release", "schema"},
-    "chat": {"core", "errors", "evaluation", "models", "pipeline", "release", "schema"},
+    "chat": {"core", "errors", "evaluation", "models", "pipeline", "release", "schema", "terms"},
     "commands": {
         "chat",
         "core",

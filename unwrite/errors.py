@@ -11,6 +11,7 @@ _OPTIONAL = {  # top-level module: the package's name, and the extra of unwrite 
     "model_signing": ("model-signing", "signing"),
     "OpenSSL": ("pyOpenSSL", "signing"),
     "lm_eval": ("lm-eval", "benchmarks"),
+    "datasets": ("lm-eval", "benchmarks"),
     "pacmap": ("PaCMAP", "maps"),
     "altair": ("Altair", "pipeline"),
     "dvc": ("DVC", "pipeline"),

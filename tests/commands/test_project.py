@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from tests.support.workspace import commit, run
 from unwrite.cli import main
 from unwrite.files.tensors import write_tensors
+from unwrite.schema.evaluation import Benchmark
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,6 +61,13 @@ def test_summary_prints_the_evaluation(folder: Path) -> None:
     assert result.exit_code == 0
     assert "50.0 % (40.0–60.0)" in result.stdout
     assert "0.0123" in result.stdout
+    row = dict.fromkeys(Benchmark.model_fields) | {"task": "arc", "figure": "acc", "selection": "none", "n": 9}
+    benchmarks = {"format": 2, "harness": "0.4.13", "scores": [row | {"difference": 0.25, "difference_error": 0.125}]}
+    (folder / "artifacts/benchmarks.json").write_text(json.dumps(benchmarks))
+    assert CliRunner().invoke(main, ["summary"]).stdout.startswith(f"{result.stdout}\n")
+    assert "+0.250 ± 0.125" in CliRunner().invoke(main, ["summary"]).stdout
+    (folder / "artifacts/benchmarks.json").write_text(json.dumps(benchmarks | {"scores": []}))
+    assert CliRunner().invoke(main, ["summary"]).stdout == result.stdout
 
 
 def write_directions(path: Path, value: float) -> None:

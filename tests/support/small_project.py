@@ -14,6 +14,7 @@ from stages.measure_geometry import measure_geometry
 from stages.merge_model import merge_model
 from stages.optimize_weights import optimize_weights
 from stages.pin_model import pin_model
+from stages.run_benchmarks import run_benchmarks
 from stages.score_responses import score_responses
 from stages.select_trial import select_trial
 from stages.tokenize_prompts import tokenize_prompts
@@ -35,6 +36,7 @@ STAGES: dict[str, Callable[[Params], str | None]] = {
     "export_adapter": export_adapter,
     "measure_geometry": measure_geometry,
     "check_causality": check_causality,
+    "run_benchmarks": run_benchmarks,
     "generate_responses": generate_responses,
     "judge_responses": judge_responses,
     "score_responses": score_responses,

@@ -28,6 +28,7 @@ ORDER = [
     "export_adapter",
     "measure_geometry",
     "check_causality",
+    "run_benchmarks",
     "generate_responses",
     "judge_responses",
     "score_responses",

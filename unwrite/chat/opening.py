@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from unwrite.chat.prompting import Prompting, prompting_of
 from unwrite.chat.speaker import NewChoose, Speaker
@@ -16,8 +16,8 @@ from unwrite.release.manifest import read_manifest
 from unwrite.schema.artifacts import read_base
 from unwrite.schema.params import PARAMS_FILE, load_params
 from unwrite.schema.paths import MANIFEST, MODEL
+from unwrite.terms import ModelName
 
-ModelName = Literal["base", "edited"]
 _ELSEWHERE = "or name a release: unwrite chat --release FOLDER"
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import click
 
 from unwrite.commands.releases import declared_commit
 from unwrite.commands.running import expected_errors
+from unwrite.terms import ModelName
 
 if TYPE_CHECKING:
     from unwrite.chat.opening import Opening
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 @expected_errors
 def chat(
     *,
-    only: Literal["base", "edited"] | None,
+    only: ModelName | None,
     release: str | None,
     against: str | None,
     system: str | None,
@@ -60,8 +61,8 @@ def chat(
     run_chat(speakers, prompting, typed_lines(), history=not no_history)
 
 
-def _opening(only: Literal["base", "edited"] | None, release: str | None, against: str | None) -> Opening:
-    from unwrite.chat.opening import ModelName, project_opening, release_opening
+def _opening(only: ModelName | None, release: str | None, against: str | None) -> Opening:
+    from unwrite.chat.opening import project_opening, release_opening
     from unwrite.models.source import resolve_source
 
     names: list[ModelName] = [only] if only else ["base", "edited"]

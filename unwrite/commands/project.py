@@ -26,13 +26,16 @@ def check(path: Path) -> None:
 @expected_errors
 def summary() -> None:
     """Print the last evaluation: rates before and after with intervals, KL divergences, and where the results are."""
+    from unwrite.report.benchmark_table import benchmarks_text
     from unwrite.report.tables import summary_text
     from unwrite.schema.artifacts import read_artifact
-    from unwrite.schema.evaluation import Evaluation
+    from unwrite.schema.evaluation import Benchmarks, Evaluation
     from unwrite.schema.params import load_params
-    from unwrite.schema.paths import EVALUATION
+    from unwrite.schema.paths import BENCHMARKS, EVALUATION
 
     click.echo(summary_text(read_artifact(Evaluation, EVALUATION, "score_responses"), load_params().report.behaviour))
+    if BENCHMARKS.exists() and (text := benchmarks_text(read_artifact(Benchmarks, BENCHMARKS, "run_benchmarks"))):
+        click.echo(f"\n{text}")
 
 
 @click.command()

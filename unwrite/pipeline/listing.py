@@ -1,4 +1,4 @@
-"""The files in a local model's folder with their sha256, for a stage that sees when they change."""
+"""The files in a model's folder and in one of tasks, with their sha256, for a stage that sees when they change."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from pathlib import Path
 from unwrite.errors import UnwriteError
 from unwrite.files.remembered import remembered_digests
 from unwrite.models.folder import local_folder, parent_project
-from unwrite.schema.artifacts import ModelFiles, read_artifact
+from unwrite.schema.artifacts import ModelFiles, TaskFiles, read_artifact
 from unwrite.schema.paths import MODEL_FILES
 
 _STATE = Path(".unwrite/digests.json")
+_TASK_STATE = Path(".unwrite/task_digests.json")
 # Other formats of the weights, which nothing reads.
 _UNREAD = {".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx"}
 
@@ -34,6 +35,21 @@ def list_model_files(source: str) -> ModelFiles:
     names = [path.relative_to(folder).as_posix() for path in paths]
     digests = zip(names, remembered_digests(paths, state), strict=True)
     return ModelFiles(source=source, files=[digest.model_copy(update={"name": name}) for name, digest in digests])
+
+
+def list_task_files(folder: str | None) -> TaskFiles:
+    """List the files of a folder of benchmark tasks; whatever runs the tasks says that the folder is missing.
+
+    Args:
+        folder: as in `evaluate.harness.task_folder`.
+    """
+    if folder is None:
+        return TaskFiles(folder=None, files=[])
+    found = (path for path in Path(folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    paths = sorted(path for path in found if not path.name.startswith("."))
+    digests = zip(paths, remembered_digests(paths, _TASK_STATE), strict=True)
+    files = [digest.model_copy(update={"name": path.relative_to(folder).as_posix()}) for path, digest in digests]
+    return TaskFiles(folder=folder, files=files)
 
 
 def _last(source: str) -> ModelFiles | None:

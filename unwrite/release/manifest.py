@@ -29,9 +29,9 @@ from unwrite.release.statement import (
 )
 from unwrite.schema.artifacts import Base, Edit, FileDigest, Recipe, StoredLayout
 from unwrite.schema.parsing import FORMAT, parse_record, refuse_other_format
-from unwrite.schema.paths import MANIFEST, MODEL_FILES, RUNS
+from unwrite.schema.paths import MANIFEST, MODEL_FILES, RUNS, TASK_FILES
 
-_PATHS = {("model", "source"), ("tokenize", "target"), ("tokenize", "baseline"), ("judge", "markers")}
+_PATHS = {"model.source", "tokenize.target", "tokenize.baseline", "judge.markers", "evaluate.harness.task_folder"}
 
 
 def build_manifest(
@@ -208,11 +208,11 @@ def _traced_files(runs: Sequence[StageRun]) -> Iterator[Descriptor]:
 
 
 def _first_read(file: FileDigest, stage: str) -> Descriptor:
-    """Describe a file that no stage before recorded: an input, a run's record, or the list of the base's files."""
+    """Describe a file that no stage before recorded: an input, a run's record, or a list of files."""
     path = PurePosixPath(file.name)
     if path.parent == PurePosixPath(RUNS):
         return _descriptor(file, role="artifact", stage=path.stem)
-    if path == PurePosixPath(MODEL_FILES):
+    if path in {PurePosixPath(MODEL_FILES), PurePosixPath(TASK_FILES)}:
         return _descriptor(file, role="artifact", stage="list_model")
     return _descriptor(file, role="input", stage=stage)
 
@@ -230,7 +230,10 @@ def _descriptor(file: FileDigest, **annotations: str) -> Descriptor:
 
 def public_parameters(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return a section of params.yaml with the paths in it made safe to publish."""
-    return {
-        key: public_path(value) if (section, key) in _PATHS and isinstance(value, str) else value
-        for key, value in values.items()
-    }
+    return {key: _public_value(f"{section}.{key}", value) for key, value in values.items()}
+
+
+def _public_value(place: str, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return public_parameters(place, value)
+    return public_path(value) if place in _PATHS and isinstance(value, str) else value

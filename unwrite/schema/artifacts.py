@@ -38,6 +38,14 @@ class ModelFiles(Artifact):
     files: list[FileDigest]
 
 
+class TaskFiles(Artifact):
+    """The files in the folder of the user's own benchmark tasks; `folder` is None if there is none."""
+
+    format: Literal[2] = FORMAT
+    folder: str | None
+    files: list[FileDigest]
+
+
 class StoredLayout(Artifact):
     """Matrices [d, k] in a tensor of the checkpoint: its hidden axis, and how many matrices it holds."""
 

@@ -206,3 +206,34 @@ class Metrics(Artifact):
     kl_first: float
     kl: float
     auc: float
+
+
+class Benchmark(Artifact):
+    """One figure of one task of lm-evaluation-harness, for both models on the same documents.
+
+    `figure` is the metric, and `selection` how the harness chose the answer from a response (its filter). `version` is
+    the task's. None stands for a figure or an error that the harness does not state as a finite number.
+    `base_error`, `edited_error`: standard errors as the harness states them.
+    `difference_error`: standard error of the mean difference over documents; None where the figure is no such mean.
+    """
+
+    task: str
+    version: str | None
+    figure: str
+    selection: str
+    higher_is_better: bool | None
+    n: int
+    base: float | None
+    base_error: float | None
+    edited: float | None
+    edited_error: float | None
+    difference: float | None
+    difference_error: float | None
+
+
+class Benchmarks(Artifact):
+    """`artifacts/benchmarks.json`: both models on the tasks of `evaluate.benchmarks`; `harness` is its version."""
+
+    format: Literal[2] = FORMAT
+    harness: str | None
+    scores: list[Benchmark]

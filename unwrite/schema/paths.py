@@ -5,6 +5,7 @@ from pathlib import Path
 from unwrite.terms import SetName, SplitName
 
 MODEL_FILES = Path("artifacts/model_files.json")
+TASK_FILES = Path("artifacts/task_files.json")
 BASE = Path("artifacts/base.json")
 TOKENS = Path("artifacts/tokens")
 RESIDUALS = Path("artifacts/residuals")
@@ -24,6 +25,7 @@ CAUSAL_RESPONSES = Path("artifacts/causal_responses.jsonl")
 EVALUATION = Path("artifacts/evaluation.json")
 METRICS = Path("artifacts/metrics.json")
 EDIT_SIZES = Path("artifacts/plots/edit_size.csv")
+BENCHMARKS = Path("artifacts/benchmarks.json")
 RATES = Path("artifacts/plots/rates.csv")
 REPORT = Path("artifacts/report.html")
 RUNS = Path("artifacts/runs")
