@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.support.tiny import tiny_config, tiny_model
+from tests.support.tiny import random_direction, tiny_config, tiny_model
 from unwrite.errors import UnwriteError
 from unwrite.models.patching import (
     ModulePatch,
     added_to_stream,
     is_matrix_product,
+    mapped_stream,
     parameters_of,
     patched_modules,
     patched_parameters,
@@ -277,3 +278,37 @@ def test_shift_is_what_residuals_record_next() -> None:
     torch.testing.assert_close(shifted[:, :, 2], plain[:, :, 2] + 3 * direction)
     assert torch.equal(shifted[:, :, :2], plain[:, :, :2])
     assert not torch.allclose(shifted[:, :, 3], plain[:, :, 3] + 3 * direction)  # the next layer reads it
+
+
+@pytest.mark.parametrize("wrap", WRAPS, ids=str)
+def test_a_map_is_applied_to_the_input_and_every_output_of_the_layers(wrap: str) -> None:
+    toy, seen = Toy(WRAPS[wrap]), []
+
+    def double(stream: Tensor) -> Tensor:
+        seen.append(stream.clone())
+        return 2 * stream
+
+    with mapped_stream(toy, double):
+        mapped = toy(STREAM)
+    layers = len(toy.layers)
+    assert len(seen) == layers + 1
+    assert torch.equal(mapped, 2 ** (layers + 1) * STREAM)  # the layers pass the stream on as it is
+    assert torch.equal(toy(STREAM), STREAM)
+
+
+def test_nothing_is_left_along_a_direction_that_is_projected_out_of_a_real_model() -> None:
+    model = tiny_model(tiny_config("llama"))
+    v = random_direction(32).float()
+    with mapped_stream(model, lambda x: x - (x @ v).unsqueeze(-1) * v):
+        ablated = extract_residuals(model, [[5, 6, 7]])
+    assert float((ablated @ v).abs().max()) < 1e-5
+    assert float((extract_residuals(model, [[5, 6, 7]]) @ v).abs().max()) > 0.1
+
+
+def test_several_streams_are_refused_rather_than_changed() -> None:
+    toy = Toy(WRAPS["tensor"])
+    several = STREAM.unsqueeze(2).expand(-1, -1, 4, -1)
+    with pytest.raises(UnwriteError, match="keeps several streams"), mapped_stream(toy, lambda x: x):
+        toy(several)
+    with pytest.raises(UnwriteError, match="keeps several streams"), added_to_stream(toy, DIRECTION, 2, 1.0):
+        toy(several)
