@@ -38,7 +38,7 @@ def plant(orthogonalization: Orthogonalize = "none") -> Planted:
     v = random_direction(WIDTH).float()
     with torch.no_grad():
         embedding = model.get_parameter("model.embed_tokens.weight")
-        embedding -= (embedding @ v).unsqueeze(-1) * v
+        embedding.sub_((embedding @ v).unsqueeze(-1) * v)
         for layer in model.model.layers:  # weak, so that the stream carries the direction to the end
             layer.self_attn.o_proj.weight *= 0.02
             layer.mlp.down_proj.weight *= 0.02
