@@ -28,7 +28,7 @@ from benchmarks.comparison import alternated, peak_memory, ratio, spread, table
 from stages.merge_model import merge_model
 from stages.pin_model import pin_model
 from tests.support.samples import record_upstream
-from unwrite.core.directions import difference_direction
+from unwrite.core.directions import difference_direction, orthogonalize
 from unwrite.editing.recipe import make_recipe
 from unwrite.files.records import write_json
 from unwrite.files.tensors import write_tensors
@@ -192,7 +192,8 @@ def _write_directions() -> None:
     target, baseline = (
         torch.randn(1, base.layers + 1, base.hidden_size, generator=generator, dtype=torch.float64) for _ in range(2)
     )
-    tensors = {"directions": difference_direction(target, baseline), "target_mean": target, "baseline_mean": baseline}
+    directions = orthogonalize(difference_direction(target, baseline), baseline)
+    tensors = {"directions": directions, "target_mean": target, "baseline_mean": baseline}
     write_tensors(DIRECTIONS, {name: t.float() for name, t in tensors.items()}, {})
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from unwrite.files import threads
-from unwrite.files.threads import in_threads, processors
+from unwrite.files.threads import in_threads, one_torch_thread, processors
 
 
 @pytest.mark.parametrize("threads", [0, 1, 2, 5])
@@ -80,3 +80,14 @@ def test_an_interrupt_stops_all_threads(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_there_is_at_least_one_processor() -> None:
     assert processors() >= 1
+
+
+def test_torch_uses_one_thread_meanwhile() -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    with one_torch_thread():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before)

@@ -15,7 +15,8 @@ from pydantic import Field
 
 from unwrite.files.checkpoints import left_out_files, model_files, shard_files
 from unwrite.files.hashing import sha256_of
-from unwrite.files.threads import in_threads
+from unwrite.files.threads import in_threads, one_torch_thread
+from unwrite.models.preload import transformers_preloaded
 from unwrite.release.direction_checks import check_directions
 from unwrite.release.figure_checks import check_figures
 from unwrite.release.file_checks import (
@@ -104,7 +105,7 @@ def verify_release(
         True
     """
     refuse_endless_files(release, ADDED_FILES | UNLISTED_FILES)
-    with unreadable_files_told():
+    with unreadable_files_told(), one_torch_thread():
         return _verify(release, base, public_key, threads)
 
 
@@ -116,7 +117,8 @@ def _verify(release: Path, base: Path | None, public_key: Path | None, threads: 
     recipe, unreadable = read_recipe(release)
     comparison, misfit = (None, None)
     if base is not None and recipe is not None:
-        comparison, misfit = compare_with_base(release, base, recipe, threads)
+        with transformers_preloaded():  # to find the writers
+            comparison, misfit = compare_with_base(release, base, recipe, threads)
     sums = _release_sums(release, comparison, aside.names, threads)
     base_sums = None if base is None else _base_sums(base, _names_in_base(manifest, sums), comparison, threads)
     base_files = [] if base is None else model_files(base)
