@@ -44,7 +44,7 @@ def find_base_writers(base: Path | None) -> FoundWriters | str:
         return f"needs {error.name}"
     try:
         config = load_config(base)
-        discovery = find_writers(config)
+        discovery = find_writers(config, padding=False)
         writers = locate_writers(discovery.writers, config, stored_tensors(base))
     except ModuleNotFoundError as error:
         return f"needs {error.name}"

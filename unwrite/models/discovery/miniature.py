@@ -41,7 +41,7 @@ class _Narrowing(NamedTuple):
 
 
 def miniatures(config: PreTrainedConfig) -> Iterator[PreTrainedModel]:
-    """Yield miniatures of a config's model, the smallest first: use the first that runs.
+    """Yield miniatures of a config's model, the narrowest first: use the first that runs.
 
     They are in evaluation mode. Only modules outside the layers have values; `filled` gives values to a layer, and
     `filled_while_run` to each layer while it runs. Where the model is small, the only miniature is the model itself.
@@ -58,10 +58,14 @@ def miniatures(config: PreTrainedConfig) -> Iterator[PreTrainedModel]:
         yield _build(narrowed(config, narrowing.divisor, fewer_heads=narrowing.fewer_heads))
 
 
-def _narrowings(config: PreTrainedConfig, full: PreTrainedModel) -> list[_Narrowing]:
-    """List the ways to narrow a config that keep the model's modules and fit in memory, the smallest first."""
-    possible: list[_Narrowing] = []
-    for divisor in divisors(config):
+def _narrowings(config: PreTrainedConfig, full: PreTrainedModel) -> Iterator[_Narrowing]:
+    """Yield the ways to narrow a config that keep the model's modules and fit in memory, the narrowest first.
+
+    Of two that are as narrow, the one with the smaller layers comes first.
+    """
+    sizes: list[int] = []
+    for divisor in sorted(divisors(config), reverse=True):
+        possible: list[_Narrowing] = []
         for fewer_heads in (False, True):
             try:
                 narrow = build_on_meta(narrowed(config, divisor, fewer_heads=fewer_heads))
@@ -70,15 +74,11 @@ def _narrowings(config: PreTrainedConfig, full: PreTrainedModel) -> list[_Narrow
             if _modules(narrow) == _modules(full):
                 largest = max(sum(p.numel() for p in layer.parameters()) for layer in decoder_layers(narrow))
                 possible.append(_Narrowing(largest, divisor, fewer_heads))
-    fitting = sorted(
-        (narrowing for narrowing in possible if narrowing.largest_layer <= _LARGEST_LAYER),
-        key=lambda narrowing: narrowing.largest_layer,
-    )
-    if not fitting:
-        least = min((narrowing.largest_layer for narrowing in possible), default=None)
-        why = "its modules change" if least is None else f"its layers still have up to {least:,} parameters"
+        sizes += [narrowing.largest_layer for narrowing in possible]
+        yield from (narrowing for narrowing in sorted(possible) if narrowing.largest_layer <= _LARGEST_LAYER)
+    if not sizes or min(sizes) > _LARGEST_LAYER:
+        why = f"its layers still have up to {min(sizes):,} parameters" if sizes else "its modules change"
         raise UnwriteError(f"{type(full).__name__} cannot be examined: however narrow it is made, {why}.")
-    return fitting
 
 
 def build_on_meta(config: PreTrainedConfig) -> PreTrainedModel:

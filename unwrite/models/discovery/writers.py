@@ -56,18 +56,22 @@ class _LayerWriters(NamedTuple):
 
 
 @torch.no_grad()
-def find_writers(config: PreTrainedConfig) -> Discovery:
+def find_writers(config: PreTrainedConfig, *, padding: bool = True) -> Discovery:
     """Find the residual writers of a decoder-only model from its config, without its weights.
 
     What cannot be edited exactly is listed in `incomplete`, with the reason. In such a layer, only modules whose own
     output is proven to lose the direction count as writers. Only modules that run on text are examined.
+
+    Args:
+        config: the configuration of the model.
+        padding: whether to measure if padding changes what the model computes; unmeasured, it counts as sensitive.
 
     Raises:
         UnwriteError: the model is not a decoder-only model that transformers can build, does not run on text alone, or
             has no decoder stack.
     """
     with float64_throughout():
-        run = _run_miniature(config)
+        run = _run_miniature(config, padding=padding)
         incomplete = _writes_outside(run.captured)
         writers: list[FoundWriter] = []
         known: dict[Any, tuple[Branch, ...]] = {}
@@ -93,20 +97,20 @@ def find_writers(config: PreTrainedConfig) -> Discovery:
     )
 
 
-def _run_miniature(config: PreTrainedConfig) -> _Run:
+def _run_miniature(config: PreTrainedConfig, *, padding: bool) -> _Run:
     """Run the narrowest miniature that does run."""
     failure: UnwriteError | None = None
     for model in miniatures(config):
         try:
             with filled_while_run(model):
-                return _run_twice(model)
+                return _run_twice(model, padding=padding)
         except UnwriteError as error:
             failure = error  # try the next one, which is wider
     assert failure is not None
     raise failure
 
 
-def _run_twice(model: PreTrainedModel) -> _Run:
+def _run_twice(model: PreTrainedModel, *, padding: bool) -> _Run:
     embeddings: Any = model.get_input_embeddings()
     highest = min(VOCABULARY, len(embeddings.weight))
     if highest < _FEWEST_TOKENS:
@@ -116,7 +120,7 @@ def _run_twice(model: PreTrainedModel) -> _Run:
     tokens, others = torch.randint(1, highest, (2, 2, 7), generator=seeded(1))
     others[:, -1] = tokens[:, -1]
     captured, elsewhere = (capture_layers(model, {"input_ids": ids}) for ids in (tokens, others))
-    return _Run(model, captured, elsewhere.layers, is_padding_sensitive(model))
+    return _Run(model, captured, elsewhere.layers, not padding or is_padding_sensitive(model))
 
 
 def _writes_outside(captured: CapturedLayers) -> list[str]:
