@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from unwrite.commands.chatting import chat
+from unwrite.commands.measurements import show_geometry
 from unwrite.commands.model_commands import writers
 from unwrite.commands.project import audit, check, diff, summary
 from unwrite.commands.proposals import markers
@@ -24,6 +25,7 @@ for _command in (
     check,
     markers,
     summary,
+    show_geometry,
     chat,
     writers,
     diff,
