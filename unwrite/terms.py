@@ -22,6 +22,8 @@ BackendName = Literal["weights", "activations"]
 """How trials are measured: on exchanged weights, or on edited activations."""
 
 JudgeName = Literal["markers", "classifier"]
+JudgeInput = Literal["answer", "prompt_and_answer"]
+"""What a classifier reads: the answer, or the pair of prompt and answer."""
 Degeneration = Literal["empty", "open thinking", "loop"]
 """Why a response is degenerate: no answer, a chain of thought without an end, the same thing over and over."""
 

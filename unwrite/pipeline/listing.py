@@ -9,28 +9,30 @@ from unwrite.errors import UnwriteError
 from unwrite.files.remembered import remembered_digests
 from unwrite.models.folder import local_folder, parent_project
 from unwrite.schema.artifacts import ModelFiles, TaskFiles, read_artifact
-from unwrite.schema.paths import MODEL_FILES
+from unwrite.schema.paths import JUDGE_FILES, MODEL_FILES
 
-_STATE = Path(".unwrite/digests.json")
+_STATES = {MODEL_FILES: Path(".unwrite/digests.json"), JUDGE_FILES: Path(".unwrite/judge_digests.json")}
+"""The file that remembers digests, for each list: one of both would forget the files of the other."""
 _TASK_STATE = Path(".unwrite/task_digests.json")
 # Other formats of the weights, which nothing reads.
 _UNREAD = {".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx"}
 
 
-def list_model_files(source: str) -> ModelFiles:
+def list_model_files(source: str | None, listing: Path = MODEL_FILES) -> ModelFiles:
     """List the files of a model by name, size and sha256, reading only those that changed since the last time.
 
     A hub id has no files to list: its commit is pinned. A folder that is not on this machine keeps its last list, since
     a clone without the model has not changed it; whatever needs the model says that it is missing.
 
     Args:
-        source: a folder or a hub id.
+        source: a folder or a hub id; None if there is no model, which has no files.
+        listing: where the list is kept: that of the model, or that of the classifier.
     """
-    folder = local_folder(source)
-    if not folder.is_dir():
-        return _last(source) or ModelFiles(source=source, files=[])
-    project = parent_project()
-    state = _STATE if _STATE.exists() or project is None else project / _STATE
+    folder = None if source is None else local_folder(source)
+    if folder is None or not folder.is_dir():
+        return _last(source, listing) or ModelFiles(source=source, files=[])
+    project, state = parent_project(), _STATES[listing]
+    state = state if state.exists() or project is None else project / state
     paths = sorted(_read_files(folder))
     names = [path.relative_to(folder).as_posix() for path in paths]
     digests = zip(names, remembered_digests(paths, state), strict=True)
@@ -52,9 +54,9 @@ def list_task_files(folder: str | None) -> TaskFiles:
     return TaskFiles(folder=folder, files=files)
 
 
-def _last(source: str) -> ModelFiles | None:
+def _last(source: str | None, listing: Path) -> ModelFiles | None:
     try:
-        last = read_artifact(ModelFiles, MODEL_FILES, "list_model")
+        last = read_artifact(ModelFiles, listing, "list_model")
     except UnwriteError:
         return None
     return last if last.source == source else None

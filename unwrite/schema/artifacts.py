@@ -31,10 +31,10 @@ class FileDigest(Artifact):
 
 
 class ModelFiles(Artifact):
-    """The files in the folder of a local model; none for a hub id."""
+    """The files in the folder of a local model or classifier; none for a hub id. Without a classifier, no source."""
 
     format: Literal[2] = FORMAT
-    source: str
+    source: str | None
     files: list[FileDigest]
 
 

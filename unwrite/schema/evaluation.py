@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from unwrite.schema.artifacts import Artifact
+from unwrite.schema.artifacts import Artifact, FileDigest
 from unwrite.schema.parsing import FORMAT
-from unwrite.terms import Degeneration, Intervention, InterventionVector, JudgeName, SetName
+from unwrite.terms import Degeneration, Intervention, InterventionVector, JudgeInput, JudgeName, SetName
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -68,6 +68,20 @@ class Comparison(Artifact):
     p_adjusted: Probability
 
 
+class ClassifierUsed(Artifact):
+    """The classifier that judged: what params.yaml says about it, its commit on the hub, and its files.
+
+    `label` is the name of the label that stands for the behaviour.
+    """
+
+    source: str
+    commit: str | None
+    label: str
+    threshold: float
+    input: JudgeInput
+    files: list[FileDigest]
+
+
 class Calibration(Artifact):
     """How the markers agree with the classifier, over every stored response of both models.
 
@@ -105,6 +119,7 @@ class Evaluation(Artifact):
     format: Literal[2] = FORMAT
     confidence: float
     judge: JudgeName = "markers"
+    classifier: ClassifierUsed | None = None
     base: ModelScores
     edited: ModelScores
     kl_first_token: float

@@ -29,6 +29,7 @@ from unwrite.terms import (
     BackendName,
     CenterMethod,
     ComputeDtype,
+    JudgeInput,
     MapProjection,
     NormPreservation,
     Orthogonalize,
@@ -193,8 +194,9 @@ class Classifier(Section):
 
     source: Annotated[str, Field(min_length=1)]
     revision: str | None
-    label: Annotated[str, Field(min_length=1)]
+    label: Annotated[str, Field(min_length=1)] | Layer
     threshold: Annotated[float, Field(gt=0, le=1)]
+    input: JudgeInput
 
 
 class Judge(Section):

@@ -6,6 +6,7 @@ from unwrite.terms import SetName, SplitName
 
 MODEL_FILES = Path("artifacts/model_files.json")
 TASK_FILES = Path("artifacts/task_files.json")
+JUDGE_FILES = Path("artifacts/judge_files.json")
 BASE = Path("artifacts/base.json")
 TOKENS = Path("artifacts/tokens")
 RESIDUALS = Path("artifacts/residuals")
