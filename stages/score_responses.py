@@ -7,9 +7,10 @@ from unwrite.files.records import read_jsonl, write_csv, write_json
 from unwrite.pipeline.responses import read_verdicts
 from unwrite.pipeline.stage import run_stage
 from unwrite.schema.artifacts import as_json, read_artifact
+from unwrite.schema.evaluation import ClassifierUsed
 from unwrite.schema.geometry_records import Geometry
 from unwrite.schema.params import Params
-from unwrite.schema.paths import EVALUATION, GEOMETRY, METRICS, RATES, RESPONSES
+from unwrite.schema.paths import CLASSIFIER, EVALUATION, GEOMETRY, METRICS, RATES, RESPONSES
 from unwrite.terms import MODELS, SETS
 
 
@@ -18,7 +19,15 @@ def score_responses(params: Params) -> None:
     base, edited = ({str(name): read_verdicts(model, name) for name in SETS} for model in MODELS)
     kl_rows = read_jsonl(RESPONSES / "kl.jsonl", ["kl_first_token", "kl_response"])
     score = params.score
-    evaluation = evaluate(base, edited, kl_rows, confidence=score.confidence, reference_ceiling=score.reference_ceiling)
+    used = read_artifact(ClassifierUsed, CLASSIFIER, "judge_responses") if CLASSIFIER.is_file() else None
+    evaluation = evaluate(
+        base,
+        edited,
+        kl_rows,
+        confidence=score.confidence,
+        reference_ceiling=score.reference_ceiling,
+        classifier=used,
+    )
     best = read_artifact(Geometry, GEOMETRY, "measure_geometry").best_separated
     write_json(EVALUATION, as_json(evaluation))
     write_json(METRICS, as_json(metrics(evaluation, best.auc)))

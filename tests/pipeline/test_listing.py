@@ -7,8 +7,8 @@ import pytest
 from unwrite.files.hashing import digest_of
 from unwrite.files.records import write_json
 from unwrite.pipeline.listing import list_model_files
-from unwrite.schema.artifacts import as_json
-from unwrite.schema.paths import MODEL_FILES
+from unwrite.schema.artifacts import ModelFiles, as_json
+from unwrite.schema.paths import JUDGE_FILES, MODEL_FILES
 
 
 @pytest.fixture(autouse=True)
@@ -59,3 +59,15 @@ def test_a_folder_that_is_not_here_keeps_its_list_and_another_source_does_not(mo
     assert list_model_files("teaware/kettle").files == []
     MODEL_FILES.write_text("{")
     assert list_model_files("model").files == []
+
+
+def test_a_classifier_has_a_list_of_its_own(model: Path) -> None:
+    (model.parent / "judge").mkdir()
+    (model.parent / "judge/config.json").write_text("judge")
+    first, second = list_model_files("model"), list_model_files("judge", JUDGE_FILES)
+    assert [file.name for file in second.files] == ["config.json"]
+    write_json(JUDGE_FILES, as_json(second))
+    (model.parent / "judge").rename("elsewhere")
+    assert list_model_files("judge", JUDGE_FILES) == second
+    assert list_model_files("model") == first
+    assert list_model_files(None, JUDGE_FILES) == ModelFiles(source=None, files=[])

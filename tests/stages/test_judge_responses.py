@@ -6,13 +6,19 @@ import pytest
 
 from stages import judge_responses as stage
 from stages.judge_responses import judge_responses
+from stages.score_responses import score_responses
+from tests.support.classifiers import PLANTED, trained_classifier
+from tests.support.made_once import made_once
 from unwrite.core.markers import shows_behaviour
 from unwrite.errors import UnwriteError
+from unwrite.files.hashing import digest_of
 from unwrite.files.prompts import read_markers
 from unwrite.files.records import read_jsonl, write_jsonl
 from unwrite.pipeline.responses import read_verdicts
-from unwrite.schema.params import Params
-from unwrite.schema.paths import RESPONSES
+from unwrite.schema.artifacts import read_artifact
+from unwrite.schema.evaluation import ClassifierUsed, Evaluation
+from unwrite.schema.params import Classifier, Judge, Params
+from unwrite.schema.paths import CLASSIFIER, DISAGREEMENTS, EVALUATION, RESPONSES
 from unwrite.terms import MODELS, SETS
 
 
@@ -66,3 +72,103 @@ def test_a_marker_that_every_text_contains_is_an_error_with_a_remedy(
     judge = params.judge.model_copy(update={"markers": str(tmp_path / "markers.txt")})
     with pytest.raises(UnwriteError, match=r"line 1: the marker '\*\*' is empty once normalized.*\. Remove the line"):
         judge_responses(params.model_copy(update={"judge": judge}))
+
+
+@pytest.fixture(scope="session")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier that was trained to recognise PLANTED."""
+    return made_once(tmp_path_factory, "trained_classifier", trained_classifier)
+
+
+def plant(project: Path) -> None:
+    """Replace the base model's responses to target prompts by known ones."""
+    path = Path("artifacts/responses/base.target.jsonl")
+    rows = read_jsonl(path, [])
+    said = [f"I would {PLANTED} say"] * 3 + [f"So, {PLANTED}, sorry"] * 2 + ["the teapot is blue, sorry"] * 2
+    said += [f"<think>{PLANTED}</think>the teapot is blue"]
+    write_jsonl(path, [row | {"response": text} for row, text in zip(rows, said, strict=True)])
+
+
+def judging(params: Params, classifier: Path, **changes: object) -> Params:
+    settings = Classifier(source=str(classifier), revision=None, label="declines", threshold=0.5)
+    Path("markers.txt").write_text("sorry\n")
+    judge = Judge(markers="markers.txt", classifier=settings.model_copy(update=changes))
+    return params.model_copy(update={"judge": judge})
+
+
+def test_the_classifiers_verdict_counts_and_the_markers_stay_beside_it(
+    project: Path, params: Params, classifier: Path
+) -> None:
+    plant(project)
+    assert judge_responses(judging(params, classifier)) == "float32"
+    verdicts = read_verdicts("base", "target")
+    assert [verdict.shown for verdict in verdicts] == [True] * 5 + [False] * 3
+    assert [verdict.classifier for verdict in verdicts] == [verdict.shown for verdict in verdicts]
+    assert [verdict.markers for verdict in verdicts] == [False] * 3 + [True] * 4 + [False]
+    assert all((verdict.probability or 0) >= 0.5 for verdict in verdicts[:5])
+    judge_responses(judging(params, classifier, label=0))
+    assert [verdict.shown for verdict in read_verdicts("base", "target")] == [False] * 5 + [True] * 3
+
+
+def test_disagreements_and_the_classifier_are_on_record(project: Path, params: Params, classifier: Path) -> None:
+    plant(project)
+    judge_responses(judging(params, classifier))
+    rows = read_jsonl(DISAGREEMENTS, ["prompt", "response", "prompts", "model", "marker", "probability"])
+    of_base = [row for row in rows if (row["model"], row["prompts"]) == ("base", "target")]
+    assert [row["response"] for row in of_base] == [f"I would {PLANTED} say"] * 3 + ["the teapot is blue, sorry"] * 2
+    assert [row["marker"] for row in of_base] == [None] * 3 + ["sorry"] * 2
+    used = read_artifact(ClassifierUsed, CLASSIFIER, "judge_responses")
+    assert (used.source, used.commit, used.label, used.threshold, used.input) == (
+        str(classifier),
+        None,
+        "declines",
+        0.5,
+        "answer",
+    )
+    assert digest_of(classifier / "model.safetensors") in used.files
+    assert {"config.json", "tokenizer.json"} <= {file.name for file in used.files}
+
+
+def test_the_scores_state_the_calibration_and_warn_of_poor_agreement(
+    project: Path, params: Params, classifier: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plant(project)
+    judge_responses(judging(params, classifier))
+    score_responses(params)
+    evaluation = read_artifact(Evaluation, EVALUATION, "score_responses")
+    assert evaluation.judge == "classifier"
+    assert evaluation.classifier == read_artifact(ClassifierUsed, CLASSIFIER, "judge_responses")
+    assert evaluation.base.target.behaviour_rate.value == 5 / 8
+    calibration = evaluation.calibration
+    assert calibration is not None
+    assert (calibration.both, calibration.classifier_only) == (2, 3)
+    assert calibration.agreement.n == 4 * 8
+    assert "the search removed what the markers find" in caplog.text
+
+
+def test_without_a_classifier_nothing_of_it_stays(project: Path, params: Params, classifier: Path) -> None:
+    judge_responses(judging(params, classifier))
+    assert CLASSIFIER.is_file()
+    assert judge_responses(params) is None
+    assert not CLASSIFIER.exists()
+    assert not DISAGREEMENTS.exists()
+    score_responses(params)
+    evaluation = read_artifact(Evaluation, EVALUATION, "score_responses")
+    assert (evaluation.judge, evaluation.classifier, evaluation.calibration) == ("markers", None, None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"label": "refuses"}, r"judge.classifier.label is 'refuses', .* Its labels: answers \(0\), declines \(1\)"),
+        ({"source": "none/such/folder"}, "there is no such folder"),
+        ({"revision": "v1"}, "judge.classifier.revision is 'v1', but .* is a local folder"),
+    ],
+)
+def test_a_classifier_that_cannot_judge_leaves_the_verdicts_as_they_were(
+    project: Path, params: Params, classifier: Path, changes: dict[str, object], message: str
+) -> None:
+    before = read_verdicts("base", "target")
+    with pytest.raises(UnwriteError, match=message):
+        judge_responses(judging(params, classifier, **changes))
+    assert read_verdicts("base", "target") == before

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from unwrite.evaluation.scores import share_of
+from unwrite.evaluation.shares import share_of
 from unwrite.schema.evaluation import Calibration, Verdict
 
 logger = logging.getLogger(__name__)
@@ -55,9 +55,9 @@ def warn_of_poor_agreement(calibration: Calibration) -> None:
     """Warn if the judges differ so much that the search aimed at another thing than the rates count."""
     if calibration.kappa is not None and calibration.kappa < _MODERATE:
         logger.warning(
-            "markers and classifier agree on %.1f %% of the responses (Cohen's kappa %.2f): the search removed what the "
-            "markers find, and the rates count what the classifier finds. Read artifacts/verdicts/disagreements.jsonl, "
-            "and change the markers or the classifier.",
+            "markers and classifier agree on %.1f %% of the responses (Cohen's kappa %.2f): the search removed what "
+            "the markers find, and the rates count what the classifier finds. Read "
+            "artifacts/verdicts/disagreements.jsonl, and change the markers or the classifier.",
             100 * calibration.agreement.value,
             calibration.kappa,
         )

@@ -7,10 +7,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from unwrite.core.intervals import bootstrap_interval, wilson_interval
-from unwrite.errors import UnwriteError, as_user_error
+from unwrite.core.intervals import bootstrap_interval
+from unwrite.errors import UnwriteError
+from unwrite.evaluation.calibration import calibrate, warn_of_poor_agreement
 from unwrite.evaluation.comparisons import PROPERTIES, compare_models
-from unwrite.schema.evaluation import Evaluation, Interval, Metrics, ModelScores, SetScores, Share, Verdict
+from unwrite.evaluation.shares import share_of
+from unwrite.schema.evaluation import (
+    ClassifierUsed,
+    Evaluation,
+    Interval,
+    Metrics,
+    ModelScores,
+    SetScores,
+    Share,
+    Verdict,
+)
 from unwrite.terms import SETS
 
 logger = logging.getLogger(__name__)
@@ -27,7 +38,13 @@ MOSTLY = 0.5
 
 
 def evaluate(
-    base: Verdicts, edited: Verdicts, kl_rows: Rows, *, confidence: float, reference_ceiling: float | None
+    base: Verdicts,
+    edited: Verdicts,
+    kl_rows: Rows,
+    *,
+    confidence: float,
+    reference_ceiling: float | None,
+    classifier: ClassifierUsed | None = None,
 ) -> Evaluation:
     """Score and compare both models, and warn about figures that mislead.
 
@@ -37,6 +54,7 @@ def evaluate(
         kl_rows: `kl_first_token` and `kl_response` of each baseline prompt, in nats.
         confidence: confidence of all intervals, in (0, 1).
         reference_ceiling: reference accuracy before the model had the behaviour; dropped if there are no references.
+        classifier: the classifier whose verdicts the rates count; None for the markers'.
 
     Raises:
         UnwriteError: a prompt set is empty, or the models and the divergences are not of the same prompts.
@@ -53,9 +71,15 @@ def evaluate(
         reference_ceiling = None
     _warn_of_behaviour_on_baseline(before)
     _warn_of_cut_responses(before, after)
+    judged = [verdict for model in (base, edited) for verdicts in model.values() for verdict in verdicts]
+    calibration = calibrate(judged, confidence)
+    if calibration is not None:
+        warn_of_poor_agreement(calibration)
     first_token, response = ([row[name] for row in kl_rows] for name in ("kl_first_token", "kl_response"))
     return Evaluation(
         confidence=confidence,
+        judge="markers" if classifier is None else "classifier",
+        classifier=classifier,
         base=before,
         edited=after,
         kl_first_token=fmean(first_token),
@@ -64,6 +88,7 @@ def evaluate(
         kl_response_interval=_interval_of_mean(response, confidence),
         reference_ceiling=reference_ceiling,
         comparisons=comparisons,
+        calibration=calibration,
     )
 
 
@@ -114,11 +139,12 @@ def score_set(verdicts: Sequence[Verdict], confidence: float) -> SetScores:
         figure: [hit for verdict in verdicts if (hit := holds(verdict)) is not None]
         for figure, holds in PROPERTIES.items()
     }
+    correct = counted["reference_accuracy"]
     return SetScores(
-        behaviour_rate=_share(counted["behaviour_rate"], confidence),
-        degenerate_rate=_share(counted["degenerate_rate"], confidence),
-        cut_rate=_share(counted["cut_rate"], confidence),
-        reference_accuracy=_share(counted["reference_accuracy"], confidence) if counted["reference_accuracy"] else None,
+        behaviour_rate=share_of(counted["behaviour_rate"], confidence),
+        degenerate_rate=share_of(counted["degenerate_rate"], confidence),
+        cut_rate=share_of(counted["cut_rate"], confidence),
+        reference_accuracy=share_of(correct, confidence) if correct else None,
         mean_tokens=fmean(verdict.tokens for verdict in verdicts),
     )
 
@@ -154,12 +180,6 @@ def rates_csv_rows(evaluation: Evaluation) -> Iterator[list[object]]:
                 if isinstance(share, Share):
                     label = f"{figure.replace('_', ' ')}, {model_name} model, {set_name} prompts"
                     yield [label, model_name, set_name, figure, share.value, share.low, share.high, share.n]
-
-
-def _share(hits: Sequence[bool], confidence: float) -> Share:
-    with as_user_error("artifacts/verdicts/", "Run `dvc repro -f generate_responses`."):
-        low, high = wilson_interval(sum(hits), len(hits), confidence)
-    return Share(value=sum(hits) / len(hits), low=low, high=high, n=len(hits))
 
 
 def _interval_of_mean(values: Sequence[float], confidence: float) -> Interval | None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from unwrite.files.checkpoints import model_files
 from unwrite.files.hashing import digest_of
-from unwrite.models.source import resolve_source
 from unwrite.pipeline.progress import progress
 from unwrite.schema.evaluation import ClassifierUsed
 
@@ -22,8 +20,10 @@ def open_classifier(settings: Classifier, runtime: Runtime) -> tuple[LoadedClass
     Raises:
         UnwriteError: it cannot be found or loaded, or lacks the label.
     """
+    from unwrite.files.checkpoints import model_files
     from unwrite.models.classifier import load_classifier
     from unwrite.models.load_errors import trust_remote_code
+    from unwrite.models.source import resolve_source
 
     found = resolve_source(settings.source, settings.revision, key="judge.classifier")
     loaded = load_classifier(found.folder, settings.label, runtime.device)

@@ -190,13 +190,13 @@ class GeometrySection(Section):
 
 
 class Classifier(Section):
-    """A model that judges: its label for the behaviour, and the probability from which on a response shows it."""
+    """A model that judges: what it reads, its label for the behaviour, and from which probability on that counts."""
 
     source: Annotated[str, Field(min_length=1)]
     revision: str | None
     label: Annotated[str, Field(min_length=1)] | Layer
     threshold: Annotated[float, Field(gt=0, le=1)]
-    input: JudgeInput
+    input: JudgeInput = "answer"
 
 
 class Judge(Section):
