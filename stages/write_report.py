@@ -5,25 +5,41 @@ from __future__ import annotations
 import platform
 
 from unwrite.errors import UnwriteError
-from unwrite.files.records import read_jsonl, write_text
+from unwrite.files.records import write_text
 from unwrite.pipeline.environment import package_versions
 from unwrite.pipeline.stage import run_stage
 from unwrite.release.card import model_card
-from unwrite.report.curves import read_geometry
-from unwrite.report.edit_text import layer_rows
-from unwrite.report.page import Example, Plots, first_examples, report_page
+from unwrite.report.curves import read_geometry_rows, read_residual_map
+from unwrite.report.edit_sizes import read_edit_sizes
+from unwrite.report.page import report_page
+from unwrite.report.residual_maps import residual_maps
+from unwrite.report.response_pairs import read_pairs
 from unwrite.schema.artifacts import Base, Front, Recipe, read_artifact
 from unwrite.schema.evaluation import Evaluation
+from unwrite.schema.geometry_records import Geometry
 from unwrite.schema.params import Params
-from unwrite.schema.paths import BASE, CARD, CURVES, EVALUATION, FRONT, RECIPE, REPORT, RESPONSES
+from unwrite.schema.paths import (
+    BASE,
+    CARD,
+    CURVES,
+    EDIT_SIZES,
+    EVALUATION,
+    FRONT,
+    GEOMETRY,
+    RECIPE,
+    REPORT,
+    RESIDUAL_MAP,
+    RESPONSES,
+    VERDICTS,
+)
 from unwrite.search.trials import STOPPED, read_trials
 
-_PACKAGES = ("unwrite", "matplotlib", "jinja2")
+_PACKAGES = ("unwrite", "altair", "vl-convert-python", "jinja2")
 
 
 def write_report(params: Params) -> None:
     """Write artifacts/report.html and artifacts/card/README.md."""
-    from unwrite.report.plots import geometry_plot, kernels_plot, rates_plot, trials_plot  # an extra: only when it runs
+    from unwrite.report.charts import report_charts  # an extra: only when it runs
 
     behaviour = params.report.behaviour
     base = read_artifact(Base, BASE, "pin_model")
@@ -33,12 +49,19 @@ def write_report(params: Params) -> None:
         raise UnwriteError(f"{RECIPE} must name the trial it comes from. Run `dvc repro -f select_trial`.")
     evaluation = read_artifact(Evaluation, EVALUATION, "score_responses")
     trials, stopped = read_trials(), read_trials(STOPPED)
-    used = sorted({edit.direction.index for edit in recipe.edits})
-    plots = Plots(
-        rates=rates_plot(evaluation),
-        trials=trials_plot(trials, stopped, front.trials, recipe.trial, front.base_behaviour_rate),
-        geometry=geometry_plot(read_geometry(CURVES), used),
-        kernels=kernels_plot(layer_rows(recipe, base)),
+    curves, sizes = read_geometry_rows(CURVES), read_edit_sizes(EDIT_SIZES, recipe.edits)
+    geometry = read_artifact(Geometry, GEOMETRY, "measure_geometry")
+    maps = residual_maps(read_residual_map(RESIDUAL_MAP))
+    drawn = report_charts(
+        base=base,
+        recipe=recipe,
+        front=front,
+        trials=trials,
+        stopped=stopped,
+        curves=curves,
+        sizes=sizes,
+        maps=maps,
+        projection=geometry.projection,
     )
     page = report_page(
         behaviour=behaviour,
@@ -48,9 +71,14 @@ def write_report(params: Params) -> None:
         front=front,
         trials=trials,
         stopped=len(stopped),
-        examples={name: _examples(name) for name in ("target", "baseline")},
-        plots=plots,
+        pairs=read_pairs(RESPONSES, VERDICTS),
+        sizes=sizes,
+        curves=curves,
+        geometry=geometry,
+        maps=maps,
+        causality=None,
         versions={"Python": platform.python_version()} | package_versions(_PACKAGES),
+        **drawn._asdict(),
     )
     write_text(REPORT, page)
     card = model_card(
@@ -62,14 +90,6 @@ def write_report(params: Params) -> None:
         prompts={"target": params.tokenize.target, "baseline": params.tokenize.baseline},
     )
     write_text(CARD, card)
-
-
-def _examples(name: str) -> list[Example]:
-    base, edited = (
-        read_jsonl(RESPONSES / f"{which}.{name}.jsonl", ["prompt", "reference", "response"])
-        for which in ("base", "edited")
-    )
-    return first_examples(base, edited)
 
 
 if __name__ == "__main__":

@@ -22,16 +22,6 @@ class GeometryRow(NamedTuple):
     figures: dict[str, float]
 
 
-class GeometryPoint(NamedTuple):
-    """Figures about the direction at one position and residual index, on validation prompts; they may be infinite."""
-
-    position: int
-    residual_index: int
-    auc: float
-    separation: float
-    cosine_to_previous: float
-
-
 class MappedPrompt(NamedTuple):
     """One prompt on the map of one position and residual index."""
 
@@ -56,20 +46,6 @@ def read_geometry_rows(path: Path) -> list[GeometryRow]:
         return GeometryRow(int(row["position"]), int(row["residual_index"]), figures)
 
     return _read(path, parse)
-
-
-def read_geometry(path: Path) -> list[GeometryPoint]:
-    """Read the figures that are plotted; errors as in `read_geometry_rows`."""
-    return [
-        GeometryPoint(
-            row.position,
-            row.residual_index,
-            auc=row.figures["auc_validation"],
-            separation=row.figures["separation_validation"],
-            cosine_to_previous=row.figures["cosine_to_previous"],
-        )
-        for row in read_geometry_rows(path)
-    ]
 
 
 def read_residual_map(path: Path) -> list[MappedPrompt]:

@@ -1,47 +1,30 @@
-"""The report: one HTML file that needs no other, from the artifacts alone."""
+"""The report: one HTML file that needs no other and fetches nothing, from the artifacts alone."""
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
+from jinja2 import Environment
+
+from unwrite.report.curves import GeometryRow
+from unwrite.report.edit_sizes import TensorSize
 from unwrite.report.edit_text import kernel_rows, layer_rows
 from unwrite.report.facts import edit_facts
+from unwrite.report.page_scripts import chart_library, content_policy, page_script
 from unwrite.report.rendering import template_environment
+from unwrite.report.residual_maps import ResidualMaps
+from unwrite.report.response_pairs import TAGS, ResponsePair, changed_first, tag_counts
+from unwrite.report.results import change_text, headline, p_text, result_groups
+from unwrite.report.shown_text import LONGEST, shown_text
+from unwrite.report.tables import model_name
 from unwrite.schema.artifacts import Base, Front, Recipe, Trial
-from unwrite.schema.evaluation import Evaluation
-
-EXAMPLES = 12
-SHORTENED = 280  # characters
-
-
-class Example(NamedTuple):
-    """One test prompt with the responses of both models, and the reference answer, if there is one."""
-
-    prompt: str
-    base: str
-    edited: str
-    reference: str | None
-
-
-class Plots(NamedTuple):
-    """The figures, as SVG elements."""
-
-    rates: str
-    trials: str
-    geometry: str
-    kernels: str
-
-
-def first_examples(base: Sequence[Mapping[str, Any]], edited: Sequence[Mapping[str, Any]]) -> list[Example]:
-    """Return the first examples of a set, in the order of its file: they are not cherry-picked.
-
-    Args:
-        base: rows of artifacts/responses/base.*.jsonl.
-        edited: rows of the edited model, for the same prompts in the same order.
-    """
-    pairs = zip(base[:EXAMPLES], edited[:EXAMPLES], strict=True)
-    return [Example(one["prompt"], one["response"], two["response"], one.get("reference")) for one, two in pairs]
+from unwrite.schema.evaluation import Causality, Evaluation, Interval
+from unwrite.schema.geometry_records import Geometry
+from unwrite.schema.paths import MODEL
 
 
 def report_page(
@@ -53,11 +36,19 @@ def report_page(
     front: Front,
     trials: Sequence[Trial],
     stopped: int,
-    examples: Mapping[str, Sequence[Example]],
-    plots: Plots,
+    front_rows: Sequence[Mapping[str, Any]],
+    pairs: Sequence[ResponsePair],
+    sizes: Sequence[TensorSize],
+    curves: Sequence[GeometryRow],
+    geometry: Geometry,
+    maps: ResidualMaps | None,
+    causality: Causality | None,
+    charts: Mapping[str, str],
+    curve_titles: Mapping[str, str],
+    map_data: str | None,
     versions: Mapping[str, str],
 ) -> str:
-    """Return the report as HTML. All text is escaped; only the figures are inserted as they are.
+    """Return the report as HTML. All text is escaped; only scripts and data are inserted as they are.
 
     Args:
         behaviour: the behaviour that the edit was to remove, in one line.
@@ -67,21 +58,104 @@ def report_page(
         front: what is common to all trials.
         trials: every trial that was measured in full.
         stopped: the number of trials that were stopped when they could no longer be chosen.
-        examples: examples by prompt set.
-        plots: the figures.
+        front_rows: the trials to list: those of the front, the selected one, and the one-shot baseline.
+        pairs: the responses of both models to every test prompt.
+        sizes: the size of the edit of each tensor.
+        curves: the geometry by residual index.
+        geometry: what the maps show, and the best separated index.
+        maps: the maps of residuals, if there are any.
+        causality: the causal check, if it was made.
+        charts: Vega-Lite specifications as JSON, by name; a chart that is missing is left out.
+        curve_titles: titles of the charts of the geometry, by name.
+        map_data: the coordinates of the maps as JSON.
         versions: packages that write the report, with their versions.
     """
-    # Responses come from a model and prompts from anyone: autoescape keeps them text.
-    environment = template_environment("unwrite.report", autoescape=True)
-    return environment.get_template("report.html.jinja").render(
-        behaviour=" ".join(behaviour.split()),
+    behaviour = " ".join(behaviour.split())
+    return render_page(
+        "report.html.jinja",
+        title=f"{model_name(base)}, edited: {behaviour}",
+        charts=charts,
+        map_data=map_data,
+        behaviour=behaviour,
         **edit_facts(base=base, recipe=recipe, evaluation=evaluation, front=front, trials=trials),
-        trials=trials,
+        groups=result_groups(evaluation),
+        verdict=headline(evaluation),
+        tried=len(trials) + stopped,
         stopped=stopped,
-        examples=examples,
-        plots=plots,
+        front_rows=front_rows,
         layers=layer_rows(recipe, base),
         kernels=list(kernel_rows(recipe.parameters)),
-        shortened=SHORTENED,
+        sizes=sizes,
+        curves=curves,
+        curve_titles=curve_titles,
+        geometry=geometry,
+        maps=maps,
+        causality=causality,
+        **_map_controls(maps, recipe),
+        pairs=changed_first(pairs),
+        tags=tag_counts(pairs),
+        tag_names=TAGS,
+        set_counts=Counter(pair.prompts for pair in pairs),
+        verify_command=verify_command(base),
         versions=versions,
     )
+
+
+def render_page(template: str, *, title: str, charts: Mapping[str, str], map_data: str | None, **values: Any) -> str:
+    """Render one of the pages, with its scripts and the policy that lets no others run.
+
+    Args:
+        template: the name of the template.
+        title: the title of the page.
+        charts: Vega-Lite specifications as JSON, by name.
+        map_data: the coordinates of the maps as JSON.
+        values: the arguments of the template.
+    """
+    scripts = [chart_library(), page_script()]
+    return page_environment().get_template(template).render(
+        title=title,
+        charts=charts,
+        map_data=map_data,
+        scripts=scripts,
+        policy=content_policy(scripts),
+        longest=LONGEST,
+        **values,
+    )
+
+
+def page_environment() -> Environment:
+    """Return the environment of the pages: text of models and strangers is escaped in all of them."""
+    environment = template_environment("unwrite.report", autoescape=True)
+    environment.filters |= {
+        "shown": shown_text,
+        "span": _interval_text,
+        "p_value": p_text,
+        "change_words": change_text,
+        "figure": _figure_text,
+    }
+    return environment
+
+
+def verify_command(base: Base) -> str:
+    """Return the command that checks the merged model against its base."""
+    return f"unwrite verify {MODEL} --base {model_name(base)}"
+
+
+def _map_controls(maps: ResidualMaps | None, recipe: Recipe) -> dict[str, Any]:
+    """Return the slider's range, and the residual index it begins at: the first that the recipe takes a direction from."""
+    if maps is None or not maps.frames:
+        return {"positions": [], "last_index": 0, "first_shown": 0}
+    last = max(frame["index"] for frame in maps.frames)
+    used = min((edit.direction.index for edit in recipe.edits), default=0.0)
+    positions = sorted({frame["position"] for frame in maps.frames})
+    return {"positions": positions, "last_index": last, "first_shown": min(last, round(used))}
+
+
+def _interval_text(interval: Interval) -> str:
+    return f"{interval.low:.3g}–{interval.high:.3g}"
+
+
+def _figure_text(value: float) -> str:
+    if math.isnan(value):
+        return "–"
+    return "∞" if math.isinf(value) else f"{value:.4g}"
