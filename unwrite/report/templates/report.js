@@ -2,8 +2,8 @@
 // Draws the charts, and runs the map's slider and the responses' filters. Without it, text and tables are all there.
 (() => {
   const json = (id) => JSON.parse(document.getElementById(id).textContent);
-  const draw = (place) =>
-    vegaEmbed(place, json(place.dataset.spec), {
+  const draw = (place, points = []) =>
+    vegaEmbed(place, { ...json(place.dataset.spec), ...(points.length ? { datasets: { points } } : {}) }, {
       actions: false,
       renderer: "svg",
       ast: true, // expressions are interpreted: the page's policy forbids code made from text
@@ -13,11 +13,10 @@
       return result.view;
     });
 
-  const drawn = {};
-  for (const place of document.querySelectorAll("[data-spec]")) drawn[place.dataset.spec] = draw(place);
+  for (const place of document.querySelectorAll("[data-spec]:not([data-spec=spec-map])")) draw(place);
 
   const map = document.getElementById("map-controls");
-  if (map) drawn["spec-map"].then((view) => runMap(view, json("map-data"), map));
+  if (map) runMap(document.querySelector("[data-spec=spec-map]"), json("map-data"), map);
 
   const responses = document.getElementById("response-controls");
   if (responses) runFilters(responses);
@@ -33,22 +32,23 @@
     for (const one of unfolded) one.open = false;
   });
 
-  function runMap(view, data, controls) {
+  function runMap(place, data, controls) {
     const slider = controls.querySelector("input");
     const play = controls.querySelector("button");
     const label = controls.querySelector("output");
     const position = controls.querySelector("select");
     const frames = () => data.frames.filter((frame) => !position || frame.position === Number(position.value));
-    const show = () => {
+    const named = () => {
       const frame = frames()[Number(slider.value)];
-      const points = frame.x.map((x, i) => {
+      label.textContent = frame.index === 0 ? "0, the embedding" : String(frame.index);
+      slider.setAttribute("aria-valuetext", `residual index ${label.textContent}`);
+      return frame.x.map((x, i) => {
         const [set, split] = data.groups[data.group[i]];
         return { x, y: frame.y[i], set, split, prompt: data.prompts[i] };
       });
-      label.textContent = frame.index === 0 ? "0, the embedding" : String(frame.index);
-      slider.setAttribute("aria-valuetext", `residual index ${label.textContent}`);
-      view.data("points", points).run();
     };
+    const chart = draw(place, named());
+    const show = () => chart.then((view) => view.data("points", named()).runAsync());
     let timer = null;
     const stop = () => {
       clearInterval(timer);
@@ -68,7 +68,6 @@
     slider.addEventListener("input", () => { stop(); show(); });
     position?.addEventListener("change", show);
     controls.hidden = false;
-    show();
   }
 
   function runFilters(controls) {
