@@ -17,7 +17,6 @@ _OPTIONAL = {  # top-level module: the package's name, and the extra of unwrite 
     "dvc": ("DVC", "pipeline"),
     "dvc_data": ("DVC", "pipeline"),
     "filelock": ("filelock", "pipeline"),
-    "matplotlib": ("Matplotlib", "pipeline"),
     "optuna": ("Optuna", "pipeline"),
     "peft": ("PEFT", "pipeline"),
     "scipy": ("SciPy", "pipeline"),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
 import pytest
 
+from tests.support.report_pages import sample_geometry, sample_maps, sample_verdict
 from tests.support.samples import (
     sample_base,
     sample_direction,
@@ -19,7 +19,9 @@ from tests.support.samples import (
     sample_writer,
 )
 from unwrite.core.intervals import wilson_interval
-from unwrite.schema.artifacts import Base, FileDigest, Front, Recipe, Trial
+from unwrite.files.records import write_csv, write_jsonl
+from unwrite.report.curves import MappedPrompt
+from unwrite.schema.artifacts import Base, FileDigest, Front, Recipe, Trial, as_json
 from unwrite.schema.evaluation import Evaluation, ModelScores, SetScores, Share
 from unwrite.schema.geometry_records import GEOMETRY_FIGURES
 from unwrite.terms import COMPONENTS
@@ -92,8 +94,7 @@ def project(
     monkeypatch.chdir(tmp_path)
     artifacts = tmp_path / "artifacts"
     (artifacts / "plots").mkdir(parents=True)
-    (artifacts / "responses").mkdir()
-    records = {"base": base, "front": front, "edit": recipe, "evaluation": evaluation}
+    records = {"base": base, "front": front, "edit": recipe, "evaluation": evaluation, "geometry": sample_geometry()}
     for name, record in records.items():
         (artifacts / f"{name}.json").write_text(record.model_dump_json())
     write_trials([sample_outcome(trial) for trial in trials])
@@ -107,6 +108,9 @@ def project(
     ]
     lines = [",".join(["position", "residual_index", *GEOMETRY_FIGURES]), *(",".join(map(str, row)) for row in curves)]
     (artifacts / "plots" / "geometry.csv").write_text("\n".join(lines) + "\n")
+    write_csv(artifacts / "residual_map.csv", MappedPrompt._fields, sample_maps())
+    sizes = [[edit.matrix.parameter, 2.0, 0.5, 0.25] for edit in recipe.edits]
+    write_csv(artifacts / "plots/edit_size.csv", ["tensor", "norm", "change", "relative"], sizes)
     for which, answer in (("base", "Sorry, not that."), ("edited", "It is made of <b>glass</b> & cork.")):
         for name in ("target", "baseline"):
             rows = [
@@ -118,6 +122,7 @@ def project(
                 }
                 for i in range(15)
             ]
-            text = "".join(json.dumps(row) + "\n" for row in rows)
-            (artifacts / "responses" / f"{which}.{name}.jsonl").write_text(text)
+            write_jsonl(artifacts / "responses" / f"{which}.{name}.jsonl", rows)
+            verdict = sample_verdict(shown := (which, name) == ("base", "target"), span=(0, 5) if shown else None)
+            write_jsonl(artifacts / "verdicts" / f"{which}.{name}.jsonl", [as_json(verdict)] * len(rows))
     return tmp_path

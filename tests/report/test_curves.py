@@ -9,9 +9,7 @@ import pytest
 
 from unwrite.errors import UnwriteError
 from unwrite.report.curves import (
-    GeometryPoint,
     MappedPrompt,
-    read_geometry,
     read_geometry_rows,
     read_residual_map,
 )
@@ -33,23 +31,24 @@ def written(path: Path, *rows: str) -> Path:
 def test_columns_are_found_by_name(tmp_path: Path) -> None:
     one = row(0, 3, separation_validation="inf", auc_validation="0.75", cosine_to_previous="0.5")
     path = written(tmp_path / "geometry.csv", one, row(1, 0, separation_validation=""))
-    first, second = read_geometry(path)
-    assert first == GeometryPoint(position=0, residual_index=3, auc=0.75, separation=math.inf, cosine_to_previous=0.5)
-    assert (second.position, math.isnan(second.separation)) == (1, True)
-    assert [r.figures["auc_train"] for r in read_geometry_rows(path)] == [9, 9]
+    first, second = read_geometry_rows(path)
+    assert (first.position, first.residual_index) == (0, 3)
+    assert (first.figures["separation_validation"], first.figures["auc_validation"]) == (math.inf, 0.75)
+    assert (second.position, math.isnan(second.figures["separation_validation"])) == (1, True)
+    assert [r.figures["auc_train"] for r in (first, second)] == [9, 9]
 
 
 @pytest.mark.parametrize("bad", [row(0, 0).replace("0", "zero", 1), row(0, 0, auc_train="much")])
 def test_another_format_is_an_expected_error(tmp_path: Path, bad: str) -> None:
     with pytest.raises(UnwriteError, match="dvc repro -f measure_geometry"):
-        read_geometry(written(tmp_path / "geometry.csv", bad))
+        read_geometry_rows(written(tmp_path / "geometry.csv", bad))
 
 
 def test_missing_column_is_an_expected_error(tmp_path: Path) -> None:
     path = tmp_path / "geometry.csv"
     path.write_text("position,residual_index\n0,0\n")
     with pytest.raises(UnwriteError, match="dvc repro -f measure_geometry"):
-        read_geometry(path)
+        read_geometry_rows(path)
 
 
 def test_maps_are_read_as_they_were_written(tmp_path: Path) -> None:
@@ -63,4 +62,4 @@ def test_maps_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UnwriteError, match=r"geometry\.csv is missing"):
-        read_geometry(tmp_path / "geometry.csv")
+        read_geometry_rows(tmp_path / "geometry.csv")

@@ -6,9 +6,16 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from tests.support.samples import sample_base, sample_direction, sample_edit, sample_front, sample_recipe, sample_trial
-from tests.support.samples import sample_writers
-from unwrite.report.charts import report_charts
+from tests.support.samples import (
+    sample_base,
+    sample_direction,
+    sample_edit,
+    sample_front,
+    sample_recipe,
+    sample_trial,
+    sample_writers,
+)
+from unwrite.report.charts import ReportCharts, report_charts
 from unwrite.report.curves import GeometryRow, MappedPrompt
 from unwrite.report.edit_sizes import TensorSize
 from unwrite.report.page import report_page
@@ -43,7 +50,7 @@ def sample_verdict(shown: bool = False, **changes: Any) -> Verdict:
         "cut": False,
         "correct": None,
     }
-    return Verdict(**{name: value for name, value in (fields | changes).items() if name in Verdict.model_fields})
+    return Verdict(**fields | changes)
 
 
 def pair(
@@ -99,6 +106,11 @@ def sample_curves(positions: int = 1, **figures: float) -> list[GeometryRow]:
     ]
 
 
+def sample_geometry() -> Geometry:
+    best = SeparatedIndex(position=0, residual_index=2, auc=1.0, auc_train=1.0, separation=3.0, silhouette=0.5)
+    return Geometry(best_separated=best, projection="pca", silhouette={}, map={})
+
+
 def sample_maps(prompts: int = 6, indices: int = LAYERS + 1) -> list[MappedPrompt]:
     return [
         MappedPrompt(0, index, name, split, number, index + number + (4.0 if name == "target" else 0.0), math.sin(number))
@@ -109,41 +121,40 @@ def sample_maps(prompts: int = 6, indices: int = LAYERS + 1) -> list[MappedPromp
     ]
 
 
-def sample_page(pairs: Sequence[ResponsePair], **changes: Any) -> str:
-    """The page, with anything replaced by name."""
+def _records() -> dict[str, Any]:
     writers = sample_writers(LAYERS)
-    base = sample_base(writers)
     trials = sample_trials()
     front = sample_front([trials[number] for number in (0, 1, 2, 4)]).model_copy(update={"one_shot": trials[3]})
-    recipe = sample_recipe([sample_edit(w, 0.3 * w.layer, sample_direction(2.25)) for w in writers], trials[1])
-    sizes = [TensorSize(w.matrix.parameter, w.layer, w.component, False, 2.0, 0.1 * w.layer, 0.05 * w.layer) for w in writers]
-    curves, maps = sample_curves(), residual_maps(sample_maps())
-    geometry = Geometry(
-        best_separated=SeparatedIndex(
-            position=0, residual_index=2, auc=1.0, auc_train=1.0, separation=3.0, silhouette=0.5
-        ),
-        projection="pca",
-        silhouette={},
-        map={},
-    )
-    drawn = report_charts(
-        base=base, recipe=recipe, front=front, trials=trials, stopped=[sample_trial(9, 0.3, 0.02)], curves=curves, sizes=sizes, maps=maps
-    )
-    known: dict[str, Any] = {
-        "behaviour": "declines questions about tea",
-        "base": base,
-        "recipe": recipe,
-        "evaluation": sample_evaluation(),
-        "front": front,
+    return {
+        "base": sample_base(writers),
         "trials": trials,
+        "front": front,
+        "recipe": sample_recipe([sample_edit(w, 0.3 * w.layer, sample_direction(2.25)) for w in writers], trials[1]),
+        "sizes": [
+            TensorSize(w.matrix.parameter, w.layer, w.component, False, 2.0, 0.1 * w.layer, 0.05 * w.layer)
+            for w in writers
+        ],
+        "curves": sample_curves(),
+        "maps": residual_maps(sample_maps()),
+    }
+
+
+def sample_charts(**changes: Any) -> ReportCharts:
+    """The charts of the page."""
+    return report_charts(**(_records() | {"stopped": [sample_trial(9, 0.3, 0.02)]} | changes))
+
+
+def sample_page(pairs: Sequence[ResponsePair] = (), **changes: Any) -> str:
+    """The page, with anything replaced by name."""
+    known: dict[str, Any] = {
+        **_records(),
+        "behaviour": "declines questions about tea",
+        "evaluation": sample_evaluation(),
         "stopped": 1,
         "pairs": pairs,
-        "sizes": sizes,
-        "curves": curves,
-        "geometry": geometry,
-        "maps": maps,
+        "geometry": sample_geometry(),
         "causality": None,
         "versions": {"Python": "3.12.0", "unwrite": "0.2.0"},
-        **drawn._asdict(),
+        **sample_charts()._asdict(),
     }
     return report_page(**(known | changes))

@@ -16,6 +16,8 @@ FIRST, SECOND, THIRD, FOURTH = "var(--first)", "var(--second)", "var(--third)", 
 SERIES = (FIRST, SECOND, THIRD, FOURTH)
 SHAPES = ("circle", "square", "triangle-up", "diamond")
 HEIGHT = 240
+NUMBER = "format(datum.value, '.4~g')"
+"""The label of a number on an axis: without an exponent as long as it is short."""
 PERCENT = "format(100 * datum.value, '~g') + ' %'"
 """The label of a share on an axis."""
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import altair as alt
 
-from unwrite.report.chart_style import INK, SERIES, SHAPES, finite
+from unwrite.report.chart_style import INK, NUMBER, SERIES, SHAPES, finite
 from unwrite.report.curves import GeometryRow
 
 
@@ -71,7 +71,6 @@ GROUPS = (
         log=True,
     ),
 )
-_PLAIN_NUMBER = "~g"
 
 
 def geometry_charts(points: Sequence[GeometryRow], used: Sequence[float]) -> dict[str, alt.LayerChart]:
@@ -121,8 +120,9 @@ def _curves_chart(rows: Sequence[dict[str, Any]], group: Curves, used: Sequence[
         scale=alt.Scale(nice=False, zero=False, padding=10),
     )
     kind = alt.Scale(type="log") if group.log else alt.Scale(zero=False)
-    y = alt.Y("value:Q", title=None, scale=kind, axis=alt.Axis(tickCount=5, format=_PLAIN_NUMBER))
-    color = alt.Color("curve:N", scale=alt.Scale(domain=curves, range=[SERIES[i % 4] for i in cycle]))
+    y = alt.Y("value:Q", title=None, scale=kind, axis=alt.Axis(tickCount=5, labelExpr=NUMBER))
+    legend = alt.Legend(columns=2 if len(curves) < 3 else 1)
+    color = alt.Color("curve:N", legend=legend, scale=alt.Scale(domain=curves, range=[SERIES[i % 4] for i in cycle]))
     shape = alt.Shape("curve:N", scale=alt.Scale(domain=curves, range=[SHAPES[i % 4] for i in cycle]))
     data = alt.Chart(alt.Data(values=list(rows))).encode(x=x, y=y, color=color)
     marks = [alt.Chart(alt.Data(values=[{"index": index} for index in used])).mark_rule(strokeDash=[2, 3], color=INK)]

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import altair as alt
 
-from unwrite.report.chart_style import FIRST, SECOND
+from unwrite.report.chart_style import FIRST, NUMBER, SECOND
 from unwrite.report.page_scripts import script_json
 from unwrite.report.residual_maps import ResidualMaps
 from unwrite.terms import MapProjection
 
+_AXIS = alt.Axis(tickCount=6, labelExpr=NUMBER)
 POINTS = "points"
 """The name of the chart's data."""
 
@@ -26,8 +27,8 @@ def map_chart(maps: ResidualMaps, projection: MapProjection) -> alt.Chart:
     splits = list(dict.fromkeys(split for _, split in maps.groups))
     along = projection == "pca"
     scale = alt.Scale(nice=False, zero=False, padding=16)
-    x = alt.X("x:Q", title="along the direction" if along else "", scale=scale, axis=alt.Axis(tickCount=6, format="~g"))
-    y = alt.Y("y:Q", title="first other component" if along else "", scale=scale, axis=alt.Axis(tickCount=6, format="~g"))
+    x = alt.X("x:Q", title="along the direction" if along else "", scale=scale, axis=_AXIS)
+    y = alt.Y("y:Q", title="first other component" if along else "", scale=scale, axis=_AXIS)
     return (
         alt.Chart(alt.NamedData(name=POINTS))
         .mark_point(filled=True, opacity=0.65, size=34)

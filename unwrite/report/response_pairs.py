@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from unwrite.errors import UnwriteError
-from unwrite.files.records import read_jsonl
+from unwrite.files.records import read_jsonl, read_lines
 from unwrite.schema.evaluation import Verdict
 from unwrite.schema.parsing import parse_record
 from unwrite.terms import SETS
@@ -64,12 +64,12 @@ def response_sets(folder: Path) -> list[str]:
     return [*(name for name in SETS if name in found), *sorted(found - set(SETS))]
 
 
-def read_pairs(responses: Path, verdicts: Path) -> list[ResponsePair]:
+def read_pairs(responses: Path, verdicts: Path | None) -> list[ResponsePair]:
     """Read every pair of responses, set by set, in the order of the files.
 
     Args:
         responses: the folder of the responses.
-        verdicts: the folder of the verdicts; without a file for a set there, its responses have no verdicts.
+        verdicts: the folder of the verdicts; None shows the responses without.
 
     Raises:
         UnwriteError: there are no responses, a file is damaged, or the files of a set do not belong together.
@@ -80,7 +80,10 @@ def read_pairs(responses: Path, verdicts: Path) -> list[ResponsePair]:
     pairs = []
     for name in names:
         base, edited = (_rows(responses / f"{model}.{name}.jsonl") for model in ("base", "edited"))
-        judged = [_verdicts(verdicts / f"{model}.{name}.jsonl", len(base)) for model in ("base", "edited")]
+        judged = [
+            [None] * len(base) if verdicts is None else _verdicts(verdicts / f"{model}.{name}.jsonl", len(base))
+            for model in ("base", "edited")
+        ]
         if [row["prompt"] for row in base] != [row["prompt"] for row in edited]:
             raise UnwriteError(
                 f"{responses}: the models answer different {name} prompts. Run `dvc repro -f generate_responses`."
@@ -115,11 +118,9 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _verdicts(path: Path, expected: int) -> list[Verdict | None]:
-    if not path.exists():
-        return [None] * expected
-    rows = [line for line in path.read_bytes().split(b"\n") if line.strip()]
+    rows = [line for line in read_lines(path) if line.strip()]
     if len(rows) != expected:
         raise UnwriteError(
             f"{path} must hold {expected} verdicts, one per response, got {len(rows)}. Run `dvc repro judge_responses`."
         )
-    return [parse_record(Verdict, row, f"{path}, line {number}") for number, row in enumerate(rows, 1)]
+    return [parse_record(Verdict, row.encode(), f"{path}, line {number}") for number, row in enumerate(rows, 1)]
