@@ -26,7 +26,7 @@ BEFORE = (
 
 
 def merge_model(params: Params) -> None:
-    """Write artifacts/model/: the base's files with the recipe's edits, the recipe, the manifest; and the edit's sizes."""
+    """Write artifacts/model/ (the base's files with the recipe's edits, recipe, manifest) and the sizes of the edit."""
     runs = read_runs(BEFORE, [BASE, DIRECTIONS, RECIPE])
     base = read_base()
     recipe = read_artifact(Recipe, RECIPE, "select_trial")

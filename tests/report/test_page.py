@@ -1,4 +1,4 @@
-"""The page: hostile text stays text, long text stays reachable, absent figures stay away, the summary says what counts."""
+"""The page: hostile text stays text, long text stays reachable, absent figures stay away, the summary is true."""
 
 from __future__ import annotations
 
@@ -108,7 +108,9 @@ def test_without_references_there_is_neither_column_nor_figure() -> None:
 
 def test_ceiling_is_shown_only_if_known() -> None:
     assert "ceiling 99.0 %" in sample_page()
-    assert "ceiling" not in body(sample_page(evaluation=sample_evaluation(reference_ceiling=None))).partition("<body")[2]
+    assert (
+        "ceiling" not in body(sample_page(evaluation=sample_evaluation(reference_ceiling=None))).partition("<body")[2]
+    )
     assert "ceiling 0.0 %" in sample_page(evaluation=sample_evaluation(reference_ceiling=0.0))
 
 
@@ -128,7 +130,7 @@ def test_the_summary_states_rates_significance_divergence_and_gates() -> None:
 def test_extra_sets_are_in_the_results() -> None:
     scores = ModelScores(target=set_scores(0.5), baseline=set_scores(0.0), sets={"near_misses": set_scores(0.25)})
     html = sample_page(evaluation=sample_evaluation(base=scores, edited=scores))
-    assert 'near_misses</span> prompts' in html
+    assert "near_misses</span> prompts" in html
     assert "beyond the sets above" in html
 
 

@@ -12,7 +12,9 @@ from unwrite.schema.artifacts import Base, Recipe
 
 def values(spec: dict[str, Any], layer: int | None = None) -> list[dict[str, Any]]:
     part = spec if layer is None else spec["layer"][layer]
-    found: list[dict[str, Any]] = spec["datasets"][part["data"]["name"]] if "name" in part["data"] else part["data"]["values"]
+    found: list[dict[str, Any]] = (
+        spec["datasets"][part["data"]["name"]] if "name" in part["data"] else part["data"]["values"]
+    )
     return found
 
 

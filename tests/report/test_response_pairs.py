@@ -24,7 +24,9 @@ from unwrite.schema.artifacts import as_json
 
 def write(folder: Path, name: str, prompts: int = 2, **changes: Any) -> None:
     for model in ("base", "edited"):
-        rows = [{"prompt": f"{name} {i}?", "reference": None, "response": f"{model} {i}"} | changes for i in range(prompts)]
+        rows = [
+            {"prompt": f"{name} {i}?", "reference": None, "response": f"{model} {i}"} | changes for i in range(prompts)
+        ]
         write_jsonl(folder / "responses" / f"{model}.{name}.jsonl", rows)
         shown = model == "base"
         write_jsonl(folder / "verdicts" / f"{model}.{name}.jsonl", [as_json(sample_verdict(shown))] * prompts)

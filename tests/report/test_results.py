@@ -35,7 +35,9 @@ def test_a_comparison_is_that_of_its_set_and_rate() -> None:
     assert comparison_of(evaluation, "target", "degenerate_rate") is None
 
 
-@pytest.mark.parametrize(("p", "text"), [(0.0, "p < 0.001"), (0.00099, "p < 0.001"), (0.0123, "p = 0.012"), (1, "p = 1")])
+@pytest.mark.parametrize(
+    ("p", "text"), [(0.0, "p < 0.001"), (0.00099, "p < 0.001"), (0.0123, "p = 0.012"), (1, "p = 1")]
+)
 def test_p_values_are_short(p: float, text: str) -> None:
     assert p_text(p) == text
 

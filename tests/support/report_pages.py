@@ -100,7 +100,7 @@ def sample_trials() -> list[Trial]:
 def sample_curves(positions: int = 1, **figures: float) -> list[GeometryRow]:
     """Curves that rise; figures given by name are the same at every index."""
     return [
-        GeometryRow(position, index, {name: 0.5 + index / 10 for name in GEOMETRY_FIGURES} | figures)
+        GeometryRow(position, index, dict.fromkeys(GEOMETRY_FIGURES, 0.5 + index / 10) | figures)
         for position in range(positions)
         for index in range(LAYERS + 1)
     ]
@@ -113,7 +113,9 @@ def sample_geometry() -> Geometry:
 
 def sample_maps(prompts: int = 6, indices: int = LAYERS + 1) -> list[MappedPrompt]:
     return [
-        MappedPrompt(0, index, name, split, number, index + number + (4.0 if name == "target" else 0.0), math.sin(number))
+        MappedPrompt(
+            0, index, name, split, number, index + number + (4.0 if name == "target" else 0.0), math.sin(number)
+        )
         for index in range(indices)
         for name in ("target", "baseline")
         for split in ("train", "validation")

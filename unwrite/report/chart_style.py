@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from altair import TopLevelMixin
@@ -73,4 +72,3 @@ def chart_json(chart: TopLevelMixin) -> str:
 def finite(value: float) -> float | None:
     """Return a number that JSON can hold, to six digits; None for NaN and infinity, which leaves a gap."""
     return float(f"{value:.6g}") if math.isfinite(value) else None
-

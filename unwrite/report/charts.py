@@ -1,4 +1,4 @@
-"""Every chart of the report, as the JSON that the page holds; imported only where one is written: Altair is an extra."""
+"""Every chart of the report, as JSON for the page; imported only where one is written: Altair is an extra."""
 
 from __future__ import annotations
 

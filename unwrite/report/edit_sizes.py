@@ -52,6 +52,5 @@ def read_edit_sizes(path: Path, edits: Iterable[Edit]) -> list[TensorSize]:
         ]
     except (KeyError, ValueError) as error:
         raise UnwriteError(
-            f"{path} is damaged or of another recipe ({type(error).__name__}: {error}): "
-            "run `dvc repro -f merge_model`."
+            f"{path} is damaged or of another recipe ({type(error).__name__}: {error}): run `dvc repro -f merge_model`."
         ) from None

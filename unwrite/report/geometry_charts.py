@@ -1,4 +1,4 @@
-"""Charts of the geometry: norms, cosines and separation by residual index, a few curves that belong together in each."""
+"""Charts of the geometry: norms, cosines and separation by residual index, curves that belong together in each."""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment
@@ -112,14 +111,18 @@ def render_page(template: str, *, title: str, charts: Mapping[str, str], map_dat
         values: the arguments of the template.
     """
     scripts = [chart_library(), page_script()]
-    return page_environment().get_template(template).render(
-        title=title,
-        charts=charts,
-        map_data=map_data,
-        scripts=scripts,
-        policy=content_policy(scripts),
-        longest=LONGEST,
-        **values,
+    return (
+        page_environment()
+        .get_template(template)
+        .render(
+            title=title,
+            charts=charts,
+            map_data=map_data,
+            scripts=scripts,
+            policy=content_policy(scripts),
+            longest=LONGEST,
+            **values,
+        )
     )
 
 
@@ -142,7 +145,7 @@ def verify_command(base: Base) -> str:
 
 
 def _map_controls(maps: ResidualMaps | None, recipe: Recipe) -> dict[str, Any]:
-    """Return the slider's range, and the residual index it begins at: the first that the recipe takes a direction from."""
+    """Return the slider's range, and where it begins: the first residual index that the recipe takes a direction from."""
     if maps is None or not maps.frames:
         return {"positions": [], "last_index": 0, "first_shown": 0}
     last = max(frame["index"] for frame in maps.frames)

@@ -1,4 +1,4 @@
-"""The scripts and data in a page: one copy of Vega, and a policy by which the browser runs those scripts and no others."""
+"""The scripts and data in a page: one copy of Vega, and a policy by which the browser runs no other scripts."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from importlib.resources import files
 
 
 def script_json(value: object) -> str:
-    """Return a value as JSON that is safe in a script element: no text in it can close the element or open another.
+    r"""Return a value as JSON that is safe in a script element: no text in it can close the element or open another.
 
     Args:
         value: of the types that JSON has; numbers must be finite.
 
     Example:
         >>> script_json("</script>")
-        '"\\\\u003c/script\\\\u003e"'
+        '"\\u003c/script\\u003e"'
     """
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

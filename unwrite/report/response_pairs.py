@@ -21,7 +21,7 @@ class JudgedResponse(NamedTuple):
 
 
 class ResponsePair(NamedTuple):
-    """One prompt of a set, by its number from 1, with the responses of both models and the reference, if there is one."""
+    """One prompt of a set, by its number from 1, both responses, and the reference if there is one."""
 
     prompts: str
     number: int
@@ -95,7 +95,7 @@ def read_pairs(responses: Path, verdicts: Path | None) -> list[ResponsePair]:
 
 
 def changed_first(pairs: Iterable[ResponsePair]) -> list[ResponsePair]:
-    """Return pairs in the order of what a reader should look at: side effects and failures, then changes, then the rest.
+    """Return pairs in the order of what needs a look: side effects and failures, then changes, then the rest.
 
     Pairs of a kind stay in their order.
     """

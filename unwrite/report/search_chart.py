@@ -1,4 +1,4 @@
-"""The chart of the search: every trial by KL divergence and behaviour rate, the front, and the trial that was chosen."""
+"""The chart of the search: every trial by KL divergence and behaviour rate, the front, and the chosen trial."""
 
 from __future__ import annotations
 

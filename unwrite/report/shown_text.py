@@ -11,8 +11,8 @@ SHORTENED = 700
 LONGEST = 20_000
 """Characters of a text that the page holds at all."""
 
-# Control codes (such as those of a terminal), directional overrides and isolates, invisible spaces, lone surrogates. The
-# joiners U+200C and U+200D are left alone: Persian, Indic scripts and emoji need them.
+# Control codes (such as those of a terminal), directional overrides and isolates, invisible spaces, lone surrogates.
+# The joiners U+200C and U+200D are left alone: Persian, Indic scripts and emoji need them.
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\uffff"
     "\ud800-\udfff\U000e0000-\U000e0fff]"
@@ -74,10 +74,10 @@ def _pieces(text: str, span: tuple[int, int] | None) -> Iterator[Piece]:
 
 
 def code_name(character: str) -> str:
-    """Return a name for a character that cannot be seen: its picture for an ASCII control code, else its number.
+    r"""Return a name for a character that cannot be seen: its picture for an ASCII control code, else its number.
 
     Example:
-        >>> code_name("\\x1b"), code_name("\\u202e")
+        >>> code_name("\x1b"), code_name("\u202e")
         ('␛', 'U+202E')
     """
     number = ord(character)
