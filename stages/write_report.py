@@ -15,12 +15,13 @@ from unwrite.report.page import report_page
 from unwrite.report.residual_maps import residual_maps
 from unwrite.report.response_pairs import read_pairs
 from unwrite.schema.artifacts import Base, Front, Recipe, read_artifact
-from unwrite.schema.evaluation import Evaluation
+from unwrite.schema.evaluation import Causality, Evaluation
 from unwrite.schema.geometry_records import Geometry
 from unwrite.schema.params import Params
 from unwrite.schema.paths import (
     BASE,
     CARD,
+    CAUSALITY,
     CURVES,
     EDIT_SIZES,
     EVALUATION,
@@ -76,18 +77,14 @@ def write_report(params: Params) -> None:
         curves=curves,
         geometry=geometry,
         maps=maps,
-        causality=None,
+        causality=read_artifact(Causality, CAUSALITY, "check_causality"),
         versions={"Python": platform.python_version()} | package_versions(_PACKAGES),
         **drawn._asdict(),
     )
     write_text(REPORT, page)
+    prompts = {"target": params.tokenize.target, "baseline": params.tokenize.baseline}
     card = model_card(
-        behaviour=behaviour,
-        base=base,
-        recipe=recipe,
-        evaluation=evaluation,
-        front=front,
-        prompts={"target": params.tokenize.target, "baseline": params.tokenize.baseline},
+        behaviour=behaviour, base=base, recipe=recipe, evaluation=evaluation, front=front, prompts=prompts
     )
     write_text(CARD, card)
 

@@ -21,8 +21,8 @@ from tests.support.samples import (
 from unwrite.core.intervals import wilson_interval
 from unwrite.files.records import write_csv, write_jsonl
 from unwrite.report.curves import MappedPrompt
-from unwrite.schema.artifacts import Base, FileDigest, Front, Recipe, Trial, as_json
-from unwrite.schema.evaluation import Evaluation, ModelScores, SetScores, Share
+from unwrite.schema.artifacts import Artifact, Base, FileDigest, Front, Recipe, Trial, as_json
+from unwrite.schema.evaluation import Causality, Evaluation, ModelScores, SetScores, Share
 from unwrite.schema.geometry_records import GEOMETRY_FIGURES
 from unwrite.terms import COMPONENTS
 
@@ -94,7 +94,14 @@ def project(
     monkeypatch.chdir(tmp_path)
     artifacts = tmp_path / "artifacts"
     (artifacts / "plots").mkdir(parents=True)
-    records = {"base": base, "front": front, "edit": recipe, "evaluation": evaluation, "geometry": sample_geometry()}
+    records: dict[str, Artifact] = {
+        "base": base,
+        "front": front,
+        "edit": recipe,
+        "evaluation": evaluation,
+        "geometry": sample_geometry(),
+    }
+    records["causality"] = Causality(confidence=0.95, max_tokens=40, untouched=[], checks=[])
     for name, record in records.items():
         (artifacts / f"{name}.json").write_text(record.model_dump_json())
     write_trials([sample_outcome(trial) for trial in trials])

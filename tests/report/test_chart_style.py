@@ -11,7 +11,9 @@ from unwrite.report.chart_style import SERIES, SHAPES, chart_json, finite
 
 
 def chart(name: str = "a") -> alt.Chart:
-    return alt.Chart(alt.Data(values=[{"x": 1, "name": name}])).mark_point().encode(x="x:Q", tooltip=["name:N"])
+    drawn = alt.Chart(alt.InlineData(values=[{"x": 1, "name": name}])).mark_point()
+    encoded: alt.Chart = drawn.encode(x="x:Q", tooltip=["name:N"])
+    return encoded
 
 
 def test_a_chart_is_as_wide_as_its_place_and_in_the_colours_of_the_page() -> None:

@@ -155,18 +155,17 @@ def test_calibration_is_shown_where_there_are_two_judges() -> None:
 
 def test_the_causal_check_is_shown_where_it_was_made() -> None:
     assert "Causal check" not in body(sample_page())
-    rate = CausalRate(
-        prompts="baseline",
-        intervention="add",
-        vector="random",
-        alpha=12.5,
-        behaviour_rate=share(0.25),
-        degenerate_rate=share(0.0),
+    kept = {"degenerate_rate": share(0.0), "same_responses": share(1.0)}
+    none = CausalRate(
+        prompts="baseline", intervention="none", vector=None, seed=None, length=None, behaviour_rate=share(0.0), **kept
     )
-    causality = Causality(confidence=0.95, checks=[CausalCheck(position=0, residual_index=2.5, rates=[rate])])
+    added = none.model_copy(update={"intervention": "add", "vector": "random", "seed": 0, "length": 12.5})
+    check = CausalCheck(position=0, residual_index=2.5, strength=1.0, added_at=3, rates=[added])
+    causality = Causality(confidence=0.95, max_tokens=40, untouched=[none], checks=[check])
     html = sample_page(causality=causality)
-    assert "add a random direction, α = 12.5" in html
-    assert "Direction at residual index 2.5" in html
+    assert "<td>untouched</td>" in html
+    assert "a random vector added, length 12.5" in html
+    assert "Direction at residual index 2.5, position 0; vectors are added at index 3" in html
 
 
 def test_thinned_out_maps_say_so() -> None:

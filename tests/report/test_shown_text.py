@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unwrite.report.shown_text import LONGEST, SHORTENED, Piece, code_name, shown_text
+from unwrite.report.shown_text import LONGEST, SHORTENED, Piece, code_name, page_text
 
 
 def plain(pieces: list[Piece]) -> str:
@@ -15,13 +15,13 @@ def plain(pieces: list[Piece]) -> str:
 
 @given(st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "Zs")), max_size=SHORTENED))
 def test_ordinary_text_is_shown_as_it_is(text: str) -> None:
-    shown = shown_text(text)
+    shown = page_text(text)
     assert (plain(shown.start), shown.whole, shown.length) == (text, [], len(text))
 
 
 @given(st.text(max_size=200), st.integers(0, 250), st.integers(0, 250))
 def test_no_piece_holds_a_character_that_cannot_be_seen(text: str, first: int, last: int) -> None:
-    shown = shown_text(text, (first, last) if first < last else None)
+    shown = page_text(text, (first, last) if first < last else None)
     held = "".join(piece.text for piece in shown.start)
     assert not any(character in held for character in map(chr, (*range(9), 0x1B, 0x7F, 0x202E, 0x2066, 0x200B, 0xFEFF)))
     held.encode()  # no lone surrogates
@@ -33,39 +33,39 @@ def test_no_piece_holds_a_character_that_cannot_be_seen(text: str, first: int, l
 )
 def test_a_hidden_character_is_named(character: str, name: str) -> None:
     assert code_name(character) == name
-    assert shown_text(f"a{character}b").start == [Piece("a", "plain"), Piece(name, "code"), Piece("b", "plain")]
+    assert page_text(f"a{character}b").start == [Piece("a", "plain"), Piece(name, "code"), Piece("b", "plain")]
 
 
 @pytest.mark.parametrize("kept", ["\n", "\t", "نمی\u200cخواهم", "👩\u200d👧", "e\u0301"])
 def test_what_writing_needs_is_kept(kept: str) -> None:
-    assert shown_text(kept).start == [Piece(kept, "plain")]
+    assert page_text(kept).start == [Piece(kept, "plain")]
 
 
 def test_the_span_is_marked() -> None:
     text = "Well, I'm sorry."
-    assert shown_text(text, (6, 15)).start == [
+    assert page_text(text, (6, 15)).start == [
         Piece("Well, ", "plain"),
         Piece("I'm sorry", "mark"),
         Piece(".", "plain"),
     ]
-    assert Piece("␛", "code") in shown_text("a\x1bb", (0, 3)).start
-    assert shown_text("short", (3, 99)).start[-1] == Piece("rt", "mark")
+    assert Piece("␛", "code") in page_text("a\x1bb", (0, 3)).start
+    assert page_text("short", (3, 99)).start[-1] == Piece("rt", "mark")
 
 
 def test_long_text_is_shortened_and_held_up_to_a_limit() -> None:
     text = "word " * 10_000
-    shown = shown_text(text)
+    shown = page_text(text)
     assert plain(shown.start) == text[:SHORTENED]
     assert plain(shown.whole) == text[:LONGEST]
     assert (shown.length, shown.is_cut) == (50_000, True)
     exact = "x" * SHORTENED
-    assert shown_text(exact).whole == []
-    assert not shown_text(exact + "y").is_cut
+    assert page_text(exact).whole == []
+    assert not page_text(exact + "y").is_cut
 
 
 def test_the_beginning_reaches_as_far_as_the_reason() -> None:
     text = "x" * 3000 + "sorry" + "y" * 3000
-    assert Piece("sorry", "mark") in shown_text(text, (3000, 3005)).start
+    assert Piece("sorry", "mark") in page_text(text, (3000, 3005)).start
     far = "x" * (LONGEST + 10) + "sorry"
-    assert plain(shown_text(far, (LONGEST + 10, LONGEST + 15)).start) == far[:SHORTENED]
-    assert len(plain(shown_text("x" * 9000, (0, 9000)).start)) < 2 * SHORTENED
+    assert plain(page_text(far, (LONGEST + 10, LONGEST + 15)).start) == far[:SHORTENED]
+    assert len(plain(page_text("x" * 9000, (0, 9000)).start)) < 2 * SHORTENED

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import altair as alt
+
 from unwrite.report.chart_style import chart_json
 from unwrite.report.curves import GeometryRow
 from unwrite.report.edit_sizes import TensorSize
@@ -63,7 +65,10 @@ def report_charts(
     rows = trial_rows(trials, stopped, front, recipe.trial)
     used = sorted({edit.direction.index for edit in recipe.edits})
     by_index = geometry_charts(curves, used)
-    charts = {"search": search_chart(rows, front), "kernels": kernels_chart(layer_rows(recipe, base))}
+    charts: dict[str, alt.TopLevelMixin] = {
+        "search": search_chart(rows, front),
+        "kernels": kernels_chart(layer_rows(recipe, base)),
+    }
     if any(not size.bias for size in sizes):
         charts["sizes"] = edit_sizes_chart(sizes)
     charts |= by_index
@@ -74,5 +79,5 @@ def report_charts(
         charts={name: chart_json(chart) for name, chart in charts.items()},
         curve_titles={group.name: group.title for group in GROUPS if group.name in by_index},
         front_rows=sorted(listed, key=lambda row: (row["kl"], row["number"])),
-        map_data=map_data(maps) if "map" in charts else None,
+        map_data=map_data(maps) if maps is not None and maps.frames else None,
     )

@@ -34,7 +34,7 @@ def read_edit_sizes(path: Path, edits: Iterable[Edit]) -> list[TensorSize]:
     Raises:
         UnwriteError: the file is missing, is not what `merge_model` writes, or is of another recipe.
     """
-    owners = {}
+    owners: dict[str, tuple[int, Component, bool]] = {}
     for edit in edits:
         for layout, bias in ((edit.matrix, False), (edit.bias, True)):
             if layout is not None:
@@ -42,11 +42,7 @@ def read_edit_sizes(path: Path, edits: Iterable[Edit]) -> list[TensorSize]:
     try:
         return [
             TensorSize(
-                row["tensor"],
-                *owners[row["tensor"]],
-                norm=float(row["norm"]),
-                change=float(row["change"]),
-                relative=float(row["relative"]),
+                row["tensor"], *owners[row["tensor"]], float(row["norm"]), float(row["change"]), float(row["relative"])
             )
             for row in read_csv(path)
         ]

@@ -73,14 +73,14 @@ GROUPS = (
 )
 
 
-def geometry_charts(points: Sequence[GeometryRow], used: Sequence[float]) -> dict[str, alt.LayerChart]:
+def geometry_charts(points: Sequence[GeometryRow], used: Sequence[float]) -> dict[str, alt.TopLevelMixin]:
     """Return a chart of each group of curves that has values, by the group's name.
 
     Args:
         points: the curves; what is not finite leaves a gap.
         used: residual indices that the recipe takes its directions from; marked if there are at most three.
     """
-    charts = {}
+    charts: dict[str, alt.TopLevelMixin] = {}
     for group in GROUPS:
         rows = curve_rows(points, group)
         if rows:
@@ -110,7 +110,7 @@ def curve_rows(points: Sequence[GeometryRow], group: Curves) -> list[dict[str, A
     return rows
 
 
-def _curves_chart(rows: Sequence[dict[str, Any]], group: Curves, used: Sequence[float]) -> alt.LayerChart:
+def _curves_chart(rows: Sequence[dict[str, Any]], group: Curves, used: Sequence[float]) -> alt.TopLevelMixin:
     curves = list(dict.fromkeys(row["curve"] for row in rows))
     cycle = range(len(curves))
     x = alt.X(
@@ -124,9 +124,9 @@ def _curves_chart(rows: Sequence[dict[str, Any]], group: Curves, used: Sequence[
     legend = alt.Legend(columns=2 if len(curves) < 3 else 1)
     color = alt.Color("curve:N", legend=legend, scale=alt.Scale(domain=curves, range=[SERIES[i % 4] for i in cycle]))
     shape = alt.Shape("curve:N", scale=alt.Scale(domain=curves, range=[SHAPES[i % 4] for i in cycle]))
-    data = alt.Chart(alt.Data(values=list(rows))).encode(x=x, y=y, color=color)
-    marks = [alt.Chart(alt.Data(values=[{"index": index} for index in used])).mark_rule(strokeDash=[2, 3], color=INK)]
-    layers = [mark.encode(x=x) for mark in marks if used]
+    data = alt.Chart(alt.InlineData(values=list(rows))).encode(x=x, y=y, color=color)
+    at = alt.Chart(alt.InlineData(values=[{"index": index} for index in used])).encode(x=x)
+    layers = [at.mark_rule(strokeDash=[2, 3], color=INK)] if used else []
     tooltip = ["curve:N", alt.Tooltip("index:Q", title="residual index"), alt.Tooltip("value:Q", format=".4g")]
     layers += [
         data.mark_line(),

@@ -16,7 +16,7 @@ POINTS = "points"
 """The name of the chart's data."""
 
 
-def map_chart(maps: ResidualMaps, projection: MapProjection) -> alt.Chart:
+def map_chart(maps: ResidualMaps, projection: MapProjection) -> alt.TopLevelMixin:
     """Return the chart, without points: colour tells the prompt set, shape the split.
 
     Args:
@@ -29,7 +29,7 @@ def map_chart(maps: ResidualMaps, projection: MapProjection) -> alt.Chart:
     scale = alt.Scale(nice=False, zero=False, padding=16)
     x = alt.X("x:Q", title="along the direction" if along else "", scale=scale, axis=_AXIS)
     y = alt.Y("y:Q", title="first other component" if along else "", scale=scale, axis=_AXIS)
-    return (
+    chart: alt.TopLevelMixin = (
         alt.Chart(alt.NamedData(name=POINTS))
         .mark_point(filled=True, opacity=0.65, size=34)
         .encode(
@@ -41,6 +41,7 @@ def map_chart(maps: ResidualMaps, projection: MapProjection) -> alt.Chart:
         )
         .properties(height=340)
     )
+    return chart
 
 
 def map_data(maps: ResidualMaps) -> str:

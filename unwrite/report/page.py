@@ -18,12 +18,19 @@ from unwrite.report.rendering import template_environment
 from unwrite.report.residual_maps import ResidualMaps
 from unwrite.report.response_pairs import TAGS, ResponsePair, changed_first, tag_counts
 from unwrite.report.results import change_text, headline, p_text, result_groups
-from unwrite.report.shown_text import LONGEST, shown_text
+from unwrite.report.shown_text import LONGEST, page_text
 from unwrite.report.tables import model_name
 from unwrite.schema.artifacts import Base, Front, Recipe, Trial
 from unwrite.schema.evaluation import Causality, Evaluation, Interval
 from unwrite.schema.geometry_records import Geometry
 from unwrite.schema.paths import MODEL
+from unwrite.terms import InterventionVector
+
+VECTORS: dict[InterventionVector, str] = {
+    "direction": "the direction",
+    "difference": "the whole difference of the means",
+    "random": "a random vector",
+}
 
 
 def report_page(
@@ -90,6 +97,7 @@ def report_page(
         geometry=geometry,
         maps=maps,
         causality=causality,
+        vector_names=VECTORS,
         **_map_controls(maps, recipe),
         pairs=changed_first(pairs),
         tags=tag_counts(pairs),
@@ -130,7 +138,7 @@ def page_environment() -> Environment:
     """Return the environment of the pages: text of models and strangers is escaped in all of them."""
     environment = template_environment("unwrite.report", autoescape=True)
     environment.filters |= {
-        "shown": shown_text,
+        "shown": page_text,
         "span": _interval_text,
         "p_value": p_text,
         "change_words": change_text,
@@ -145,7 +153,7 @@ def verify_command(base: Base) -> str:
 
 
 def _map_controls(maps: ResidualMaps | None, recipe: Recipe) -> dict[str, Any]:
-    """Return the slider's range, and where it begins: the first residual index that the recipe takes a direction from."""
+    """Return the slider's range, and where it begins: the first index of the recipe's directions."""
     if maps is None or not maps.frames:
         return {"positions": [], "last_index": 0, "first_shown": 0}
     last = max(frame["index"] for frame in maps.frames)

@@ -67,7 +67,7 @@ def front_steps(front: Sequence[Trial]) -> Iterator[Trial]:
             yield trial
 
 
-def search_chart(rows: Sequence[dict[str, Any]], front: Front) -> alt.LayerChart:
+def search_chart(rows: Sequence[dict[str, Any]], front: Front) -> alt.TopLevelMixin:
     """Chart behaviour rate against KL divergence of every trial; a divergence of 0 is at the left edge.
 
     Args:
@@ -92,7 +92,7 @@ def search_chart(rows: Sequence[dict[str, Any]], front: Front) -> alt.LayerChart
         "size": alt.Size("size:Q", scale=None, legend=None),
     }
     points = (
-        alt.Chart(alt.Data(values=list(rows)))
+        alt.Chart(alt.InlineData(values=list(rows)))
         .mark_point(filled=True, opacity=0.9, clip=False)
         .encode(x=x, y=y, tooltip=_TOOLTIP, **scales)
     )
@@ -100,9 +100,9 @@ def search_chart(rows: Sequence[dict[str, Any]], front: Front) -> alt.LayerChart
         {"place": finite(place(trial.kl)), "behaviour_rate": trial.behaviour_rate}
         for trial in front_steps(front.trials)
     ]
-    line = alt.Chart(alt.Data(values=steps)).mark_line(interpolate="step-after", color=FIRST, strokeWidth=1.2)
+    line = alt.Chart(alt.InlineData(values=steps)).mark_line(interpolate="step-after", color=FIRST, strokeWidth=1.2)
     base = [{"behaviour_rate": front.base_behaviour_rate}]
-    rule = alt.Chart(alt.Data(values=base)).mark_rule(strokeDash=[2, 3], color=INK)
+    rule = alt.Chart(alt.InlineData(values=base)).mark_rule(strokeDash=[2, 3], color=INK)
     return alt.layer(rule.encode(y=y), line.encode(x=x, y=y), points).properties(height=300)
 
 

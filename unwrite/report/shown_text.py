@@ -39,7 +39,7 @@ class ShownText(NamedTuple):
         return self.length > LONGEST
 
 
-def shown_text(text: str, span: tuple[int, int] | None = None) -> ShownText:
+def page_text(text: str, span: tuple[int, int] | None = None) -> ShownText:
     """Return a text for a page.
 
     Args:
