@@ -15,11 +15,12 @@ from unwrite.report.page import report_page
 from unwrite.report.residual_maps import residual_maps
 from unwrite.report.response_pairs import read_pairs
 from unwrite.schema.artifacts import Base, Front, Recipe, read_artifact
-from unwrite.schema.evaluation import Causality, Evaluation
+from unwrite.schema.evaluation import Benchmarks, Causality, Evaluation
 from unwrite.schema.geometry_records import Geometry
 from unwrite.schema.params import Params
 from unwrite.schema.paths import (
     BASE,
+    BENCHMARKS,
     CARD,
     CAUSALITY,
     CURVES,
@@ -78,6 +79,7 @@ def write_report(params: Params) -> None:
         geometry=geometry,
         maps=maps,
         causality=read_artifact(Causality, CAUSALITY, "check_causality"),
+        benchmarks=read_artifact(Benchmarks, BENCHMARKS, "run_benchmarks"),
         versions={"Python": platform.python_version()} | package_versions(_PACKAGES),
         **drawn._asdict(),
     )

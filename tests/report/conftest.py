@@ -22,7 +22,7 @@ from unwrite.core.intervals import wilson_interval
 from unwrite.files.records import write_csv, write_jsonl
 from unwrite.report.curves import MappedPrompt
 from unwrite.schema.artifacts import Artifact, Base, FileDigest, Front, Recipe, Trial, as_json
-from unwrite.schema.evaluation import Causality, Evaluation, ModelScores, SetScores, Share
+from unwrite.schema.evaluation import Benchmarks, Causality, Evaluation, ModelScores, SetScores, Share
 from unwrite.schema.geometry_records import GEOMETRY_FIGURES
 from unwrite.terms import COMPONENTS
 
@@ -102,6 +102,7 @@ def project(
         "geometry": sample_geometry(),
     }
     records["causality"] = Causality(confidence=0.95, max_tokens=40, untouched=[], checks=[])
+    records["benchmarks"] = Benchmarks(harness=None, scores=[])
     for name, record in records.items():
         (artifacts / f"{name}.json").write_text(record.model_dump_json())
     write_trials([sample_outcome(trial) for trial in trials])

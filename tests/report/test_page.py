@@ -23,7 +23,16 @@ from unwrite.report.residual_maps import residual_maps
 from unwrite.report.response_pairs import JudgedResponse
 from unwrite.report.shown_text import SHORTENED
 from unwrite.schema.artifacts import Norm
-from unwrite.schema.evaluation import Calibration, CausalCheck, Causality, CausalRate, Gate, ModelScores
+from unwrite.schema.evaluation import (
+    Benchmark,
+    Benchmarks,
+    Calibration,
+    CausalCheck,
+    Causality,
+    CausalRate,
+    Gate,
+    ModelScores,
+)
 
 HOSTILE = '</span></td></script><script>alert("x")</script><img src=x onerror=alert(1)>{{ 7 * 7 }}{% raw %}'
 WRITERS = sample_writers(4)
@@ -166,6 +175,27 @@ def test_the_causal_check_is_shown_where_it_was_made() -> None:
     assert "<td>untouched</td>" in html
     assert "a random vector added, length 12.5" in html
     assert "Direction at residual index 2.5, position 0; vectors are added at index 3" in html
+
+
+def test_benchmarks_are_shown_where_there_are_any() -> None:
+    assert "lm-evaluation-harness" not in body(sample_page(benchmarks=Benchmarks(harness=None, scores=[])))
+    score = Benchmark(
+        task="kettles",
+        version="1.0",
+        figure="acc",
+        selection="none",
+        higher_is_better=True,
+        n=40,
+        base=0.5,
+        base_error=0.05,
+        edited=0.475,
+        edited_error=None,
+        difference=-0.025,
+        difference_error=0.01,
+    )
+    html = sample_page(benchmarks=Benchmarks(harness="0.4.9", scores=[score]))
+    assert '-0.025 <span class="ci">± 0.01</span>' in html
+    assert '<td class="number">0.475</td>' in html
 
 
 def test_thinned_out_maps_say_so() -> None:

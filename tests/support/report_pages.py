@@ -156,6 +156,7 @@ def sample_page(pairs: Sequence[ResponsePair] = (), **changes: Any) -> str:
         "pairs": pairs,
         "geometry": sample_geometry(),
         "causality": None,
+        "benchmarks": None,
         "versions": {"Python": "3.12.0", "unwrite": "0.2.0"},
         **sample_charts()._asdict(),
     }

@@ -21,7 +21,7 @@ from unwrite.report.results import change_text, headline, p_text, result_groups
 from unwrite.report.shown_text import LONGEST, page_text
 from unwrite.report.tables import model_name
 from unwrite.schema.artifacts import Base, Front, Recipe, Trial
-from unwrite.schema.evaluation import Causality, Evaluation, Interval
+from unwrite.schema.evaluation import Benchmarks, Causality, Evaluation, Interval
 from unwrite.schema.geometry_records import Geometry
 from unwrite.schema.paths import MODEL
 from unwrite.terms import InterventionVector
@@ -49,6 +49,7 @@ def report_page(
     geometry: Geometry,
     maps: ResidualMaps | None,
     causality: Causality | None,
+    benchmarks: Benchmarks | None,
     charts: Mapping[str, str],
     curve_titles: Mapping[str, str],
     map_data: str | None,
@@ -71,6 +72,7 @@ def report_page(
         geometry: what the maps show, and the best separated index.
         maps: the maps of residuals, if there are any.
         causality: the causal check, if it was made.
+        benchmarks: both models on benchmarks, if there are any.
         charts: Vega-Lite specifications as JSON, by name; a chart that is missing is left out.
         curve_titles: titles of the charts of the geometry, by name.
         map_data: the coordinates of the maps as JSON.
@@ -97,6 +99,7 @@ def report_page(
         geometry=geometry,
         maps=maps,
         causality=causality,
+        benchmarks=benchmarks,
         vector_names=VECTORS,
         **_map_controls(maps, recipe),
         pairs=changed_first(pairs),
