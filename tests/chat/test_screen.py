@@ -72,6 +72,19 @@ def test_without_a_terminal_there_are_no_columns(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == "base: a\nedited: b\n"
 
 
+@pytest.mark.parametrize(("width", "together"), [(100, True), (99, False)])
+def test_a_wide_terminal_has_two_columns(
+    width: int, together: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "xterm")
+    show_replies([growing("base", ["Sorry."]), growing("edited", ["It is blue."])])
+    lines = capsys.readouterr().out.splitlines()
+    assert any("Sorry." in line and "It is blue." in line for line in lines) == together
+    assert any("Sorry." in line for line in lines)
+
+
 def test_columns_stand_side_by_side_and_hold_everything() -> None:
     console, stream = terminal()
     words = " ".join(f"word{number}" for number in range(40))

@@ -55,6 +55,10 @@ def test_what_is_not_a_finite_number_is_none() -> None:
     assert (score.base, score.base_error, score.edited, score.difference) == (None, None, 0.5, None)
 
 
+def test_a_task_without_a_version_has_none() -> None:
+    assert compare_results(results([1, 0], versions={"tea": "Yaml"}), results([1, 0])).scores[0].version is None
+
+
 def test_a_group_counts_the_documents_of_its_tasks_and_has_no_paired_error() -> None:
     def grouped(values: list[float]) -> dict[str, Any]:
         one = results(values)

@@ -19,6 +19,7 @@ from unwrite.pipeline.runs import StageRun
 from unwrite.release.manifest import (
     build_manifest,
     manifest_json,
+    public_parameters,
     public_path,
     read_manifest,
 )
@@ -187,6 +188,9 @@ def test_local_base_is_published_by_its_folder_name_only(source: str) -> None:
 )
 def test_path_out_of_the_project_is_published_by_its_last_part_only(path: str, published: str) -> None:
     assert public_path(path) == published
+    assert public_parameters("judge", {"markers": path}) == {"markers": published}
+    nested = {"benchmarks": [path], "harness": {"task_folder": path, "limit": 3}}
+    assert public_parameters("evaluate", nested) == nested | {"harness": {"task_folder": published, "limit": 3}}
 
 
 def test_manifest_does_not_reveal_who_made_it_or_where() -> None:

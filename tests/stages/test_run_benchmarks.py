@@ -10,6 +10,7 @@ import pytest
 from stages.list_model import list_model
 from stages.run_benchmarks import run_benchmarks
 from tests.support.local_task import ANSWERS, write_task
+from unwrite.errors import UnwriteError
 from unwrite.schema.artifacts import TaskFiles, read_artifact
 from unwrite.schema.evaluation import Benchmarks
 from unwrite.schema.params import Params
@@ -72,7 +73,8 @@ def test_the_files_of_the_task_folder_are_listed(params: Params) -> None:
         return read_artifact(TaskFiles, TASK_FILES, "list_model")
 
     assert read_artifact(TaskFiles, TASK_FILES, "list_model") == TaskFiles(folder=None, files=[])
-    assert listed().files == []
+    with pytest.raises(UnwriteError, match=r"^evaluate\.harness\.task_folder must be a folder .*, got tasks\.$"):
+        listed()
     write_task(Path("tasks"))
     before = listed()
     assert [file.name for file in before.files] == ["documents.jsonl", "tea_choice.yaml"]

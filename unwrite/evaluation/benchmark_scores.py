@@ -35,7 +35,7 @@ def _scores(task: str, base: Results, edited: Results) -> Iterator[Benchmark]:
         values = [_values(results, task, figure, selection) for results in (base, edited)]
         yield Benchmark(
             task=task,
-            version=_text(base.get("versions", {}).get(task)),
+            version=_version(base, task),
             figure=figure,
             selection=selection,
             higher_is_better=base.get("higher_is_better", {}).get(task, {}).get(figure),
@@ -81,6 +81,12 @@ def _documents(results: Results, task: str) -> int:
     if task in counts:
         return int(counts[task]["effective"])
     return sum(_documents(results, child) for child in results.get("group_subtasks", {}).get(task, []))
+
+
+def _version(results: Results, task: str) -> str | None:
+    """Return the version that a task states; the harness says "Yaml" of one that states none."""
+    version = _text(results.get("versions", {}).get(task))
+    return None if version == "Yaml" else version
 
 
 def _number(value: object) -> float | None:

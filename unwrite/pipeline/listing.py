@@ -40,13 +40,18 @@ def list_model_files(source: str | None, listing: Path = MODEL_FILES) -> ModelFi
 
 
 def list_task_files(folder: str | None) -> TaskFiles:
-    """List the files of a folder of benchmark tasks; whatever runs the tasks says that the folder is missing.
+    """List the files of a folder of benchmark tasks.
 
     Args:
         folder: as in `evaluate.harness.task_folder`.
+
+    Raises:
+        UnwriteError: there is no such folder. It is better to hear that before the search than after it.
     """
     if folder is None:
         return TaskFiles(folder=None, files=[])
+    if not Path(folder).is_dir():
+        raise UnwriteError(f"evaluate.harness.task_folder must be a folder with task definitions, got {folder}.")
     found = (path for path in Path(folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     paths = sorted(path for path in found if not path.name.startswith("."))
     digests = zip(paths, remembered_digests(paths, _TASK_STATE), strict=True)
