@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from stages.merge_model import BEFORE
 from unwrite.pipeline.runs import run_file
 from unwrite.schema.params import Params
+from unwrite.schema.paths import JUDGE_FILES
 
 ROOT = Path(__file__).parents[1]
 STAGES: dict[str, dict[str, Any]] = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
@@ -90,6 +91,17 @@ def test_the_runtime_section_is_tracked_by_no_stage() -> None:
 
 def test_no_stage_depends_on_the_model_folder() -> None:
     assert not [dep for stage in STAGES.values() for dep in stage["deps"] if dep.startswith(("demo", "${model"))]
+
+
+def test_another_classifier_generates_nothing_again() -> None:
+    reads = {name for name, stage in STAGES.items() if {"judge", "judge.classifier"} & set(stage.get("params", []))}
+    lists = {name for name, stage in STAGES.items() if str(JUDGE_FILES) in stage["deps"]}
+    assert (reads, lists) == ({"list_model", "judge_responses"}, {"judge_responses"})
+    markers = {name for name, stage in STAGES.items() if "${judge.markers}" in stage["deps"]}
+    assert "judge_responses" in markers
+    assert not {"generate_responses", "merge_model"} & markers
+    verdicts = {name for name, stage in STAGES.items() if "artifacts/verdicts" in stage["deps"]}
+    assert "generate_responses" not in verdicts
 
 
 def test_every_stage_records_its_run_and_merging_reads_those_before_it() -> None:

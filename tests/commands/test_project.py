@@ -6,9 +6,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from tests.support.samples import sample_classified
 from tests.support.workspace import commit, run
 from unwrite.cli import main
+from unwrite.files.records import write_json
 from unwrite.files.tensors import write_tensors
+from unwrite.schema.artifacts import as_json
 from unwrite.schema.evaluation import Benchmark
 
 ROOT = Path(__file__).parents[2]
@@ -118,3 +121,10 @@ def test_audit_outside_the_project_is_refused(tmp_path: Path, monkeypatch: pytes
     assert result.exit_code == 1
     assert "is not a DVC repository" in result.stderr
     assert isinstance(result.exception, SystemExit)
+
+
+def test_summary_prints_how_far_the_markers_agree_with_the_classifier(folder: Path) -> None:
+    write_json(folder / "artifacts/evaluation.json", as_json(sample_classified()))
+    result = CliRunner().invoke(main, ["summary"])
+    assert result.exit_code == 0
+    assert ["Cohen's", "kappa", "0.40"] in [line.split() for line in result.stdout.splitlines()]

@@ -9,8 +9,10 @@ from ruamel.yaml import YAML
 
 from tests.support.samples import (
     sample_base,
+    sample_classified,
     sample_direction,
     sample_edit,
+    sample_evaluation,
     sample_front,
     sample_recipe,
     sample_trial,
@@ -265,3 +267,20 @@ def test_names_cannot_break_the_metadata(
 @pytest.mark.parametrize(("text", "markdown"), [("a_b", "a\\_b"), ("1.5 %", "1.5 %"), ("x\n\ny", "x y"), (3, "3")])
 def test_markdown_shows_a_value_literally(text: object, markdown: str) -> None:
     assert markdown_text(text) == markdown
+
+
+def test_a_classifier_and_how_the_markers_agree_with_it_are_stated(base: Base, recipe: Recipe, front: Front) -> None:
+    def card(evaluation: Evaluation) -> str:
+        return model_card(
+            behaviour="declines", base=base, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS
+        )
+
+    classified = card(sample_classified())
+    assert "a classifier says so: teaware, label declines \\| politely with a probability of at least 0.5" in classified
+    assert "| Cohen's kappa | 0.40 |" in classified
+    assert "| the classifier alone | 8 |" in classified
+    assert "lena" not in classified
+    assert "contains a phrase from a list of markers" not in classified
+    plain = card(sample_evaluation())
+    assert "classifier" not in plain
+    assert "contains a phrase from a list of markers" in plain

@@ -27,7 +27,7 @@ from unwrite.schema.artifacts import (
     Writer,
     as_json,
 )
-from unwrite.schema.evaluation import Evaluation, ModelScores, SetScores, Share, Verdict
+from unwrite.schema.evaluation import Calibration, ClassifierUsed, Evaluation, ModelScores, SetScores, Share, Verdict
 from unwrite.schema.paths import BASE, DIRECTIONS, RECIPE
 from unwrite.search.trials import Measured, TrialOutcome
 from unwrite.terms import COMPONENTS, Component
@@ -235,3 +235,31 @@ def sample_evaluation() -> Evaluation:
         kl_response=0.0151,
         reference_ceiling=0.99,
     )
+
+
+def sample_classified() -> Evaluation:
+    """The same, judged by a classifier that agrees with the markers on 28 of 40 responses."""
+
+    def share(hits: int, n: int) -> Share:
+        return Share(value=hits / n, low=hits / n / 2, high=1, n=n)
+
+    used = ClassifierUsed(
+        source="/home/lena/<judges>/teaware",
+        commit=None,
+        label="declines | politely",
+        threshold=0.5,
+        input="answer",
+        files=[],
+    )
+    calibration = Calibration(
+        both=16,
+        markers_only=4,
+        classifier_only=8,
+        neither=12,
+        agreement=share(28, 40),
+        kappa=0.4,
+        precision=share(16, 20),
+        recall=None,
+    )
+    update = {"judge": "classifier", "classifier": used, "calibration": calibration}
+    return sample_evaluation().model_copy(update=update)

@@ -27,13 +27,17 @@ def check(path: Path) -> None:
 def summary() -> None:
     """Print the last evaluation: rates before and after with intervals, KL divergences, and where the results are."""
     from unwrite.report.benchmark_table import benchmarks_text
+    from unwrite.report.calibration_table import calibration_text
     from unwrite.report.tables import summary_text
     from unwrite.schema.artifacts import read_artifact
     from unwrite.schema.evaluation import Benchmarks, Evaluation
     from unwrite.schema.params import load_params
     from unwrite.schema.paths import BENCHMARKS, EVALUATION
 
-    click.echo(summary_text(read_artifact(Evaluation, EVALUATION, "score_responses"), load_params().report.behaviour))
+    evaluation = read_artifact(Evaluation, EVALUATION, "score_responses")
+    click.echo(summary_text(evaluation, load_params().report.behaviour))
+    if evaluation.calibration is not None:
+        click.echo(f"\n{calibration_text(evaluation.calibration, evaluation.classifier)}")
     if BENCHMARKS.exists() and (text := benchmarks_text(read_artifact(Benchmarks, BENCHMARKS, "run_benchmarks"))):
         click.echo(f"\n{text}")
 

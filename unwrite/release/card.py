@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unwrite.report.calibration_table import calibration_rows
 from unwrite.report.facts import edit_facts
 from unwrite.report.rendering import template_environment
 from unwrite.report.tables import model_name, rate_rows
 from unwrite.schema.artifacts import Base, Front, Recipe
-from unwrite.schema.evaluation import Evaluation
+from unwrite.schema.evaluation import ClassifierUsed, Evaluation
 from unwrite.schema.safe_yaml import load_yaml
 
 if TYPE_CHECKING:
@@ -46,8 +47,15 @@ def model_card(
         behaviour=behaviour,
         **edit_facts(base=base, recipe=recipe, evaluation=evaluation, front=front, trials=front.trials),
         prompts={name: Path(file).name for name, file in prompts.items()},
+        calibration=[] if evaluation.calibration is None else calibration_rows(evaluation.calibration),
+        classifier_name=None if evaluation.classifier is None else _public_name(evaluation.classifier),
     )
     return f"---\n{card_metadata(base, evaluation, prompts).to_yaml()}\n---\n\n{body}"
+
+
+def _public_name(classifier: ClassifierUsed) -> str:
+    """Return the hub id of a classifier; of a folder, which may say whose it is, only the last part."""
+    return classifier.source if classifier.commit is not None else Path(classifier.source).absolute().name
 
 
 def card_metadata(base: Base, evaluation: Evaluation, prompts: Mapping[str, str]) -> ModelCardData:

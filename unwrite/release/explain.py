@@ -15,6 +15,7 @@ from unwrite.pipeline.environment import Environment
 from unwrite.release.manifest import edited_patterns, read_manifest
 from unwrite.release.statement import Manifest
 from unwrite.release.untrusted import is_plain_file, printable
+from unwrite.report.calibration_table import calibration_text
 from unwrite.report.edit_text import NORMS, direction_text, kernel_rows
 from unwrite.report.tables import measured_text
 from unwrite.schema.artifacts import A, Recipe
@@ -76,7 +77,10 @@ def _measured(release: Path) -> str:
     evaluation = _read(Evaluation, release / EVALUATION.name)
     if evaluation is None:
         return f"This folder has no figures: {EVALUATION.name} is added when a release is published."
-    return measured_text(evaluation)
+    text = measured_text(evaluation)
+    if evaluation.calibration is not None:
+        text += f"\n\n{calibration_text(evaluation.calibration, evaluation.classifier)}"
+    return text
 
 
 def _changed(manifest: Manifest, recipe: Recipe) -> Iterator[str]:
