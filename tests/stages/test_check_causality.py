@@ -79,3 +79,16 @@ def test_a_recipe_without_edits_checks_nothing_and_keeps_the_untouched_rates(pro
     check_causality(params)
     assert record().checks == []
     assert [rate.prompts for rate in record().untouched] == ["baseline", "target"]
+
+
+def test_a_quantized_model_is_checked_as_the_search_ran_it(project: Path, params: Params) -> None:
+    base = Path("artifacts/base.json")
+    base.write_text(json.dumps(json.loads(base.read_text()) | {"quantization": "nf4"}))
+    before = record().checks[0]
+    one = params.causality.model_copy(update={"controls": 0})
+    check_causality(params.model_copy(update={"causality": one}))
+    after = record().checks[0]
+    assert [rate.intervention for rate in after.rates] == ["add", "add", "ablate"]
+    assert [rate.length for rate in after.rates] == [rate.length for rate in before.rates if rate.vector != "random"]
+    ablated = after.rates[-1].behaviour_rate.value
+    assert ablated < record().untouched[1].behaviour_rate.value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import logging
 
 import torch
 from torch import Tensor
@@ -23,9 +23,8 @@ def pacmap_layout(residuals: Tensor, like: Tensor) -> Tensor:
 
     if bool((residuals == residuals[0]).all()):
         return torch.zeros(len(residuals), 2, dtype=torch.float64)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that a seed makes it slower
-        layout = PaCMAP(n_components=2, random_state=0).fit_transform(residuals.float().numpy())
+    logging.getLogger("pacmap").setLevel(logging.ERROR)  # it warns that there is a seed, and of small sets
+    layout = PaCMAP(n_components=2, random_state=0).fit_transform(residuals.float().numpy())
     points = torch.from_numpy(layout).to(torch.float64)
     points, reference = points - points.mean(0), like - like.mean(0)
     rotation, _ = orthogonal_procrustes(points.numpy(), reference.numpy())
