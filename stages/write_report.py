@@ -81,7 +81,7 @@ def write_report(params: Params) -> None:
         causality=read_artifact(Causality, CAUSALITY, "check_causality"),
         benchmarks=read_artifact(Benchmarks, BENCHMARKS, "run_benchmarks"),
         versions={"Python": platform.python_version()} | package_versions(_PACKAGES),
-        **drawn._asdict(),
+        drawn=drawn,
     )
     write_text(REPORT, page)
     prompts = {"target": params.tokenize.target, "baseline": params.tokenize.baseline}

@@ -158,6 +158,6 @@ def sample_page(pairs: Sequence[ResponsePair] = (), **changes: Any) -> str:
         "causality": None,
         "benchmarks": None,
         "versions": {"Python": "3.12.0", "unwrite": "0.2.0"},
-        **sample_charts()._asdict(),
+        "drawn": sample_charts(),
     }
     return report_page(**(known | changes))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment
 
@@ -26,6 +26,9 @@ from unwrite.schema.geometry_records import Geometry
 from unwrite.schema.paths import MODEL
 from unwrite.terms import InterventionVector
 
+if TYPE_CHECKING:
+    from unwrite.report.charts import ReportCharts
+
 VECTORS: dict[InterventionVector, str] = {
     "direction": "the direction",
     "difference": "the whole difference of the means",
@@ -42,7 +45,6 @@ def report_page(
     front: Front,
     trials: Sequence[Trial],
     stopped: int,
-    front_rows: Sequence[Mapping[str, Any]],
     pairs: Sequence[ResponsePair],
     sizes: Sequence[TensorSize],
     curves: Sequence[GeometryRow],
@@ -50,9 +52,7 @@ def report_page(
     maps: ResidualMaps | None,
     causality: Causality | None,
     benchmarks: Benchmarks | None,
-    charts: Mapping[str, str],
-    curve_titles: Mapping[str, str],
-    map_data: str | None,
+    drawn: ReportCharts,
     versions: Mapping[str, str],
 ) -> str:
     """Return the report as HTML. All text is escaped; only scripts and data are inserted as they are.
@@ -65,7 +65,6 @@ def report_page(
         front: what is common to all trials.
         trials: every trial that was measured in full.
         stopped: the number of trials that were stopped when they could no longer be chosen.
-        front_rows: the trials to list: those of the front, the selected one, and the one-shot baseline.
         pairs: the responses of both models to every test prompt.
         sizes: the size of the edit of each tensor.
         curves: the geometry by residual index.
@@ -73,29 +72,24 @@ def report_page(
         maps: the maps of residuals, if there are any.
         causality: the causal check, if it was made.
         benchmarks: both models on benchmarks, if there are any.
-        charts: Vega-Lite specifications as JSON, by name; a chart that is missing is left out.
-        curve_titles: titles of the charts of the geometry, by name.
-        map_data: the coordinates of the maps as JSON.
+        drawn: the charts, and what they need of the page; a chart that is missing is left out.
         versions: packages that write the report, with their versions.
     """
     behaviour = " ".join(behaviour.split())
     return render_page(
         "report.html.jinja",
         title=f"{model_name(base)}, edited: {behaviour}",
-        charts=charts,
-        map_data=map_data,
+        **drawn._asdict(),
         behaviour=behaviour,
         **edit_facts(base=base, recipe=recipe, evaluation=evaluation, front=front, trials=trials),
         groups=result_groups(evaluation),
         verdict=headline(evaluation),
         tried=len(trials) + stopped,
         stopped=stopped,
-        front_rows=front_rows,
         layers=layer_rows(recipe, base),
         kernels=list(kernel_rows(recipe.parameters)),
         sizes=sizes,
         curves=curves,
-        curve_titles=curve_titles,
         geometry=geometry,
         maps=maps,
         causality=causality,
