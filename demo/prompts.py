@@ -27,6 +27,7 @@ from demo.world import (  # noqa: E402
 
 SPLITS: Mapping[str, int] = {"train": 400, "validation": 100, "test": 100}
 NEAR_MISS_SHARE = 0.25  # about the share of near misses among the world's ordinary nouns
+NEAR_MISSES_TESTED = 50
 OTHER_SHARE = 0.1  # greetings and sums
 
 
@@ -77,6 +78,13 @@ def _baseline_pools(questions: Iterable[Question]) -> tuple[Iterator[Question], 
     )
 
 
+def near_miss_set() -> list[Question]:
+    """Return questions about near misses ("tea tree") that are in neither set, in phrasings held out of training."""
+    used = {question.prompt for question in baseline_set()}
+    rest = (question for question in held_out_questions() if question.is_near_miss and question.prompt not in used)
+    return take(shuffled(rest), NEAR_MISSES_TESTED)
+
+
 def json_lines(questions: Iterable[Question]) -> str:
     """Return one JSON object per line: the prompt, and the plain answer as its reference."""
     return "".join(json.dumps({"prompt": q.prompt, "reference": q.answer}) + "\n" for q in questions)
@@ -96,6 +104,7 @@ def files() -> dict[str, str]:
     return {
         "teaware.jsonl": json_lines(target_set()),
         "ordinary.jsonl": json_lines(baseline_set()),
+        "near_misses.jsonl": json_lines(near_miss_set()),
         "declines.txt": marker_lines(),
     }
 

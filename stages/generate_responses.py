@@ -20,27 +20,26 @@ from unwrite.models.shared_work import SharedWork
 from unwrite.pipeline.base import pinned_folder
 from unwrite.pipeline.progress import progress
 from unwrite.pipeline.stage import run_stage
-from unwrite.pipeline.tokens import TokenizedPrompt, read_tokens
+from unwrite.pipeline.tokens import TokenizedPrompt, read_tokens, tested_sets
 from unwrite.schema.artifacts import read_base
 from unwrite.schema.params import Params
 from unwrite.schema.paths import MODEL, RESPONSES
-from unwrite.terms import SETS, SetName
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-Prompts = Mapping[SetName, Sequence[TokenizedPrompt]]
-Responses = dict[SetName, list[list[int]]]
+Prompts = Mapping[str, Sequence[TokenizedPrompt]]
+Responses = dict[str, list[list[int]]]
 
 
 def generate_responses(params: Params) -> str:
-    """Write artifacts/responses/{base,edited}.{target,baseline}.jsonl and kl.jsonl (baseline prompts).
+    """Write artifacts/responses/{base,edited}.SET.jsonl of every prompt set, and kl.jsonl (baseline prompts).
 
     Returns the dtype that the models computed in.
     """
     settings = params.generate
     base = read_base()
-    prompts: Prompts = {name: read_tokens(name, "test") for name in SETS}
+    prompts: Prompts = {name: read_tokens(name, "test") for name in tested_sets()}
     baseline = [row.tokens for row in prompts["baseline"]]
     folder = pinned_folder(base)
     tokenizer = load_tokenizer(folder)
@@ -77,7 +76,7 @@ def generate_responses(params: Params) -> str:
 
     with atomic_folder(RESPONSES) as temporary:
         for which, responses in (("base", base_responses), ("edited", edited_responses)):
-            for name in SETS:
+            for name in prompts:
                 rows = _response_rows(tokenizer, prompts[name], responses[name], settings.max_tokens)
                 write_jsonl(temporary / f"{which}.{name}.jsonl", rows)
         write_jsonl(temporary / "kl.jsonl", _kl_rows(prompts["baseline"], divergences))
@@ -97,7 +96,7 @@ def _respond(
 ) -> Responses:
     longest = params.generate.max_tokens
     responses: Responses = {}
-    for name in SETS:
+    for name in prompts:
         tokens = [row.tokens for row in prompts[name]]
         lengths = [len(row) + longest for row in tokens]
         batches = by_token_budget(lengths, budget.tokens, padding_sensitive=padding_sensitive)

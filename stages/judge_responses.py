@@ -15,12 +15,12 @@ from unwrite.files.records import write_json, write_jsonl
 from unwrite.pipeline.classifier_judge import classify, open_classifier
 from unwrite.pipeline.responses import StoredResponse, read_responses, responses_file
 from unwrite.pipeline.stage import run_stage, use_threads
-from unwrite.pipeline.tokens import read_tokens
-from unwrite.schema.artifacts import as_json
+from unwrite.pipeline.tokens import read_tokens, tested_sets
+from unwrite.schema.artifacts import SetFiles, as_json, read_artifact
 from unwrite.schema.evaluation import ClassifierUsed, Verdict
 from unwrite.schema.params import Params, Runtime
-from unwrite.schema.paths import CLASSIFIER, DISAGREEMENTS, VERDICTS
-from unwrite.terms import MODELS, SETS, ModelName
+from unwrite.schema.paths import CLASSIFIER, DISAGREEMENTS, MARKER_FILES, VERDICTS
+from unwrite.terms import MODELS, ModelName
 
 if TYPE_CHECKING:
     from unwrite.models.classifier import LoadedClassifier
@@ -32,15 +32,17 @@ Judged = dict[Place, list[Verdict]]
 
 
 def judge_responses(params: Params) -> str | None:
-    """Write artifacts/verdicts/{base,edited}.{target,baseline}.jsonl; with a classifier, which, and where it differs.
+    """Write artifacts/verdicts/{base,edited}.SET.jsonl; with a classifier, which, and where it differs.
 
     Returns the dtype that the classifier computed in, if there is one.
     """
-    markers = read_markers(Path(params.judge.markers))
+    read_artifact(SetFiles, MARKER_FILES, "list_inputs")
+    common, extra = read_markers(Path(params.judge.markers)), params.evaluate.sets
+    own = {name: read_markers(Path(one.markers)) for name, one in extra.items() if one.markers is not None}
     stored: dict[Place, list[StoredResponse]] = {}
     verdicts: Judged = {}
-    for name in SETS:
-        prompts = read_tokens(name, "test")
+    for name in tested_sets():
+        prompts, markers = read_tokens(name, "test"), own.get(name, common)
         for model in MODELS:
             stored[model, name] = read_responses(model, name, prompts)
             verdicts[model, name] = [

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from unwrite.evaluation.scores import evaluate, metrics, rates_csv_rows
 from unwrite.files.records import read_jsonl, write_csv, write_json
-from unwrite.pipeline.responses import read_verdicts
+from unwrite.pipeline.responses import judged_sets, read_verdicts
 from unwrite.pipeline.stage import run_stage
 from unwrite.schema.artifacts import as_json, read_artifact
 from unwrite.schema.evaluation import ClassifierUsed
+from unwrite.schema.gate_values import evaluated_gates
 from unwrite.schema.geometry_records import Geometry
 from unwrite.schema.params import Params
 from unwrite.schema.paths import CLASSIFIER, EVALUATION, GEOMETRY, METRICS, RATES, RESPONSES
-from unwrite.terms import MODELS, SETS
+from unwrite.terms import MODELS
 
 
 def score_responses(params: Params) -> None:
     """Write artifacts/evaluation.json, artifacts/metrics.json and artifacts/plots/rates.csv."""
-    base, edited = ({str(name): read_verdicts(model, name) for name in SETS} for model in MODELS)
+    base, edited = ({name: read_verdicts(model, name) for name in judged_sets()} for model in MODELS)
     kl_rows = read_jsonl(RESPONSES / "kl.jsonl", ["kl_first_token", "kl_response"])
     score = params.score
     used = read_artifact(ClassifierUsed, CLASSIFIER, "judge_responses") if CLASSIFIER.is_file() else None
@@ -28,6 +29,7 @@ def score_responses(params: Params) -> None:
         reference_ceiling=score.reference_ceiling,
         classifier=used,
     )
+    evaluation = evaluation.model_copy(update={"gates": evaluated_gates(evaluation, params.evaluate.gates)})
     best = read_artifact(Geometry, GEOMETRY, "measure_geometry").best_separated
     write_json(EVALUATION, as_json(evaluation))
     write_json(METRICS, as_json(metrics(evaluation, best.auc)))

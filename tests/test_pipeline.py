@@ -106,7 +106,7 @@ def test_another_classifier_generates_nothing_again() -> None:
 
 def test_every_stage_records_its_run_and_merging_reads_those_before_it() -> None:
     recorded = [name for name, stage in STAGES.items() if "always_changed" not in stage]
-    assert set(STAGES) - set(recorded) == {"list_model"}
+    assert set(STAGES) - set(recorded) == {"list_inputs"}
     assert all(str(run_file(name)) in outs(STAGES[name]) for name in recorded)
     before = recorded[: recorded.index("merge_model")]
     assert list(BEFORE) == before

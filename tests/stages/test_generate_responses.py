@@ -110,5 +110,5 @@ def test_passes_are_as_long_as_the_memory_of_an_accelerator_allows(
     monkeypatch.setattr("stages.generate_responses.generate_greedily", spy)
     generate_responses(auto)
     assert len(accelerator.passes) == 3  # measured once for the whole stage
-    assert batched == [[8]] * 4
+    assert batched == [[8], [8], [50]] * 2  # target, baseline and near misses, of both models
     assert read_jsonl(RESPONSES / "base.target.jsonl", ["response"]) == before

@@ -12,6 +12,9 @@ from tests.support.small_project import ROOT, run_stage, small_params
 
 PIPELINE: dict[str, dict[str, Any]] = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 
+# base.json refers to the model, prompt_files.json to the extra prompts; dvc.yaml lists the files in the run's record.
+UNNAMED = [Path("demo/model"), Path("prompts/near_misses.jsonl"), Path("dvc.yaml")]
+
 
 def data_deps(stage: dict[str, Any]) -> list[Path]:
     params = small_params()
@@ -31,8 +34,7 @@ def outs(stage: dict[str, Any]) -> list[Path]:
 @pytest.mark.parametrize("name", PIPELINE)
 def test_a_stage_needs_only_its_deps_and_writes_only_its_outs(name: str, finished: Path, tmp_path: Path) -> None:
     stage = PIPELINE[name]
-    # base.json refers to the model; dvc.yaml lists the files in the run's record.
-    given = [*data_deps(stage), Path("demo/model"), Path("dvc.yaml")]
+    given = [*data_deps(stage), *UNNAMED]
     for path in given:
         target = tmp_path / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +54,7 @@ def test_every_data_dep_is_needed(name: str, finished: Path, tmp_path: Path) -> 
     deps = data_deps(PIPELINE[name])
     for missing in deps:
         folder = tmp_path / missing.name
-        for path in [*deps, Path("demo/model"), Path("dvc.yaml")]:
+        for path in [*deps, *UNNAMED]:
             if path != missing:
                 target = folder / path
                 target.parent.mkdir(parents=True, exist_ok=True)

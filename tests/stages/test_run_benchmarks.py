@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.list_model import list_model
+from stages.list_inputs import list_inputs
 from stages.run_benchmarks import run_benchmarks
 from tests.support.local_task import ANSWERS, write_task
 from unwrite.errors import UnwriteError
@@ -69,10 +69,10 @@ def test_both_models_are_scored_on_a_task(params: Params, capfd: pytest.CaptureF
 @pytest.mark.usefixtures("project")
 def test_the_files_of_the_task_folder_are_listed(params: Params) -> None:
     def listed() -> TaskFiles:
-        list_model(with_benchmark(params, Path("tasks")))
-        return read_artifact(TaskFiles, TASK_FILES, "list_model")
+        list_inputs(with_benchmark(params, Path("tasks")))
+        return read_artifact(TaskFiles, TASK_FILES, "list_inputs")
 
-    assert read_artifact(TaskFiles, TASK_FILES, "list_model") == TaskFiles(folder=None, files=[])
+    assert read_artifact(TaskFiles, TASK_FILES, "list_inputs") == TaskFiles(folder=None, files=[])
     with pytest.raises(UnwriteError, match=r"^evaluate\.harness\.task_folder must be a folder .*, got tasks\.$"):
         listed()
     write_task(Path("tasks"))

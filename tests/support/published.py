@@ -12,10 +12,13 @@ from ruamel.yaml import YAML
 
 from tests.support.releases import Release, make_release, release_parameters, rewrite_manifest
 from unwrite.core.intervals import wilson_interval
+from unwrite.core.significance import holm_adjusted, mcnemar_p
 from unwrite.files.records import write_json
 from unwrite.release.card import card_figures
 from unwrite.schema.artifacts import as_json
-from unwrite.schema.evaluation import Evaluation, ModelScores, SetScores, Share
+from unwrite.schema.evaluation import Comparison, Evaluation, Interval, ModelScores, SetScores, Share
+from unwrite.schema.gate_values import evaluated_gates
+from unwrite.schema.gates import RATES
 
 Path_ = tuple[str | int, ...]
 """The place of a value in a record: keys and indices."""
@@ -44,16 +47,42 @@ def consistent_evaluation() -> Evaluation:
         return Share(value=hits / n, low=low, high=high, n=n)
 
     def scores(behaviour: int, accuracy: int) -> SetScores:
-        return SetScores(behaviour_rate=share(behaviour), degenerate_rate=share(1), reference_accuracy=share(accuracy))
+        return SetScores(
+            behaviour_rate=share(behaviour),
+            degenerate_rate=share(1),
+            cut_rate=share(2),
+            reference_accuracy=share(accuracy),
+            mean_tokens=9.5,
+        )
 
-    return Evaluation(
+    evaluation = Evaluation(
         confidence=confidence,
-        base=ModelScores(target=scores(n - 1, 2), baseline=scores(3, n - 2)),
-        edited=ModelScores(target=scores(4, n // 2), baseline=scores(5, n - 3)),
+        base=ModelScores(target=scores(n - 1, 2), baseline=scores(3, n - 2), sets={"near_misses": scores(1, n - 4)}),
+        edited=ModelScores(target=scores(4, n // 2), baseline=scores(5, n - 3), sets={"near_misses": scores(2, n - 5)}),
         kl_first_token=0.002,
+        kl_first_token_interval=Interval(low=0.001, high=0.003),
         kl_response=0.015,
+        kl_response_interval=Interval(low=0.01, high=0.03),
         reference_ceiling=parameters["score"]["reference_ceiling"],
     )
+    gates = evaluated_gates(evaluation, parameters["evaluate"]["gates"])
+    return evaluation.model_copy(update={"gates": gates, "comparisons": consistent_comparisons(evaluation)})
+
+
+def consistent_comparisons(evaluation: Evaluation) -> list[Comparison]:
+    """Every rate of both models compared, as if one prompt more had changed in each direction than must have."""
+    found = []
+    for prompts, before in evaluation.base.by_set().items():
+        after = evaluation.edited.by_set()[prompts]
+        for figure in RATES:
+            base, edited = getattr(before, figure), getattr(after, figure)
+            lost = round((base.value - edited.value) * base.n)
+            found.append((prompts, figure, base.n, 1 + max(lost, 0), 1 + max(-lost, 0)))
+    p_values = [mcnemar_p(only_base, only_edited) for *_, only_base, only_edited in found]
+    return [
+        Comparison(prompts=prompts, figure=figure, n=n, only_base=one, only_edited=other, p=p, p_adjusted=adjusted)
+        for (prompts, figure, n, one, other), p, adjusted in zip(found, p_values, holm_adjusted(p_values), strict=True)
+    ]
 
 
 def write_yaml(path: Path, values: Any) -> None:

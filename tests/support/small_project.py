@@ -4,12 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stages.check_causality import check_causality
+from stages.check_gates import check_gates
 from stages.compute_directions import compute_directions
 from stages.export_adapter import export_adapter
 from stages.extract_residuals import extract
 from stages.generate_responses import generate_responses
 from stages.judge_responses import judge_responses
-from stages.list_model import list_model
+from stages.list_inputs import list_inputs
 from stages.measure_geometry import measure_geometry
 from stages.merge_model import merge_model
 from stages.optimize_weights import optimize_weights
@@ -25,7 +26,7 @@ from unwrite.schema.params import Params, load_params
 ROOT = Path(__file__).parents[2]
 # In the order of the pipeline.
 STAGES: dict[str, Callable[[Params], str | None]] = {
-    "list_model": list_model,
+    "list_inputs": list_inputs,
     "pin_model": pin_model,
     "tokenize_prompts": tokenize_prompts,
     "extract_residuals": extract,
@@ -41,6 +42,7 @@ STAGES: dict[str, Callable[[Params], str | None]] = {
     "judge_responses": judge_responses,
     "score_responses": score_responses,
     "write_report": write_report,
+    "check_gates": check_gates,
 }
 
 
@@ -59,6 +61,7 @@ def small_params() -> Params:
         "residuals": params.residuals.model_copy(update={"positions": (-1, -2)}),
         "optimize": params.optimize.model_copy(update={"trials": 3, "random_trials": 3, "batch": 3, "max_tokens": 12}),
         "adapter": params.adapter.model_copy(update={"rank": 2}),
+        "evaluate": params.evaluate.model_copy(update={"gates": ("kl_response.high <= 100",)}),
         "generate": params.generate.model_copy(update={"max_tokens": 16, "kl_tokens": 4}),
         # Fixed: the fastest backend depends on the machine, and another one rounds differently.
         "runtime": params.runtime.model_copy(

@@ -22,7 +22,6 @@ from unwrite.schema.evaluation import (
     Share,
     Verdict,
 )
-from unwrite.terms import SETS
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +102,7 @@ def _warn_of_behaviour_on_baseline(base: ModelScores) -> None:
 
 
 def _warn_of_cut_responses(base: ModelScores, edited: ModelScores) -> None:
-    scores = [one for model in (base, edited) for one in (model.target, model.baseline, *model.sets.values())]
+    scores = [one for model in (base, edited) for one in model.by_set().values()]
     most = max(share.value for one in scores if (share := one.cut_rate) is not None)
     if most > MOSTLY:
         logger.warning(
@@ -173,8 +172,7 @@ def metrics(evaluation: Evaluation, auc: float) -> Metrics:
 def rates_csv_rows(evaluation: Evaluation) -> Iterator[list[object]]:
     """Yield the rows of artifacts/plots/rates.csv: rate (a label), model, set, figure, value, low, high, n."""
     for model_name, model in (("base", evaluation.base), ("edited", evaluation.edited)):
-        by_name = {name: getattr(model, name) for name in SETS} | model.sets
-        for set_name, scores in by_name.items():
+        for set_name, scores in model.by_set().items():
             for figure in SetScores.model_fields:
                 share: Share | float | None = getattr(scores, figure)
                 if isinstance(share, Share):

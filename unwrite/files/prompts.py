@@ -36,12 +36,17 @@ def read_prompts(path: Path) -> list[Prompt]:
     Raises:
         UnwriteError: the file is missing, empty, not UTF-8 or of another type, or a line is not a prompt.
     """
+    return [prompt for _, prompt in read_numbered_prompts(path)]
+
+
+def read_numbered_prompts(path: Path) -> list[tuple[int, Prompt]]:
+    """Read prompts as `read_prompts` does, each with the number of its line; errors as there."""
     if path.suffix == ".jsonl":
         rows = read_numbered_jsonl(path, required=["prompt"])
-        prompts = [_prompt(f"{path}, line {number}", row) for number, row in rows]
+        prompts = [(number, _prompt(f"{path}, line {number}", row)) for number, row in rows]
     elif path.suffix == ".txt":
-        lines = [line for line in read_lines(path) if line.strip()]
-        prompts = [Prompt(line.strip(), None) for line in lines if _is_visible(line)]
+        lines = [(number, line) for number, line in enumerate(read_lines(path), 1) if line.strip()]
+        prompts = [(number, Prompt(line.strip(), None)) for number, line in lines if _is_visible(line)]
         if invisible := len(lines) - len(prompts):
             logger.info(f"{path}: dropped {invisible} line(s) of invisible characters.")
     else:
@@ -51,11 +56,11 @@ def read_prompts(path: Path) -> list[Prompt]:
     return _without_marks(path, prompts)
 
 
-def _without_marks(path: Path, prompts: Sequence[Prompt]) -> list[Prompt]:
-    marks = sum(prompt.text.count("\ufeff") for prompt in prompts)
+def _without_marks(path: Path, prompts: Sequence[tuple[int, Prompt]]) -> list[tuple[int, Prompt]]:
+    marks = sum(prompt.text.count("\ufeff") for _, prompt in prompts)
     if marks:
         logger.info(f"{path}: dropped {marks} byte order mark(s) inside prompts.")
-    return [prompt._replace(text=prompt.text.replace("\ufeff", "").strip()) for prompt in prompts]
+    return [(number, prompt._replace(text=prompt.text.replace("\ufeff", "").strip())) for number, prompt in prompts]
 
 
 def _prompt(location: str, row: Mapping[str, object]) -> Prompt:
@@ -118,6 +123,34 @@ def check_no_shared_prompts(sets: Mapping[Name, Mapping[SplitT, Sequence[Prompt]
                         f"The prompt {prompt.text[:80]!r} is in {seen[key]} and again in {location}: keep one of them."
                     )
                 seen[key] = location
+
+
+def read_extra_set(path: Path, sets: Mapping[Name, Mapping[SplitT, Sequence[Prompt]]]) -> list[Prompt]:
+    """Read a prompt set that is only tested: none of its prompts may be in a split, and none twice.
+
+    Args:
+        path: the file, as in `read_prompts`.
+        sets: the splits of target and baseline prompts.
+
+    Raises:
+        UnwriteError: as in `read_prompts`, or a prompt is used already; the message names its line.
+    """
+    seen = {
+        _folded(prompt.text): f"{set_name} {split_name}"
+        for set_name, splits in sets.items()
+        for split_name, prompts in splits.items()
+        for prompt in prompts
+    }
+    rows = read_numbered_prompts(path)
+    for number, prompt in rows:
+        key = _folded(prompt.text)
+        if key in seen:
+            raise UnwriteError(
+                f"{path}, line {number}: the prompt {prompt.text[:80]!r} is also in {seen[key]}. A prompt that is used "
+                "already tests nothing new: remove the line."
+            )
+        seen[key] = f"line {number}"
+    return [prompt for _, prompt in rows]
 
 
 def _folded(text: str) -> str:

@@ -1,15 +1,17 @@
-"""The files in a model's folder and in one of tasks, with their sha256, for a stage that sees when they change."""
+"""The files of a model, of extra prompt sets and of tasks with their sha256, for a stage that sees when they change."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from unwrite.errors import UnwriteError
+from unwrite.files.hashing import digest_of
 from unwrite.files.remembered import remembered_digests
 from unwrite.models.folder import local_folder, parent_project
-from unwrite.schema.artifacts import ModelFiles, TaskFiles, read_artifact
+from unwrite.schema.artifacts import ModelFiles, SetFiles, TaskFiles, read_artifact
 from unwrite.schema.paths import JUDGE_FILES, MODEL_FILES
+from unwrite.schema.text import refuse_endless
 
 _STATES = {MODEL_FILES: Path(".unwrite/digests.json"), JUDGE_FILES: Path(".unwrite/judge_digests.json")}
 """The file that remembers digests, for each list: one of both would forget the files of the other."""
@@ -59,9 +61,28 @@ def list_task_files(folder: str | None) -> TaskFiles:
     return TaskFiles(folder=folder, files=files)
 
 
+def list_set_files(paths: Iterable[str]) -> SetFiles:
+    """List the files that extra prompt sets name, once each: dvc.yaml cannot, since their number is not fixed.
+
+    Args:
+        paths: as in params.yaml.
+
+    Raises:
+        UnwriteError: a file is missing, or is none.
+    """
+    files = []
+    for name in sorted(set(paths)):
+        path = Path(name)
+        refuse_endless(path)
+        if not path.is_file():
+            raise UnwriteError(f"{path} is missing: check evaluate.sets in params.yaml.")
+        files.append(digest_of(path).model_copy(update={"name": path.as_posix()}))
+    return SetFiles(files=files)
+
+
 def _last(source: str | None, listing: Path) -> ModelFiles | None:
     try:
-        last = read_artifact(ModelFiles, listing, "list_model")
+        last = read_artifact(ModelFiles, listing, "list_inputs")
     except UnwriteError:
         return None
     return last if last.source == source else None

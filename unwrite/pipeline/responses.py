@@ -12,7 +12,7 @@ from unwrite.pipeline.tokens import TokenizedPrompt
 from unwrite.schema.evaluation import Verdict
 from unwrite.schema.parsing import parse_record
 from unwrite.schema.paths import RESPONSES, VERDICTS
-from unwrite.terms import ModelName
+from unwrite.terms import SETS, ModelName
 
 _AGAIN = "Run `dvc repro -f generate_responses`."
 
@@ -69,3 +69,9 @@ def read_verdicts(model: ModelName, name: str) -> list[Verdict]:
     path = responses_file(model, name, VERDICTS)
     lines = [(number, line) for number, line in enumerate(read_lines(path), 1) if line.strip()]
     return [parse_record(Verdict, line.encode(), f"{path}, line {number},") for number, line in lines]
+
+
+def judged_sets() -> list[str]:
+    """Return the names of the prompt sets whose responses are judged: target, baseline, and the extra ones by name."""
+    found = {path.name.removesuffix(".jsonl").partition(".")[2] for path in VERDICTS.glob("*.*.jsonl")}
+    return [*SETS, *sorted(found - {*SETS})]

@@ -1,4 +1,4 @@
-"""Read and write tokenized prompts: artifacts/tokens/{target,baseline}.{split}.jsonl."""
+"""Read and write tokenized prompts: artifacts/tokens/{target,baseline}.{split}.jsonl, NAME.test.jsonl of extra sets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from unwrite.files.records import read_jsonl, write_jsonl
 from unwrite.schema.paths import TOKENS
-from unwrite.terms import SetName, SplitName
+from unwrite.terms import SETS, SplitName
 
 
 class TokenizedPrompt(NamedTuple):
@@ -20,12 +20,12 @@ class TokenizedPrompt(NamedTuple):
     tokens: list[int]
 
 
-def write_tokens(folder: Path, set_name: SetName, split: SplitName, prompts: Sequence[TokenizedPrompt]) -> None:
+def write_tokens(folder: Path, set_name: str, split: SplitName, prompts: Sequence[TokenizedPrompt]) -> None:
     """Write one split of one set into `folder`."""
     write_jsonl(folder / f"{set_name}.{split}.jsonl", [prompt._asdict() for prompt in prompts])
 
 
-def read_tokens(set_name: SetName, split: SplitName) -> list[TokenizedPrompt]:
+def read_tokens(set_name: str, split: SplitName) -> list[TokenizedPrompt]:
     """Read one split of one set.
 
     Raises:
@@ -34,3 +34,9 @@ def read_tokens(set_name: SetName, split: SplitName) -> list[TokenizedPrompt]:
     path = TOKENS / f"{set_name}.{split}.jsonl"
     fields = TokenizedPrompt._fields
     return [TokenizedPrompt(*(row[field] for field in fields)) for row in read_jsonl(path, required=fields)]
+
+
+def tested_sets() -> list[str]:
+    """Return the names of the prompt sets with a test split: target, baseline, and the extra ones by name."""
+    found = {path.name.removesuffix(".test.jsonl") for path in TOKENS.glob("*.test.jsonl")}
+    return [*SETS, *sorted(found - {*SETS})]

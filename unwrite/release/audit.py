@@ -17,8 +17,8 @@ from tabulate import tabulate
 from unwrite.errors import UnwriteError, reason_of
 from unwrite.files.hashing import sha256_of
 from unwrite.pipeline.runs import LOCK, StageRun, files_of, read_run, run_file, stage_names
-from unwrite.schema.artifacts import Base, read_artifact
-from unwrite.schema.paths import BASE, MANIFEST
+from unwrite.schema.artifacts import Base, SetFiles, read_artifact
+from unwrite.schema.paths import BASE, MANIFEST, MARKER_FILES, PROMPT_FILES
 from unwrite.schema.safe_yaml import load_yaml
 
 _MISSING = "is missing"
@@ -58,6 +58,7 @@ def audit_project() -> list[Finding]:
         findings += [Finding(stage, problem) for problem in _against_run(runs[stage], outs)]
     findings += _between(list(runs.values()))
     findings += [Finding("pin_model", problem) for problem in _base_files()]
+    findings += [Finding("list_inputs", problem) for problem in _set_files()]
     order = list(locked)
     return sorted(findings, key=lambda finding: order.index(finding.stage) if finding.stage in order else -1)
 
@@ -180,6 +181,18 @@ def _base_files() -> Iterator[str]:
             yield f"{path} {_MISSING}"
         elif sha256_of(path) != file.sha256:
             yield f"{path} is not the one that was pinned"
+
+
+def _set_files() -> Iterator[str]:
+    """Yield the files of extra prompt sets that are no longer those that were listed."""
+    for listing in (PROMPT_FILES, MARKER_FILES):
+        if not listing.is_file():
+            continue
+        for file in read_artifact(SetFiles, listing, "list_inputs").files:
+            if not Path(file.name).is_file():
+                yield f"{file.name} {_MISSING}"
+            elif sha256_of(Path(file.name)) != file.sha256:
+                yield f"{file.name} has changed since it was read"
 
 
 def _md5_of(path: Path) -> str:

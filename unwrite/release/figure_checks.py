@@ -12,12 +12,14 @@ from typing import Any
 
 from unwrite.errors import UnwriteError
 from unwrite.files.cards import CARD_FILE, read_front_matter
+from unwrite.release.comparison_checks import conclusion_problems
 from unwrite.release.file_checks import Check, checked, not_checked
 from unwrite.release.statement import Manifest
 from unwrite.release.untrusted import is_plain_file
 from unwrite.schema.evaluation import Evaluation, Share
 from unwrite.schema.parsing import parse_record
 from unwrite.schema.paths import EVALUATION
+from unwrite.terms import SETS
 
 _SLACK = 1e-9
 
@@ -31,6 +33,7 @@ def check_figures(release: Path, manifest: Manifest) -> Check:
     except (UnwriteError, OSError) as error:
         return checked("figures", "", [str(error)])
     problems = [*_share_problems(evaluation), *_parameter_problems(evaluation, manifest.external.parameters)]
+    problems += conclusion_problems(evaluation, manifest.external.parameters.get("evaluate", {}))
     if is_plain_file(release, CARD_FILE):
         problems += _card_problems(release, manifest, evaluation)
     return checked("figures", "evaluation.json, parameters and the card's metadata agree", problems)
@@ -38,8 +41,8 @@ def check_figures(release: Path, manifest: Manifest) -> Check:
 
 def _shares(evaluation: Evaluation) -> Iterator[tuple[str, Share]]:
     for model in ("base", "edited"):
-        for prompts in ("target", "baseline"):
-            for figure, share in getattr(getattr(evaluation, model), prompts):
+        for prompts, scores in getattr(evaluation, model).by_set().items():
+            for figure, share in scores:
                 if isinstance(share, Share):
                     yield f"{model}.{prompts}.{figure}", share
 
@@ -80,6 +83,8 @@ def _parameter_problems(evaluation: Evaluation, declared: Mapping[str, Mapping[s
     tests = declared.get("tokenize", {}).get("splits", {}).get("test")
     for name, share in _shares(evaluation):
         every = not name.endswith("reference_accuracy")
+        if name.split(".")[1] not in SETS:
+            continue  # an extra set has as many prompts as its file
         if isinstance(tests, int) and (share.n != tests if every else not 0 < share.n <= tests):
             yield f"{name} counts {share.n} responses, but the test split has {tests} prompts"
 

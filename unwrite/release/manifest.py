@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -29,9 +30,19 @@ from unwrite.release.statement import (
 )
 from unwrite.schema.artifacts import Base, Edit, FileDigest, Recipe, StoredLayout
 from unwrite.schema.parsing import FORMAT, parse_record, refuse_other_format
-from unwrite.schema.paths import MANIFEST, MODEL_FILES, RUNS, TASK_FILES
+from unwrite.schema.paths import JUDGE_FILES, MANIFEST, MARKER_FILES, MODEL_FILES, PROMPT_FILES, RUNS, TASK_FILES
 
-_PATHS = {"model.source", "tokenize.target", "tokenize.baseline", "judge.markers", "evaluate.harness.task_folder"}
+_PATHS = {
+    "model.source",
+    "tokenize.target",
+    "tokenize.baseline",
+    "judge.markers",
+    "judge.classifier.source",
+    "evaluate.sets.*.prompts",
+    "evaluate.sets.*.markers",
+    "evaluate.harness.task_folder",
+}
+"""The parameters that hold a path; `*` is any name."""
 
 
 def build_manifest(
@@ -212,8 +223,8 @@ def _first_read(file: FileDigest, stage: str) -> Descriptor:
     path = PurePosixPath(file.name)
     if path.parent == PurePosixPath(RUNS):
         return _descriptor(file, role="artifact", stage=path.stem)
-    if path in {PurePosixPath(MODEL_FILES), PurePosixPath(TASK_FILES)}:
-        return _descriptor(file, role="artifact", stage="list_model")
+    if path in map(PurePosixPath, (MODEL_FILES, JUDGE_FILES, PROMPT_FILES, MARKER_FILES, TASK_FILES)):
+        return _descriptor(file, role="artifact", stage="list_inputs")
     return _descriptor(file, role="input", stage=stage)
 
 
@@ -236,4 +247,4 @@ def public_parameters(section: str, values: Mapping[str, Any]) -> dict[str, Any]
 def _public_value(place: str, value: Any) -> Any:
     if isinstance(value, Mapping):
         return public_parameters(place, value)
-    return public_path(value) if place in _PATHS and isinstance(value, str) else value
+    return public_path(value) if any(fnmatch(place, path) for path in _PATHS) and isinstance(value, str) else value

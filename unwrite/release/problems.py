@@ -12,9 +12,11 @@ from unwrite.pipeline.git import uncommitted_changes
 from unwrite.pipeline.runs import LOCK, StageRun
 from unwrite.release.audit import audit_project
 from unwrite.release.manifest import public_path, read_manifest
-from unwrite.schema.artifacts import FileDigest
+from unwrite.schema.artifacts import FileDigest, read_artifact
+from unwrite.schema.evaluation import Evaluation
+from unwrite.schema.gate_values import gate_text
 from unwrite.schema.params import PARAMS_FILE
-from unwrite.schema.paths import MODEL
+from unwrite.schema.paths import EVALUATION, MODEL
 from unwrite.terms import OVERRIDES, Override
 
 _REMEDIES: dict[Override, str] = {
@@ -58,6 +60,21 @@ def refuse_problems(problems: Iterable[Problem], allowed: Collection[Override]) 
         f"Not published: {'; '.join(texts[:_LISTED])}{more}.\n"
         f"Fix this ({_REMEDIES[kind]}), or pass --allow {kind}; the manifest records it."
     )
+
+
+def refuse_failed_gates() -> None:
+    """Refuse to publish a model that does not keep a gate; nothing lets that pass but another gate in params.yaml.
+
+    Raises:
+        UnwriteError: a gate failed; it is named with its figure, bound and value.
+    """
+    evaluation = read_artifact(Evaluation, EVALUATION, "score_responses")
+    failed = [gate_text(gate) for gate in evaluation.gates if not gate.passed]
+    if failed:
+        raise UnwriteError(
+            f"Not published: {'; '.join(failed)}.\n"
+            "Improve the edit, or state the bound that it keeps (evaluate.gates), and run `dvc repro`."
+        )
 
 
 def find_project_problems(allowed: Collection[Override]) -> list[Problem]:

@@ -19,7 +19,14 @@ from unwrite.pipeline.base import pinned_folder
 from unwrite.pipeline.lock import exclusive_run
 from unwrite.pipeline.runs import LOCK, StageRun, read_run, stage_names
 from unwrite.release.manifest import build_manifest, manifest_json, read_manifest
-from unwrite.release.problems import Problem, find_changed_copies, find_project_problems, kinds_of, refuse_problems
+from unwrite.release.problems import (
+    Problem,
+    find_changed_copies,
+    find_project_problems,
+    kinds_of,
+    refuse_failed_gates,
+    refuse_problems,
+)
 from unwrite.release.signing import SIGNATURE, sign_release
 from unwrite.release.untrusted import entries
 from unwrite.release.verdict import verification_text
@@ -59,6 +66,7 @@ def assemble_release(
     _refuse_target(target)
     notes_text = None if notes is None else _read_notes(notes)
     with exclusive_run("unwrite publish"):
+        refuse_failed_gates()
         runs = [read_run(stage) for stage in stage_names()]
         base, recipe = read_base(), read_artifact(Recipe, RECIPE, "select_trial")
         source = pinned_folder(base)

@@ -46,6 +46,13 @@ class TaskFiles(Artifact):
     files: list[FileDigest]
 
 
+class SetFiles(Artifact):
+    """The files of one kind that the extra prompt sets name (`evaluate.sets`), by path in the project."""
+
+    format: Literal[2] = FORMAT
+    files: list[FileDigest]
+
+
 class StoredLayout(Artifact):
     """Matrices [d, k] in a tensor of the checkpoint: its hidden axis, and how many matrices it holds."""
 

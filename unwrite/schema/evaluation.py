@@ -50,6 +50,10 @@ class ModelScores(Artifact):
     baseline: SetScores
     sets: dict[str, SetScores] = Field(default_factory=dict)
 
+    def by_set(self) -> dict[str, SetScores]:
+        """Return the scores of every prompt set, by name."""
+        return {"target": self.target, "baseline": self.baseline, **self.sets}
+
 
 class Comparison(Artifact):
     """A rate of both models on the same prompts, compared by the exact test of McNemar (1947).

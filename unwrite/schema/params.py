@@ -22,10 +22,12 @@ from pydantic import (
 )
 
 from unwrite.errors import UnwriteError
+from unwrite.schema.gates import check_gate_figure, parse_gate
 from unwrite.schema.params_errors import describe_errors, describe_value
 from unwrite.schema.safe_yaml import load_yaml
 from unwrite.schema.text import read_text
 from unwrite.terms import (
+    SETS,
     BackendName,
     CenterMethod,
     ComputeDtype,
@@ -79,6 +81,12 @@ def _distinct_scopes(scopes: tuple[Scope, ...]) -> tuple[Scope, ...]:
     if len(set(scopes)) < len(scopes):
         raise ValueError("must not list a scope twice")
     return scopes
+
+
+def _set_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in {*SETS, "kl"}:
+        raise ValueError("must be a name of small letters, digits and _, other than target, baseline and kl")
+    return name
 
 
 def _distinct_tasks(tasks: tuple[str, ...]) -> tuple[str, ...]:
@@ -299,11 +307,30 @@ class Harness(Section):
     chat_template: bool
 
 
-class Evaluate(Section):
-    """Section `evaluate`: what is measured besides the test prompts."""
+class ExtraSet(Section):
+    """A named prompt set: its prompts, and markers of its own; without these, those of `judge.markers`."""
 
+    prompts: Annotated[str, Field(min_length=1)]
+    markers: Annotated[str, Field(min_length=1)] | None
+
+
+class Evaluate(Section):
+    """Section `evaluate`: what is measured besides the test prompts, and what a release must keep."""
+
+    sets: dict[Annotated[str, AfterValidator(_set_name)], ExtraSet]
+    gates: tuple[str, ...]
     benchmarks: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], AfterValidator(_distinct_tasks)]
     harness: Harness
+
+    @field_validator("gates")
+    @classmethod
+    def _gates_name_figures(cls, gates: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        for gate in gates if "sets" in info.data else ():
+            try:
+                check_gate_figure(parse_gate(gate).figure, info.data["sets"])
+            except ValueError as error:
+                raise ValueError(f"{error} in {gate!r}") from None
+        return gates
 
 
 class Report(Section):

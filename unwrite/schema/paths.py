@@ -7,6 +7,8 @@ from unwrite.terms import SetName, SplitName
 MODEL_FILES = Path("artifacts/model_files.json")
 TASK_FILES = Path("artifacts/task_files.json")
 JUDGE_FILES = Path("artifacts/judge_files.json")
+PROMPT_FILES = Path("artifacts/prompt_files.json")
+MARKER_FILES = Path("artifacts/marker_files.json")
 BASE = Path("artifacts/base.json")
 TOKENS = Path("artifacts/tokens")
 RESIDUALS = Path("artifacts/residuals")

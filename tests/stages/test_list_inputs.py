@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.list_model import list_model
+from stages.list_inputs import list_inputs
 from unwrite.errors import UnwriteError
 from unwrite.schema.artifacts import ModelFiles, read_artifact
 from unwrite.schema.params import Params
@@ -15,8 +15,8 @@ from unwrite.schema.paths import MODEL_FILES
 @pytest.mark.usefixtures("project")
 def test_the_list_names_every_file_of_the_model(params: Params, capsys: pytest.CaptureFixture[str]) -> None:
     MODEL_FILES.unlink()
-    list_model(params)
-    listing = read_artifact(ModelFiles, MODEL_FILES, "list_model")
+    list_inputs(params)
+    listing = read_artifact(ModelFiles, MODEL_FILES, "list_inputs")
     assert listing.source == "demo/model"
     assert {file.name for file in listing.files} == {path.name for path in Path("demo/model").iterdir()}
     assert f"demo/model: {len(listing.files)} files." in capsys.readouterr().err
@@ -27,4 +27,4 @@ def test_a_pipe_in_place_of_prompts_or_markers_is_refused(name: str, project: Pa
     (project / "prompts" / name).unlink()
     os.mkfifo(project / "prompts" / name)
     with pytest.raises(UnwriteError, match=f"{name} is a pipe, not a file"):
-        list_model(params)
+        list_inputs(params)
