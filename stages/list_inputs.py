@@ -1,4 +1,4 @@
-"""List the files of a local model, of extra prompt sets and of benchmark tasks: every time, so that changes are seen."""
+"""List the files of a local model, of extra prompt sets and of benchmark tasks: every time, to see changes."""
 
 from __future__ import annotations
 
