@@ -253,6 +253,7 @@ def test_no_two_modules_have_the_same_file_name() -> None:
 
 MAY_BE_LONG = {
     "unwrite/schema/artifacts.py",  # schemas are tables of fields
+    "unwrite/schema/evaluation.py",
     "unwrite/schema/params.py",
 }
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 250, 50

@@ -142,7 +142,7 @@ def test_the_scores_state_the_calibration_and_warn_of_poor_agreement(
     calibration = evaluation.calibration
     assert calibration is not None
     assert (calibration.both, calibration.classifier_only) == (2, 3)
-    assert calibration.agreement.n == 4 * 8
+    assert calibration.agreement.n == 2 * (8 + 8 + 50)
     assert "the search removed what the markers find" in caplog.text
 
 

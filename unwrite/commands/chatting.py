@@ -65,7 +65,7 @@ def _opening(only: ModelName | None, release: str | None, against: str | None) -
     from unwrite.chat.opening import project_opening, release_opening
     from unwrite.models.source import resolve_source
 
-    names: list[Literal[base, edited]] = [only] if only else ["base", "edited"]
+    names: list[ModelName] = [only] if only else ["base", "edited"]
     if release is None:
         if against is not None:
             raise click.UsageError("--against names the base of a --release: name that too.")
