@@ -96,7 +96,7 @@ def test_no_stage_depends_on_the_model_folder() -> None:
 def test_another_classifier_generates_nothing_again() -> None:
     reads = {name for name, stage in STAGES.items() if {"judge", "judge.classifier"} & set(stage.get("params", []))}
     lists = {name for name, stage in STAGES.items() if str(JUDGE_FILES) in stage["deps"]}
-    assert (reads, lists) == ({"list_model", "judge_responses"}, {"judge_responses"})
+    assert (reads, lists) == ({"list_inputs", "judge_responses"}, {"judge_responses"})
     markers = {name for name, stage in STAGES.items() if "${judge.markers}" in stage["deps"]}
     assert "judge_responses" in markers
     assert not {"generate_responses", "merge_model"} & markers
