@@ -32,6 +32,7 @@ from unwrite.release.manifest import read_manifest
 from unwrite.release.parameter_checks import check_parameters
 from unwrite.release.recipe_checks import check_manifest, check_recipe, read_recipe
 from unwrite.release.set_aside import set_aside
+from unwrite.release.sizes import refuse_oversized_files
 from unwrite.release.statement_checks import check_statement
 from unwrite.release.tensor_checks import check_tensors, compare_with_base, is_different, is_rounded
 from unwrite.release.unproven import Unproven, unproven_fields
@@ -93,8 +94,8 @@ def verify_release(
         Every check, whichever failed first.
 
     Raises:
-        UnwriteError: the release has no manifest, or files that cannot be read or have no end; or the key or the base
-            cannot be used.
+        UnwriteError: the release has no manifest, or files that cannot be read, have no end or are far too large; or
+            the key or the base cannot be used.
 
     Example:
         >>> import shutil
@@ -112,6 +113,7 @@ def verify_release(
 def _verify(release: Path, base: Path | None, public_key: Path | None, threads: int) -> Verification:
     manifest = read_manifest(release)
     base_shards = None if base is None else set(shard_files(base))
+    refuse_oversized_files(release, base, manifest)
     aside = set_aside(release)
     signature = check_signature(release, public_key, aside.names)
     recipe, unreadable = read_recipe(release)
