@@ -49,6 +49,15 @@ def test_a_line_separator_inside_a_prompt_does_not_split_it(tmp_path: Path) -> N
     assert read_prompts(file(tmp_path, "x.jsonl", row)) == prompts("one\u2028still one\nand two")
 
 
+@pytest.mark.parametrize("depth", [3, 400, 5000])
+def test_a_deeply_nested_prompt_is_one_short_line(tmp_path: Path, depth: int) -> None:
+    with pytest.raises(UnwriteError, match=r"x\.jsonl, line 1: ") as caught:
+        read_prompts(file(tmp_path, "x.jsonl", f'{{"prompt": {"[" * depth + "]" * depth}}}'))
+    message = str(caught.value).removeprefix(str(tmp_path))
+    assert len(message) < 120
+    assert "\n" not in message
+
+
 @pytest.mark.parametrize("name", ["x.csv", "x", "x.json"])
 def test_another_file_type_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(UnwriteError, match=r"must end in .jsonl or .txt, got"):

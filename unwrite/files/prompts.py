@@ -66,10 +66,10 @@ def _without_marks(path: Path, prompts: Sequence[tuple[int, Prompt]]) -> list[tu
 def _prompt(location: str, row: Mapping[str, object]) -> Prompt:
     text, reference = row["prompt"], row.get("reference")
     if not _is_text(text) or not _is_visible(text):
-        raise UnwriteError(f'{location}: "prompt" must be text, got {text!r}.')
+        raise UnwriteError(f'{location}: "prompt" must be text, got {text!r:.60}.')
     if reference is not None and not (_is_text(reference) and normalize_text(reference)):
         raise UnwriteError(
-            f'{location}: "reference" of {text[:60]!r} must be an answer or null, got {reference!r}: '
+            f'{location}: "reference" of {text[:60]!r} must be an answer or null, got {reference!r:.60}: '
             "no response could equal it."
         )
     return Prompt(text.strip(), reference)
