@@ -91,3 +91,15 @@ def test_a_folder_without_any_tokenizer_is_refused(name: str, tmp_path: Path) ->
         refuse_missing_tokenizer(tmp_path)
     (tmp_path / name).write_text("")
     refuse_missing_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "settings", [None, '{"tokenizer_class": "LlamaTokenizer"}', '{"tokenizer_class": "GPT2Tokenizer"}']
+)
+def test_a_tokenizer_that_knows_no_words_is_refused(settings: str | None, tmp_path: Path) -> None:
+    for name in ("config.json", "chat_template.jinja"):
+        shutil.copy(DEMO / name, tmp_path)
+    if settings is not None:
+        (tmp_path / "tokenizer_config.json").write_text(settings)
+    with pytest.raises(UnwriteError, match="has a tokenizer without words"):
+        load_tokenizer(tmp_path)

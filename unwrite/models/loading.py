@@ -84,6 +84,8 @@ def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:
     refuse_unreadable_tokenizer(Path(folder))
     with load_errors(f"{folder}: cannot load the tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code())
+    if not tokenizer.get_vocab().keys() - {str(token) for token in tokenizer.added_tokens_decoder.values()}:
+        raise UnwriteError(f"{folder} has a tokenizer without words: its vocabulary is missing. Download it again.")
     return cast("PreTrainedTokenizerBase", tokenizer)
 
 
