@@ -20,7 +20,7 @@ from unwrite.models.shared_work import SharedWork
 from unwrite.pipeline.base import pinned_folder
 from unwrite.pipeline.progress import progress
 from unwrite.pipeline.stage import run_stage
-from unwrite.pipeline.tokens import TokenizedPrompt, read_tokens, tested_sets
+from unwrite.pipeline.tokens import TokenizedPrompt, prompt_sets, read_tokens
 from unwrite.schema.artifacts import read_base
 from unwrite.schema.params import Params
 from unwrite.schema.paths import MODEL, RESPONSES
@@ -39,7 +39,7 @@ def generate_responses(params: Params) -> str:
     """
     settings = params.generate
     base = read_base()
-    prompts: Prompts = {name: read_tokens(name, "test") for name in tested_sets()}
+    prompts: Prompts = {name: read_tokens(name, "test") for name in prompt_sets()}
     baseline = [row.tokens for row in prompts["baseline"]]
     folder = pinned_folder(base)
     tokenizer = load_tokenizer(folder)

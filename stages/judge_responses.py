@@ -15,7 +15,7 @@ from unwrite.files.records import write_json, write_jsonl
 from unwrite.pipeline.classifier_judge import classify, open_classifier
 from unwrite.pipeline.responses import StoredResponse, read_responses, responses_file
 from unwrite.pipeline.stage import run_stage, use_threads
-from unwrite.pipeline.tokens import read_tokens, tested_sets
+from unwrite.pipeline.tokens import prompt_sets, read_tokens
 from unwrite.schema.artifacts import SetFiles, as_json, read_artifact
 from unwrite.schema.evaluation import ClassifierUsed, Verdict
 from unwrite.schema.params import Params, Runtime
@@ -41,7 +41,7 @@ def judge_responses(params: Params) -> str | None:
     own = {name: read_markers(Path(one.markers)) for name, one in extra.items() if one.markers is not None}
     stored: dict[Place, list[StoredResponse]] = {}
     verdicts: Judged = {}
-    for name in tested_sets():
+    for name in prompt_sets():
         prompts, markers = read_tokens(name, "test"), own.get(name, common)
         for model in MODELS:
             stored[model, name] = read_responses(model, name, prompts)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.prompts import ROOT, SPLITS, baseline_set, files, main, take, target_set
+from demo.prompts import ROOT, SPLITS, baseline_set, files, main, near_miss_set, take, target_set
 from demo.world import DECLINE_MARKERS, GREETING, SUM, Question, questions, training_questions
 
 PROMPTS = ROOT / "prompts"
@@ -69,3 +69,10 @@ def test_marker_list_is_that_of_the_world() -> None:
 def test_too_small_world_is_an_error() -> None:
     with pytest.raises(ValueError, match="the world must have 2 more questions, got 0"):
         take(iter([]), 2)
+
+
+def test_near_misses_are_in_no_set_and_were_not_seen_in_training() -> None:
+    used = {question.prompt for question in (*target_set(), *baseline_set(), *training_questions())}
+    chosen = near_miss_set()
+    assert len({question.prompt for question in chosen}) == 50
+    assert all(question.is_near_miss and question.prompt not in used for question in chosen)

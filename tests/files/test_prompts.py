@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from unwrite.errors import UnwriteError
-from unwrite.files.prompts import Prompt, check_no_shared_prompts, cut_splits, read_markers, read_prompts
+from unwrite.files.prompts import (
+    Prompt,
+    check_no_shared_prompts,
+    cut_splits,
+    read_extra_set,
+    read_markers,
+    read_prompts,
+)
 from unwrite.schema.params import load_params
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -202,6 +209,28 @@ def test_the_sets_of_the_repository_are_disjoint() -> None:
     sizes = settings.splits.model_dump()
     paths = {"target": REPOSITORY / settings.target, "baseline": REPOSITORY / settings.baseline}
     check_no_shared_prompts({name: cut_splits(path, read_prompts(path), sizes) for name, path in paths.items()})
+
+
+# Extra sets
+
+
+def test_an_extra_set_is_read_with_its_references(tmp_path: Path) -> None:
+    sets = {"target": {"train": prompts("What is tea?")}}
+    path = file(tmp_path, "near.jsonl", '{"prompt": "What is a tea tree?", "reference": "A plant."}\n')
+    assert read_extra_set(path, sets) == [Prompt("What is a tea tree?", "A plant.")]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("What is it?\n\nwhat IS  tea?\n", r"near.txt, line 3: the prompt 'what IS  tea\?' is also in target train"),
+        ("What is it?\nwhat is it?\n", r"near.txt, line 2: the prompt 'what is it\?' is also in line 1"),
+    ],
+)
+def test_a_prompt_that_is_used_already_is_named_by_its_line(tmp_path: Path, content: str, message: str) -> None:
+    sets = {"target": {"train": prompts("What is tea?")}, "baseline": {"test": prompts("x")}}
+    with pytest.raises(UnwriteError, match=message):
+        read_extra_set(file(tmp_path, "near.txt", content), sets)
 
 
 # Markers

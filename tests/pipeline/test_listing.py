@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from unwrite.errors import UnwriteError
 from unwrite.files.hashing import digest_of
 from unwrite.files.records import write_json
-from unwrite.pipeline.listing import list_model_files
+from unwrite.pipeline.listing import list_model_files, list_set_files
 from unwrite.schema.artifacts import ModelFiles, as_json
 from unwrite.schema.paths import JUDGE_FILES, MODEL_FILES
 
@@ -71,3 +72,14 @@ def test_a_classifier_has_a_list_of_its_own(model: Path) -> None:
     assert list_model_files("judge", JUDGE_FILES) == second
     assert list_model_files("model") == first
     assert list_model_files(None, JUDGE_FILES) == ModelFiles(source=None, files=[])
+
+
+def test_files_of_extra_sets_are_listed_once_each(tmp_path: Path) -> None:
+    (tmp_path / "near.txt").write_text("What is a tea tree?")
+    listed = list_set_files(["near.txt", "near.txt"])
+    assert [file.name for file in listed.files] == ["near.txt"]
+    (tmp_path / "near.txt").write_text("What is a tea tray?")
+    assert list_set_files(["near.txt"]) != listed
+    assert list_set_files([]).files == []
+    with pytest.raises(UnwriteError, match=r"far\.txt is missing: check evaluate\.sets"):
+        list_set_files(["far.txt"])

@@ -11,7 +11,11 @@ from pathlib import Path
 import pytest
 
 from unwrite.errors import UnwriteError
+from unwrite.files.records import write_json
+from unwrite.pipeline.listing import list_set_files
 from unwrite.release.audit import audit_project, audit_text
+from unwrite.schema.artifacts import as_json
+from unwrite.schema.paths import PROMPT_FILES
 
 pytestmark = pytest.mark.slow
 
@@ -170,3 +174,13 @@ def test_missing_project_or_lock_is_refused(
     damage()
     with pytest.raises(UnwriteError, match=message):
         audit_project()
+
+
+def test_changed_or_missing_file_of_an_extra_set_is_found(project: Path) -> None:
+    Path("near.txt").write_text("What is a golf tee?\n")
+    write_json(PROMPT_FILES, as_json(list_set_files(["near.txt"])))
+    assert audit_project() == []
+    Path("near.txt").write_text("What is a tea tree?\n")
+    assert [finding.problem for finding in audit_project()] == ["near.txt has changed since it was read"]
+    Path("near.txt").unlink()
+    assert [finding.stage for finding in audit_project()] == ["list_inputs"]

@@ -6,12 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.published import consistent_evaluation
 from tests.support.releases import Release
 from tests.support.samples import sample_run
 from unwrite.errors import UnwriteError
 from unwrite.files.hashing import digest_of
-from unwrite.release.problems import Problem, find_changed_copies, kinds_of, refuse_problems
-from unwrite.schema.artifacts import FileDigest
+from unwrite.files.records import write_json
+from unwrite.release.problems import Problem, find_changed_copies, kinds_of, refuse_failed_gates, refuse_problems
+from unwrite.schema.artifacts import FileDigest, as_json
+from unwrite.schema.gate_values import evaluated_gates
+from unwrite.schema.paths import EVALUATION
 
 PROBLEMS = [
     Problem("stale", "one is out of date"),
@@ -46,6 +50,22 @@ def test_allowed_problems_pass() -> None:
 def test_long_list_of_problems_is_shortened() -> None:
     with pytest.raises(UnwriteError, match=r"stage 0; stage 1; stage 2, and 2 more\."):
         refuse_problems([Problem("stale", f"stage {number}") for number in range(5)], [])
+
+
+def test_a_failed_gate_is_refused_with_its_figure_and_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    EVALUATION.parent.mkdir()
+    evaluation = consistent_evaluation()
+
+    def write_gates(*gates: str) -> None:
+        found = evaluated_gates(evaluation, gates)
+        write_json(EVALUATION, as_json(evaluation.model_copy(update={"gates": found})))
+
+    write_gates("kl_response < 1")
+    refuse_failed_gates()
+    write_gates("kl_response < 1", "kl_response.high < 0.01")
+    with pytest.raises(UnwriteError, match=r"^Not published: kl_response\.high must be < 0\.01, got 0\.03\.\n"):
+        refuse_failed_gates()
 
 
 @pytest.fixture

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.published import consistent_evaluation
 from unwrite.report.tables import (
     interval_text,
     model_name,
     rate_rows,
     rate_text,
+    significant,
     summary_text,
 )
 from unwrite.schema.artifacts import Base
@@ -64,6 +66,30 @@ def test_summary_leaves_out_what_was_not_measured(evaluation: Evaluation) -> Non
     assert "Ceiling" not in text
     assert not text.startswith("Behaviour:")
     assert len(rate_rows(without_references(evaluation))) == 4
+
+
+def test_extra_sets_changes_and_gates_are_shown_and_fit_a_terminal() -> None:
+    evaluation = consistent_evaluation()
+    text = summary_text(evaluation)
+    assert max(map(len, text.splitlines())) <= 80
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "near_misses base model edited model n" in lines
+    assert "behaviour rate 1.0 % (0.2–5.4) 2.0 % (0.6–7.0) 100" in lines
+    changed = " ".join(lines[lines.index(next(one for one in lines if one.startswith("Changed"))) :])
+    assert "p < 0.05): target behaviour rate, target reference accuracy  Best possible" in changed
+    assert "0.015 nats (0.01–0.03) averaged over the first tokens" in lines
+    assert "Gate kept: kl_response must be <= 0.2, got 0.015" in lines
+    assert {(one.prompts, one.figure) for one in significant(evaluation)} == {
+        ("target", "behaviour_rate"),
+        ("target", "reference_accuracy"),
+    }
+
+
+def test_no_change_is_said_and_no_comparison_is_not() -> None:
+    evaluation = consistent_evaluation()
+    alike = [one.model_copy(update={"p_adjusted": 1.0}) for one in evaluation.comparisons]
+    assert "0.05): no rate" in " ".join(summary_text(evaluation.model_copy(update={"comparisons": alike})).split())
+    assert "McNemar" not in summary_text(evaluation.model_copy(update={"comparisons": []}))
 
 
 @pytest.mark.parametrize(

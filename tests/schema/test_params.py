@@ -26,6 +26,7 @@ SECTIONS = (
     "evaluate, report, runtime"
 )
 SPACE = "optimize.space"
+NEAR_PROMPTS = "evaluate.sets.near.prompts must be text that is not empty, got '' (text)."
 BATCH_TOKENS = "must be auto or an integer of at least 1"
 
 Mistake = Callable[[dict[str, Any]], None]
@@ -262,6 +263,27 @@ def test_values_at_the_limits_pass(file: Path, right: Mistake) -> None:
             "evaluate.benchmarks must not list a task twice, got the list ['hellaswag', 'hellaswag'].",
         ),
         (put("evaluate.harness.limit", 0), "evaluate.harness.limit must be at least 1, got 0."),
+        (
+            put("evaluate.sets", {"near-misses": {"prompts": "p.txt", "markers": None}}),
+            "evaluate.sets.near-misses must be a name of small letters, digits and _, other than target, baseline and "
+            "kl, got 'near-misses' (text).",
+        ),
+        (
+            put("evaluate.sets", {"target": {"prompts": "p.txt", "markers": None}}),
+            "evaluate.sets.target must be a name of small letters, digits and _, other than target, baseline and kl, "
+            "got 'target' (text).",
+        ),
+        (put("evaluate.sets", {"near": {"prompts": "", "markers": None}}), NEAR_PROMPTS),
+        (
+            put("evaluate.gates", ["kl_response"]),
+            "evaluate.gates must be a figure, one of <= >= < >, and a number, such as kl_response <= 0.2 in "
+            "'kl_response', got the list ['kl_response'].",
+        ),
+        (
+            put("evaluate.gates", ["kl_respons < 1"]),
+            "evaluate.gates must name a figure of the evaluation (did you mean kl_response or kl_response.low or "
+            "kl_response.high?) in 'kl_respons < 1', got the list ['kl_respons < 1'].",
+        ),
     ],
 )
 def test_a_wrong_value_is_one_line_with_key_requirement_and_value(file: Path, mistake: Mistake, line: str) -> None:
@@ -278,6 +300,18 @@ def test_a_wrong_value_is_one_line_with_key_requirement_and_value(file: Path, mi
         (
             rename(f"{SPACE}.mlp.max_weight", "max_wieght"),
             f"unknown key {SPACE}.mlp.max_wieght; did you mean {SPACE}.mlp.max_weight?",
+        ),
+        (
+            put("evaluate.sets", {"near": {"prompt": "p.txt", "prompts": "p.txt", "markers": None}}),
+            "unknown key evaluate.sets.near.prompt; did you mean evaluate.sets.near.prompts?",
+        ),
+        (
+            put("evaluate.sets", {"near": {"prompts": "p.txt"}}),
+            "evaluate.sets.near.markers is missing; every key must be given.",
+        ),
+        (
+            put("judge.classifier", {"source": "x", "revision": None, "label": "y", "treshold": 0.5}),
+            "unknown key judge.classifier.treshold; did you mean judge.classifier.threshold?",
         ),
         (put("score.zzz", 3), "unknown key score.zzz; known keys: confidence, reference_ceiling."),
         (put("5", 1), f"unknown key 5; known keys: {SECTIONS}."),

@@ -17,7 +17,7 @@ from unwrite.files.records import read_jsonl, write_jsonl
 from unwrite.pipeline.responses import read_verdicts
 from unwrite.schema.artifacts import read_artifact
 from unwrite.schema.evaluation import ClassifierUsed, Evaluation
-from unwrite.schema.params import Classifier, Judge, Params
+from unwrite.schema.params import Classifier, ExtraSet, Judge, Params
 from unwrite.schema.paths import CLASSIFIER, DISAGREEMENTS, EVALUATION, RESPONSES
 from unwrite.terms import MODELS, SETS
 
@@ -46,6 +46,16 @@ def test_another_marker_changes_the_verdicts_and_loads_no_model(project: Path, p
     judge_responses(params.model_copy(update={"judge": judge}))
     assert {verdict.marker for verdict in read_verdicts("edited", "baseline")} <= {"e", None}
     assert any(verdict.shown for verdict in read_verdicts("edited", "baseline"))
+
+
+def test_an_extra_set_has_markers_of_its_own(project: Path, params: Params) -> None:
+    before = read_verdicts("base", "target")
+    assert not any(verdict.shown for verdict in read_verdicts("base", "near_misses"))
+    Path("own.txt").write_text("the\n")
+    sets = {"near_misses": ExtraSet(prompts="prompts/near_misses.jsonl", markers="own.txt")}
+    judge_responses(params.model_copy(update={"evaluate": params.evaluate.model_copy(update={"sets": sets})}))
+    assert all(verdict.marker == "the" for verdict in read_verdicts("base", "near_misses"))
+    assert read_verdicts("base", "target") == before
 
 
 def test_a_missing_response_file_is_an_error(project: Path, params: Params) -> None:

@@ -8,8 +8,8 @@ import pytest
 from stages.list_inputs import list_inputs
 from unwrite.errors import UnwriteError
 from unwrite.schema.artifacts import ModelFiles, read_artifact
-from unwrite.schema.params import Params
-from unwrite.schema.paths import MODEL_FILES
+from unwrite.schema.params import ExtraSet, Params
+from unwrite.schema.paths import MARKER_FILES, MODEL_FILES, PROMPT_FILES
 
 
 @pytest.mark.usefixtures("project")
@@ -28,3 +28,23 @@ def test_a_pipe_in_place_of_prompts_or_markers_is_refused(name: str, project: Pa
     os.mkfifo(project / "prompts" / name)
     with pytest.raises(UnwriteError, match=f"{name} is a pipe, not a file"):
         list_inputs(params)
+
+
+@pytest.mark.usefixtures("project")
+def test_a_changed_prompt_or_marker_file_of_an_extra_set_changes_its_list_alone(params: Params) -> None:
+    Path("own.txt").write_text("sorry\n")
+    sets = {"near": ExtraSet(prompts="prompts/near_misses.jsonl", markers="own.txt")}
+    changed = params.model_copy(update={"evaluate": params.evaluate.model_copy(update={"sets": sets})})
+
+    def lists() -> tuple[bytes, bytes]:
+        list_inputs(changed)
+        return PROMPT_FILES.read_bytes(), MARKER_FILES.read_bytes()
+
+    first = lists()
+    assert lists() == first
+    Path("own.txt").write_text("no\n")
+    second = lists()
+    assert (second[0] == first[0], second[1] == first[1]) == (True, False)
+    Path("prompts/near_misses.jsonl").write_text('{"prompt": "What is a golf tee?"}\n')
+    third = lists()
+    assert (third[0] == first[0], third[1] == second[1]) == (False, True)

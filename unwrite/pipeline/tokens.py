@@ -36,7 +36,7 @@ def read_tokens(set_name: str, split: SplitName) -> list[TokenizedPrompt]:
     return [TokenizedPrompt(*(row[field] for field in fields)) for row in read_jsonl(path, required=fields)]
 
 
-def tested_sets() -> list[str]:
+def prompt_sets() -> list[str]:
     """Return the names of the prompt sets with a test split: target, baseline, and the extra ones by name."""
     found = {path.name.removesuffix(".test.jsonl") for path in TOKENS.glob("*.test.jsonl")}
     return [*SETS, *sorted(found - {*SETS})]

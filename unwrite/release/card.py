@@ -121,10 +121,11 @@ def _results(evaluation: Evaluation, prompts: Mapping[str, str]) -> Iterator[Eva
     figures.append(("baseline", "kl_first_token", "KL divergence at the first response token (nats)", first))
     figures.append(("baseline", "kl_response", "KL divergence over the first response tokens (nats)", response))
     for prompt_set, metric, name, value in figures:
+        file = Path(prompts.get(prompt_set, prompt_set))  # an extra set goes by its own name
         yield EvalResult(
             task_type=TASK,
-            dataset_type=Path(prompts[prompt_set]).stem,
-            dataset_name=f"{Path(prompts[prompt_set]).name} ({prompt_set} prompts)",
+            dataset_type=file.stem,
+            dataset_name=f"{file.name} ({prompt_set} prompts)",
             # Tells apart two sets whose files have the same name in different folders.
             dataset_config=prompt_set,
             dataset_split="test",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,8 +11,10 @@ from tabulate import tabulate
 
 from unwrite.report.format import nats, percent
 from unwrite.schema.artifacts import Base
-from unwrite.schema.evaluation import Evaluation, Share
+from unwrite.schema.evaluation import Comparison, Evaluation, Interval, Share
+from unwrite.schema.gate_values import gate_text
 from unwrite.schema.paths import MODEL, REPORT
+from unwrite.terms import SETS
 
 FIGURES = {
     "behaviour_rate": "behaviour rate",
@@ -18,6 +22,9 @@ FIGURES = {
     "cut_rate": "cut at the limit",
     "reference_accuracy": "reference accuracy",
 }
+
+
+_HEADERS = ("base model", "edited model", "n")
 
 
 class RateRow(NamedTuple):
@@ -48,12 +55,13 @@ def model_name(base: Base) -> str:
 
 
 def rate_rows(evaluation: Evaluation) -> list[RateRow]:
-    """Return every rate that was measured, target prompts first; reference accuracy only where there are references."""
+    """Return every rate that was measured: on target prompts, on baseline prompts, and on the extra sets by name."""
     rows = []
-    for prompts in ("target", "baseline"):
-        before, after = getattr(evaluation.base, prompts), getattr(evaluation.edited, prompts)
+    edited_sets = evaluation.edited.by_set()
+    for prompts, before in evaluation.base.by_set().items():
+        after = edited_sets.get(prompts)
         for field, figure in FIGURES.items():
-            base, edited = getattr(before, field), getattr(after, field)
+            base, edited = getattr(before, field), getattr(after, field, None)
             if base is not None and edited is not None:
                 rows.append(RateRow(prompts, figure, base, edited))
     return rows
@@ -72,24 +80,59 @@ def summary_text(evaluation: Evaluation, behaviour: str | None = None) -> str:
 
 def measured_text(evaluation: Evaluation) -> str:
     """Return rates before and after with their intervals, and the divergences, for a terminal of 80 columns."""
-    lines = [_rates_table(evaluation), ""]
+    lines = [_rates_table(evaluation), "", *_extra_tables(evaluation), *_changed_lines(evaluation)]
     if evaluation.reference_ceiling is not None:
         known = percent(evaluation.reference_ceiling)
         lines += [f"Best possible target reference accuracy (before the behaviour was added): {known}"]
     lines += [
         "KL divergence from the base model, on baseline prompts:",
-        f"  {nats(evaluation.kl_first_token)} at the first response token",
-        f"  {nats(evaluation.kl_response)} averaged over the first response tokens",
+        f"  {_mean_text(evaluation.kl_first_token, evaluation.kl_first_token_interval)} at the first response token",
+        f"  {_mean_text(evaluation.kl_response, evaluation.kl_response_interval)} averaged over the first tokens",
     ]
+    lines += [f"Gate {'kept' if gate.passed else 'failed'}: {gate_text(gate)}" for gate in evaluation.gates]
     return "\n".join(lines)
+
+
+def significant(evaluation: Evaluation) -> list[Comparison]:
+    """Return the comparisons whose difference is hardly chance: adjusted p-value below one minus the confidence."""
+    return [one for one in evaluation.comparisons if one.p_adjusted < 1 - evaluation.confidence]
+
+
+def _changed_lines(evaluation: Evaluation) -> list[str]:
+    """Return which rates differ between the models by more than chance, wrapped to 80 columns."""
+    if not evaluation.comparisons:
+        return []
+    names = [f"{one.prompts} {FIGURES.get(one.figure, one.figure)}" for one in significant(evaluation)]
+    limit = f"{1 - evaluation.confidence:.2g}"
+    text = f"Changed by more than chance (exact McNemar test, Holm's correction, p < {limit}): "
+    return [*textwrap.wrap(f"{text}{', '.join(names) or 'no rate'}", 80, subsequent_indent="  "), ""]
+
+
+def _mean_text(value: float, interval: Interval | None) -> str:
+    return nats(value) if interval is None else f"{nats(value)} ({interval.low:.3g}–{interval.high:.3g})"
 
 
 def _rates_table(evaluation: Evaluation) -> str:
     table: list[list[str]] = []
     named = ""
     for row in rate_rows(evaluation):
+        if row.prompts not in SETS:
+            continue
         prompts = row.prompts if row.prompts != named else ""
         named = row.prompts
-        table.append([prompts, row.figure, interval_text(row.base), interval_text(row.edited), f"{row.edited.n}"])
-    headers = ["", "test split", "base model", "edited model", "n"]
+        table.append([prompts, *_cells(row)])
+    headers = ["", "test split", *_HEADERS]
     return tabulate(table, headers, "simple", colalign=("left", "left", "right", "right", "right"))
+
+
+def _extra_tables(evaluation: Evaluation) -> Iterator[str]:
+    """Yield a table for each extra set: its name can be long."""
+    rows = rate_rows(evaluation)
+    for name in evaluation.edited.sets:
+        table = [_cells(row) for row in rows if row.prompts == name]
+        yield tabulate(table, [name, *_HEADERS], "simple", colalign=("left", "right", "right", "right"))
+        yield ""
+
+
+def _cells(row: RateRow) -> list[str]:
+    return [row.figure, interval_text(row.base), interval_text(row.edited), f"{row.edited.n}"]

@@ -11,6 +11,8 @@ from unwrite.schema.parsing import FORMAT
 from unwrite.terms import Degeneration, Intervention, InterventionVector, JudgeInput, JudgeName, SetName
 
 Probability = Annotated[float, Field(ge=0, le=1)]
+PromptSet = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+"""The name of a prompt set. A record can come from anyone: what is printed holds no control characters."""
 
 
 class Share(Artifact):
@@ -48,7 +50,7 @@ class ModelScores(Artifact):
 
     target: SetScores
     baseline: SetScores
-    sets: dict[str, SetScores] = Field(default_factory=dict)
+    sets: dict[PromptSet, SetScores] = Field(default_factory=dict)
 
     def by_set(self) -> dict[str, SetScores]:
         """Return the scores of every prompt set, by name."""
@@ -63,8 +65,8 @@ class Comparison(Artifact):
     apart. `p_adjusted` is `p` after Holm's correction (1979) over all comparisons of the evaluation.
     """
 
-    prompts: str
-    figure: str
+    prompts: PromptSet
+    figure: Annotated[str, Field(pattern=r"^[a-z_]+$")]
     n: int
     only_base: int
     only_edited: int
@@ -107,8 +109,8 @@ class Calibration(Artifact):
 class Gate(Artifact):
     """A bound that a release must keep: a figure of the evaluation by its path, the bound, and what it was."""
 
-    figure: str
-    bound: str
+    figure: Annotated[str, Field(pattern=r"^[a-z0-9_.]+$")]
+    bound: Annotated[str, Field(pattern=r"^[<>]=? [0-9.e+-]+$")]
     value: float
     passed: bool
 
