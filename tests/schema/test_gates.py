@@ -3,7 +3,7 @@
 import pytest
 
 from unwrite.schema.evaluation import Evaluation, SetScores, Share
-from unwrite.schema.gates import DIVERGENCES, RATES, Bound, check_gate_figure, gate_figures, parse_gate
+from unwrite.schema.gates import DIVERGENCES, GATED_RATES, Bound, check_gate_figure, gate_figures, parse_gate
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_a_bound_holds_or_not(comparison: str, holds: list[bool]) -> None:
 
 def test_every_figure_of_the_evaluation_can_be_named() -> None:
     shares = [name for name, field in SetScores.model_fields.items() if Share in _kinds(field.annotation)]
-    assert list(RATES) == shares
+    assert list(GATED_RATES) == shares
     assert set(DIVERGENCES) <= set(Evaluation.model_fields)
     for figure in ("kl_response.high", "base.baseline.cut_rate.low", "edited.near.mean_tokens"):
         check_gate_figure(figure, ["near"])

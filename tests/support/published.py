@@ -18,7 +18,7 @@ from unwrite.release.card import card_figures
 from unwrite.schema.artifacts import as_json
 from unwrite.schema.evaluation import Comparison, Evaluation, Interval, ModelScores, SetScores, Share
 from unwrite.schema.gate_values import evaluated_gates
-from unwrite.schema.gates import RATES
+from unwrite.schema.gates import GATED_RATES
 
 Path_ = tuple[str | int, ...]
 """The place of a value in a record: keys and indices."""
@@ -74,7 +74,7 @@ def consistent_comparisons(evaluation: Evaluation) -> list[Comparison]:
     found = []
     for prompts, before in evaluation.base.by_set().items():
         after = evaluation.edited.by_set()[prompts]
-        for figure in RATES:
+        for figure in GATED_RATES:
             base, edited = getattr(before, figure), getattr(after, figure)
             lost = round((base.value - edited.value) * base.n)
             found.append((prompts, figure, base.n, 1 + max(lost, 0), 1 + max(-lost, 0)))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from unwrite.terms import MODELS, SETS
 
-_RATES = ("behaviour_rate", "degenerate_rate", "cut_rate", "reference_accuracy")
+GATED_RATES = ("behaviour_rate", "degenerate_rate", "cut_rate", "reference_accuracy")
 """The rates of a prompt set that have an interval."""
 
 DIVERGENCES = ("kl_first_token", "kl_response")
@@ -71,7 +71,7 @@ def gate_figures(extra_sets: Iterable[str]) -> list[str]:
     figures = [f"{name}{end}" for name in DIVERGENCES for end in ends]
     for model in MODELS:
         for prompts in (*SETS, *extra_sets):
-            figures += [f"{model}.{prompts}.{rate}{end}" for rate in _RATES for end in ends]
+            figures += [f"{model}.{prompts}.{rate}{end}" for rate in GATED_RATES for end in ends]
             figures.append(f"{model}.{prompts}.mean_tokens")
     return figures
 
