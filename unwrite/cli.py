@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from unwrite.commands.chatting import chat
+from unwrite.commands.comparing import compare_sides
 from unwrite.commands.measurements import show_geometry
 from unwrite.commands.model_commands import writers
 from unwrite.commands.project import audit, check, diff, summary
@@ -29,6 +30,7 @@ for _command in (
     chat,
     writers,
     diff,
+    compare_sides,
     verify,
     explain,
     audit,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import pytest
+
 from tests.support.report_pages import LAYERS, sample_curves
-from unwrite.report.geometry_charts import GROUPS, curve_rows, geometry_charts
+from unwrite.report.geometry_charts import GROUPS, curve_rows, geometry_charts, log_ticks
 from unwrite.schema.geometry_records import GEOMETRY_FIGURES
 
 BY_NAME = {group.name: group for group in GROUPS}
@@ -47,6 +49,14 @@ def test_a_logarithmic_axis_has_no_zero() -> None:
     curves[1].figures["mean_target_norm"] = 5.0
     rows = [row for row in curve_rows(curves, BY_NAME["norms"]) if row["curve"] == "target mean"]
     assert [row["value"] for row in rows] == [None, 5.0, None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("values", "ticks"),
+    [([12.0, 80.0], [10, 20, 50, 100, 200, 500]), ([0.02, 300.0], [0.01, 0.1, 1, 10, 100, 1000])],
+)
+def test_a_logarithmic_axis_has_a_few_plain_labels(values: list[float], ticks: list[float]) -> None:
+    assert log_ticks(values) == pytest.approx(ticks)
 
 
 def test_up_to_three_indices_of_the_recipe_are_marked() -> None:

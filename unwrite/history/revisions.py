@@ -56,12 +56,12 @@ def _repository_side(revision: str | None) -> Side:
     from dvc.api import DVCFileSystem
 
     name = WORKSPACE if revision is None else revision
-    commit = None if revision is None else _commit(revision)
-    with _clear_errors(name):
+    commit = None if revision is None else resolved_commit(revision)
+    with dvc_errors_told(name):
         project = DVCFileSystem(rev=commit, subrepos=True)
         # At a revision, DVC's root is that of the git repository; in the workspace, that of the project.
-        folder = PurePosixPath("/") if commit is None else _project_folder()
-        params, recipe, data = (_read(project, folder / path) for path in (PARAMS_FILE, RECIPE, DIRECTIONS))
+        folder = PurePosixPath("/") if commit is None else project_folder()
+        params, recipe, data = (read_stored(project, folder / path) for path in (PARAMS_FILE, RECIPE, DIRECTIONS))
         md5 = _recorded_md5(project, folder / DIRECTIONS)
     if data is not None:
         _refuse_damaged(data, md5, name)
@@ -77,7 +77,7 @@ def _repository_side(revision: str | None) -> Side:
     return build_side(name, commit, directions=None, recipe=recipe, params=params, notes=[note])
 
 
-def _commit(revision: str) -> str:
+def resolved_commit(revision: str) -> str:
     """Return the commit that git or DVC (an experiment) resolves a name to.
 
     Raises:
@@ -104,7 +104,7 @@ def _commit(revision: str) -> str:
         raise git_refusal(reason_of(error)) from error
 
 
-def _project_folder() -> PurePosixPath:
+def project_folder() -> PurePosixPath:
     """Return the project's folder in its git repository, wherever in the project we are; without DVC, its root."""
     from dvc.exceptions import NotDvcRepoError
     from dvc.repo import Repo
@@ -116,7 +116,7 @@ def _project_folder() -> PurePosixPath:
         return PurePosixPath("/")
 
 
-def _read(project: DVCFileSystem, path: PurePosixPath) -> bytes | None:
+def read_stored(project: DVCFileSystem, path: PurePosixPath) -> bytes | None:
     """Read a file of the project from git, the workspace, DVC's cache or its remote; None if it is in none of them."""
     try:
         data: bytes = project.read_bytes(str(path))
@@ -169,7 +169,7 @@ def _searched() -> str:
 
 
 @contextmanager
-def _clear_errors(name: str) -> Iterator[None]:
+def dvc_errors_told(name: str) -> Iterator[None]:
     """Raise errors of DVC and of a remote's plugin in one line; they share no base class (botocore's, for one)."""
     try:
         yield

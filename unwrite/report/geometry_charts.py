@@ -110,6 +110,17 @@ def curve_rows(points: Sequence[GeometryRow], group: Curves) -> list[dict[str, A
     return rows
 
 
+def log_ticks(values: Sequence[float]) -> list[float]:
+    """Return where a logarithmic axis has its labels: at powers of ten, and between them if these are few.
+
+    Args:
+        values: what is drawn, above 0.
+    """
+    first, last = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    steps = (1, 2, 5) if last - first <= 2 else (1,)
+    return [step * 10.0**power for power in range(first, last + 1) for step in steps]
+
+
 def _curves_chart(rows: Sequence[dict[str, Any]], group: Curves, used: Sequence[float]) -> alt.TopLevelMixin:
     curves = list(dict.fromkeys(row["curve"] for row in rows))
     cycle = range(len(curves))
@@ -120,7 +131,9 @@ def _curves_chart(rows: Sequence[dict[str, Any]], group: Curves, used: Sequence[
         scale=alt.Scale(nice=False, zero=False, padding=10),
     )
     kind = alt.Scale(type="log") if group.log else alt.Scale(zero=False)
-    y = alt.Y("value:Q", title=None, scale=kind, axis=alt.Axis(tickCount=5, labelExpr=NUMBER))
+    ticks = log_ticks([row["value"] for row in rows if row["value"] is not None]) if group.log else alt.Undefined
+    axis = alt.Axis(tickCount=5, labelExpr=NUMBER, values=ticks)
+    y = alt.Y("value:Q", title=None, scale=kind, axis=axis)
     legend = alt.Legend(columns=2 if len(curves) < 3 else 1)
     color = alt.Color("curve:N", legend=legend, scale=alt.Scale(domain=curves, range=[SERIES[i % 4] for i in cycle]))
     shape = alt.Shape("curve:N", scale=alt.Scale(domain=curves, range=[SHAPES[i % 4] for i in cycle]))

@@ -35,6 +35,11 @@ VECTORS: dict[InterventionVector, str] = {
     "random": "a random vector",
 }
 
+_INTRODUCTION = (
+    "Every test prompt with the response of each model: first those where the behaviour appeared or remained, then "
+    "those where it was removed, then the rest."
+)
+
 
 def report_page(
     *,
@@ -96,13 +101,31 @@ def report_page(
         benchmarks=benchmarks,
         vector_names=VECTORS,
         **_map_controls(maps, recipe),
-        pairs=changed_first(pairs),
-        tags=tag_counts(pairs),
-        tag_names=TAGS,
-        set_counts=Counter(pair.prompts for pair in pairs),
+        **response_section(pairs, ("Base model", "Edited model"), TAGS, _INTRODUCTION),
         verify_command=verify_command(base),
         versions=versions,
     )
+
+
+def response_section(
+    pairs: Sequence[ResponsePair], titles: tuple[str, str], tag_names: Mapping[str, str], introduction: str
+) -> dict[str, Any]:
+    """Return the arguments of the responses' section: the pairs in the order to read them, and what to filter by.
+
+    Args:
+        pairs: responses side by side.
+        titles: whose they are.
+        tag_names: what each tag of a pair is called.
+        introduction: one or two sentences.
+    """
+    return {
+        "pairs": changed_first(pairs),
+        "titles": titles,
+        "tags": tag_counts(pairs),
+        "tag_names": tag_names,
+        "set_counts": Counter(pair.prompts for pair in pairs),
+        "responses_intro": introduction,
+    }
 
 
 def render_page(template: str, *, title: str, charts: Mapping[str, str], map_data: str | None, **values: Any) -> str:
@@ -137,7 +160,7 @@ def page_environment() -> Environment:
     environment.filters |= {
         "shown": page_text,
         "span": _interval_text,
-        "p_value": p_text,
+        "p_value": lambda p: p_text(p).removeprefix("p ").removeprefix("= "),
         "change_words": change_text,
         "figure": _figure_text,
     }
