@@ -28,7 +28,7 @@ def copied(argument: str | None, folder: Path) -> dict[str, str]:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with one commit, whose evaluation is in git and whose responses are in DVC's cache, and later changes."""
+    """One commit, its evaluation in git and its responses in DVC's cache; and changes since."""
     folder = tmp_path / "project"
     (folder / RESPONSES).mkdir(parents=True)
     monkeypatch.chdir(folder)

@@ -58,7 +58,7 @@ def compared_groups(a: Evaluation | None, b: Evaluation | None) -> list[ResultGr
 
 
 def edited_pairs(a: Sequence[ResponsePair], b: Sequence[ResponsePair]) -> list[ResponsePair]:
-    """Return the responses of both edited models to the prompts that both answered: first those that differ, as in B."""
+    """Return both edited models' responses to the prompts that both answered: first those that differ, as in B."""
     known = {(pair.prompts, pair.prompt): pair for pair in a}
     both = [
         pair._replace(base=known[pair.prompts, pair.prompt].edited)
