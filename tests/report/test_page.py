@@ -61,8 +61,7 @@ def test_hostile_words_of_artifacts_are_shown_as_text() -> None:
     recipe = sample_recipe([], sample_trials()[1], selection=HOSTILE)
     verdict = sample_verdict(True, marker=HOSTILE, span=(0, 1))
     one = pair(1, "a", "b")._replace(prompts=HOSTILE, base=JudgedResponse("a", verdict))
-    evaluation = sample_evaluation(gates=[Gate(figure=HOSTILE, bound=HOSTILE, value=1.0, passed=False)])
-    html = sample_page([one], behaviour=HOSTILE, base=base, recipe=recipe, evaluation=evaluation)
+    html = sample_page([one], behaviour=HOSTILE, base=base, recipe=recipe)
     assert "<script" not in body(html)
     assert "<img" not in body(html)
     assert html.count("&lt;script&gt;") >= 10
