@@ -178,7 +178,7 @@ def test_charts_follow_the_colour_scheme(page: Chrome) -> None:
     assert "var" not in light
 
 
-def test_folded_text_and_charts_are_in_print(page: Chrome) -> None:
+def test_folded_text_is_in_print(page: Chrome) -> None:
     folded = "return document.querySelectorAll('details:not([open])').length"
     before = page.execute_script(folded)
     page.execute_script("dispatchEvent(new Event('beforeprint'))")
