@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 
 def mcnemar_p(only_one: int, only_other: int) -> float:
@@ -41,8 +42,14 @@ def holm_adjusted(p_values: Sequence[float]) -> list[float]:
     Returns:
         The adjusted p-values, in the same order.
     """
+    return list(_holm(tuple(p_values)))
+
+
+@lru_cache(maxsize=64)
+def _holm(p_values: tuple[float, ...]) -> tuple[float, ...]:
+    # Cached: statsmodels collects all garbage at each call, which takes half a second in a large process.
     if not p_values:
-        return []
+        return ()
     from statsmodels.stats.multitest import multipletests  # heavy, and only the last stages need it
 
-    return [float(p) for p in multipletests(list(p_values), method="holm")[1]]
+    return tuple(float(p) for p in multipletests(list(p_values), method="holm")[1])
