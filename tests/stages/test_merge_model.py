@@ -31,7 +31,7 @@ from unwrite.editing.on_disk import changed_blocks
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import model_files, shard_files, stored_tensors
 from unwrite.files.hashing import digest_of
-from unwrite.files.records import write_json
+from unwrite.files.records import read_csv, write_json
 from unwrite.files.safetensors import StoredTensor, row_blocks
 from unwrite.files.tensors import write_tensors
 from unwrite.models.loading import load_model
@@ -228,6 +228,21 @@ def test_the_number_of_threads_does_not_change_the_bytes(
     for name in actual[0].keys() - {"provenance.json"}:
         assert all(files[name] == actual[0][name] for files in actual), name
     assert len(shard_files(MODEL)) > 2
+
+
+def test_the_size_of_the_edit_is_that_of_the_tensors_written(params: Params) -> None:
+    recipe, _ = prepare("rows", "starcoder2", torch.bfloat16)
+    stage.merge_model(params)
+    before = {
+        name: tensor for shard in shard_files(Path("base")) for name, tensor in load_file(Path("base") / shard).items()
+    }
+    after, rows = merged_tensors(), read_csv(Path("artifacts/plots/edit_size.csv"))
+    assert {row["tensor"] for row in rows} == {place.tensor for one in layouts_of(recipe) for place in one.stored}
+    for row in rows:
+        base, edited = (tensors[row["tensor"]].double() for tensors in (before, after))
+        assert float(row["norm"]) == pytest.approx(float(base.norm()), rel=1e-5)
+        assert float(row["change"]) == pytest.approx(float((edited - base).norm()), rel=1e-5)
+        assert float(row["relative"]) == (float(row["change"]) / float(row["norm"]) if float(row["norm"]) else 0.0)
 
 
 def test_a_recipe_without_edits_copies_the_model(params: Params) -> None:
