@@ -1,16 +1,19 @@
-"""One workspace in which the whole pipeline has run, shared by all tests that need one."""
+"""A workspace in which the whole pipeline has run, shared by all tests that need one; and a Python for quick stages."""
 
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.support.made_once import made_once
-from tests.support.workspace import ORDER, commit, copy_workspace, make_workspace, run, stages_that_ran
+from tests.support.warm_python import warm_python
+from tests.support.workspace import ENVIRONMENT, ORDER, commit, copy_workspace, make_workspace, run, stages_that_ran
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace in which every stage has run and is committed, never changed by a test."""
+    """A workspace in which every stage has run, each in a new Python, and is committed; never changed by a test."""
     return made_once(tmp_path_factory, "finished_workspace", _run_pipeline)
 
 
@@ -18,6 +21,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ready(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The module's own copy of the finished workspace."""
     return copy_workspace(finished, tmp_path_factory.mktemp("copy") / "project")
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Mapping[str, str]]:
+    """The environment of a workspace in which stages start in no time."""
+    with warm_python() as folder:
+        yield {**ENVIRONMENT, "PATH": f"{folder}{os.pathsep}{ENVIRONMENT['PATH']}"}
 
 
 def _run_pipeline(folder: Path) -> None:

@@ -10,7 +10,8 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,8 @@ from tests.support.workspace import (
 )
 from unwrite.schema.evaluation import Metrics
 
+Dvc = Callable[..., str]  # takes the arguments, returns what was printed
+
 
 @pytest.fixture
 def workspace(ready: Path) -> Iterator[Path]:
@@ -38,6 +41,12 @@ def workspace(ready: Path) -> Iterator[Path]:
     run(ready, "dvc", "checkout", "--quiet", "--force")
 
 
+@pytest.fixture
+def dvc(workspace: Path, warm: Mapping[str, str]) -> Dvc:
+    """DVC in the module's workspace, whose stages start in no time."""
+    return partial(run, workspace, "dvc", environment=warm)
+
+
 def assert_rerun_from(first: str, output: str) -> None:
     """Check that `first` and the stage after it ran and nothing before them. Later stages may find nothing changed."""
     ran = stages_that_ran(output)
@@ -46,21 +55,25 @@ def assert_rerun_from(first: str, output: str) -> None:
     assert set(ORDER[start : start + 2]) <= ran, output
 
 
-def test_nothing_changed_reruns_nothing(workspace: Path) -> None:
-    assert stages_that_ran(run(workspace, "dvc", "repro")) == set()
+def test_nothing_changed_reruns_nothing(dvc: Dvc) -> None:
+    assert stages_that_ran(dvc("repro")) == set()
 
 
-def test_another_checkpoint_in_the_same_place_is_pinned_again_and_a_touched_one_is_not(workspace: Path) -> None:
+def test_another_checkpoint_in_the_same_place_is_pinned_again_and_a_touched_one_is_not(
+    workspace: Path, dvc: Dvc
+) -> None:
     weights = workspace / "demo/model/model.safetensors"
     weights.touch()
-    assert stages_that_ran(run(workspace, "dvc", "repro")) == set()
+    assert stages_that_ran(dvc("repro")) == set()
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    assert_rerun_from("pin_model", run(workspace, "dvc", "repro", "tokenize_prompts"))
+    assert_rerun_from("pin_model", dvc("repro", "tokenize_prompts"))
 
 
-def test_an_experiment_in_a_copy_finds_a_model_that_git_ignores(finished: Path, tmp_path: Path) -> None:
+def test_an_experiment_in_a_copy_finds_a_model_that_git_ignores(
+    finished: Path, warm: Mapping[str, str], tmp_path: Path
+) -> None:
     workspace = copy_workspace(finished, tmp_path / "project")
     run(workspace, "git", "mv", "demo/model", "local")
     run(workspace, "git", "rm", "-r", "--quiet", "--cached", "local")
@@ -68,14 +81,15 @@ def test_an_experiment_in_a_copy_finds_a_model_that_git_ignores(finished: Path, 
         ignored.write("/local/\n")
     set_parameter(workspace, "model", "source", value="local")
     commit(workspace)
-    output = run(workspace, "dvc", "exp", "run", "--temp", "-S", "model.dtype=float32", "extract_residuals")
+    experiment = ("exp", "run", "--temp", "-S", "model.dtype=float32", "extract_residuals")
+    output = run(workspace, "dvc", *experiment, environment=warm)
     assert {"pin_model", "extract_residuals"} <= stages_that_ran(output)
 
 
-def test_runtime_reruns_nothing(workspace: Path) -> None:
+def test_runtime_reruns_nothing(workspace: Path, dvc: Dvc) -> None:
     set_parameter(workspace, "runtime", "batch_tokens", value=512)
     set_parameter(workspace, "runtime", "device", value="cpu")
-    assert stages_that_ran(run(workspace, "dvc", "repro")) == set()
+    assert stages_that_ran(dvc("repro")) == set()
 
 
 def test_metrics_fit_a_terminal_of_120_columns(workspace: Path) -> None:
@@ -100,33 +114,33 @@ def test_plots_have_titles_and_the_columns_they_name(workspace: Path) -> None:
         assert settings["title"] in page
 
 
-def test_winsorize_quantile_reruns_from_the_directions(workspace: Path) -> None:
+def test_winsorize_quantile_reruns_from_the_directions(workspace: Path, dvc: Dvc) -> None:
     before = (workspace / "artifacts/directions.safetensors").read_bytes()
-    output = run(workspace, "dvc", "exp", "run", "-S", "directions.winsorize.quantile=0.9", "optimize_weights")
+    output = dvc("exp", "run", "-S", "directions.winsorize.quantile=0.9", "optimize_weights")
     assert_rerun_from("compute_directions", output)
-    assert "quantile" in run(workspace, "dvc", "params", "diff")
+    assert "quantile" in dvc("params", "diff")
     assert (workspace / "artifacts/directions.safetensors").read_bytes() != before
 
 
-def test_search_bound_reruns_from_the_search(workspace: Path) -> None:
+def test_search_bound_reruns_from_the_search(workspace: Path, dvc: Dvc) -> None:
     set_parameter(workspace, "optimize", "space", "mlp", "max_weight", value=[0.5, 1.0])
-    assert_rerun_from("optimize_weights", run(workspace, "dvc", "repro", "select_trial"))
+    assert_rerun_from("optimize_weights", dvc("repro", "select_trial"))
 
 
-def test_selection_rule_reruns_from_the_selection(workspace: Path) -> None:
+def test_selection_rule_reruns_from_the_selection(workspace: Path, dvc: Dvc) -> None:
     chosen = (workspace / "artifacts/edit.json").read_text()
     other = next(n for n in range(3) if f'"number": {n}' not in chosen)
     set_parameter(workspace, "select", "trial", value=other)
-    output = run(workspace, "dvc", "repro", "score_responses")
+    output = dvc("repro", "score_responses")
     assert_rerun_from("select_trial", output)
     assert {"generate_responses", "score_responses"} <= stages_that_ran(output)
-    assert "artifacts/metrics.json" in run(workspace, "dvc", "metrics", "diff")
+    assert "artifacts/metrics.json" in dvc("metrics", "diff")
 
 
-def test_marker_reruns_the_search_and_the_scores_but_not_the_extraction(workspace: Path) -> None:
+def test_marker_reruns_the_search_and_the_scores_but_not_the_extraction(workspace: Path, dvc: Dvc) -> None:
     with (workspace / "prompts/declines.txt").open("a") as markers:
         markers.write("a phrase in no response\n")
-    ran = stages_that_ran(run(workspace, "dvc", "repro", "score_responses"))
+    ran = stages_that_ran(dvc("repro", "score_responses"))
     assert {"optimize_weights", "score_responses"} <= ran
     assert not ran & set(ORDER[: ORDER.index("optimize_weights")])
 
@@ -163,13 +177,19 @@ def run_until(folder: Path, line: str) -> None:
         start_new_session=True,
     )
     assert process.stdout is not None
+    printed = ""
     with process, process.stdout as output:
-        assert any(line in printed for printed in output), f"{line!r} was never printed"
-        os.killpg(process.pid, signal.SIGKILL)
+        for text in output:
+            printed += text
+            if line in text:
+                os.killpg(process.pid, signal.SIGKILL)
+                return
+    pytest.fail(f"{line!r} was never printed:\n{printed}")
 
 
-def test_killed_and_repeated_runs_write_the_same_bytes(finished: Path, tmp_path: Path) -> None:
+def test_killed_and_repeated_runs_write_the_same_bytes(finished: Path, warm: Mapping[str, str], tmp_path: Path) -> None:
     folder = make_workspace(tmp_path / "project")
+    run(folder, "dvc", "repro", "compute_directions", environment=warm)
     run_until(folder, "Base model: behaviour rate")  # in the middle of the search
     assert not (folder / "artifacts/front.json").exists()
     run_until(folder, "Running stage 'merge_model'")

@@ -1,6 +1,7 @@
 """A project in a folder of the repository, as the examples are: its pipeline runs there, and only there."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from tests.support.workspace import ORDER, commit, is_up_to_date, make_workspace
 
 
 @pytest.fixture(scope="module")
-def outer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def outer(tmp_path_factory: pytest.TempPathFactory, warm: Mapping[str, str]) -> Path:
     """A project, never run, with one in a folder of it in which every stage has run and is committed."""
     outer = make_workspace(tmp_path_factory.mktemp("outer"))
     inner = outer / "examples/small"
@@ -22,7 +23,7 @@ def outer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(inner, "dvc", "init", "--quiet", "--subdir")
     shutil.copy(outer / ".dvc/config", inner / ".dvc/config")
     commit(outer)
-    assert stages_that_ran(run(inner, "dvc", "repro")) == set(ORDER)
+    assert stages_that_ran(run(inner, "dvc", "repro", environment=warm)) == set(ORDER)
     commit(outer)
     return outer
 
@@ -47,8 +48,9 @@ def test_a_change_of_the_code_reruns_the_stages_in_the_folder(outer: Path) -> No
     text = script.read_text()
     script.write_text(f"{text}\n# changed\n")
     try:
-        assert stages_that_ran(run(outer / "examples/small", "dvc", "repro", "--dry")) >= {"score_responses"}
-        assert "pin_model" not in stages_that_ran(run(outer / "examples/small", "dvc", "repro", "--dry"))
+        would_run = stages_that_ran(run(outer / "examples/small", "dvc", "repro", "--dry"))
+        assert "score_responses" in would_run
+        assert "pin_model" not in would_run
     finally:
         script.write_text(text)
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import chdir
 from pathlib import Path
 
@@ -113,10 +114,10 @@ def set_parameter(folder: Path, *path: str, value: object) -> None:
     yaml.dump(params, folder / "params.yaml")
 
 
-def run(folder: Path, *command: str, expect: int = 0) -> str:
+def run(folder: Path, *command: str, expect: int = 0, environment: Mapping[str, str] = ENVIRONMENT) -> str:
     """Run a command in the workspace and return what it printed, stdout and stderr together."""
     done = subprocess.run(
-        command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
     assert done.returncode == expect, done.stdout
     return done.stdout
