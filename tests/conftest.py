@@ -5,6 +5,8 @@ import os
 # Before transformers or the hub's library is imported: both read them once.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+# Also in processes that tests start: with a worker of pytest-xdist on every core, more threads wait for each other.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 from collections.abc import Iterator
 from pathlib import Path
