@@ -14,11 +14,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tests.support.found_once import find_writers_once
 from tests.support.zoo import zoo_config, zoo_model
 from unwrite.errors import UnwriteError
 from unwrite.files.cards import NO_CARD
 from unwrite.models.discovery.findings import Discovery
-from unwrite.models.discovery.writers import find_writers
 from unwrite.pipeline.base import pinned_folder
 from unwrite.pipeline.pinning import pin_base
 from unwrite.schema.artifacts import Base, BaseCard, Norm, StoredLayout, Writer
@@ -27,6 +27,12 @@ ROOT = Path(__file__).parents[2]
 MODEL = Path("demo/model")
 SOURCE = str(MODEL)
 WEIGHTS = MODEL / "model.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def _writers_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most tests pin the demo's model, in which discovery always finds the same."""
+    monkeypatch.setattr("unwrite.pipeline.pinning.find_writers", find_writers_once)
 
 
 @pytest.fixture
@@ -71,7 +77,7 @@ def writer_of(base: Base, parameter: str) -> Writer:
 
 def discover(monkeypatch: pytest.MonkeyPatch, change: Callable[[Discovery], Discovery]) -> None:
     """Change what discovery finds."""
-    monkeypatch.setattr("unwrite.pipeline.pinning.find_writers", lambda config: change(find_writers(config)))
+    monkeypatch.setattr("unwrite.pipeline.pinning.find_writers", lambda config: change(find_writers_once(config)))
 
 
 # What is recorded

@@ -1,10 +1,12 @@
-"""A release that is made once, and a copy of it and its base for each test to change."""
+"""A release that is made once, a copy of it and its base for each test to change, and writers that are found once."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.found_once import find_writers_once
 from tests.support.releases import Release, make_release
 
 
@@ -20,3 +22,11 @@ def release(made: Release, tmp_path: Path) -> Release:
     shutil.copytree(made.base, tmp_path / "base")
     shutil.copytree(made.folder, tmp_path / "release")
     return Release(tmp_path / "base", tmp_path / "release", made.recipe)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _writers_found_once() -> Iterator[None]:
+    """Every verification finds the writers of its base, mostly the same one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("unwrite.models.discovery.writers.find_writers", find_writers_once)
+        yield

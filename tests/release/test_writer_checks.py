@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from tests.support.found_once import find_writers_once
 from tests.support.releases import Release, failed, rewrite_manifest, verified
 from tests.support.samples import sample_layout
 from unwrite.files.checkpoints import stored_tensors
+from unwrite.models.discovery.writers import find_writers
+from unwrite.models.loading import load_config
 from unwrite.release.verdict import verdict
 from unwrite.release.writer_checks import FoundWriters, find_base_writers
 from unwrite.schema.artifacts import as_json
@@ -24,6 +27,13 @@ def forged(release: Release, index: int, **changes: Any) -> str:
     (release.folder / "edit.json").write_text(json.dumps(as_json(recipe)))
     rewrite_manifest(release, recipe)
     return failed(verified(release)).get("residual writers", "")
+
+
+def test_writers_found_once_are_those_found_each_time(release: Release) -> None:
+    config = load_config(release.base)
+    assert find_writers_once(config) == find_writers(config)
+    config.num_hidden_layers -= 1
+    assert find_writers_once(config) == find_writers(config)
 
 
 def test_honest_edits_are_those_of_the_writers(release: Release) -> None:

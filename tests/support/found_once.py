@@ -1,0 +1,24 @@
+"""Discovery as `find_writers` does it, once for each config: for tests of what is done with the writers."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import TYPE_CHECKING
+
+from unwrite.models.discovery.findings import Discovery
+from unwrite.models.discovery.writers import find_writers
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+_found: dict[tuple[type, str], Discovery] = {}
+
+
+def find_writers_once(config: PreTrainedConfig) -> Discovery:
+    """Return what `find_writers` returns; it sees the config alone, and not where that came from."""
+    values = {name: value for name, value in config.to_dict().items() if name != "_name_or_path"}
+    key = (type(config), json.dumps(values, sort_keys=True, default=repr))
+    if key not in _found:
+        _found[key] = find_writers(config)
+    return copy.deepcopy(_found[key])
