@@ -27,7 +27,11 @@ ZOO = ("zoo_config", "zoo_model", "subject")  # functions that make a model of t
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of the folders that run stages, and of the modules that import the zoo."""
+    """Mark the tests of the folders that run stages, and of the modules that import the zoo; the former come first.
+
+    They take longest, and what comes last should be short: then the workers of pytest-xdist end at the same time.
+    """
+    items.sort(key=lambda item: item.path.relative_to(TESTS).parts[0] not in PIPELINE)
     for item in items:
         if item.path.relative_to(TESTS).parts[0] in PIPELINE:
             item.add_marker(pytest.mark.pipeline)

@@ -7,14 +7,15 @@ import hashlib
 import json
 import os
 import random
-import subprocess
-import sys
+import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.support.example import KEY, ROOT, evaluate, settings
+from tests.support.driver import start_search
+from tests.support.example import KEY, evaluate, settings
 from unwrite.errors import UnwriteError
 from unwrite.models.memory import Limits
 from unwrite.schema.paths import TRIALS
@@ -111,18 +112,20 @@ def test_a_budget_within_a_batch_changes_no_trial() -> None:
 @pytest.mark.parametrize("seed", range(2))
 def test_a_search_killed_at_random_and_resumed_equals_an_uninterrupted_one(tmp_path: Path, seed: int) -> None:
     """SIGKILL can arrive between any two writes, mostly in the middle of a line of the record."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "tests.support.driver", "20"]
     writes = random.Random(seed)
-    kills = 0
+    endings = []
     for _ in range(5):
-        with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
-            assert process.stdout is not None
-            if len(process.stdout.read(writes.randrange(1, 16))) and process.poll() is None:
-                process.kill()
-                kills += 1
-    assert kills >= 4
-    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+        process, dots = start_search(20)
+        with suppress(EOFError):
+            for _ in range(writes.randrange(1, 16)):
+                dots.recv_bytes()
+        process.kill()
+        process.join()
+        endings.append(process.exitcode)
+    assert endings.count(-signal.SIGKILL) >= 4
+    process, _ = start_search(20)
+    process.join()
+    assert process.exitcode == 0
     killed = rows(TRIALS)
     with search_state(KEY) as state:
         resumed = state.done
