@@ -19,6 +19,13 @@ def test_a_document_is_plain_values() -> None:
     assert load_yaml("") is None
 
 
+def test_a_document_read_again_is_the_same_and_the_callers_own() -> None:
+    first = load_yaml("a: &a [1]\nb: *a\n")
+    first["a"].append(2)
+    assert first["b"] == [1, 2]  # the alias stays one
+    assert load_yaml("a: &a [1]\nb: *a\n") == {"a": [1], "b": [1]}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

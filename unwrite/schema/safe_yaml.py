@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from functools import lru_cache
 from typing import Any
 
 _DEEPEST = 50
@@ -10,6 +12,9 @@ _MOST = 1_000_000
 
 def load_yaml(text: str) -> Any:
     """Parse one YAML 1.2 document, in which `no` is text and not false.
+
+    Publishing and verifying read the same files several times, and parsing one takes up to a fifth of a second, so the
+    last few are remembered.
 
     Args:
         text: the document.
@@ -20,6 +25,11 @@ def load_yaml(text: str) -> Any:
     Raises:
         ValueError: the text is not YAML; the message is one line, with the line number where one is known.
     """
+    return copy.deepcopy(_parsed(text))  # whose values the caller may change
+
+
+@lru_cache(maxsize=16)
+def _parsed(text: str) -> Any:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
