@@ -17,10 +17,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made_once(tmp_path_factory, "finished_workspace", _run_pipeline)
 
 
-@pytest.fixture(scope="module")
-def ready(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The module's own copy of the finished workspace."""
-    return copy_workspace(finished, tmp_path_factory.mktemp("copy") / "project")
+@pytest.fixture
+def workspace(finished: Path, tmp_path: Path) -> Path:
+    """The test's own copy of the finished workspace."""
+    return copy_workspace(finished, tmp_path / "project")
 
 
 @pytest.fixture(scope="session")

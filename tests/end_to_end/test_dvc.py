@@ -10,7 +10,7 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +21,6 @@ from tests.support.workspace import (
     ENVIRONMENT,
     ORDER,
     commit,
-    copy_workspace,
     make_workspace,
     run,
     set_parameter,
@@ -33,17 +32,8 @@ Dvc = Callable[..., str]  # takes the arguments, returns what was printed
 
 
 @pytest.fixture
-def workspace(ready: Path) -> Iterator[Path]:
-    """The module's workspace, restored after the test."""
-    yield ready
-    run(ready, "git", "checkout", "--quiet", "--force", "HEAD")
-    run(ready, "git", "clean", "--quiet", "-d", "--force")
-    run(ready, "dvc", "checkout", "--quiet", "--force")
-
-
-@pytest.fixture
 def dvc(workspace: Path, warm: Mapping[str, str]) -> Dvc:
-    """DVC in the module's workspace, whose stages start in no time."""
+    """DVC in the test's workspace, whose stages start in no time."""
     return partial(run, workspace, "dvc", environment=warm)
 
 
@@ -71,18 +61,14 @@ def test_another_checkpoint_in_the_same_place_is_pinned_again_and_a_touched_one_
     assert_rerun_from("pin_model", dvc("repro", "tokenize_prompts"))
 
 
-def test_an_experiment_in_a_copy_finds_a_model_that_git_ignores(
-    finished: Path, warm: Mapping[str, str], tmp_path: Path
-) -> None:
-    workspace = copy_workspace(finished, tmp_path / "project")
+def test_an_experiment_in_a_copy_finds_a_model_that_git_ignores(workspace: Path, dvc: Dvc) -> None:
     run(workspace, "git", "mv", "demo/model", "local")
     run(workspace, "git", "rm", "-r", "--quiet", "--cached", "local")
     with (workspace / ".gitignore").open("a") as ignored:
         ignored.write("/local/\n")
     set_parameter(workspace, "model", "source", value="local")
     commit(workspace)
-    experiment = ("exp", "run", "--temp", "-S", "model.dtype=float32", "extract_residuals")
-    output = run(workspace, "dvc", *experiment, environment=warm)
+    output = dvc("exp", "run", "--temp", "-S", "model.dtype=float32", "extract_residuals")
     assert {"pin_model", "extract_residuals"} <= stages_that_ran(output)
 
 

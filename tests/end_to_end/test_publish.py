@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +21,6 @@ from unwrite.schema.evaluation import Evaluation
 
 RELEASE = Path("release")
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the hub library's own
-
-
-@pytest.fixture
-def workspace(ready: Path) -> Iterator[Path]:
-    """The module's workspace, restored after the test."""
-    head = run(ready, "git", "rev-parse", "HEAD").strip()
-    yield ready
-    run(ready, "git", "reset", "--quiet", "--hard", head)
-    run(ready, "git", "clean", "--quiet", "-d", "--force")
-    run(ready, "dvc", "checkout", "--quiet", "--force")
 
 
 def publish(folder: Path, *arguments: str, expect: int = 0) -> str:
