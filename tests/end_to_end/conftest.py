@@ -6,9 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.found_once import writers_found_once
 from tests.support.made_once import made_once
 from tests.support.warm_python import warm_python
 from tests.support.workspace import ENVIRONMENT, ORDER, commit, copy_workspace, make_workspace, run, stages_that_ran
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _writers_found_once() -> Iterator[None]:
+    """Whatever is published is verified, always on the same base; the stages find its writers themselves."""
+    with writers_found_once():
+        yield
 
 
 @pytest.fixture(scope="session")

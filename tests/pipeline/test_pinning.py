@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tests.support.found_once import find_writers_once
+from tests.support.found_once import find_writers_once, writers_found_once
 from tests.support.zoo import zoo_config, zoo_model
 from unwrite.errors import UnwriteError
 from unwrite.files.cards import NO_CARD
@@ -29,10 +29,11 @@ SOURCE = str(MODEL)
 WEIGHTS = MODEL / "model.safetensors"
 
 
-@pytest.fixture(autouse=True)
-def _writers_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def _writers_found_once() -> Iterator[None]:
     """Most tests pin the demo's model, in which discovery always finds the same."""
-    monkeypatch.setattr("unwrite.pipeline.pinning.find_writers", find_writers_once)
+    with writers_found_once():
+        yield
 
 
 @pytest.fixture

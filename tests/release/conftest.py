@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.found_once import find_writers_once
+from tests.support.found_once import writers_found_once
 from tests.support.releases import Release, make_release
 
 
@@ -27,6 +27,5 @@ def release(made: Release, tmp_path: Path) -> Release:
 @pytest.fixture(scope="module", autouse=True)
 def _writers_found_once() -> Iterator[None]:
     """Every verification finds the writers of its base, mostly the same one."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("unwrite.models.discovery.writers.find_writers", find_writers_once)
+    with writers_found_once():
         yield

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+import pytest
 
 from unwrite.models.discovery.findings import Discovery
 from unwrite.models.discovery.writers import find_writers
@@ -22,3 +26,12 @@ def find_writers_once(config: PreTrainedConfig) -> Discovery:
     if key not in _found:
         _found[key] = find_writers(config)
     return copy.deepcopy(_found[key])
+
+
+@contextmanager
+def writers_found_once() -> Iterator[None]:
+    """Make pinning and verifying find the writers of each config once."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("unwrite.models.discovery.writers", "unwrite.pipeline.pinning"):
+            patch.setattr(f"{module}.find_writers", find_writers_once)
+        yield
