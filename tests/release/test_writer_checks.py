@@ -32,6 +32,7 @@ def forged(release: Release, index: int, **changes: Any) -> str:
 def test_writers_found_once_are_those_found_each_time(release: Release) -> None:
     config = load_config(release.base)
     assert find_writers_once(config) == find_writers(config)
+    assert find_writers_once(config, padding=False) == find_writers(config, padding=False)
     config.num_hidden_layers -= 1
     assert find_writers_once(config) == find_writers(config)
 

@@ -16,15 +16,15 @@ from unwrite.models.discovery.writers import find_writers
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-_found: dict[tuple[type, str], Discovery] = {}
+_found: dict[tuple[type, str, bool], Discovery] = {}
 
 
-def find_writers_once(config: PreTrainedConfig) -> Discovery:
+def find_writers_once(config: PreTrainedConfig, *, padding: bool = True) -> Discovery:
     """Return what `find_writers` returns; it sees the config alone, and not where that came from."""
     values = {name: value for name, value in config.to_dict().items() if name != "_name_or_path"}
-    key = (type(config), json.dumps(values, sort_keys=True, default=repr))
+    key = (type(config), json.dumps(values, sort_keys=True, default=repr), padding)
     if key not in _found:
-        _found[key] = find_writers(config)
+        _found[key] = find_writers(config, padding=padding)
     return copy.deepcopy(_found[key])
 
 
