@@ -123,11 +123,11 @@ def test_selection_rule_reruns_from_the_selection(workspace: Path, dvc: Dvc) -> 
     assert "artifacts/metrics.json" in dvc("metrics", "diff")
 
 
-def test_marker_reruns_the_search_and_the_scores_but_not_the_extraction(workspace: Path, dvc: Dvc) -> None:
+def test_marker_reruns_the_search_and_the_verdicts_but_not_the_extraction(workspace: Path, dvc: Dvc) -> None:
     with (workspace / "prompts/declines.txt").open("a") as markers:
         markers.write("a phrase in no response\n")
-    ran = stages_that_ran(dvc("repro", "score_responses"))
-    assert {"optimize_weights", "score_responses"} <= ran
+    ran = stages_that_ran(dvc("repro", "judge_responses"))
+    assert {"optimize_weights", "judge_responses"} <= ran
     assert not ran & set(ORDER[: ORDER.index("optimize_weights")])
 
 

@@ -34,8 +34,11 @@ LIBRARIES = (
     "optuna",
     "pydantic",
     "ruamel.yaml",
-    "matplotlib.figure",
     "jinja2",
+    "altair",
+    "vl_convert",
+    "sklearn.metrics",
+    "statsmodels.stats.multitest",
 )
 OWN = {"stages", "tests", "unwrite"}  # packages that each program imports for itself
 CLIENT = """
