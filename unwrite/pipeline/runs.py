@@ -27,7 +27,7 @@ from unwrite.schema.safe_yaml import load_yaml
 
 PIPELINE = Path("dvc.yaml")
 LOCK = Path("dvc.lock")
-_SOURCES = (".py", ".jinja", ".css")  # the project's own, which its commit identifies
+_SOURCES = (".py", ".jinja", ".css", ".js")  # the project's own, which its commit identifies
 
 
 class StageRun(Artifact):
