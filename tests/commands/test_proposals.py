@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from stages.list_inputs import list_inputs
 from stages.tokenize_prompts import tokenize_prompts
 from tests.support.made_once import made_once
 from tests.support.small_project import small_params
@@ -39,7 +40,9 @@ def make_tokenized(folder: Path) -> None:
         params = small_params()
         splits = params.tokenize.splits.model_copy(update={"train": 100})  # enough to tell what they are about
         tokenize = params.tokenize.model_copy(update={"splits": splits})
-        tokenize_prompts(params.model_copy(update={"tokenize": tokenize}))
+        params = params.model_copy(update={"tokenize": tokenize})
+        list_inputs(params)
+        tokenize_prompts(params)
 
 
 @pytest.fixture
