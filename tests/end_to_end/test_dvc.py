@@ -136,20 +136,20 @@ def test_a_file_of_an_extra_set_reruns_what_reads_it_and_no_search(workspace: Pa
     near = workspace / "prompts/near_misses.jsonl"
     near.write_text("".join(near.read_text().splitlines(keepends=True)[:6]))
     ran = stages_that_ran(run(workspace, "dvc", "repro", "score_responses"))
-    assert ran == {"tokenize_prompts", "generate_responses", "judge_responses", "score_responses"}
+    assert ran == {"tokenize_sets", "generate_responses", "judge_responses", "score_responses"}
     evaluation = json.loads((workspace / "artifacts/evaluation.json").read_text())
     assert evaluation["edited"]["sets"]["near_misses"]["behaviour_rate"]["n"] == 6
     (workspace / "own.txt").write_text("the\n")
     set_parameter(workspace, "evaluate", "sets", "near_misses", "markers", value="own.txt")
     ran = stages_that_ran(run(workspace, "dvc", "repro", "score_responses"))
-    assert ran == {"tokenize_prompts", "judge_responses", "score_responses"}
+    assert ran == {"tokenize_sets", "judge_responses", "score_responses"}
     (workspace / "own.txt").write_text("a phrase in no response\n")
     assert stages_that_ran(run(workspace, "dvc", "repro", "score_responses")) == {"judge_responses", "score_responses"}
 
 
 def test_a_failed_gate_fails_last_and_stops_publishing(workspace: Path) -> None:
     set_parameter(workspace, "evaluate", "gates", value=["base.target.behaviour_rate < 0.5"])
-    output = run(workspace, "dvc", "repro", expect=1)
+    output = run(workspace, "dvc", "repro", expect=255)
     assert stages_that_ran(output) == {"score_responses", "write_report", "check_gates"}
     assert "base.target.behaviour_rate must be < 0.5, got 1" in output
     assert not json.loads((workspace / "artifacts/evaluation.json").read_text())["gates"][0]["passed"]

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.small_project import ROOT
 from unwrite.models import compute_dtype
+from unwrite.errors import UnwriteError
 from unwrite.pipeline.check import check_params
 
 
@@ -58,3 +59,17 @@ def test_aiming_above_what_is_accepted_is_noted(params_file: Path) -> None:
     replace(params_file, "max_behaviour_rate: 0.01", "max_behaviour_rate: 0.10")
     (note,) = check_params(params_file)
     assert note == "the search aims at a higher behaviour rate than select.max_behaviour_rate accepts."
+
+
+def test_files_of_extra_sets_are_checked(params_file: Path, tmp_path: Path) -> None:
+    used = (ROOT / "prompts/ordinary.jsonl").read_text().splitlines()[0]
+    (tmp_path / "near.jsonl").write_text(f"{used}\n")
+    replace(params_file, "prompts: prompts/near_misses.jsonl", f"prompts: {tmp_path}/near.jsonl")
+    with pytest.raises(UnwriteError, match=r"near\.jsonl, line 1: the prompt .* is also in baseline train"):
+        check_params(params_file)
+
+
+def test_a_gate_on_an_unknown_figure_is_refused(params_file: Path) -> None:
+    replace(params_file, "- kl_response <= 0.2", "- kl_responses <= 0.2")
+    with pytest.raises(UnwriteError, match=r"evaluate\.gates must name a figure .*did you mean kl_response"):
+        check_params(params_file)

@@ -7,8 +7,8 @@ from transformers import AutoTokenizer
 
 from stages.tokenize_prompts import tokenize_prompts
 from unwrite.errors import UnwriteError
-from unwrite.pipeline.tokens import prompt_sets, read_tokens
-from unwrite.schema.params import ExtraSet, Params
+from unwrite.pipeline.tokens import read_tokens
+from unwrite.schema.params import Params
 from unwrite.terms import SETS, SPLITS
 
 TARGET = Path("prompts/teaware.jsonl")
@@ -88,28 +88,3 @@ def test_a_tokenizer_without_a_chat_template_is_refused(project: Path, params: P
 
     pin_model(params)
     assert_refused(params, "has no chat template")
-
-
-def with_extra_set(params: Params, prompts: str) -> Params:
-    near = ExtraSet(prompts=prompts, markers=None)
-    return params.model_copy(update={"evaluate": params.evaluate.model_copy(update={"sets": {"near": near}})})
-
-
-def test_an_extra_set_is_tokenized_whole_and_for_the_test_alone(project: Path, params: Params) -> None:
-    Path("near.txt").write_text("Where does the tea tree grow?\nWhat is a golf tee?\n")
-    before = read_tokens("target", "test")
-    tokenize_prompts(with_extra_set(params, "near.txt"))
-    assert [row.prompt for row in read_tokens("near", "test")] == [
-        "Where does the tea tree grow?",
-        "What is a golf tee?",
-    ]
-    assert prompt_sets() == ["target", "baseline", "near"]
-    assert not Path("artifacts/tokens/near.train.jsonl").exists()
-    assert read_tokens("target", "test") == before
-
-
-def test_a_prompt_of_a_split_cannot_be_in_an_extra_set(project: Path, params: Params) -> None:
-    used = json.loads(BASELINE.read_text().splitlines()[0])["prompt"]
-    Path("near.txt").write_text(f"What is a golf tee?\n{used.upper()}\n")
-    assert_refused(with_extra_set(params, "near.txt"), r"near\.txt, line 2: the prompt .* is also in baseline train")
-    assert_refused(with_extra_set(params, "far.txt"), r"far\.txt")

@@ -19,6 +19,7 @@ from stages.run_benchmarks import run_benchmarks
 from stages.score_responses import score_responses
 from stages.select_trial import select_trial
 from stages.tokenize_prompts import tokenize_prompts
+from stages.tokenize_sets import tokenize_sets
 from stages.write_report import write_report
 from unwrite.pipeline.runs import recorded
 from unwrite.schema.params import Params, load_params
@@ -38,6 +39,7 @@ STAGES: dict[str, Callable[[Params], str | None]] = {
     "measure_geometry": measure_geometry,
     "check_causality": check_causality,
     "run_benchmarks": run_benchmarks,
+    "tokenize_sets": tokenize_sets,
     "generate_responses": generate_responses,
     "judge_responses": judge_responses,
     "score_responses": score_responses,

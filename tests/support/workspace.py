@@ -30,6 +30,7 @@ ORDER = [
     "measure_geometry",
     "check_causality",
     "run_benchmarks",
+    "tokenize_sets",
     "generate_responses",
     "judge_responses",
     "score_responses",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from unwrite.files.prompts import check_no_shared_prompts, cut_splits, read_markers, read_prompts
+from unwrite.files.prompts import check_no_shared_prompts, cut_splits, read_extra_set, read_markers, read_prompts
 from unwrite.schema.params import Params, load_params
 
 _SLOW = 1.5
@@ -27,7 +27,12 @@ def check_params(path: Path) -> list[str]:
     params = load_params(path)
     sizes = params.tokenize.splits.model_dump()
     files = {"target": Path(params.tokenize.target), "baseline": Path(params.tokenize.baseline)}
-    check_no_shared_prompts({name: cut_splits(file, read_prompts(file), sizes) for name, file in files.items()})
+    sets = {name: cut_splits(file, read_prompts(file), sizes) for name, file in files.items()}
+    check_no_shared_prompts(sets)
+    for extra in params.evaluate.sets.values():
+        read_extra_set(Path(extra.prompts), sets)
+        if extra.markers is not None:
+            read_markers(Path(extra.markers))
     read_markers(Path(params.judge.markers))
     return [*_notes_on_rates(params), *_notes_on_dtype(params)]
 

@@ -1,4 +1,4 @@
-"""Read and write tokenized prompts: artifacts/tokens/{target,baseline}.{split}.jsonl, NAME.test.jsonl of extra sets."""
+"""Read and write tokenized prompts: those of target and baseline by split, and the extra sets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from unwrite.files.records import read_jsonl, write_jsonl
-from unwrite.schema.paths import TOKENS
+from unwrite.schema.paths import SET_TOKENS, TOKENS
 from unwrite.terms import SETS, SplitName
 
 
@@ -31,12 +31,11 @@ def read_tokens(set_name: str, split: SplitName) -> list[TokenizedPrompt]:
     Raises:
         UnwriteError: the file is missing or damaged.
     """
-    path = TOKENS / f"{set_name}.{split}.jsonl"
+    path = (TOKENS if set_name in SETS else SET_TOKENS) / f"{set_name}.{split}.jsonl"
     fields = TokenizedPrompt._fields
     return [TokenizedPrompt(*(row[field] for field in fields)) for row in read_jsonl(path, required=fields)]
 
 
 def prompt_sets() -> list[str]:
     """Return the names of the prompt sets with a test split: target, baseline, and the extra ones by name."""
-    found = {path.name.removesuffix(".test.jsonl") for path in TOKENS.glob("*.test.jsonl")}
-    return [*SETS, *sorted(found - {*SETS})]
+    return [*SETS, *sorted(path.name.removesuffix(".test.jsonl") for path in SET_TOKENS.glob("*.test.jsonl"))]
