@@ -132,19 +132,19 @@ def test_marker_reruns_the_search_and_the_verdicts_but_not_the_extraction(worksp
     assert not ran & set(ORDER[: ORDER.index("optimize_weights")])
 
 
-def test_a_file_of_an_extra_set_reruns_what_reads_it_and_no_search(workspace: Path) -> None:
+def test_a_file_of_an_extra_set_reruns_what_reads_it_and_no_search(workspace: Path, dvc: Dvc) -> None:
     near = workspace / "prompts/near_misses.jsonl"
     near.write_text("".join(near.read_text().splitlines(keepends=True)[:6]))
-    ran = stages_that_ran(run(workspace, "dvc", "repro", "score_responses"))
+    ran = stages_that_ran(dvc("repro", "score_responses"))
     assert ran == {"tokenize_sets", "generate_responses", "judge_responses", "score_responses"}
     evaluation = json.loads((workspace / "artifacts/evaluation.json").read_text())
     assert evaluation["edited"]["sets"]["near_misses"]["behaviour_rate"]["n"] == 6
     (workspace / "own.txt").write_text("the\n")
     set_parameter(workspace, "evaluate", "sets", "near_misses", "markers", value="own.txt")
-    ran = stages_that_ran(run(workspace, "dvc", "repro", "score_responses"))
+    ran = stages_that_ran(dvc("repro", "score_responses"))
     assert ran == {"tokenize_sets", "judge_responses", "score_responses"}
     (workspace / "own.txt").write_text("a phrase in no response\n")
-    assert stages_that_ran(run(workspace, "dvc", "repro", "score_responses")) == {"judge_responses", "score_responses"}
+    assert stages_that_ran(dvc("repro", "score_responses")) == {"judge_responses", "score_responses"}
 
 
 def test_a_failed_gate_fails_last_and_stops_publishing(workspace: Path) -> None:

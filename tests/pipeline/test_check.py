@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.small_project import ROOT
-from unwrite.models import compute_dtype
 from unwrite.errors import UnwriteError
+from unwrite.models import compute_dtype
 from unwrite.pipeline.check import check_params
 
 
