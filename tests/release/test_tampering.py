@@ -9,6 +9,7 @@ import fnmatch
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,11 @@ from tests.support.releases import Release, failed, verified
 from unwrite.errors import UnwriteError
 from unwrite.files.hashing import digest_of
 from unwrite.release import verify
+from unwrite.release.direction_checks import check_directions
+from unwrite.release.figure_checks import check_figures
+from unwrite.release.parameter_checks import check_parameters
+from unwrite.release.recipe_checks import read_recipe
+from unwrite.release.statement import Manifest
 from unwrite.release.verify import Verification
 from unwrite.release.writer_checks import FoundWriters, find_base_writers
 
@@ -125,6 +131,51 @@ def test_changed_field_fails_or_is_named_unproven(name: str, published: Release,
             unseen.append(".".join(map(str, place)))
     assert count > 10
     assert unseen == []
+
+
+def retyped(value: Any) -> Any:
+    """Returns the value as another type, which a lenient reader takes for the same."""
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, int):
+        return bool(value) if value in {0, 1} else float(value)
+    return str(value) if isinstance(value, float) else None
+
+
+@pytest.mark.parametrize("name", [name for name in RECORDS if name.endswith(".json")])
+def test_values_of_another_type_are_refused(name: str, published: Release, tmp_path: Path) -> None:
+    release = copied(published, tmp_path)
+    record = read_record(published.folder / name)
+    for kind in (bool, int, float):
+        values = read_record(published.folder / name)
+        places = [place for place in leaves(record) if type(at(record, place)) is kind]
+        for place in places:
+            at(values, place[:-1])[place[-1]] = retyped(at(record, place))
+        write_record(release.folder / name, values)
+        if name != "provenance.json":
+            list_again(release.folder)
+        with nullcontext() if name != "provenance.json" or not places else pytest.raises(UnwriteError, match="valid"):
+            assert failed(verified(release)) or not places
+        shutil.copy(published.folder / "provenance.json", release.folder)
+
+
+def test_parameters_of_any_form_are_checked_to_the_end(published: Release, tmp_path: Path) -> None:
+    folder = copied(published, tmp_path).folder
+    (folder / "params.yaml").unlink()  # comparing it with the manifest reads no value
+    recipe, _ = read_recipe(folder)
+    manifest = read_record(folder / "provenance.json")
+    declared = at(manifest, ("predicate", "buildDefinition", "externalParameters", "parameters"))
+    places = {place[:length] for place in leaves(declared) for length in range(2, len(place) + 1)}
+    for place in places:
+        original = at(declared, place)
+        for value in ("text", 7, [1, "a"], {"a": 1}, None):
+            at(declared, place[:-1])[place[-1]] = value
+            stated = Manifest.model_validate(manifest)
+            checks = check_parameters(folder, stated, recipe), check_directions(folder, stated, recipe)
+            assert all(check.outcome in {"passed", "failed"} for check in checks)
+        if place[0] in {"tokenize", "score"}:  # what is compared with the figures
+            assert check_figures(folder, stated).outcome in {"passed", "failed"}
+        at(declared, place[:-1])[place[-1]] = original
 
 
 def test_what_is_unproven_is_not_everything(published: Release) -> None:

@@ -53,8 +53,8 @@ def left_out_files(folder: Path, kept: Collection[str]) -> list[str]:
     known = {*kept, "README.md", MANIFEST, RECIPE.name, EVALUATION.name}
     names = {f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir()}
     if any(name.startswith(f"{TEMPLATES}/") for name in kept):
-        names.remove(f"{TEMPLATES}/")
-        names |= {f"{TEMPLATES}/{path.name}" for path in (folder / TEMPLATES).iterdir()}
+        names.discard(f"{TEMPLATES}/")
+        names |= {f"{TEMPLATES}/{path.name}" for path in (folder / TEMPLATES).glob("*")}
     return sorted(name for name in names - known if not name.startswith("."))
 
 

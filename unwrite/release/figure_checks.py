@@ -15,7 +15,7 @@ from unwrite.files.cards import CARD_FILE, read_front_matter
 from unwrite.release.comparison_checks import conclusion_problems
 from unwrite.release.file_checks import Check, checked, not_checked
 from unwrite.release.statement import Manifest
-from unwrite.release.untrusted import is_plain_file
+from unwrite.release.untrusted import is_plain_file, malformed_told
 from unwrite.schema.evaluation import Evaluation, Share
 from unwrite.schema.parsing import parse_record
 from unwrite.schema.paths import EVALUATION
@@ -32,11 +32,16 @@ def check_figures(release: Path, manifest: Manifest) -> Check:
         evaluation = parse_record(Evaluation, (release / EVALUATION.name).read_bytes(), EVALUATION.name)
     except (UnwriteError, OSError) as error:
         return checked("figures", "", [str(error)])
-    problems = [*_share_problems(evaluation), *_parameter_problems(evaluation, manifest.external.parameters)]
-    problems += conclusion_problems(evaluation, manifest.external.parameters.get("evaluate", {}))
-    if is_plain_file(release, CARD_FILE):
-        problems += _card_problems(release, manifest, evaluation)
+    problems = [*_share_problems(evaluation)]
+    problems += malformed_told(_stated_problems(release, manifest, evaluation), "parameters or the card's metadata")
     return checked("figures", "evaluation.json, parameters and the card's metadata agree", problems)
+
+
+def _stated_problems(release: Path, manifest: Manifest, evaluation: Evaluation) -> Iterator[str]:
+    yield from _parameter_problems(evaluation, manifest.external.parameters)
+    yield from conclusion_problems(evaluation, manifest.external.parameters.get("evaluate", {}))
+    if is_plain_file(release, CARD_FILE):
+        yield from _card_problems(release, manifest, evaluation)
 
 
 def _shares(evaluation: Evaluation) -> Iterator[tuple[str, Share]]:

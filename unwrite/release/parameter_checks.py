@@ -12,7 +12,7 @@ from unwrite.release.file_checks import Check, checked, not_checked
 from unwrite.release.manifest import public_parameters
 from unwrite.release.recipe_checks import RecipeFiles
 from unwrite.release.statement import Manifest
-from unwrite.release.untrusted import is_plain_file
+from unwrite.release.untrusted import is_plain_file, malformed_told
 from unwrite.report.format import percent
 from unwrite.schema.artifacts import Recipe
 from unwrite.schema.params import PARAMS_FILE
@@ -35,9 +35,9 @@ def check_parameters(release: Path, manifest: Manifest, recipe: RecipeFiles | No
             return checked("parameters", "", problems)
         return not_checked("parameters", "the manifest declares none: the recipe was made by hand")
     if recipe is not None:
-        problems += _recipe_problems(declared, recipe)
+        problems += malformed_told(_recipe_problems(declared, recipe), "the manifest's parameters")
     if has_file:
-        problems += _file_problems(release / PARAMS_FILE.name, declared)
+        problems += malformed_told(_file_problems(release / PARAMS_FILE.name, declared), PARAMS_FILE.name)
     return checked("parameters", "manifest, params.yaml and recipe agree", problems)
 
 

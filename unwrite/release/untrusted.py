@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from unwrite.errors import UnwriteError
+from unwrite.errors import UnwriteError, reason_of
 from unwrite.schema.paths import TEMPLATES
 
 _LONGEST_NAME = 255  # bytes, on every common file system
@@ -35,8 +35,10 @@ def entries(folder: Path) -> list[Path]:
     found = sorted(folder.iterdir())
     templates = folder / TEMPLATES
     if templates in found and templates.is_dir() and not templates.is_symlink():
-        found.remove(templates)
-        found += sorted(templates.iterdir())
+        inner = sorted(templates.iterdir())
+        if inner:  # an empty one is left by nobody
+            found.remove(templates)
+        found += inner
     return found
 
 
@@ -94,6 +96,19 @@ def refuse_endless_files(folder: Path, records: Collection[str]) -> None:
             raise UnwriteError(
                 f"{printable(str(path))} has {size:,} bytes, and no such record has more than {_LARGEST_RECORD:,}."
             )
+
+
+def malformed_told(problems: Iterable[str], values: str) -> Iterator[str]:
+    """Yield what a check of free-form values finds; that they have a form which it cannot read is a problem too.
+
+    Args:
+        problems: the check, a generator.
+        values: what it reads, in words.
+    """
+    try:
+        yield from problems
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        yield f"{values} have another form than unwrite writes ({type(error).__name__}: {reason_of(error)})"
 
 
 @contextmanager

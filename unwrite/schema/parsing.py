@@ -28,11 +28,11 @@ def parse_record(model: type[M], data: bytes, name: str) -> M:
         name: file name shown in errors.
 
     Raises:
-        UnwriteError: the record has another format, is damaged, or has a key twice.
+        UnwriteError: the record has another format, is damaged, has a value of another type, or has a key twice.
     """
     _refuse_ambiguous(data, name)
     try:
-        return model.model_validate_json(data)
+        return model.model_validate_json(data, strict=True)  # "1", 1.0 and true are no whole number
     except ValidationError as error:
         refuse_other_format(_format_of(data), name)
         record_name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", model.__name__).lower()
