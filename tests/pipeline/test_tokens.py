@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from unwrite.errors import UnwriteError
-from unwrite.pipeline.tokens import TokenizedPrompt, read_tokens, write_tokens
-from unwrite.schema.paths import TOKENS
+from unwrite.pipeline.tokens import TokenizedPrompt, prompt_sets, read_tokens, write_tokens
+from unwrite.schema.paths import SET_TOKENS, TOKENS
 from unwrite.terms import SETS, SPLITS
 
 PROMPTS = [
@@ -26,6 +26,15 @@ def test_every_set_and_split_is_read_back() -> None:
     read = [read_tokens(name, split) for name in SETS for split in SPLITS]
     assert [rows[:2] for rows in read] == [PROMPTS] * 6
     assert [rows[2].tokens for rows in read] == [[number] for number in range(6)]
+
+
+def test_the_sets_are_the_two_and_those_that_were_tokenized() -> None:
+    with pytest.raises(UnwriteError, match="set_tokens/ is missing: run `dvc repro tokenize_sets`"):
+        prompt_sets()
+    SET_TOKENS.mkdir(parents=True)
+    assert prompt_sets() == ["target", "baseline"]
+    write_tokens(SET_TOKENS, "near", "test", PROMPTS)
+    assert prompt_sets() == ["target", "baseline", "near"]
 
 
 def test_a_missing_file_names_it_and_what_to_run() -> None:

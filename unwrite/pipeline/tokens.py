@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from unwrite.errors import UnwriteError
 from unwrite.files.records import read_jsonl, write_jsonl
 from unwrite.schema.paths import SET_TOKENS, TOKENS
 from unwrite.terms import SETS, SplitName
@@ -37,5 +38,11 @@ def read_tokens(set_name: str, split: SplitName) -> list[TokenizedPrompt]:
 
 
 def prompt_sets() -> list[str]:
-    """Return the names of the prompt sets with a test split: target, baseline, and the extra ones by name."""
+    """Return the names of the prompt sets with a test split: target, baseline, and the extra ones by name.
+
+    Raises:
+        UnwriteError: the extra sets have not been tokenized.
+    """
+    if not SET_TOKENS.is_dir():
+        raise UnwriteError(f"{SET_TOKENS}/ is missing: run `dvc repro tokenize_sets` first.")
     return [*SETS, *sorted(path.name.removesuffix(".test.jsonl") for path in SET_TOKENS.glob("*.test.jsonl"))]
