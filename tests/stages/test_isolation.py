@@ -13,9 +13,9 @@ from tests.support.small_project import ROOT, run_stage, small_params
 PIPELINE: dict[str, dict[str, Any]] = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 
 # base.json refers to the model, prompt_files.json to the extra prompts; dvc.yaml lists the files in the run's record.
+UNNAMED = [Path("demo/model"), Path("prompts/near_misses.jsonl"), Path("dvc.yaml")]
 # They stand for files that DVC does not see: a change of these reruns a stage, which reads the files themselves.
 LISTINGS = {Path(f"artifacts/{of}_files.json") for of in ("model", "judge", "marker", "task")}
-UNNAMED = [Path("demo/model"), Path("prompts/near_misses.jsonl"), Path("dvc.yaml")]
 
 
 def data_deps(stage: dict[str, Any]) -> list[Path]:
