@@ -3,37 +3,33 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from unwrite.errors import as_user_error
-from unwrite.evaluation.behaviour import decode, opened_tags
 from unwrite.evaluation.causality import Responses, causal_rate, judged
 from unwrite.evaluation.interventions import Planned, Source, intervening, planned_runs, sources_of, untouched
 from unwrite.evaluation.pass_limits import measuring_limits
+from unwrite.evaluation.responding import greedy_responses, response_texts, start_responding
 from unwrite.files.prompts import read_markers
 from unwrite.files.records import write_json, write_jsonl
 from unwrite.files.tensors import read_tensors
-from unwrite.models.batches import Budget, by_token_budget
 from unwrite.models.compute_dtype import dtype_name
-from unwrite.models.end_tokens import end_tokens
-from unwrite.models.generation import generate_greedily
 from unwrite.models.loading import load_model, load_tokenizer
-from unwrite.models.prefix_check import prefix_of
-from unwrite.models.shared_work import SharedWork
 from unwrite.pipeline.base import pinned_folder
 from unwrite.pipeline.progress import progress
 from unwrite.pipeline.stage import run_stage
-from unwrite.pipeline.tokens import read_tokens
+from unwrite.pipeline.tokens import TokenizedPrompt, read_tokens
 from unwrite.report.format import percent
 from unwrite.schema.artifacts import Recipe, as_json, read_artifact, read_base
 from unwrite.schema.evaluation import CausalCheck, Causality, CausalRate
 from unwrite.schema.params import Params
 from unwrite.schema.paths import CAUSAL_RESPONSES, CAUSALITY, DIRECTIONS, RECIPE
-from unwrite.terms import SETS
+from unwrite.terms import SETS, SetName
 
 logger = logging.getLogger("unwrite.stage")
 
+Prompts = Mapping[SetName, Sequence[TokenizedPrompt]]
 Plan = list[tuple[Source | None, Planned]]
 """Runs in order, each with the direction that it tests; none for those of the model as it is, which come first."""
 
@@ -52,7 +48,8 @@ def check_causality(params: Params) -> str:
         with as_user_error(str(RECIPE), "Select another trial (select.trial)."):
             runs = list(planned_runs(source, tensors, controls=settings.controls, seed=settings.seed))
         plan += [(source, run) for run in runs]
-    texts, dtype = _respond([run for _, run in plan], params)
+    prompts: Prompts = {name: read_tokens(name, "validation") for name in SETS}
+    texts, dtype = _respond([run for _, run in plan], prompts, params)
     with as_user_error("The marker list", "Remove that line from judge.markers."):
         responses = [judged(run, found, markers) for (_, run), found in zip(plan, texts, strict=True)]
     as_it_is = {found.run.prompts: found for found in responses[: len(untouched())]}
@@ -64,44 +61,31 @@ def check_causality(params: Params) -> str:
         checks=_checks(plan, rates),
     )
     write_json(CAUSALITY, as_json(causality))
-    write_jsonl(CAUSAL_RESPONSES, _rows(plan, responses))
+    write_jsonl(CAUSAL_RESPONSES, _rows(plan, responses, prompts))
     for check in causality.checks:
         _log(check, causality.untouched)
     return dtype
 
 
-def _respond(runs: Sequence[Planned], params: Params) -> tuple[list[list[str]], str]:
+def _respond(runs: Sequence[Planned], prompts: Prompts, params: Params) -> tuple[list[list[str]], str]:
     """Return each run's responses, and the dtype of the model. Responses are whole: a push can make them loop."""
     base = read_base()
-    prompts = {name: [row.tokens for row in read_tokens(name, "validation")] for name in SETS}
+    tokens = {name: [row.tokens for row in prompts[name]] for name in SETS}
     folder = pinned_folder(base)
     tokenizer = load_tokenizer(folder)
     model = load_model(folder, base.compute_dtype, params.runtime.device, base.quantization)
-    everything = [*prompts["target"], *prompts["baseline"]]
+    everything = [*tokens["target"], *tokens["baseline"]]
     max_tokens = params.optimize.max_tokens
     limits = measuring_limits(model, params.runtime.batch_tokens, everything, max_tokens)
-    budget, ends = Budget(limits.generation), end_tokens(model, tokenizer)
-    shared = SharedWork(prefix_of(model, everything, padding_sensitive=base.padding_sensitive))
+    responding = start_responding(model, tokenizer, everything, limits, padding_sensitive=base.padding_sensitive)
     texts = []
-    total = sum(len(prompts[run.prompts]) for run in runs)
+    total = sum(len(tokens[run.prompts]) for run in runs)
     with progress("responses under interventions", total, params.runtime.progress) as advance:
         for run in runs:
-            tokens = prompts[run.prompts]
-            lengths = [len(row) + max_tokens for row in tokens]
-            batches = by_token_budget(lengths, budget.tokens, padding_sensitive=base.padding_sensitive)
+            asked = tokens[run.prompts]
             with intervening(model, run):
-                found = generate_greedily(
-                    model,
-                    tokens,
-                    max_tokens,
-                    batches=batches,
-                    end_ids=ends,
-                    shared=shared,
-                    advance=advance,
-                    budget=budget,
-                )
-            tags = opened_tags(tokenizer, tokens)
-            texts.append([tag + text for tag, text in zip(tags, decode(tokenizer, found), strict=True)])
+                found = greedy_responses(model, asked, max_tokens, responding, advance=advance)
+            texts.append(response_texts(tokenizer, asked, found))
     return texts, dtype_name(model.dtype)
 
 
@@ -119,8 +103,7 @@ def _checks(plan: Plan, rates: Sequence[CausalRate]) -> list[CausalCheck]:
     ]
 
 
-def _rows(plan: Plan, responses: Sequence[Responses]) -> Iterator[dict[str, object]]:
-    prompts = {name: [row.prompt for row in read_tokens(name, "validation")] for name in SETS}
+def _rows(plan: Plan, responses: Sequence[Responses], prompts: Prompts) -> Iterator[dict[str, object]]:
     for (source, run), found in zip(plan, responses, strict=True):
         named = {
             "position": None if source is None else source.position,
@@ -131,8 +114,8 @@ def _rows(plan: Plan, responses: Sequence[Responses]) -> Iterator[dict[str, obje
             "seed": run.seed,
         }
         of_each = zip(prompts[run.prompts], found.texts, found.shown, found.degenerate, strict=True)
-        for prompt, response, shown, degenerate in of_each:
-            yield {**named, "prompt": prompt, "response": response, "shown": shown, "degenerate": degenerate}
+        for row, response, shown, degenerate in of_each:
+            yield {**named, "prompt": row.prompt, "response": response, "shown": shown, "degenerate": degenerate}
 
 
 def _log(check: CausalCheck, as_it_is: Sequence[CausalRate]) -> None:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
-from unwrite.evaluation.behaviour import decode, opened_tags
 from unwrite.evaluation.divergence import KLDivergences, measure_kl, teacher_force, teacher_forced_batches
 from unwrite.evaluation.pass_limits import measuring_limits
+from unwrite.evaluation.responding import Responding, greedy_responses, response_texts, start_responding
 from unwrite.files.atomic import atomic_folder
 from unwrite.files.records import write_jsonl
-from unwrite.models.batches import Budget, by_token_budget
-from unwrite.models.end_tokens import end_tokens, log_end_tokens
-from unwrite.models.generation import generate_greedily
+from unwrite.models.end_tokens import log_end_tokens
 from unwrite.models.loading import dtype_of_model, load_model, load_tokenizer
-from unwrite.models.prefix_check import prefix_of
-from unwrite.models.shared_work import SharedWork
 from unwrite.pipeline.base import pinned_folder
 from unwrite.pipeline.progress import progress
 from unwrite.pipeline.stage import run_stage
@@ -49,19 +44,10 @@ def generate_responses(params: Params) -> str:
     all_prompts = [row.tokens for rows in prompts.values() for row in rows]
     longest = max(settings.max_tokens, settings.kl_tokens)
     limits = measuring_limits(model, params.runtime.batch_tokens, all_prompts, longest)
-    budget = Budget(limits.generation)
-    shared = SharedWork(prefix_of(model, all_prompts, padding_sensitive=base.padding_sensitive))
+    responding = start_responding(model, tokenizer, all_prompts, limits, padding_sensitive=base.padding_sensitive)
+    budget, shared = responding.budget, responding.shared
     log_end_tokens(model, tokenizer)
-    respond = partial(
-        _respond,
-        prompts=prompts,
-        params=params,
-        end_ids=end_tokens(model, tokenizer),
-        budget=budget,
-        shared=shared,
-        padding_sensitive=base.padding_sensitive,
-    )
-    base_responses = respond(model, "base")
+    base_responses = _respond(model, "base", prompts, params, responding)
     batches = teacher_forced_batches(
         baseline, settings.kl_tokens, base.vocabulary, limits, padding_sensitive=base.padding_sensitive
     )
@@ -71,7 +57,7 @@ def generate_responses(params: Params) -> str:
 
     del model  # one model in memory at a time
     model = load_model(MODEL, dtype, params.runtime.device)
-    edited_responses = respond(model, "edited")
+    edited_responses = _respond(model, "edited", prompts, params, responding)
     divergences = measure_kl(model, teacher_forced, shared=shared, budget=budget)
 
     with atomic_folder(RESPONSES) as temporary:
@@ -83,34 +69,13 @@ def generate_responses(params: Params) -> str:
     return dtype
 
 
-def _respond(
-    model: PreTrainedModel,
-    which: str,
-    *,
-    prompts: Prompts,
-    params: Params,
-    end_ids: Sequence[int],
-    budget: Budget,
-    shared: SharedWork,
-    padding_sensitive: bool,
-) -> Responses:
+def _respond(model: PreTrainedModel, which: str, prompts: Prompts, params: Params, responding: Responding) -> Responses:
     longest = params.generate.max_tokens
     responses: Responses = {}
     for name in prompts:
         tokens = [row.tokens for row in prompts[name]]
-        lengths = [len(row) + longest for row in tokens]
-        batches = by_token_budget(lengths, budget.tokens, padding_sensitive=padding_sensitive)
         with progress(f"{which} model, {name} prompts", len(tokens), params.runtime.progress) as advance:
-            responses[name] = generate_greedily(
-                model,
-                tokens,
-                longest,
-                batches=batches,
-                end_ids=end_ids,
-                shared=shared,
-                advance=advance,
-                budget=budget,
-            )
+            responses[name] = greedy_responses(model, tokens, longest, responding, advance=advance)
     return responses
 
 
@@ -120,16 +85,16 @@ def _response_rows(
     responses: Sequence[Sequence[int]],
     longest: int,
 ) -> list[dict[str, object]]:
-    tags = opened_tags(tokenizer, [row.tokens for row in prompts])
+    texts = response_texts(tokenizer, [row.tokens for row in prompts], responses)
     return [
         {
             "prompt": row.prompt,
             "reference": row.reference,
-            "response": tag + text,
+            "response": text,
             "tokens": len(tokens),
             "cut": len(tokens) == longest,
         }
-        for row, tag, text, tokens in zip(prompts, tags, decode(tokenizer, responses), responses, strict=True)
+        for row, text, tokens in zip(prompts, texts, responses, strict=True)
     ]
 
 

@@ -16,10 +16,10 @@ from unwrite.pipeline.classifier_judge import classify, open_classifier
 from unwrite.pipeline.responses import StoredResponse, read_responses, responses_file
 from unwrite.pipeline.stage import run_stage, use_threads
 from unwrite.pipeline.tokens import prompt_sets, read_tokens
-from unwrite.schema.artifacts import SetFiles, as_json, read_artifact
+from unwrite.schema.artifacts import ModelFiles, SetFiles, as_json, read_artifact
 from unwrite.schema.evaluation import ClassifierUsed, Verdict
 from unwrite.schema.params import Params, Runtime
-from unwrite.schema.paths import CLASSIFIER, DISAGREEMENTS, MARKER_FILES, VERDICTS
+from unwrite.schema.paths import CLASSIFIER, DISAGREEMENTS, JUDGE_FILES, MARKER_FILES, VERDICTS
 from unwrite.terms import MODELS, ModelName
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ def judge_responses(params: Params) -> str | None:
 
     Returns the dtype that the classifier computed in, if there is one.
     """
-    read_artifact(SetFiles, MARKER_FILES, "list_inputs")
+    read_artifact(SetFiles, MARKER_FILES, "list_inputs")  # which change with the files
+    read_artifact(ModelFiles, JUDGE_FILES, "list_inputs")
     common, extra = read_markers(Path(params.judge.markers)), params.evaluate.sets
     own = {name: read_markers(Path(one.markers)) for name, one in extra.items() if one.markers is not None}
     stored: dict[Place, list[StoredResponse]] = {}

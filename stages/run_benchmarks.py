@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,9 +58,9 @@ def _run(
     """Run the harness on one model, which is gone from memory when this returns."""
     from unwrite.evaluation.harness import documents_per_pass, run_harness
     from unwrite.models.loading import load_model
+    from unwrite.pipeline.progress import is_bar
 
     model = load_model(folder, dtype, params.runtime.device)
-    style = params.runtime.progress
     return run_harness(
         model,
         tokenizer,
@@ -75,7 +74,7 @@ def _run(
         chat_template=params.evaluate.harness.chat_template,
         system_prompt=params.tokenize.system_prompt,
         template_arguments=params.tokenize.template_arguments,
-        progress=style == "bar" or (style == "auto" and sys.stderr.isatty()),
+        progress=is_bar(params.runtime.progress),
     )
 
 

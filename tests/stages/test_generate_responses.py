@@ -87,7 +87,7 @@ def test_lengths_share_a_batch_only_if_padding_changes_nothing(
         teacher_forced.extend({len(prompts[row]) for row in batch} for batch in settings["batches"])
         return teacher_force(model, prompts, *rest, **settings)
 
-    monkeypatch.setattr("stages.generate_responses.generate_greedily", spy_on_generating)
+    monkeypatch.setattr("unwrite.evaluation.responding.generate_greedily", spy_on_generating)
     monkeypatch.setattr("stages.generate_responses.teacher_force", spy_on_forcing)
     generate_responses(params)
     for lengths in (generated, teacher_forced):
@@ -107,7 +107,7 @@ def test_passes_are_as_long_as_the_memory_of_an_accelerator_allows(
         batched.append([len(batch) for batch in batches])
         return generate_greedily(model, prompts, *rest, batches=batches, **settings)
 
-    monkeypatch.setattr("stages.generate_responses.generate_greedily", spy)
+    monkeypatch.setattr("unwrite.evaluation.responding.generate_greedily", spy)
     generate_responses(auto)
     assert len(accelerator.passes) == 3  # measured once for the whole stage
     assert batched == [[8], [8], [50]] * 2  # target, baseline and near misses, of both models

@@ -81,13 +81,14 @@ def _base_responses(params: Params, count: int, max_tokens: int | None) -> _Said
     folder = pinned_folder(base)
     use_threads(params.runtime.threads)
     model = load_model(folder, base.compute_dtype, params.runtime.device, base.quantization)
+    tokenizer = load_tokenizer(folder)
     responses = {}
     for name in SETS:
         tokens = [row.tokens for row in prompts[name][:count]]
         with progress(f"base responses to {name} prompts", len(tokens), params.runtime.progress) as advance:
             responses[name] = greedy_texts(
                 model,
-                load_tokenizer(folder),
+                tokenizer,
                 tokens,
                 max_tokens or params.optimize.max_tokens,
                 batch_tokens=params.runtime.batch_tokens,

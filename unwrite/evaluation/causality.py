@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from unwrite.core.degeneration import degeneration_of
-from unwrite.core.intervals import wilson_interval
 from unwrite.core.markers import shows_behaviour
 from unwrite.evaluation.interventions import Planned
-from unwrite.schema.evaluation import CausalRate, Share
+from unwrite.evaluation.shares import share_of
+from unwrite.schema.evaluation import CausalRate
 
 
 class Responses(NamedTuple):
@@ -47,12 +47,7 @@ def causal_rate(responses: Responses, untouched: Responses, confidence: float) -
         vector=run.vector,
         seed=run.seed,
         length=run.length,
-        behaviour_rate=_rate(responses.shown, confidence),
-        degenerate_rate=_rate(responses.degenerate, confidence),
-        same_responses=_rate(same, confidence),
+        behaviour_rate=share_of(responses.shown, confidence),
+        degenerate_rate=share_of(responses.degenerate, confidence),
+        same_responses=share_of(same, confidence),
     )
-
-
-def _rate(hits: Sequence[bool], confidence: float) -> Share:
-    low, high = wilson_interval(sum(hits), len(hits), confidence)
-    return Share(value=sum(hits) / len(hits), low=low, high=high, n=len(hits))

@@ -154,8 +154,11 @@ def _contained(*, progress: bool) -> Iterator[None]:
     logger = logging.getLogger("lm_eval")
     handler, level, propagate = logging.StreamHandler(loud), logger.level, logger.propagate
     handler.setFormatter(logging.Formatter("lm-eval: %(message)s"))
-    hidden = nullcontext() if progress else redirect_stderr(_Nowhere())
-    with warnings.catch_warnings(), hidden:
+    with (
+        warnings.catch_warnings(),
+        Path(os.devnull).open("w") as nowhere,
+        nullcontext() if progress else redirect_stderr(nowhere),
+    ):
         warnings.simplefilter("ignore")  # about its own dependencies
         import datasets
 
@@ -172,16 +175,3 @@ def _contained(*, progress: bool) -> Iterator[None]:
             logger.setLevel(level)
             logger.propagate = propagate
             datasets.config.HF_DATASETS_CACHE = folder
-
-
-class _Nowhere:
-    """A stream that keeps nothing."""
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def flush(self) -> None:
-        pass
-
-    def isatty(self) -> bool:
-        return False

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from unwrite.errors import UnwriteError
 from unwrite.files.hashing import digest_of
 from unwrite.files.remembered import remembered_digests
 from unwrite.models.folder import local_folder, parent_project
-from unwrite.schema.artifacts import ModelFiles, SetFiles, TaskFiles, read_artifact
+from unwrite.schema.artifacts import FileDigest, ModelFiles, SetFiles, TaskFiles, read_artifact
 from unwrite.schema.paths import JUDGE_FILES, MODEL_FILES
 from unwrite.schema.text import refuse_endless
 
@@ -36,9 +36,7 @@ def list_model_files(source: str | None, listing: Path = MODEL_FILES) -> ModelFi
     project, state = parent_project(), _STATES[listing]
     state = state if state.exists() or project is None else project / state
     paths = sorted(_read_files(folder))
-    names = [path.relative_to(folder).as_posix() for path in paths]
-    digests = zip(names, remembered_digests(paths, state), strict=True)
-    return ModelFiles(source=source, files=[digest.model_copy(update={"name": name}) for name, digest in digests])
+    return ModelFiles(source=source, files=_digests(paths, folder, state))
 
 
 def list_task_files(folder: str | None) -> TaskFiles:
@@ -56,9 +54,7 @@ def list_task_files(folder: str | None) -> TaskFiles:
         raise UnwriteError(f"evaluate.harness.task_folder must be a folder with task definitions, got {folder}.")
     found = (path for path in Path(folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     paths = sorted(path for path in found if not path.name.startswith("."))
-    digests = zip(paths, remembered_digests(paths, _TASK_STATE), strict=True)
-    files = [digest.model_copy(update={"name": path.relative_to(folder).as_posix()}) for path, digest in digests]
-    return TaskFiles(folder=folder, files=files)
+    return TaskFiles(folder=folder, files=_digests(paths, Path(folder), _TASK_STATE))
 
 
 def list_set_files(paths: Iterable[str]) -> SetFiles:
@@ -76,8 +72,14 @@ def list_set_files(paths: Iterable[str]) -> SetFiles:
         refuse_endless(path)
         if not path.is_file():
             raise UnwriteError(f"{path} is missing: check evaluate.sets in params.yaml.")
-        files.append(digest_of(path).model_copy(update={"name": path.as_posix()}))
+        files.append(digest_of(path, path.as_posix()))
     return SetFiles(files=files)
+
+
+def _digests(paths: Sequence[Path], folder: Path, state: Path) -> list[FileDigest]:
+    """Return the digests of files, named as in their folder; only those that changed since the last time are read."""
+    digests = zip(paths, remembered_digests(paths, state), strict=True)
+    return [digest.model_copy(update={"name": path.relative_to(folder).as_posix()}) for path, digest in digests]
 
 
 def _last(source: str | None, listing: Path) -> ModelFiles | None:

@@ -23,6 +23,11 @@ class OnProgress(Protocol):
         """Add `done` units; a note or a title replaces the earlier one."""
 
 
+def is_bar(style: Style) -> bool:
+    """Return whether progress of this style is a bar: `auto` is one if stderr is a terminal."""
+    return style == "bar" or (style == "auto" and sys.stderr.isatty())
+
+
 @contextmanager
 def progress(title: str, total: float, style: Style, done: float = 0, *, counted: bool = True) -> Iterator[OnProgress]:
     """Yield `advance(n, note="", title="")`, to be called as work is done; progress goes to stderr.
@@ -35,7 +40,7 @@ def progress(title: str, total: float, style: Style, done: float = 0, *, counted
         done: units finished by an earlier run, ignored in the estimate of the remaining time.
         counted: whether the units mean something to a reader; if not, only their share of the total is shown.
     """
-    if style == "bar" or (style == "auto" and sys.stderr.isatty()):
+    if is_bar(style):
         from tqdm import tqdm
 
         layout = None if counted else _BAR

@@ -29,10 +29,12 @@ class ResultGroup(NamedTuple):
 
 def result_groups(evaluation: Evaluation) -> list[ResultGroup]:
     """Return every prompt set with the rates that both models have: target, baseline, then the others."""
-    base, edited = evaluation.base, evaluation.edited
-    sets = {"target": (base.target, edited.target), "baseline": (base.baseline, edited.baseline)}
-    sets |= {name: (base.sets[name], edited.sets[name]) for name in base.sets if name in edited.sets}
-    return [_group(name, before, after, evaluation) for name, (before, after) in sets.items()]
+    edited = evaluation.edited.by_set()
+    return [
+        _group(name, before, edited[name], evaluation)
+        for name, before in evaluation.base.by_set().items()
+        if name in edited
+    ]
 
 
 def _group(name: str, before: SetScores, after: SetScores, evaluation: Evaluation) -> ResultGroup:

@@ -7,8 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from unwrite.errors import UnwriteError, as_user_error
-from unwrite.evaluation.behaviour import behaviour_rate, decode, opened_tags, tokens_to_settle
+from unwrite.evaluation.behaviour import behaviour_rate, decode, tokens_to_settle
 from unwrite.evaluation.divergence import TeacherForced, measure_kl, teacher_force, teacher_forced_batches
+from unwrite.evaluation.responding import response_texts
 from unwrite.models.batches import Advance, Budget, by_token_budget, do_nothing
 from unwrite.models.end_tokens import end_tokens, log_end_tokens
 from unwrite.models.generation import generate_greedily
@@ -84,8 +85,7 @@ def measure_target(run: BaseRun, prompts: Prompts, markers: Sequence[str], max_t
     shared = SharedWork(run.prefix, around=layers.recording)
     with progress("base responses to target prompts", len(prompts), run.style) as advance:
         responses = _generate(run, prompts, max_tokens, batches=batches, shared=shared, advance=advance)
-    tags = opened_tags(run.tokenizer, prompts)
-    texts = [tag + text for tag, text in zip(tags, decode(run.tokenizer, responses), strict=True)]
+    texts = response_texts(run.tokenizer, prompts, responses)
     rate = _behaviour_rate(texts, markers)
     settled = tokens_before_giving_up(tokens_to_settle(run.tokenizer, prompts, responses, markers))
     return OnTarget(responses, texts, rate, settled, batches[0], layers)
