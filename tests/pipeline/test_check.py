@@ -70,6 +70,35 @@ def test_files_of_extra_sets_are_checked(params_file: Path, tmp_path: Path) -> N
 
 
 def test_a_gate_on_an_unknown_figure_is_refused(params_file: Path) -> None:
-    replace(params_file, "- kl_response <= 0.2", "- kl_responses <= 0.2")
+    replace(params_file, "  gates: []", "  gates:\n  - kl_responses <= 0.2")
     with pytest.raises(UnwriteError, match=r"evaluate\.gates must name a figure .*did you mean kl_response"):
         check_params(params_file)
+
+
+@pytest.mark.parametrize(
+    ("gate", "best"),
+    [
+        ("edited.target.behaviour_rate.high <= 0.03", "100 prompts the best possible value is 0.037"),
+        ("edited.near_misses.degenerate_rate.high < 0.07", "50 prompts the best possible value is 0.0713"),
+        ("edited.baseline.reference_accuracy.low >= 0.99", "100 prompts the best possible value is 0.963"),
+    ],
+)
+def test_a_gate_that_no_model_can_keep_is_refused(gate: str, best: str, params_file: Path) -> None:
+    replace(params_file, "  gates: []", f"  gates:\n  - {gate}")
+    with pytest.raises(UnwriteError, match=f"{gate} must be within reach, but with {best}"):
+        check_params(params_file)
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [
+        "edited.target.behaviour_rate.high <= 0.04",
+        "edited.target.behaviour_rate <= 0",
+        "base.target.behaviour_rate.low >= 0.96",
+        "base.target.behaviour_rate.high >= 0.9",
+        "kl_response.high <= 0.001",
+    ],
+)
+def test_a_gate_within_reach_is_no_matter(gate: str, params_file: Path) -> None:
+    replace(params_file, "  gates: []", f"  gates:\n  - {gate}")
+    assert check_params(params_file) == []

@@ -1,9 +1,10 @@
 """Gates are figures with bounds; a figure that does not exist is refused with the nearest ones."""
 
 import pytest
+from statsmodels.stats.proportion import proportion_confint
 
 from unwrite.schema.evaluation import Evaluation, SetScores, Share
-from unwrite.schema.gates import DIVERGENCES, GATED_RATES, Bound, check_gate_figure, gate_figures, parse_gate
+from unwrite.schema.gates import DIVERGENCES, GATED_RATES, Bound, best_end, check_gate_figure, gate_figures, parse_gate
 
 
 @pytest.mark.parametrize(
@@ -56,6 +57,20 @@ def test_an_unknown_figure_is_refused_with_those_that_are_near(figure: str, hint
     assert figure not in gate_figures(["near"])
     with pytest.raises(ValueError, match=hint):
         check_gate_figure(figure, ["near"])
+
+
+@pytest.mark.parametrize("confidence", [0.9, 0.95])
+@pytest.mark.parametrize("prompts", [1, 10, 100])
+def test_the_best_end_of_an_interval_is_that_of_none_or_all(prompts: int, confidence: float) -> None:
+    ends = [proportion_confint(count, prompts, 1 - confidence, "wilson") for count in range(prompts + 1)]
+    lowest, highest = min(high for _, high in ends), max(low for low, _ in ends)
+    assert best_end("edited.near.behaviour_rate.high", prompts, confidence) == pytest.approx(lowest, rel=1e-12)
+    assert best_end("base.target.cut_rate.low", prompts, confidence) == pytest.approx(highest, rel=1e-12)
+
+
+def test_only_the_ends_of_a_rate_have_a_best_value() -> None:
+    for figure in ("edited.target.behaviour_rate", "edited.target.mean_tokens", "kl_response.high", "kl_response"):
+        assert best_end(figure, 10, 0.95) is None
 
 
 def _kinds(annotation: object) -> tuple[object, ...]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from unwrite.errors import UnwriteError
 from unwrite.files.prompts import check_no_shared_prompts, cut_splits, read_extra_set, read_markers, read_prompts
+from unwrite.schema.gates import best_end, parse_gate
 from unwrite.schema.params import Params, load_params
 
 _SLOW = 1.5
@@ -29,12 +31,28 @@ def check_params(path: Path) -> list[str]:
     files = {"target": Path(params.tokenize.target), "baseline": Path(params.tokenize.baseline)}
     sets = {name: cut_splits(file, read_prompts(file), sizes) for name, file in files.items()}
     check_no_shared_prompts(sets)
-    for extra in params.evaluate.sets.values():
-        read_extra_set(Path(extra.prompts), sets)
+    prompts = dict.fromkeys(sets, sizes["test"])
+    for name, extra in params.evaluate.sets.items():
+        prompts[name] = len(read_extra_set(Path(extra.prompts), sets))
         if extra.markers is not None:
             read_markers(Path(extra.markers))
     read_markers(Path(params.judge.markers))
+    _refuse_gates_out_of_reach(params, prompts)
     return [*_notes_on_rates(params), *_notes_on_dtype(params)]
+
+
+def _refuse_gates_out_of_reach(params: Params, prompts: dict[str, int]) -> None:
+    """Raise for a gate that no model can keep, since too few prompts leave too wide an interval."""
+    for gate in params.evaluate.gates:
+        bound = parse_gate(gate)
+        count = prompts.get(bound.figure.partition(".")[2].partition(".")[0])
+        best = None if count is None else best_end(bound.figure, count, params.score.confidence)
+        demanded = {"high": "<", "low": ">"}.get(bound.figure.rpartition(".")[2], "")
+        if best is not None and bound.comparison.startswith(demanded) and not bound.holds(best):
+            raise UnwriteError(
+                f"evaluate.gates: {gate} must be within reach, but with {count} prompts the best possible value is "
+                f"{best:.3g}. Use more prompts or another bound."
+            )
 
 
 def _notes_on_rates(params: Params) -> Iterator[str]:

@@ -7,6 +7,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
+from statistics import NormalDist
 from typing import NamedTuple
 
 from unwrite.terms import MODELS, SETS
@@ -92,3 +93,25 @@ def check_gate_figure(figure: str, extra_sets: Iterable[str]) -> None:
     near = difflib.get_close_matches(figure, known, n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else "such as edited.target.behaviour_rate.high"
     raise ValueError(f"must name a figure of the evaluation ({hint})")
+
+
+def best_end(figure: str, prompts: int, confidence: float) -> float | None:
+    """Return the best that an end of a rate's interval can be, whatever the model does.
+
+    The upper end of the Wilson interval of 0 of n is z² / (n + z²), and the lower end of n of n is n / (n + z²): Wilson
+    1927, with z the normal quantile at 1 − (1 − confidence) / 2.
+
+    Args:
+        figure: the path of a figure, of a set of that many prompts.
+        prompts: n, at least 1.
+        confidence: of the interval, between 0 and 1.
+
+    Returns:
+        The lowest upper end for `.high`, the highest lower end for `.low`; None for a figure that is not the end of a
+        rate's interval.
+    """
+    path, _, end = figure.rpartition(".")
+    if not path.endswith(GATED_RATES):
+        return None
+    z_squared = NormalDist().inv_cdf((1 + confidence) / 2) ** 2
+    return (z_squared if end == "high" else prompts) / (prompts + z_squared)
