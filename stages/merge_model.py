@@ -19,6 +19,7 @@ BEFORE = (
     "pin_model",
     "tokenize_prompts",
     "extract_residuals",
+    "filter_prompts",
     "compute_directions",
     "optimize_weights",
     "select_trial",

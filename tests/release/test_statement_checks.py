@@ -50,6 +50,14 @@ def without(manifest: dict[str, Any], role: str) -> None:
         (lambda m: without(m, "base"), "declares no file of the base"),
         (lambda m: without(m, "artifact"), "leaves out edit.json, which a stage wrote"),
         (lambda m: definition(m)["externalParameters"].update(parameters={}), "leaves out the parameters of optimize"),
+        (
+            lambda m: definition(m)["externalParameters"]["parameters"].pop("filter"),
+            "must declare both the stage filter_prompts and the parameters of filter",
+        ),
+        (
+            lambda m: definition(m)["internalParameters"]["stages"].pop("filter_prompts"),
+            "must declare both the stage filter_prompts and the parameters of filter",
+        ),
         (lambda m: definition(m)["internalParameters"].update(stages={}), "declares no stage select_trial"),
     ],
 )

@@ -7,8 +7,12 @@ from safetensors.torch import load_file
 
 from stages.compute_directions import compute_directions
 from unwrite.errors import UnwriteError
+from unwrite.files.records import write_json
 from unwrite.files.tensors import write_tensors
+from unwrite.schema.artifacts import as_json
+from unwrite.schema.kept_prompts import KeptOfSet, KeptPrompts
 from unwrite.schema.params import Params
+from unwrite.schema.paths import KEPT_PROMPTS
 
 TARGET, BASELINE = (Path(f"artifacts/residuals/{name}.train.safetensors") for name in ("target", "baseline"))
 
@@ -54,3 +58,24 @@ def test_nan_in_the_residuals_is_named(project: Path, params: Params) -> None:
         UnwriteError, match=r"at residual index 5 in 1 of 12 prompts, first in prompt 3\. .* Set model\.dtype"
     ):
         compute_directions(params)
+
+
+def test_prompts_that_are_not_kept_change_nothing(project: Path, params: Params) -> None:
+    def keep(rows: list[int]) -> None:
+        whole = KeptOfSet(prompts=12, shown=None, rows=list(range(12)))
+        of_target = KeptOfSet(prompts=12, shown=len(rows), rows=rows)
+        write_json(KEPT_PROMPTS, as_json(KeptPrompts(target=of_target, baseline=whole)))
+        compute_directions(params)
+
+    def directions() -> torch.Tensor:
+        return load_file("artifacts/directions.safetensors")["directions"]
+
+    residuals = load_file(TARGET)["residuals"]
+    keep([row for row in range(12) if row != 5])
+    without = directions()
+    residuals[5] += 1000.0 * torch.randn(residuals[5].shape, generator=torch.Generator().manual_seed(0))
+    write_tensors(TARGET, {"residuals": residuals}, {})
+    compute_directions(params)
+    assert torch.equal(directions(), without)
+    keep(list(range(12)))  # the control
+    assert not torch.allclose(directions(), without, atol=0.1)

@@ -96,7 +96,7 @@ def sample_runs(folder: Path) -> list[StageRun]:
     written = {"compute_directions": "directions.safetensors", "select_trial": "edit.json"}
     figures = (folder / "evaluation.json").exists()
     stages = [*BEFORE, *(["merge_model", "score_responses"] if figures else [])]
-    sections = [*MERGED_FROM, *(["judge", "generate", "score", "evaluate"] if figures else [])]
+    sections = [*MERGED_FROM, "filter", *(["judge", "generate", "score", "evaluate"] if figures else [])]
     runs = []
     for stage in stages:
         name = {**written, "score_responses": "evaluation.json"}.get(stage)

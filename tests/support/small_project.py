@@ -8,6 +8,7 @@ from stages.check_gates import check_gates
 from stages.compute_directions import compute_directions
 from stages.export_adapter import export_adapter
 from stages.extract_residuals import extract
+from stages.filter_prompts import filter_prompts
 from stages.generate_responses import generate_responses
 from stages.judge_responses import judge_responses
 from stages.list_inputs import list_inputs
@@ -31,6 +32,7 @@ STAGES: dict[str, Callable[[Params], str | None]] = {
     "pin_model": pin_model,
     "tokenize_prompts": tokenize_prompts,
     "extract_residuals": extract,
+    "filter_prompts": filter_prompts,
     "compute_directions": compute_directions,
     "optimize_weights": optimize_weights,
     "select_trial": select_trial,

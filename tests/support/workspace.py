@@ -22,6 +22,7 @@ ORDER = [
     "pin_model",
     "tokenize_prompts",
     "extract_residuals",
+    "filter_prompts",
     "compute_directions",
     "optimize_weights",
     "select_trial",

@@ -105,6 +105,8 @@ def _left_out(release: Path, manifest: Manifest, recipe: RecipeFiles | None) -> 
     yield from (f"it declares no stage {name}" for name in _STAGES if name not in stages)
     sections = (*MERGED_FROM, *(_MEASURED_FROM if measured else ()))
     yield from (f"it leaves out the parameters of {one}" for one in sections if one not in manifest.external.parameters)
+    if ("filter_prompts" in stages) != ("filter" in manifest.external.parameters):
+        yield "it must declare both the stage filter_prompts and the parameters of filter, or neither"
     made = {PurePosixPath(one.name).name for one in manifest.dependencies("artifact")}
     wanted = [RECIPE.name, DIRECTIONS.name, *([EVALUATION.name] if measured else [])]
     yield from (f"it leaves out {name}, which a stage wrote" for name in wanted if name not in made)

@@ -189,6 +189,15 @@ class Directions(Section):
     orthogonalize: Orthogonalize
 
 
+class FilterSection(Section):
+    """Section `filter`: which training prompts the directions are computed from."""
+
+    target: bool
+    baseline: bool
+    min_prompts: Count
+    max_tokens: Count
+
+
 class GeometrySection(Section):
     """Section `geometry`: how the directions are described."""
 
@@ -356,6 +365,7 @@ class Params(Section):
     model: Model
     tokenize: Tokenize
     residuals: Residuals
+    filter: FilterSection
     directions: Directions
     geometry: GeometrySection
     judge: Judge

@@ -1,0 +1,115 @@
+"""Keep the training prompts that do what their set stands for: show the behaviour (target), or do not (baseline)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unwrite.errors import UnwriteError, as_user_error
+from unwrite.evaluation.behaviour import behaviour_verdicts
+from unwrite.evaluation.pass_limits import measuring_limits
+from unwrite.files.prompts import read_markers
+from unwrite.files.records import write_json
+from unwrite.models.batches import Budget, by_token_budget
+from unwrite.models.compute_dtype import dtype_name
+from unwrite.models.loading import load_model, load_tokenizer
+from unwrite.models.prefix_check import prefix_of
+from unwrite.models.shared_work import SharedWork
+from unwrite.pipeline.base import pinned_folder
+from unwrite.pipeline.progress import progress
+from unwrite.pipeline.stage import run_stage
+from unwrite.pipeline.tokens import read_tokens
+from unwrite.schema.artifacts import as_json, read_base
+from unwrite.schema.kept_prompts import KeptOfSet, KeptPrompts
+from unwrite.schema.params import Params
+from unwrite.schema.paths import KEPT_PROMPTS
+from unwrite.terms import SETS, SetName
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+logger = logging.getLogger("unwrite.stage")
+
+
+def filter_prompts(params: Params) -> str | None:
+    """Write artifacts/kept_prompts.json.
+
+    Validation and test prompts are all kept: rates are measured on them.
+
+    Returns the dtype that the model computed in; None if it was not needed.
+    """
+    wanted = [name for name in SETS if getattr(params.filter, name)]
+    tokens = {name: [row.tokens for row in read_tokens(name, "train")] for name in SETS}
+    kept = {
+        name: KeptOfSet(prompts=len(rows), shown=None, rows=list(range(len(rows)))) for name, rows in tokens.items()
+    }
+    dtype = None
+    if wanted:
+        base = read_base()
+        folder = pinned_folder(base)
+        model = load_model(folder, base.compute_dtype, params.runtime.device, base.quantization)
+        tokenizer, dtype = load_tokenizer(folder), dtype_name(model.dtype)
+        for name in wanted:
+            shown = _shown(model, tokenizer, name, tokens[name], params, padding_sensitive=base.padding_sensitive)
+            kept[name] = kept_of_set(name, shown, params.filter.min_prompts)
+    write_json(KEPT_PROMPTS, as_json(KeptPrompts(target=kept["target"], baseline=kept["baseline"])))
+    return dtype
+
+
+def kept_of_set(name: SetName, shown: Sequence[bool], least: int) -> KeptOfSet:
+    """Keep the prompts of a set whose responses do what the set stands for, and say how many.
+
+    Args:
+        name: of target prompts, those are kept that show the behaviour; of baseline prompts, the others.
+        shown: whether the base model's response to each prompt shows the behaviour.
+        least: the fewest prompts that may be kept, where some are left out.
+
+    Raises:
+        UnwriteError: fewer are kept.
+    """
+    rows = [row for row, shows in enumerate(shown) if shows == (name == "target")]
+    shows = "show the behaviour" if name == "target" else "do not show the behaviour"
+    if len(rows) < min(least, len(shown)):
+        raise UnwriteError(
+            f"At least {least} {name} training prompts must {shows} in the base model (filter.min_prompts), got "
+            f"{len(rows)} of {len(shown)}. Add such prompts, check judge.markers, or set filter.{name} to false."
+        )
+    logger.info(f"{name}: {len(rows)} of {len(shown)} training prompts {shows} and are kept.")
+    return KeptOfSet(prompts=len(shown), shown=sum(shown), rows=rows)
+
+
+def _shown(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    name: SetName,
+    prompts: Sequence[Sequence[int]],
+    params: Params,
+    *,
+    padding_sensitive: bool,
+) -> list[bool]:
+    longest = params.filter.max_tokens
+    budget = Budget(measuring_limits(model, params.runtime.batch_tokens, prompts, longest).generation)
+    lengths = [len(prompt) + longest for prompt in prompts]
+    markers = read_markers(Path(params.judge.markers))
+    with (
+        progress(f"base responses to {name} training prompts", len(prompts), params.runtime.progress) as advance,
+        as_user_error("The marker list", "Remove that line from judge.markers."),
+    ):
+        verdicts = behaviour_verdicts(
+            model,
+            tokenizer,
+            prompts,
+            by_token_budget(lengths, budget.tokens, padding_sensitive=padding_sensitive),
+            max_tokens=longest,
+            markers=markers,
+            shared=SharedWork(prefix_of(model, prompts, padding_sensitive=padding_sensitive)),
+            advance=advance,
+            budget=budget,
+        )
+    return [bool(verdict) for verdict in verdicts]
+
+
+if __name__ == "__main__":
+    run_stage(filter_prompts)
