@@ -15,7 +15,7 @@ from unwrite.files.prompts import read_markers
 from unwrite.files.records import read_jsonl
 from unwrite.files.tensors import read_metadata, write_tensors
 from unwrite.schema.artifacts import read_artifact
-from unwrite.schema.evaluation import Causality
+from unwrite.schema.evaluation import CausalRate, Causality
 from unwrite.schema.params import Params
 
 RECORD, RESPONSES = Path("artifacts/causality.json"), Path("artifacts/causal_responses.jsonl")
@@ -57,10 +57,12 @@ def test_alpha_is_the_length_of_the_difference_of_means_along_the_direction(proj
 
 
 def test_the_same_seeds_give_the_same_rates(project: Path, params: Params) -> None:
-    before = record().checks[0].rates
-    other = params.causality.model_copy(update={"seed": 2, "controls": 2})
-    check_causality(params.model_copy(update={"causality": other}))
-    after = record().checks[0].rates
+    def rates(seed: int, controls: int) -> list[CausalRate]:
+        section = params.causality.model_copy(update={"seed": seed, "controls": controls})
+        check_causality(params.model_copy(update={"causality": section}))
+        return record().checks[0].rates
+
+    before, after = rates(0, 3), rates(2, 2)
     assert {rate.seed for rate in after} == {None, 2, 3}
     assert [rate for rate in after if rate.seed != 3] == [rate for rate in before if rate.seed in {None, 2}]
 
