@@ -28,8 +28,6 @@ import torch
 from tabulate import tabulate
 from torch import Tensor
 
-from stages.merge_model import merge_model
-from stages.pin_model import pin_model
 from tests.support.large import LARGE, large_config
 from tests.support.probe import TOKENS, edited, written_along
 from tests.support.samples import record_upstream
@@ -46,6 +44,8 @@ from unwrite.models.patching import parameters_of
 from unwrite.schema.artifacts import Kernel, Recipe, TrialParameters, as_json, read_base
 from unwrite.schema.params import Params, load_params
 from unwrite.schema.paths import DIRECTIONS, MODEL, RECIPE
+from unwrite.stages.merge_model import merge_model
+from unwrite.stages.pin_model import pin_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

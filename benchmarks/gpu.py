@@ -15,8 +15,6 @@ from torch.nn.functional import normalize
 from benchmarks.comparison import alternated, ratio, spread, table
 from benchmarks.projects import project_copy
 from benchmarks.search import measured, plain_trial, prepare_plain, settings_of, with_runtime
-from stages.optimize_weights import read_inputs
-from stages.pin_model import pin_model
 from unwrite.editing.recipe import edit_settings
 from unwrite.files.tensors import write_tensors
 from unwrite.models.batches import by_token_budget
@@ -27,6 +25,8 @@ from unwrite.schema.artifacts import Kernel, TrialParameters, read_base
 from unwrite.schema.params import Params, load_params
 from unwrite.schema.paths import DIRECTIONS, TOKENS
 from unwrite.search.objective import prepare_objective
+from unwrite.stages.optimize_weights import read_inputs
+from unwrite.stages.pin_model import pin_model
 from unwrite.terms import SETS
 
 AT_ONCE = (1, 2, 4, 8, 16)

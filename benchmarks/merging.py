@@ -25,8 +25,6 @@ from torch import Tensor
 
 from benchmarks.adapter import with_adapter
 from benchmarks.comparison import alternated, peak_memory, ratio, spread, table
-from stages.merge_model import merge_model
-from stages.pin_model import pin_model
 from tests.support.samples import record_upstream
 from unwrite.core.directions import difference_direction, orthogonalize
 from unwrite.editing.recipe import make_recipe
@@ -36,6 +34,8 @@ from unwrite.models.loading import load_model
 from unwrite.schema.artifacts import EditSettings, Kernel, TrialParameters, as_json, read_base
 from unwrite.schema.params import load_params
 from unwrite.schema.paths import DIRECTIONS, MODEL, RECIPE
+from unwrite.stages.merge_model import merge_model
+from unwrite.stages.pin_model import pin_model
 from unwrite.terms import NormPreservation
 
 HIDDEN, MLP, VOCABULARY, HEADS, KV_HEADS, HEAD_DIM = 2048, 7168, 16000, 16, 4, 128

@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from stages.pin_model import pin_model
 from unwrite.files.tensors import read_metadata, read_tensors, write_tensors
 from unwrite.pipeline.tokens import read_tokens, write_tokens
 from unwrite.schema.params import load_params
 from unwrite.schema.paths import BASE, DIRECTIONS, TOKENS, TRIALS
+from unwrite.stages.pin_model import pin_model
 from unwrite.terms import SETS
 
 PARAMS = Path("params.yaml")

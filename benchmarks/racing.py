@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from benchmarks.comparison import table
-from stages.optimize_weights import read_inputs
 from unwrite.editing.recipe import edit_settings
 from unwrite.files.records import write_text
 from unwrite.files.tensors import read_metadata
@@ -29,6 +28,7 @@ from unwrite.search.front import best_trial
 from unwrite.search.objective import prepare_objective
 from unwrite.search.study import run_study
 from unwrite.search.trials import STOPPED, TrialOutcome
+from unwrite.stages.optimize_weights import read_inputs
 
 AIM = 0.05
 TABLE = Path(__file__).with_suffix(".md")

@@ -21,7 +21,6 @@ import click
 import torch
 from tabulate import tabulate
 
-from stages.optimize_weights import read_inputs
 from unwrite.editing.recipe import edit_settings
 from unwrite.errors import UnwriteError
 from unwrite.files.hashing import sha256_of
@@ -34,6 +33,7 @@ from unwrite.search.objective import prepare_objective
 from unwrite.search.samplers import Observation, ask, batch_seed, make_sampler, observe
 from unwrite.search.space import Sampled, one_shot_settings, search_space, trial_parameters
 from unwrite.search.trials import Measured
+from unwrite.stages.optimize_weights import read_inputs
 from unwrite.terms import Sampler
 
 if TYPE_CHECKING:

@@ -15,7 +15,6 @@ from torch import Tensor
 from benchmarks.adapter import change_of, set_adapter, with_adapter
 from benchmarks.comparison import alternated, peak_memory, ratio, spread, table
 from benchmarks.projects import deeper_demo, fewer_prompts
-from stages.optimize_weights import read_inputs
 from unwrite.core.kl import kl_from_log_probs, log_probabilities
 from unwrite.core.markers import shows_behaviour
 from unwrite.editing.exact import applied_direction, edited_parameters, parameter_names
@@ -41,6 +40,7 @@ from unwrite.search.objective import Objective, prepare_objective
 from unwrite.search.racing import ANY_TRIAL, Standard
 from unwrite.search.selection import best_within
 from unwrite.search.trials import STOPPED, Measured, read_trials
+from unwrite.stages.optimize_weights import read_inputs
 from unwrite.terms import SETS, BackendName, NormPreservation
 
 if TYPE_CHECKING:

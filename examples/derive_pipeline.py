@@ -24,7 +24,7 @@ def derived_pipeline(pipeline: str) -> str:
         pipeline: text of the project's dvc.yaml.
     """
     stages = re.sub(r"\A(#.*\n)+", "", pipeline)
-    stages = re.sub(r"^( +- )(stages|unwrite)/", r"\1../../\2/", stages, flags=re.MULTILINE)
+    stages = re.sub(r"^( +- )unwrite/", r"\1../../unwrite/", stages, flags=re.MULTILINE)
     # env: some shells have no other way to set a variable for one command.
     stages = re.sub(r"^( +cmd: )python ", r"\1env PYTHONPATH=../.. python ", stages, flags=re.MULTILINE)
     return _HEADER + stages

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from stages.merge_model import BEFORE
 from unwrite.pipeline.runs import run_file
 from unwrite.schema.params import Params
 from unwrite.schema.paths import JUDGE_FILES
+from unwrite.stages.merge_model import BEFORE
 
 ROOT = Path(__file__).parents[1]
 STAGES: dict[str, dict[str, Any]] = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
@@ -33,13 +33,13 @@ def outs(stage: dict[str, Any]) -> set[str]:
 
 
 def test_every_script_is_a_stage_and_every_stage_a_script() -> None:
-    assert {path.stem for path in (ROOT / "stages").glob("[!_]*.py")} == set(STAGES)
+    assert {path.stem for path in (ROOT / "unwrite/stages").glob("[!_]*.py")} == set(STAGES)
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_code_deps_are_the_import_closure(name: str) -> None:
     listed = {dep for dep in STAGES[name]["deps"] if dep.endswith(".py")}
-    closure = import_closure(ROOT / "stages" / f"{name}.py")
+    closure = import_closure(ROOT / "unwrite/stages" / f"{name}.py")
     assert listed == closure, f"add {sorted(closure - listed)}, remove {sorted(listed - closure)} in dvc.yaml"
 
 
@@ -51,7 +51,7 @@ def test_the_closure_sees_lazy_imports(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", STAGES)
 def test_params_are_the_sections_the_script_reads(name: str) -> None:
-    code = (ROOT / "stages" / f"{name}.py").read_text()
+    code = (ROOT / "unwrite/stages" / f"{name}.py").read_text()
     read = set(re.findall(r"\bparams\.(?!yaml)(\w+)", code))
     keys = set(re.findall(r"\bparams\.(\w+\.\w+)", code))
     listed = set(STAGES[name].get("params", []))
@@ -79,7 +79,7 @@ def test_data_deps_and_outs_are_what_the_script_names(name: str) -> None:
 @pytest.mark.parametrize("name", STAGES)
 def test_every_stage_is_described(name: str) -> None:
     assert len(STAGES[name]["desc"]) > 20
-    assert STAGES[name]["cmd"] == f"python -m stages.{name}"
+    assert STAGES[name]["cmd"] == f"python -m unwrite.stages.{name}"
 
 
 def test_the_runtime_section_is_tracked_by_no_stage() -> None:

@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from stages.list_inputs import list_inputs
-from stages.tokenize_prompts import tokenize_prompts
 from tests.support.made_once import made_once
 from tests.support.small_project import small_params
 from unwrite.cli import main
@@ -20,6 +18,8 @@ from unwrite.files.records import write_json
 from unwrite.pipeline.pinning import pin_base
 from unwrite.schema.artifacts import as_json
 from unwrite.schema.paths import BASE, TOKENS
+from unwrite.stages.list_inputs import list_inputs
+from unwrite.stages.tokenize_prompts import tokenize_prompts
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = "\x1b[31m<script>\u202e I must decline\x1b[0m\r\n\tthis"

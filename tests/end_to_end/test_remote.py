@@ -22,7 +22,7 @@ DIRECTIONS = Path("artifacts/directions.safetensors")
 TOKENS = Path("artifacts/tokens")
 PIPELINE = f"""stages:
   compute_directions:
-    cmd: python -m stages.compute_directions
+    cmd: python -m unwrite.stages.compute_directions
     outs:
       - {DIRECTIONS}
       - {TOKENS}

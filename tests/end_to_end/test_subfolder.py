@@ -44,7 +44,7 @@ def test_the_outer_project_is_untouched(outer: Path) -> None:
 
 
 def test_a_change_of_the_code_reruns_the_stages_in_the_folder(outer: Path) -> None:
-    script = outer / "stages/score_responses.py"
+    script = outer / "unwrite/stages/score_responses.py"
     text = script.read_text()
     script.write_text(f"{text}\n# changed\n")
     try:
@@ -60,10 +60,10 @@ def test_a_release_of_it_is_verified_and_its_tree_is_the_repositorys(outer: Path
     release = tmp_path / "release"
     assert "It is verified against its base" in unwrite(inner, "publish", "--folder", str(release))
     assert "../" not in (release / "provenance.json").read_text()
-    with (outer / "stages/merge_model.py").open("a") as script:
+    with (outer / "unwrite/stages/merge_model.py").open("a") as script:
         script.write("# not committed\n")
     try:
         refused = unwrite(inner, "publish", "--folder", str(release), expect=1)
-        assert "uncommitted changes in stages/merge_model.py" in refused
+        assert "uncommitted changes in unwrite/stages/merge_model.py" in refused
     finally:
-        run(outer, "git", "checkout", "--quiet", "stages/merge_model.py")
+        run(outer, "git", "checkout", "--quiet", "unwrite/stages/merge_model.py")

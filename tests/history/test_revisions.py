@@ -19,7 +19,7 @@ from unwrite.history.revisions import load_side
 
 STAGE = f"""stages:
   compute_directions:
-    cmd: python -m stages.compute_directions
+    cmd: python -m unwrite.stages.compute_directions
     outs: [{DIRECTIONS}]
 """
 

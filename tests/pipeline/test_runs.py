@@ -16,10 +16,10 @@ ROOT = Path(__file__).parents[2]
 PIPELINE = """
 stages:
   judge_things:
-    cmd: python -m stages.judge_things
+    cmd: python -m unwrite.stages.judge_things
     params: [judge, score]
     deps:
-      - stages/judge_things.py
+      - unwrite/stages/judge_things.py
       - unwrite/report/templates/report.css
       - ${judge.markers}
       - artifacts/model

@@ -33,7 +33,7 @@ def run(module: str, folder: Path, fakes: Path) -> subprocess.CompletedProcess[s
 @pytest.mark.parametrize("stage", ["extract_residuals", "optimize_weights"])
 def test_ctrl_c_during_imports_is_one_line(stage: str, tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text(INTERRUPT)
-    done = run(f"stages.{stage}", tmp_path, tmp_path)
+    done = run(f"unwrite.stages.{stage}", tmp_path, tmp_path)
     assert (done.returncode, done.stdout) == (INTERRUPTED, "")
     assert done.stderr == f"{stage}: starting\n{MESSAGE}\n"
 
@@ -41,7 +41,7 @@ def test_ctrl_c_during_imports_is_one_line(stage: str, tmp_path: Path) -> None:
 def test_a_stage_says_first_what_it_does(tmp_path: Path) -> None:
     (tmp_path / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
     (tmp_path / "torch.py").write_text("raise ZeroDivisionError")
-    done = run("stages.extract_residuals", tmp_path, tmp_path)
+    done = run("unwrite.stages.extract_residuals", tmp_path, tmp_path)
     first, *rest = done.stderr.splitlines()
     description = YAML(typ="safe").load(tmp_path / "dvc.yaml")["stages"]["extract_residuals"]["desc"]
     assert first == f"extract_residuals: {description}"
@@ -51,6 +51,6 @@ def test_a_stage_says_first_what_it_does(tmp_path: Path) -> None:
 
 
 def test_importing_a_stage_says_nothing(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "import sys, stages; print(sys.excepthook is sys.__excepthook__)"]
+    command = [sys.executable, "-c", "import sys, unwrite.stages; print(sys.excepthook is sys.__excepthook__)"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("True\n", "")

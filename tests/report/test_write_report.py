@@ -48,7 +48,7 @@ class Outline(HTMLParser):
 
 
 def test_both_files_are_written_and_need_no_other(project: Path, params: Params) -> None:
-    from stages.write_report import write_report
+    from unwrite.stages.write_report import write_report
 
     write_report(params)
     page = (project / "artifacts/report.html").read_text()
@@ -68,7 +68,7 @@ def test_both_files_are_written_and_need_no_other(project: Path, params: Params)
 
 
 def test_same_artifacts_give_the_same_bytes(project: Path, params: Params) -> None:
-    from stages.write_report import write_report
+    from unwrite.stages.write_report import write_report
 
     written = []
     for _ in range(2):
@@ -78,7 +78,7 @@ def test_same_artifacts_give_the_same_bytes(project: Path, params: Params) -> No
 
 
 def test_only_dependencies_are_read(project: Path, params: Params) -> None:
-    from stages.write_report import write_report
+    from unwrite.stages.write_report import write_report
 
     assert not (project / "artifacts/model").exists()
     assert not (project / "params.yaml").exists()
@@ -97,7 +97,7 @@ def test_only_dependencies_are_read(project: Path, params: Params) -> None:
     ],
 )
 def test_missing_artifact_is_named(project: Path, params: Params, missing: str, stage: str) -> None:
-    from stages.write_report import write_report
+    from unwrite.stages.write_report import write_report
 
     (project / "artifacts" / missing).unlink()
     with pytest.raises(UnwriteError, match=stage) as caught:
@@ -107,7 +107,7 @@ def test_missing_artifact_is_named(project: Path, params: Params, missing: str, 
 
 
 def test_responses_are_required(project: Path, params: Params) -> None:
-    from stages.write_report import write_report
+    from unwrite.stages.write_report import write_report
 
     shutil.rmtree(project / "artifacts/responses")
     with pytest.raises(UnwriteError, match="responses"):

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from stages.compute_directions import compute_directions
-from stages.extract_residuals import extract
-from stages.optimize_weights import read_inputs
-from stages.pin_model import pin_model
-from stages.tokenize_prompts import tokenize_prompts
 from tests.support.small_project import ROOT, small_params
 from unwrite.editing.recipe import edit_settings
 from unwrite.schema.artifacts import Base
 from unwrite.schema.params import Params
 from unwrite.search.backend_choice import BackendChoice
 from unwrite.search.objective import Objective, prepare_objective
+from unwrite.stages.compute_directions import compute_directions
+from unwrite.stages.extract_residuals import extract
+from unwrite.stages.optimize_weights import read_inputs
+from unwrite.stages.pin_model import pin_model
+from unwrite.stages.tokenize_prompts import tokenize_prompts
 
 
 def float32() -> Params:

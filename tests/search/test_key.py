@@ -11,7 +11,11 @@ from tests.support.example import ROOT
 from unwrite.search import key as module
 from unwrite.search.key import search_key
 
-STAGE = ROOT / "stages/optimize_weights.py"
+STAGE = ROOT / "unwrite/stages/optimize_weights.py"
+
+
+def copy_package(folder: Path) -> None:
+    shutil.copytree(ROOT / "unwrite", folder / "unwrite", ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def test_the_key_depends_on_everything_that_decides_the_trials(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,9 +30,8 @@ def test_the_key_depends_on_everything_that_decides_the_trials(monkeypatch: pyte
 
 
 def test_the_key_depends_on_the_code_that_the_stage_imports_and_no_other(tmp_path: Path) -> None:
-    for folder in ("unwrite", "stages"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    stage = tmp_path / "stages/optimize_weights.py"
+    copy_package(tmp_path)
+    stage = tmp_path / "unwrite/stages/optimize_weights.py"
     key = search_key({}, stage)
     assert key == search_key({}, STAGE)  # independent of the project's path
     for other in (
@@ -36,7 +39,7 @@ def test_the_key_depends_on_the_code_that_the_stage_imports_and_no_other(tmp_pat
         "unwrite/commands/project.py",
         "unwrite/report/page.py",
         "unwrite/core/geometry.py",
-        "stages/select_trial.py",
+        "unwrite/stages/select_trial.py",
     ):
         with (tmp_path / other).open("a") as file:
             file.write("# another line\n")
@@ -45,10 +48,18 @@ def test_the_key_depends_on_the_code_that_the_stage_imports_and_no_other(tmp_pat
         "unwrite/core/edit.py",
         "unwrite/search/samplers.py",
         "unwrite/__init__.py",
-        "stages/optimize_weights.py",
+        "unwrite/stages/optimize_weights.py",
     ):
         before = (tmp_path / part).read_text()
         (tmp_path / part).write_text(before + "# another line\n")
         assert search_key({}, stage) != key, part
         (tmp_path / part).write_text(before)
     assert search_key({}, stage) == key
+
+
+def test_the_key_of_an_installed_package_reads_no_package_beside_it(tmp_path: Path) -> None:
+    copy_package(tmp_path)
+    for name in ("torch", "optuna"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("(")  # which nothing can parse
+    assert search_key({}, tmp_path / "unwrite/stages/optimize_weights.py") == search_key({}, STAGE)

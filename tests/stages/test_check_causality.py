@@ -7,7 +7,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from stages.check_causality import check_causality
 from unwrite.core.degeneration import degeneration_of
 from unwrite.core.markers import shows_behaviour
 from unwrite.errors import UnwriteError
@@ -15,8 +14,9 @@ from unwrite.files.prompts import read_markers
 from unwrite.files.records import read_jsonl
 from unwrite.files.tensors import read_metadata, write_tensors
 from unwrite.schema.artifacts import read_artifact
-from unwrite.schema.evaluation import CausalRate, Causality
+from unwrite.schema.evaluation import Causality, CausalRate
 from unwrite.schema.params import Params
+from unwrite.stages.check_causality import check_causality
 
 RECORD, RESPONSES = Path("artifacts/causality.json"), Path("artifacts/causal_responses.jsonl")
 DIRECTIONS = Path("artifacts/directions.safetensors")

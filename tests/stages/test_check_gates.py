@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from stages.check_gates import check_gates
-from stages.score_responses import score_responses
 from unwrite.errors import UnwriteError
 from unwrite.schema.artifacts import read_artifact
 from unwrite.schema.evaluation import Evaluation
 from unwrite.schema.params import Params
 from unwrite.schema.paths import EVALUATION, REPORT
+from unwrite.stages.check_gates import check_gates
+from unwrite.stages.score_responses import score_responses
 
 
 def with_gates(params: Params, *gates: str) -> Params:

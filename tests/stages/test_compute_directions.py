@@ -5,7 +5,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from stages.compute_directions import compute_directions
 from unwrite.errors import UnwriteError
 from unwrite.files.records import write_json
 from unwrite.files.tensors import write_tensors
@@ -13,6 +12,7 @@ from unwrite.schema.artifacts import as_json
 from unwrite.schema.kept_prompts import KeptOfSet, KeptPrompts
 from unwrite.schema.params import Params
 from unwrite.schema.paths import KEPT_PROMPTS
+from unwrite.stages.compute_directions import compute_directions
 
 TARGET, BASELINE = (Path(f"artifacts/residuals/{name}.train.safetensors") for name in ("target", "baseline"))
 

@@ -15,7 +15,6 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from stages import export_adapter as stage
 from tests.support.architectures import written_by
 from tests.support.samples import (
     sample_base,
@@ -41,6 +40,7 @@ from unwrite.models.loading import load_model
 from unwrite.models.patching import parameters_of, patched_parameters
 from unwrite.schema.artifacts import ParameterLayout, Recipe, StoredLayout, Writer, as_json
 from unwrite.schema.params import Params, load_params
+from unwrite.stages import export_adapter as stage
 from unwrite.terms import NormPreservation
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,13 +7,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from stages.extract_residuals import extract
-from stages.pin_model import pin_model
 from tests.support.accelerator import Accelerator
 from unwrite.errors import UnwriteError
 from unwrite.models.residuals import extract_residuals
 from unwrite.pipeline.tokens import read_tokens
 from unwrite.schema.params import Params
+from unwrite.stages.extract_residuals import extract
+from unwrite.stages.pin_model import pin_model
 
 RESIDUALS = Path("artifacts/residuals")
 
@@ -61,7 +61,7 @@ def test_lengths_are_mixed_only_if_padding_changes_nothing(
         lengths.extend({len(prompts[row]) for row in batch} for batch in batches)
         return extract_residuals(model, prompts, *rest, batches=batches, **settings)
 
-    monkeypatch.setattr("stages.extract_residuals.extract_residuals", spy)
+    monkeypatch.setattr("unwrite.stages.extract_residuals.extract_residuals", spy)
     extract(params)
     assert (max(map(len, lengths)) == 1) == padding_sensitive
     after = load_file(RESIDUALS / "target.train.safetensors")["residuals"]
@@ -75,14 +75,14 @@ def test_passes_are_as_long_as_the_memory_of_an_accelerator_allows(
     before = load_file(RESIDUALS / "target.train.safetensors")["residuals"]
     auto = params.model_copy(update={"runtime": params.runtime.model_copy(update={"batch_tokens": "auto"})})
     accelerator = Accelerator(total=1000 + free, a_token=4000)
-    accelerator.pretend(monkeypatch, "stages.extract_residuals")
+    accelerator.pretend(monkeypatch, "unwrite.stages.extract_residuals")
     sizes: list[int] = []
 
     def spy(model: Any, prompts: Any, *rest: Any, batches: Any, **settings: Any) -> Any:
         sizes.extend(len(batch) * max(len(prompts[row]) for row in batch) for batch in batches)
         return extract_residuals(model, prompts, *rest, batches=batches, **settings)
 
-    monkeypatch.setattr("stages.extract_residuals.extract_residuals", spy)
+    monkeypatch.setattr("unwrite.stages.extract_residuals.extract_residuals", spy)
     extract(auto)
     assert len(accelerator.passes) == measured  # if the first one does not fit, a single row is measured
     assert max(sizes) <= most_tokens

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from stages.filter_prompts import filter_prompts, kept_of_set
 from unwrite.core.markers import shows_behaviour
 from unwrite.errors import UnwriteError
 from unwrite.evaluation.responding import greedy_texts
@@ -16,6 +15,7 @@ from unwrite.schema.artifacts import read_artifact
 from unwrite.schema.kept_prompts import KeptOfSet, KeptPrompts
 from unwrite.schema.params import Params
 from unwrite.schema.paths import KEPT_PROMPTS, TOKENS
+from unwrite.stages.filter_prompts import filter_prompts, kept_of_set
 from unwrite.terms import SETS
 
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from stages.generate_responses import generate_responses
 from tests.support.accelerator import Accelerator
 from unwrite.evaluation.divergence import teacher_force
 from unwrite.files.records import read_jsonl
 from unwrite.models.generation import generate_greedily
 from unwrite.pipeline.tokens import read_tokens
 from unwrite.schema.params import Params
+from unwrite.stages.generate_responses import generate_responses
 
 RESPONSES = Path("artifacts/responses")
 
@@ -88,7 +88,7 @@ def test_lengths_share_a_batch_only_if_padding_changes_nothing(
         return teacher_force(model, prompts, *rest, **settings)
 
     monkeypatch.setattr("unwrite.evaluation.responding.generate_greedily", spy_on_generating)
-    monkeypatch.setattr("stages.generate_responses.teacher_force", spy_on_forcing)
+    monkeypatch.setattr("unwrite.stages.generate_responses.teacher_force", spy_on_forcing)
     generate_responses(params)
     for lengths in (generated, teacher_forced):
         assert (max(map(len, lengths)) == 1) == padding_sensitive

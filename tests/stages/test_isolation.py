@@ -23,7 +23,7 @@ def data_deps(stage: dict[str, Any]) -> list[Path]:
         "${tokenize.baseline}": params.tokenize.baseline,
         "${judge.markers}": params.judge.markers,
     }
-    return [Path(places.get(dep, dep)) for dep in stage["deps"] if not dep.startswith(("stages/", "unwrite/"))]
+    return [Path(places.get(dep, dep)) for dep in stage["deps"] if not dep.startswith("unwrite/")]
 
 
 def outs(stage: dict[str, Any]) -> list[Path]:

@@ -4,9 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from stages import judge_responses as stage
-from stages.judge_responses import judge_responses
-from stages.score_responses import score_responses
 from tests.support.classifiers import PLANTED, trained_classifier
 from tests.support.made_once import made_once
 from unwrite.core.markers import shows_behaviour
@@ -19,6 +16,9 @@ from unwrite.schema.artifacts import read_artifact
 from unwrite.schema.evaluation import ClassifierUsed, Evaluation
 from unwrite.schema.params import Classifier, ExtraSet, Judge, Params
 from unwrite.schema.paths import CLASSIFIER, DISAGREEMENTS, EVALUATION, RESPONSES
+from unwrite.stages import judge_responses as stage
+from unwrite.stages.judge_responses import judge_responses
+from unwrite.stages.score_responses import score_responses
 from unwrite.terms import MODELS, SETS
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from stages.list_inputs import list_inputs
 from unwrite.errors import UnwriteError
 from unwrite.schema.artifacts import ModelFiles, read_artifact
 from unwrite.schema.params import ExtraSet, Params
 from unwrite.schema.paths import MARKER_FILES, MODEL_FILES, PROMPT_FILES
+from unwrite.stages.list_inputs import list_inputs
 
 
 @pytest.mark.usefixtures("project")

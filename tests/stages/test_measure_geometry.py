@@ -8,12 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from stages.compute_directions import compute_directions
-from stages.measure_geometry import measure_geometry
 from unwrite.errors import UnwriteError
 from unwrite.files.tensors import write_tensors
 from unwrite.report.curves import read_geometry_rows, read_residual_map
 from unwrite.schema.params import Params
+from unwrite.stages.compute_directions import compute_directions
+from unwrite.stages.measure_geometry import measure_geometry
 
 CURVES, MAP = Path("artifacts/plots/geometry.csv"), Path("artifacts/residual_map.csv")
 DIRECTIONS = Path("artifacts/directions.safetensors")

@@ -17,7 +17,6 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from stages import merge_model as stage
 from tests.support.architectures import written_by
 from tests.support.probe import written_along
 from tests.support.samples import record_upstream, sample_base, sample_direction, sample_edit, sample_recipe
@@ -39,6 +38,7 @@ from unwrite.models.patching import parameters_of, patched_parameters
 from unwrite.release import save
 from unwrite.schema.artifacts import ParameterLayout, Recipe, StoredLayout, as_json
 from unwrite.schema.params import Params, load_params
+from unwrite.stages import merge_model as stage
 from unwrite.terms import NormPreservation
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -333,7 +333,7 @@ def test_a_full_disk_is_found_before_anything_is_copied(params: Params, monkeypa
 KILLED = """
 import os, sys
 from pathlib import Path
-from stages.merge_model import merge_model
+from unwrite.stages.merge_model import merge_model
 from unwrite.editing import on_disk
 from unwrite.schema.params import load_params
 changed_blocks, calls = on_disk.changed_blocks, []

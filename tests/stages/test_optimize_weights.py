@@ -16,11 +16,6 @@ from pathlib import Path
 import optuna
 import pytest
 
-from stages.compute_directions import compute_directions
-from stages.extract_residuals import extract
-from stages.optimize_weights import optimize_weights
-from stages.pin_model import pin_model
-from stages.tokenize_prompts import tokenize_prompts
 from tests.support.small_project import small_params
 from unwrite.errors import UnwriteError
 from unwrite.schema.artifacts import Front, TrialParameters, read_artifact
@@ -29,6 +24,11 @@ from unwrite.search.objective import Objective
 from unwrite.search.racing import Standard
 from unwrite.search.state import search_state
 from unwrite.search.trials import Measured, read_trials
+from unwrite.stages.compute_directions import compute_directions
+from unwrite.stages.extract_residuals import extract
+from unwrite.stages.optimize_weights import optimize_weights
+from unwrite.stages.pin_model import pin_model
+from unwrite.stages.tokenize_prompts import tokenize_prompts
 
 ROOT = Path(__file__).parents[2]
 FRONT = Path("artifacts/front.json")
@@ -210,7 +210,7 @@ def without_seconds() -> list[str]:
 KILLED = """
 import os, signal
 from pathlib import Path
-from stages.optimize_weights import optimize_weights
+from unwrite.stages.optimize_weights import optimize_weights
 from tests.stages.test_optimize_weights import many
 from unwrite.search import runner
 
@@ -352,7 +352,7 @@ def test_a_backend_that_the_model_excludes_is_refused_before_it_is_loaded(
 
     base = Path("artifacts/base.json")
     base.write_text(json.dumps(json.loads(base.read_text()) | {"quantization": "nf4"}))
-    monkeypatch.setattr("stages.optimize_weights.load_model", never)
+    monkeypatch.setattr("unwrite.stages.optimize_weights.load_model", never)
     assert params.runtime.backend == "weights"
     with pytest.raises(UnwriteError, match=r"runtime\.backend must be auto or activations"):
         optimize_weights(params)

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from stages import pin_model as stage
-from stages.pin_model import pin_model
 from tests.support.small_project import ROOT
 from unwrite.errors import UnwriteError
 from unwrite.pipeline.pinning import pin_base
 from unwrite.schema.artifacts import Base, read_base
 from unwrite.schema.params import Params
+from unwrite.stages import pin_model as stage
+from unwrite.stages.pin_model import pin_model
 
 MODEL = Path("demo/model")
 BASE = Path("artifacts/base.json")

@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from stages.optimize_weights import read_inputs
 from tests.support.small_project import run_stage
 from unwrite.editing.recipe import edit_settings
 from unwrite.models.quantized import load_quantized
@@ -20,6 +19,7 @@ from unwrite.schema.params import Params
 from unwrite.search.objective import prepare_objective
 from unwrite.search.space import one_shot_settings, trial_parameters
 from unwrite.search.trials import Measured
+from unwrite.stages.optimize_weights import read_inputs
 from unwrite.terms import Quantization
 
 PROMPTS = 100

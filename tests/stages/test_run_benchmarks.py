@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from stages.list_inputs import list_inputs
-from stages.run_benchmarks import run_benchmarks
 from tests.support.local_task import ANSWERS, write_task
 from unwrite.errors import UnwriteError
 from unwrite.schema.artifacts import TaskFiles, read_artifact
 from unwrite.schema.evaluation import Benchmarks
 from unwrite.schema.params import Params
 from unwrite.schema.paths import BENCHMARKS, TASK_FILES
+from unwrite.stages.list_inputs import list_inputs
+from unwrite.stages.run_benchmarks import run_benchmarks
 
 SCRIPT = """
 import sys
-from stages.run_benchmarks import run_benchmarks
+from unwrite.stages.run_benchmarks import run_benchmarks
 from unwrite.schema.params import load_params
 assert run_benchmarks(load_params()) is None
 print(*(name in sys.modules for name in ("lm_eval", "datasets", "torch")))

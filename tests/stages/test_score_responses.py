@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from stages.score_responses import score_responses
 from unwrite.errors import UnwriteError
 from unwrite.files.records import read_jsonl, write_jsonl
 from unwrite.schema.artifacts import read_artifact
 from unwrite.schema.evaluation import Evaluation
 from unwrite.schema.params import Params
+from unwrite.stages.score_responses import score_responses
 
 EVALUATION = Path("artifacts/evaluation.json")
 ROOT = Path(__file__).parents[2]

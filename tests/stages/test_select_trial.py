@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from stages import select_trial as stage
 from tests.support.samples import KERNEL, sample_base, sample_front, sample_outcome, sample_writers, selected
 from unwrite.errors import UnwriteError
 from unwrite.files.records import write_json
 from unwrite.schema.artifacts import Kernel, Norm, Recipe, Trial, TrialParameters, as_json
 from unwrite.schema.params import Params, load_params
 from unwrite.search.trials import TrialOutcome, write_trials
+from unwrite.stages import select_trial as stage
 from unwrite.terms import Scope
 
 ROOT = Path(__file__).resolve().parents[2]

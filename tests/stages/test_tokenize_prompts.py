@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from stages.tokenize_prompts import tokenize_prompts
 from unwrite.errors import UnwriteError
 from unwrite.pipeline.tokens import read_tokens
 from unwrite.schema.params import Params
+from unwrite.stages.tokenize_prompts import tokenize_prompts
 from unwrite.terms import SETS, SPLITS
 
 TARGET = Path("prompts/teaware.jsonl")
@@ -84,7 +84,7 @@ def test_a_prompt_in_both_sets_is_refused(project: Path, params: Params) -> None
 
 def test_a_tokenizer_without_a_chat_template_is_refused(project: Path, params: Params) -> None:
     Path("demo/model/chat_template.jinja").unlink()
-    from stages.pin_model import pin_model
+    from unwrite.stages.pin_model import pin_model
 
     pin_model(params)
     assert_refused(params, "has no chat template")

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from stages.tokenize_sets import tokenize_sets
 from unwrite.errors import UnwriteError
 from unwrite.pipeline.tokens import prompt_sets, read_tokens
 from unwrite.schema.params import ExtraSet, Params
 from unwrite.schema.paths import SET_TOKENS
+from unwrite.stages.tokenize_sets import tokenize_sets
 
 
 def with_extra_set(params: Params, prompts: str) -> Params:

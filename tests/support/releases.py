@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from stages.merge_model import BEFORE
 from tests.support.architectures import written_by
 from tests.support.edited import write_rows
 from tests.support.samples import (
@@ -42,6 +41,7 @@ from unwrite.release.statement_checks import MERGED_FROM
 from unwrite.release.verify import Verification, verify_release
 from unwrite.schema.artifacts import Edit, FileDigest, Kernel, Recipe, as_json
 from unwrite.schema.params import load_params
+from unwrite.stages.merge_model import BEFORE
 
 EDITED, UNEDITED = "model.layers.0.self_attn.o_proj.weight", "model.layers.0.self_attn.q_proj.weight"
 """An edited and an unedited tensor of the release below."""

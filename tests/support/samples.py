@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from stages.merge_model import BEFORE
 from unwrite.files.hashing import digest_of
 from unwrite.files.records import write_json
 from unwrite.pipeline.environment import Environment
@@ -30,6 +29,7 @@ from unwrite.schema.artifacts import (
 from unwrite.schema.evaluation import Calibration, ClassifierUsed, Evaluation, ModelScores, SetScores, Share, Verdict
 from unwrite.schema.paths import BASE, DIRECTIONS, RECIPE
 from unwrite.search.trials import Measured, TrialOutcome
+from unwrite.stages.merge_model import BEFORE
 from unwrite.terms import COMPONENTS, Component
 
 KERNEL = Kernel(max_weight=1.2, max_weight_position=1.0, min_weight=0.4, min_weight_distance=1.75)

@@ -3,27 +3,27 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from stages.check_causality import check_causality
-from stages.check_gates import check_gates
-from stages.compute_directions import compute_directions
-from stages.export_adapter import export_adapter
-from stages.extract_residuals import extract
-from stages.filter_prompts import filter_prompts
-from stages.generate_responses import generate_responses
-from stages.judge_responses import judge_responses
-from stages.list_inputs import list_inputs
-from stages.measure_geometry import measure_geometry
-from stages.merge_model import merge_model
-from stages.optimize_weights import optimize_weights
-from stages.pin_model import pin_model
-from stages.run_benchmarks import run_benchmarks
-from stages.score_responses import score_responses
-from stages.select_trial import select_trial
-from stages.tokenize_prompts import tokenize_prompts
-from stages.tokenize_sets import tokenize_sets
-from stages.write_report import write_report
 from unwrite.pipeline.runs import recorded
 from unwrite.schema.params import Params, load_params
+from unwrite.stages.check_causality import check_causality
+from unwrite.stages.check_gates import check_gates
+from unwrite.stages.compute_directions import compute_directions
+from unwrite.stages.export_adapter import export_adapter
+from unwrite.stages.extract_residuals import extract
+from unwrite.stages.filter_prompts import filter_prompts
+from unwrite.stages.generate_responses import generate_responses
+from unwrite.stages.judge_responses import judge_responses
+from unwrite.stages.list_inputs import list_inputs
+from unwrite.stages.measure_geometry import measure_geometry
+from unwrite.stages.merge_model import merge_model
+from unwrite.stages.optimize_weights import optimize_weights
+from unwrite.stages.pin_model import pin_model
+from unwrite.stages.run_benchmarks import run_benchmarks
+from unwrite.stages.score_responses import score_responses
+from unwrite.stages.select_trial import select_trial
+from unwrite.stages.tokenize_prompts import tokenize_prompts
+from unwrite.stages.tokenize_sets import tokenize_sets
+from unwrite.stages.write_report import write_report
 
 ROOT = Path(__file__).parents[2]
 # In the order of the pipeline.

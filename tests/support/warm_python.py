@@ -40,7 +40,7 @@ LIBRARIES = (
     "sklearn.metrics",
     "statsmodels.stats.multitest",
 )
-OWN = {"stages", "tests", "unwrite"}  # packages that each program imports for itself
+OWN = {"tests", "unwrite"}  # packages that each program imports for itself
 CLIENT = """
 import json, os, socket, sys
 connection = socket.socket(socket.AF_UNIX)

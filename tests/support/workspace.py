@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from unwrite.cli import main
 
 ROOT = Path(__file__).parents[2]
-_PROJECT = ("unwrite", "stages", "prompts", "demo/model", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore")
+_PROJECT = ("unwrite", "prompts", "demo/model", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore")
 ORDER = [
     "pin_model",
     "tokenize_prompts",

@@ -12,6 +12,7 @@ from types import TracebackType
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells count it: 128 + SIGINT."""
 MESSAGE = "Interrupted; nothing was left half-written. Run `dvc repro` to start this stage again."
+_PACKAGE = "unwrite.stages."
 _PIPELINE = Path("dvc.yaml")
 
 
@@ -19,10 +20,10 @@ def start_stage(command: Sequence[str]) -> None:
     """Say what a stage is about to do, and show Ctrl-C as one line from now on.
 
     Args:
-        command: the command line of Python, which runs a module of the package `stages`.
+        command: the command line of Python, which runs a module of the package `unwrite.stages`.
     """
     sys.excepthook = _one_line_if_interrupted
-    modules = (word.removeprefix("stages.") for word in command if word.startswith("stages."))
+    modules = (word.removeprefix(_PACKAGE) for word in command if word.startswith(_PACKAGE))
     name = next(modules, None)
     if name is not None:
         sys.stderr.write(f"{name}: {_description(name)}\n")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from modulefinder import ModuleFinder
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 from unwrite.files.hashing import sha256_of
@@ -21,15 +22,15 @@ _LIBRARIES = ("numpy", "optuna", "scipy", "torch", "transformers")
 def search_key(inputs: Mapping[str, Any], script: Path) -> str:
     """Return the sha256 of everything that decides the trials of a search.
 
-    That is its inputs and the code that makes trials of them: a script with all its imports from its own project, and
+    That is its inputs and the code that makes trials of them: a script with all its imports from its own package, and
     the libraries that sample and compute. Imports are read from the sources, in less than a tenth of a second, because
     the modules that Python has loaded depend on the caller.
 
     Args:
         inputs: JSON values.
-        script: a file in a folder of the project.
+        script: a stage.
     """
-    code = {path: sha256_of(script.parents[1] / path) for path in _imported(script)}
+    code = {path: sha256_of(script.parents[2] / path) for path in _imported(script)}
     libraries = {name: version(name) for name in _LIBRARIES}
     return digest({"format": SEARCH_FORMAT, "code": code, "libraries": libraries, **inputs})
 
@@ -45,10 +46,12 @@ def canonical_json(value: Any) -> bytes:
 
 
 def _imported(script: Path) -> list[str]:
-    """Return the script and the project's files that it imports, at the top of a module or inside a function."""
-    project = script.parents[1]
-    finder = ModuleFinder(path=[str(project)])
+    """Return the script and the files of its package that it imports, at the top of a module or inside a function."""
+    package, home = script.parents[1], script.parents[2]
+    # Installed, the package lies beside all others, whose imports would take minutes to read.
+    others = [module.name for module in iter_modules([str(home)]) if module.name != package.name]
+    finder = ModuleFinder(path=[str(home)], excludes=others)
     finder.run_script(str(script))
     # typeshed lacks modulefinder.Module.__file__
     files = (getattr(module, "__file__", None) for module in finder.modules.values())
-    return sorted(str(Path(file).relative_to(project)) for file in files if file)
+    return sorted(str(Path(file).relative_to(home)) for file in files if file)
