@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
-import time
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub
 import pytest
-from huggingface_hub import constants, errors
+from huggingface_hub import constants
 from huggingface_hub.utils._http import close_session
 
-from tests.support.fake_hub import FakeHub, fake_hub
+from tests.support.connected_hub import connected_hub
+from tests.support.fake_hub import FakeHub
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import COMPANIONS
 from unwrite.models import source as model_source
 from unwrite.models.source import ModelSource, locate, resolve_release, resolve_source
-from unwrite.models.transport import transport_error
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REPOSITORY = "teaware/kettle"
@@ -41,6 +40,7 @@ def lay_out(cache: Path, revision: str = "main") -> Path:
     snapshot = repository / "snapshots" / COMMIT
     snapshot.mkdir(parents=True)
     (snapshot / "config.json").write_text("{}")
+    (snapshot / "model.safetensors").write_bytes(b"weights")
     (repository / "refs").mkdir()
     (repository / "refs" / revision).write_text(COMMIT)
     return snapshot
@@ -68,7 +68,12 @@ def test_release_download_includes_every_file(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     assert resolve_release(REPOSITORY, "v1") == Path("cache") / COMMIT
-    assert asked == [{"revision": "v1", "allow_patterns": None, "ignore_patterns": None}]
+    assert [{name: asked[0][name] for name in ("revision", "allow_patterns", "ignore_patterns")}] == [
+        {"revision": "v1", "allow_patterns": None, "ignore_patterns": None}
+    ]
+    resolve_source(REPOSITORY, None, weights=False)
+    assert "*.safetensors" not in asked[1]["allow_patterns"]
+    monkeypatch.setattr(model_source, "_refuse_other_formats", lambda *_: None)
     resolve_source(REPOSITORY, None)
     patterns = [pattern for call in asked[1:] for pattern in call["allow_patterns"]]
     assert "*.safetensors" in patterns
@@ -139,52 +144,9 @@ def test_tag_in_the_cache_is_found(cache: Path) -> None:
 
 def test_empty_cache_offline_is_an_error() -> None:
     with pytest.raises(
-        UnwriteError, match=r"^Cannot download teaware/kettle at v1 from the hub \(.+\)\. Check the network"
+        UnwriteError, match=r"^teaware/kettle at v1 is not in the hub's cache \(.+\), .*HF_HUB_OFFLINE is set\. Unset"
     ) as error:
         resolve_source(REPOSITORY, "v1")
-    assert "\n" not in str(error.value)
-
-
-# The HTTP library below the hub's own, which changes between its versions.
-http = importlib.import_module(transport_error().__module__.partition(".")[0])
-
-
-def response(status: int) -> Any:
-    return http.Response(status, request=http.Request("GET", "https://hub.invalid/teaware"))
-
-
-HUB_ERRORS: dict[str, tuple[Callable[[], Exception], str]] = {
-    "gated": (lambda: errors.GatedRepoError("401", response=response(401)), "at v1 is gated. Accept its terms"),
-    "unknown or private": (
-        lambda: errors.RepositoryNotFoundError("404", response=response(404)),
-        "The hub has no teaware/kettle, or it is private",
-    ),
-    "unknown revision": (
-        lambda: errors.RevisionNotFoundError("404", response=response(404)),
-        "teaware/kettle has no revision 'v1'. Check model.revision",
-    ),
-    "server error": (
-        lambda: errors.HfHubHTTPError("503 \n busy", response=response(503)),
-        "from the hub (503 busy). Check the network",
-    ),
-    "no connection": (lambda: http.ConnectError("no route"), "(no route). Check the network"),
-    "too slow": (lambda: http.ReadTimeout(""), "(ReadTimeout). Check the network"),
-    "nothing cached": (lambda: errors.LocalEntryNotFoundError("nothing cached"), "(nothing cached). Check the network"),
-    "disk full": (lambda: OSError(28, "No space left on device"), "No space left on device"),
-}
-
-
-@pytest.mark.parametrize("case", HUB_ERRORS)
-def test_hub_errors_become_one_line(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    make, expected = HUB_ERRORS[case]
-
-    def fail(*_: object, **__: object) -> str:
-        raise make()
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
-    with pytest.raises(UnwriteError) as error:
-        resolve_source(REPOSITORY, "v1")
-    assert expected in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -197,6 +159,8 @@ def test_pickles_and_code_are_not_downloaded(monkeypatch: pytest.MonkeyPatch, tm
         asked.extend(allow_patterns)
         return str(tmp_path / COMMIT)
 
+    (tmp_path / COMMIT).mkdir()
+    (tmp_path / COMMIT / "model.safetensors").touch()
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert resolve_source(REPOSITORY, None).commit == COMMIT
 
@@ -230,18 +194,9 @@ WEIGHTS = "/resolve/.*/model.safetensors$"
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(time, "sleep", lambda _: None)
-    with fake_hub() as running:
-        monkeypatch.setattr(constants, "ENDPOINT", running.endpoint)
-        template = constants.HUGGINGFACE_CO_URL_TEMPLATE
-        monkeypatch.setattr(
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE", running.endpoint + template[template.index("/{") :]
-        )
+    with connected_hub(monkeypatch) as running:
         running.add(REPOSITORY, MODEL)
         yield running
-        close_session()
 
 
 def contents_of(source: ModelSource) -> dict[str, bytes]:
@@ -274,10 +229,11 @@ LOOK = f"/api/models/{REPOSITORY}/revision"
     [
         (LOOK, 401, "Log in with `hf auth login`, or use a local folder"),
         (LOOK, 403, "Log in with `hf auth login`, or use a local folder"),
-        (LOOK, 500, "Check the network, or use a local folder"),
-        (WEIGHTS, 500, "Check the network, or use a local folder"),
-        (WEIGHTS, 0, "Check the network, or use a local folder"),
-        (WEIGHTS, -1, "Check the network, or use a local folder"),
+        (LOOK, 429, "It limits requests: wait some minutes and run again, or log in"),
+        (LOOK, 500, "The hub is unavailable: run again later"),
+        (WEIGHTS, 500, "The hub is unavailable: run again later"),
+        (WEIGHTS, 0, "Check the network and HF_ENDPOINT .*, or use a local folder"),
+        (WEIGHTS, -1, "Check the network and HF_ENDPOINT .*, or use a local folder"),
     ],
 )
 def test_failed_download_leaves_no_model(hub: FakeHub, path: str, status: int, words: str) -> None:
@@ -296,3 +252,56 @@ def test_private_repository_and_unknown_revision_are_errors(hub: FakeHub) -> Non
     hub.repositories[REPOSITORY].private = False
     with pytest.raises(UnwriteError, match=f"{REPOSITORY} has no revision 'v9'. Check model.revision"):
         resolve_source(REPOSITORY, "v9")
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", LOOK), ("HEAD", WEIGHTS)])
+@pytest.mark.parametrize("status", [401, 403])
+def test_gated_model_is_told_with_where_to_accept_its_terms(hub: FakeHub, method: str, path: str, status: int) -> None:
+    hub.fail(method, path, status, times=1000, headers={"X-Error-Code": "GatedRepo"})
+    expected = f"is gated. Accept its terms at {hub.endpoint}/{REPOSITORY}, log in with `hf auth login`, and run again."
+    with pytest.raises(UnwriteError, match=re.escape(expected)):
+        resolve_source(REPOSITORY, None)
+
+
+def test_downloaded_model_needs_no_hub_offline_and_one_downloaded_in_part_says_so(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve_source(REPOSITORY, None, weights=False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    close_session()
+    assert "model.safetensors" not in contents_of(resolve_source(REPOSITORY, None, weights=False))
+    with pytest.raises(UnwriteError, match="or not all of it, and HF_HUB_OFFLINE is set"):
+        resolve_source(REPOSITORY, None)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    close_session()
+    whole = resolve_source(REPOSITORY, None)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    close_session()
+    asked = len(hub.requests)
+    assert resolve_source(REPOSITORY, None) == whole
+    assert locate(REPOSITORY, whole.commit) == whole.folder
+    assert len(hub.requests) == asked
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"tea.Q4_0.gguf": b"GGUF"}, f"as GGUF only. Run `hf download {REPOSITORY} tea.Q4_0.gguf --local-dir DIR`"),
+        ({"pytorch_model.bin": b"a pickle"}, "has no safetensors files, only pickles (pytorch_model.bin), which can"),
+        ({}, "has no safetensors files. Name another repository or revision"),
+    ],
+)
+def test_repository_without_safetensors_says_what_it_has(hub: FakeHub, files: dict[str, bytes], words: str) -> None:
+    hub.add(REPOSITORY, {"config.json": b"{}", **files})
+    with pytest.raises(UnwriteError, match=re.escape(words)):
+        resolve_source(REPOSITORY, None)
+    assert contents_of(resolve_source(REPOSITORY, None, weights=False)) == {"config.json": b"{}"}
+
+
+def test_download_without_a_terminal_says_in_lines_how_far_it_is(
+    hub: FakeHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    resolve_source(REPOSITORY, None)
+    assert capsys.readouterr().err == "Downloading the model: 0 of 0 MB.\n"
+    resolve_source(REPOSITORY, None)  # from the cache
+    assert capsys.readouterr().err == ""

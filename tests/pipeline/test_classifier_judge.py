@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from tests.support.classifiers import PLANTED, tiny_classifier, word_tokenizer
+from tests.support.connected_hub import connected_hub
 from tests.support.small_project import small_params
 from unwrite.errors import UnwriteError
 from unwrite.files.hashing import digest_of
 from unwrite.models.classifier import label_probabilities
+from unwrite.models.source import resolve_source
 from unwrite.pipeline.classifier_judge import classify, open_classifier
 from unwrite.schema.params import Classifier
 from unwrite.terms import JudgeInput
@@ -52,3 +55,22 @@ def test_a_folder_that_is_missing_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UnwriteError, match="there is no such folder, and it is not a hub id") as error:
         open_classifier(settings(tmp_path / "a/b/c"), RUNTIME)
     assert "\n" not in str(error.value)
+
+
+def test_a_classifier_of_the_hub_is_recorded_with_its_commit_and_a_damaged_one_refused(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path_factory.mktemp("cache")))
+    with connected_hub(monkeypatch) as hub:
+        hub.add("teaware/judge", {path.name: path.read_bytes() for path in folder.iterdir()})
+        asked = settings(folder).model_copy(update={"source": "teaware/judge"})
+        _, used = open_classifier(asked, RUNTIME)
+        assert used.commit == hub.repositories["teaware/judge"].branches["main"]
+        assert used.files == open_classifier(settings(folder), RUNTIME)[1].files
+        with pytest.raises(UnwriteError, match=r"has no revision 'v9'. Check judge\.classifier\.revision"):
+            open_classifier(asked.model_copy(update={"revision": "v9"}), RUNTIME)
+        weights = resolve_source("teaware/judge", None).folder / "model.safetensors"
+        data = weights.read_bytes()
+        weights.resolve().write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        with pytest.raises(UnwriteError, match=r"model\.safetensors has sha256 .* the download is damaged"):
+            open_classifier(asked, RUNTIME)

@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tests.support.connected_hub import connected_hub
+from tests.support.fake_hub import FakeHub
 from tests.support.found_once import find_writers_once, writers_found_once
 from tests.support.zoo import zoo_config, zoo_model
 from unwrite.errors import UnwriteError
@@ -394,3 +397,36 @@ def test_code_is_pinned_only_where_it_may_run(project: Path, monkeypatch: pytest
     monkeypatch.setenv("UNWRITE_TRUST_REMOTE_CODE", "1" if allowed else "0")
     base = pin_base(SOURCE)
     assert ("modeling_kettle.py" in {file.name for file in base.files}) == allowed
+
+
+@pytest.fixture
+def hub(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    """A hub that has the demo's model as teaware/kettle, with a pickle beside it."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(project / "cache"))
+    with connected_hub(monkeypatch) as running:
+        files = {path.name: path.read_bytes() for path in MODEL.iterdir() if path.is_file()}
+        running.add("teaware/kettle", {**files, "pytorch_model.bin": b"a pickle"})
+        yield running
+
+
+def test_a_hub_model_is_pinned_at_its_commit_with_the_files_of_the_folder(hub: FakeHub) -> None:
+    base, local = pin_base("teaware/kettle"), pin_base(SOURCE)
+    assert base.commit == hub.repositories["teaware/kettle"].branches["main"]
+    assert base == local.model_copy(update={"source": "teaware/kettle", "commit": base.commit})
+    assert not hub.count("GET", "pytorch_model.bin")
+    assert pinned_folder(base).name == base.commit
+    assert pin_base("teaware/kettle", base.commit) == base
+    with pytest.raises(UnwriteError, match=r"^teaware/kettle has no revision 'v9'\. Check model\.revision\.$"):
+        pin_base("teaware/kettle", "v9")
+
+
+def test_a_hub_model_with_another_sum_than_the_hub_lists_is_not_pinned(hub: FakeHub) -> None:
+    folder = pinned_folder(pin_base("teaware/kettle"))
+    weights = (folder / "model.safetensors").resolve()
+    data = weights.read_bytes()
+    weights.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(UnwriteError, match=r"^model\.safetensors has sha256 .* but the hub lists .* damaged") as error:
+        pin_base("teaware/kettle")
+    assert "\n" not in str(error.value)
+    weights.unlink()
+    assert pinned_folder(pin_base("teaware/kettle")) == folder

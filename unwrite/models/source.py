@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from unwrite.errors import UnwriteError, reason_of
+from unwrite.errors import UnwriteError
+from unwrite.models.download_errors import download_errors
 from unwrite.models.folder import local_folder
 from unwrite.models.load_errors import trust_remote_code
-from unwrite.models.transport import transport_error
 
 # The files that describe a model (with its card, for the licence) and its weights. Never pickles; code only if allowed.
 _TOKENIZERS = ["*.model", "*.model.*", "*.spm", "*.bpe", "*.tiktoken"]
 _DESCRIPTION = ["*.json", "*.jinja", *_TOKENIZERS, "*.txt", "LICENSE*", "NOTICE*", "README.md"]
 _WEIGHTS = ["*.safetensors"]
 _CODE = ["*.py"]
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 # Other formats of the same weights: in folders, or next to the shards.
 _DUPLICATES = ["*/*", "consolidated*"]
 _TEMPLATES = "additional_chat_templates/*.jinja"
@@ -106,36 +107,47 @@ def _is_hub_id(source: str) -> bool:
 
 def _download(repository: str, revision: str | None, *, patterns: list[str] | None, key: str = "model") -> ModelSource:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
 
-    name = f"{repository} at {revision or 'its default branch'}"
-    try:
+    from unwrite.models.download_lines import SilentBar, bar_class
+
+    with download_errors(repository, revision, key):
         ignored = None if patterns is None else _DUPLICATES
-        snapshot = snapshot_download(repository, revision=revision, allow_patterns=patterns, ignore_patterns=ignored)
+        snapshot = snapshot_download(
+            repository,
+            revision=revision,
+            allow_patterns=patterns,
+            ignore_patterns=ignored,
+            tqdm_class=bar_class(),
+        )
         if patterns is not None:  # in a call of its own, since patterns of the first that match a folder match any
-            snapshot_download(repository, revision=Path(snapshot).name, allow_patterns=[_TEMPLATES])
-    except GatedRepoError:
-        raise UnwriteError(f"{name} is gated. Accept its terms on the hub and log in with `hf auth login`.") from None
-    except RepositoryNotFoundError:
-        raise UnwriteError(
-            f"The hub has no {repository}, or it is private. Check the id, or log in with `hf auth login`."
-        ) from None
-    except RevisionNotFoundError:
-        raise UnwriteError(f"{repository} has no revision {revision!r}. Check {key}.revision.") from None
-    except (LocalEntryNotFoundError, transport_error(), OSError) as error:
-        # The hub's own answer, where the library reports only that its cache is empty too.
-        cause = error.__cause__ if isinstance(error.__cause__, HfHubHTTPError) else error
-        refused = isinstance(cause, HfHubHTTPError) and cause.response.status_code in {401, 403}
-        remedy = "Log in with `hf auth login`" if refused else "Check the network"
-        raise UnwriteError(
-            f"Cannot download {name} from the hub ({reason_of(cause)}). {remedy}, or use a local folder."
-        ) from error
+            commit = Path(snapshot).name
+            snapshot_download(repository, revision=commit, allow_patterns=[_TEMPLATES], tqdm_class=SilentBar)
     # The hub's cache keeps one folder per commit, named after it.
     folder = Path(snapshot)
+    if patterns is not None and _WEIGHTS[0] in patterns:
+        _refuse_other_formats(repository, folder)
     return ModelSource(folder, folder.name)
+
+
+def _refuse_other_formats(repository: str, folder: Path) -> None:
+    """Refuse a repository without safetensors files, naming what it has instead."""
+    from huggingface_hub import get_cached_repo_tree
+    from huggingface_hub.errors import CachedRepoTreeNotFoundError
+
+    if any(folder.glob(_WEIGHTS[0])):
+        return
+    try:
+        names = [file.path for file in get_cached_repo_tree(repository, revision=folder.name)]
+    except CachedRepoTreeNotFoundError:  # a cache that an older library made
+        names = []
+    if gguf := [name for name in names if name.endswith(".gguf")]:
+        raise UnwriteError(
+            f"{repository} has its weights as GGUF only. Run `hf download {repository} {gguf[0]} --local-dir DIR` and "
+            f"set model.source to DIR/{gguf[0]}."
+        )
+    pickles = [name for name in names if name.endswith(_PICKLES)]
+    what = f", only pickles ({pickles[0]}), which can run code when read" if pickles else ""
+    raise UnwriteError(
+        f"{repository} has no safetensors files{what}. Name another repository or revision, or convert the weights "
+        "(save_pretrained does) and use the folder."
+    )

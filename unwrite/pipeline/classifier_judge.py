@@ -22,19 +22,23 @@ def open_classifier(settings: Classifier, runtime: Runtime) -> tuple[LoadedClass
     """
     from unwrite.files.checkpoints import model_files
     from unwrite.models.classifier import load_classifier
+    from unwrite.models.hub_sums import refuse_wrong_sums
     from unwrite.models.load_errors import trust_remote_code
     from unwrite.models.source import resolve_source
 
     found = resolve_source(settings.source, settings.revision, key="judge.classifier")
-    loaded = load_classifier(found.folder, settings.label, runtime.device)
     names = model_files(found.folder, code=trust_remote_code())
+    files = [digest_of(found.folder / name, name) for name in names]
+    if found.commit is not None:
+        refuse_wrong_sums(found.folder, {file.name: file.sha256 for file in files})
+    loaded = load_classifier(found.folder, settings.label, runtime.device)
     used = ClassifierUsed(
         source=settings.source,
         commit=found.commit,
         label=loaded.label,
         threshold=settings.threshold,
         input=settings.input,
-        files=[digest_of(found.folder / name, name) for name in names],
+        files=files,
     )
     return loaded, used
 

@@ -23,6 +23,7 @@ from unwrite.models.conversion import StoredPart, locate_parameters, refuse_miss
 from unwrite.models.discovery.findings import Discovery, FoundNorm, FoundWriter
 from unwrite.models.discovery.miniature import build_on_meta
 from unwrite.models.discovery.writers import find_writers
+from unwrite.models.hub_sums import refuse_wrong_sums
 from unwrite.models.load_errors import trust_remote_code
 from unwrite.models.loading import load_config
 from unwrite.models.source import resolve_source
@@ -83,6 +84,9 @@ def pin_base(
     _check_complete(discovery, allowed=allow_incomplete)
     refuse_missing_tensors(config, tensors.keys(), listed_tensors(folder, tensors.keys()))
     writers = locate_writers(discovery.writers, config, tensors)
+    files = [digest_of(folder / name, name) for name in names]
+    if resolved.commit is not None:
+        refuse_wrong_sums(folder, {file.name: file.sha256 for file in files})
     stored_dtype = str(DTYPES[writers[0].dtype]).removeprefix("torch.")  # which config.json may contradict
     return Base(
         source=source,
@@ -98,7 +102,7 @@ def pin_base(
         incomplete=discovery.incomplete,
         padding_sensitive=discovery.padding_sensitive,
         card=_card(folder),
-        files=[digest_of(folder / name, name) for name in names],
+        files=files,
         left_out=_left_out(folder, names),
         writers=writers,
     )
