@@ -8,6 +8,7 @@ from unwrite.commands.chatting import chat
 from unwrite.commands.comparing import compare_sides
 from unwrite.commands.measurements import show_geometry
 from unwrite.commands.model_commands import writers
+from unwrite.commands.plotting import write_plots_page
 from unwrite.commands.project import audit, check, diff, summary
 from unwrite.commands.proposals import markers
 from unwrite.commands.releases import explain, publish, verify
@@ -31,6 +32,7 @@ for _command in (
     writers,
     diff,
     compare_sides,
+    write_plots_page,
     verify,
     explain,
     audit,

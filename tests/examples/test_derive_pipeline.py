@@ -51,5 +51,5 @@ def test_parameters_are_valid_and_name_files_of_the_example(folder: Path) -> Non
 @pytest.mark.parametrize("folder", EXAMPLES, ids=lambda path: path.name)
 def test_an_example_is_a_dvc_project_of_its_own(folder: Path) -> None:
     """So that `dvc status` and `dvc metrics show` in the project's folder leave it out."""
-    for name in (".dvc/config", ".dvc/.gitignore", ".dvcignore"):
+    for name in (".dvc/config", ".dvc/plots/page.html", ".dvc/.gitignore", ".dvcignore"):
         assert (folder / name).read_bytes() == (ROOT / name).read_bytes()

@@ -78,6 +78,7 @@ def make_workspace(folder: Path) -> Path:
     run(folder, "git", "init", "--quiet")
     run(folder, "dvc", "init", "--quiet")
     shutil.copy(ROOT / ".dvc/config", folder / ".dvc/config")
+    shutil.copytree(ROOT / ".dvc/plots", folder / ".dvc/plots")
     commit(folder)
     return folder
 
