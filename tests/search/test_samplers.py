@@ -70,6 +70,22 @@ def test_for_gp_a_trial_above_the_rate_is_penalized_in_proportion(
     assert 0 <= penalty(min(rate, highest)) <= penalty(highest)
 
 
+@given(rate=RATES, aim=st.floats(0, 0.5), kl=st.floats(0, 1), best=st.floats(1e-3, 1))
+def test_for_gp_no_trial_above_the_rate_looks_better_than_the_best_within_it(
+    rate: float, aim: float, kl: float, best: float
+) -> None:
+    (value,), _ = observe("gp", Measured(rate, kl), aim, 1.0, best)
+    if rate > aim:
+        assert value > math.log(best)
+        assert value >= observe("gp", Measured(rate, kl), aim).values[0]
+    else:
+        assert value == observe("gp", Measured(rate, kl), aim).values[0]
+
+
+def test_the_control_alone_the_penalty_lets_an_edit_that_does_nothing_look_better() -> None:
+    assert observe("gp", Measured(1.0, 0.0), 0.1).values[0] < math.log(0.005)
+
+
 def test_a_kl_of_zero_has_a_finite_logarithm() -> None:
     assert math.isfinite(observe("gp", Measured(1.0, 0.0), 0.1).values[0])
 

@@ -12,8 +12,10 @@ from tests.support.example import SPACE, evaluate, measure, settings
 from unwrite.errors import UnwriteError
 from unwrite.schema.artifacts import TrialParameters
 from unwrite.schema.params import Space
+from unwrite.search import study
 from unwrite.search.front import best_trial, pareto_front
 from unwrite.search.racing import ANY_TRIAL, Standard
+from unwrite.search.samplers import Observation, observe
 from unwrite.search.space import one_shot_settings, trial_parameters
 from unwrite.search.study import EvaluateTrials, run_study
 from unwrite.search.trials import OVER_MAX_KL, STOPPED, Measured, TrialOutcome
@@ -179,6 +181,29 @@ def test_later_batches_must_beat_the_best_trial_before_them() -> None:
         standards.clear()
         run(watch, trials=15, **whole_front)
         assert standards == [ANY_TRIAL] * 3
+
+
+def test_the_sampler_is_told_the_best_trial_within_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[float | None] = []
+
+    def watch(*arguments: Any) -> Observation:
+        told.append(arguments[-1])
+        return observe(*arguments)
+
+    monkeypatch.setattr(study, "observe", watch)
+    outcomes = run(trials=15, sampler="gp", max_behaviour_rate=0.2)
+    best = [best_trial(outcomes[:done], 0.2) for done in (5, 10)]
+    within = [one.kl if one is not None and one.behaviour_rate <= 0.2 else None for one in best]
+    assert told == [within[0]] * 5 + [within[1]] * 10
+    assert within[1] is not None
+    told.clear()
+
+    def never_within(trials: Sequence[TrialParameters], *_: object) -> list[Measured | UnwriteError]:
+        found = [measure(parameters) for parameters in trials]
+        return [one._replace(behaviour_rate=0.5 + (one.behaviour_rate or 0.0) / 2) for one in found]
+
+    run(never_within, trials=15, sampler="gp", max_behaviour_rate=0.2)
+    assert told == [None] * 15
 
 
 def test_a_stopped_trial_is_told_to_the_sampler_and_cannot_be_the_best() -> None:

@@ -32,7 +32,13 @@ class Observation(NamedTuple):
     constraints: dict[str, float] | None
 
 
-def observe(sampler: Sampler, measured: Measured, max_behaviour_rate: float, highest_rate: float = 1.0) -> Observation:
+def observe(
+    sampler: Sampler,
+    measured: Measured,
+    max_behaviour_rate: float,
+    highest_rate: float = 1.0,
+    best_kl: float | None = None,
+) -> Observation:
     """Return a measured trial in the terms of a sampler.
 
     `tpe` minimizes both objectives as they are. The others minimize the logarithm of the KL divergence, which spans
@@ -41,14 +47,15 @@ def observe(sampler: Sampler, measured: Measured, max_behaviour_rate: float, hig
     `gp`, which models the constraint separately, only its KL divergence counts against it.
 
     An edit that does nothing has a KL divergence of 0, so the logarithm alone would draw `gp` to ever weaker edits, and
-    its model of the rate learns too late that they fail. So trials above `max_behaviour_rate` are penalized in
-    proportion. Those within it are not, and the best trial stays the same.
+    its model of the rate learns too late that they fail. So a trial above `max_behaviour_rate` counts as no better than
+    the best one within it, and is penalized in proportion. Those within it are not, and the best trial stays the same.
 
     Args:
         sampler: name of the sampler.
         measured: measurements of the trial.
         max_behaviour_rate: highest acceptable behaviour rate.
         highest_rate: the highest rate of any trial.
+        best_kl: the lowest KL divergence of any trial within `max_behaviour_rate`; None if there is none.
     """
     rate = measured.behaviour_rate
     if sampler == "tpe":
@@ -58,6 +65,7 @@ def observe(sampler: Sampler, measured: Measured, max_behaviour_rate: float, hig
     excess = rate - max_behaviour_rate
     value = math.log(max(measured.kl, _LEAST_KL))
     if sampler == "gp" and excess > 0:
+        value = max(value, -math.inf if best_kl is None else math.log(max(best_kl, _LEAST_KL)))
         value += _PENALTY * excess / (highest_rate - max_behaviour_rate)
     return Observation([value], {"behaviour rate": excess})
 
