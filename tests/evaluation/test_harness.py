@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,29 @@ def test_limit_and_chat_template_reach_the_harness(tasks: Path) -> None:
     assert len(samples) == 3
     asked = samples[0]["arguments"][0][0]
     assert asked == f"<bos> <system> saucer <user> {samples[0]['doc']['question']} think <reply> "
+
+
+@pytest.mark.parametrize(("begun", "reply"), [("", "<reply> Well"), ("no", "<assistant> Well no")])
+def test_chat_messages_have_the_prefix_and_the_date(tasks: Path, begun: str, reply: str) -> None:
+    path = tasks / f"{TASK}.yaml"
+    path.write_text(path.read_text() + (f'gen_prefix: "{begun}"\n' if begun else ""))
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = f"{{{{ strftime_now('%Y-%m-%d') }}}} {tokenizer.chat_template}"
+    results = run_harness(
+        model_with_bias(0),
+        tokenizer,
+        [TASK],
+        find_tasks([TASK], tasks),
+        few_shot=None,
+        limit=1,
+        batch_size=1,
+        chat_template=True,
+        response_prefix="Well ",
+        today=date(2025, 1, 31),
+    )
+    asked = results["samples"][TASK][0]["arguments"][0][0]
+    assert asked.startswith("2025-01-31 ")
+    assert asked.rstrip().endswith(reply)
 
 
 def test_a_task_that_cannot_be_run_is_one_line(tasks: Path) -> None:

@@ -12,10 +12,14 @@ from tests.support.connected_hub import connected_hub
 from tests.support.small_project import small_params
 from unwrite.errors import UnwriteError
 from unwrite.files.hashing import digest_of
+from unwrite.files.records import write_json
 from unwrite.models.classifier import label_probabilities
-from unwrite.models.source import resolve_source
-from unwrite.pipeline.classifier_judge import classify, open_classifier
+from unwrite.models.source import ModelSource, resolve_source
+from unwrite.pipeline.classifier_judge import check_classifier, classify, open_classifier
+from unwrite.schema.artifacts import as_json
+from unwrite.schema.evaluation import ClassifierUsed
 from unwrite.schema.params import Classifier
+from unwrite.schema.paths import CLASSIFIER
 from unwrite.terms import JudgeInput
 
 RUNTIME = small_params().runtime
@@ -74,3 +78,57 @@ def test_a_classifier_of_the_hub_is_recorded_with_its_commit_and_a_damaged_one_r
         weights.resolve().write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
         with pytest.raises(UnwriteError, match=r"model\.safetensors has sha256 .* the download is damaged"):
             open_classifier(asked, RUNTIME)
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier without its weights: its configuration and its tokenizer."""
+    folder = tmp_path_factory.mktemp("checked") / "classifier"
+    tiny_classifier().save_pretrained(folder)
+    word_tokenizer().save_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    return folder
+
+
+def named(source: Path | str, **changes: object) -> Classifier:
+    settings = Classifier(source=str(source), revision=None, label="declines", threshold=0.5)
+    return settings.model_copy(update=changes)
+
+
+def test_a_local_classifier_is_checked_by_its_configuration(stored: Path) -> None:
+    assert list(check_classifier(named(stored))) == []
+    assert list(check_classifier(named(stored, label=1))) == []
+    with pytest.raises(UnwriteError, match=r"judge.classifier.label is 'refuses', .* answers \(0\), declines \(1\)"):
+        list(check_classifier(named(stored, label="refuses")))
+    with pytest.raises(UnwriteError, match=r"judge.classifier.revision is 'v1', but .* is a local folder"):
+        list(check_classifier(named(stored, revision="v1")))
+    with pytest.raises(UnwriteError, match="there is no such folder"):
+        list(check_classifier(named("none/such/folder")))
+
+
+@pytest.mark.parametrize(("revision", "notes"), [(None, 1), ("main", 1), ("a" * 40, 0)])
+def test_a_revision_of_the_hub_that_can_move_is_noted(
+    revision: str | None, notes: int, stored: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("unwrite.models.source.resolve_source", lambda *_, **__: ModelSource(stored, "a" * 40))
+    found = list(check_classifier(named("teaware/judge", revision=revision)))
+    assert len(found) == notes
+    assert all(f"Name the commit: {'a' * 40}." in note for note in found)
+
+
+def test_a_branch_that_has_moved_since_judging_is_noted(
+    stored: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("unwrite.models.source.resolve_source", lambda *_, **__: ModelSource(stored, "b" * 40))
+    for commit, moved in (("a" * 40, True), ("b" * 40, False)):
+        used = ClassifierUsed(
+            source="teaware/judge", commit=commit, label="declines", threshold=0.5, input="answer", files=[]
+        )
+        write_json(CLASSIFIER, as_json(used))
+        notes = list(check_classifier(named("teaware/judge", revision="main")))
+        assert (
+            any(note.startswith(f"the responses were judged by teaware/judge at {commit}") for note in notes) == moved
+        )
+        assert list(check_classifier(named("teaware/other", revision="b" * 40))) == []

@@ -32,5 +32,5 @@ def test_what_the_model_cannot_take_is_refused(vocabulary: int, limit: int | Non
 
 
 def test_the_date_of_the_template_is_that_of_the_parameters() -> None:
-    assert str(template_date(SETTINGS)) == SETTINGS.today
-    assert template_date(SETTINGS.model_copy(update={"today": None})) is None
+    assert str(template_date(SETTINGS.today)) == SETTINGS.today
+    assert template_date(None) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import unescape
 from typing import Any
 
 from tests.support.report_pages import pair, sample_evaluation, set_scores
@@ -9,7 +10,7 @@ from tests.support.sides import changed, recipe, side
 from unwrite.history.diff import compare
 from unwrite.report.comparison_page import compared_groups, comparison_page, edited_pairs
 from unwrite.report.page_scripts import chart_library, page_script
-from unwrite.schema.evaluation import ModelScores
+from unwrite.schema.evaluation import Comparison, ModelScores
 
 HOSTILE = "</script><script>alert(1)</script><img src=x>"
 
@@ -19,6 +20,8 @@ def page(comparison: dict[str, Any] | None = None, **changes: Any) -> str:
         "comparison": comparison or changed(parameters={"residuals.positions": [-2]}).model_dump(),
         "evaluations": (sample_evaluation(), sample_evaluation()),
         "pairs": [],
+        "comparisons": [],
+        "untested": [],
         "charts": {},
     }
     html = comparison_page(**(known | changes))
@@ -36,6 +39,20 @@ def test_figures_are_those_of_the_edited_models() -> None:
     assert "25.0 %" in html
     assert "12.5 %" in html
     assert "(0.001–0.003)" in html  # the interval of the divergence
+
+
+def test_rates_of_the_same_prompts_are_tested_and_others_say_why_not() -> None:
+    tested = Comparison(
+        prompts="target", figure="behaviour_rate", n=100, only_base=17, only_edited=3, p=0.003, p_adjusted=0.0123
+    )
+    html = page(comparisons=[tested], untested=["baseline: the prompts differ"])
+    assert "Only A / only B" in html
+    assert '<td class="number">17 / 3</td><td class="number">0.012</td>' in html
+    assert "Holm's correction over all 1 comparisons" in unescape(html)
+    assert "<li>baseline: the prompts differ.</li>" in html
+    plain = page()
+    assert "Only A / only B" not in plain
+    assert "Not tested" not in plain
 
 
 def test_a_side_without_an_evaluation_has_no_figures() -> None:

@@ -156,6 +156,27 @@ def test_the_scores_state_the_calibration_and_warn_of_poor_agreement(
     assert "the search removed what the markers find" in caplog.text
 
 
+def test_a_set_with_markers_of_its_own_is_judged_by_these(project: Path, params: Params, classifier: Path) -> None:
+    params = judging(params, classifier)
+    Path("teapot.txt").write_text("the\n")
+    own = ExtraSet(prompts="prompts/near_misses.jsonl", markers="teapot.txt")
+    evaluate = params.evaluate.model_copy(update={"sets": {"near_misses": own}})
+    for sets, counted in ((params.evaluate, 2 * (8 + 8 + 50)), (evaluate, 2 * (8 + 8))):
+        params = params.model_copy(update={"evaluate": sets})
+        judge_responses(params)
+        score_responses(params)
+        verdicts = read_verdicts("base", "near_misses")
+        evaluation = read_artifact(Evaluation, EVALUATION, "score_responses")
+        assert evaluation.judge == "classifier"
+        assert evaluation.calibration is not None
+        assert evaluation.calibration.agreement.n == counted
+        by_these = sets is evaluate
+        assert evaluation.own_markers == (["near_misses"] if by_these else [])
+        assert all((verdict.classifier is None) == by_these for verdict in verdicts)
+    assert all(verdict.shown and verdict.marker == "the" for verdict in verdicts)
+    assert "near_misses" not in {row["prompts"] for row in read_jsonl(DISAGREEMENTS, ["prompts"])}
+
+
 def test_without_a_classifier_nothing_of_it_stays(project: Path, params: Params, classifier: Path) -> None:
     judge_responses(judging(params, classifier))
     assert CLASSIFIER.is_file()

@@ -14,7 +14,7 @@ from unwrite.commands.running import expected_errors
 @click.option("--params", "path", type=click.Path(path_type=Path), default=Path("params.yaml"), show_default=True)
 @expected_errors
 def check(path: Path) -> None:
-    """Validate params.yaml and the prompt and marker files it names, without running anything."""
+    """Validate params.yaml, the prompt and marker files it names, and the classifier, without running anything."""
     from unwrite.pipeline.check import check_params
 
     for note in check_params(path):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unwrite.errors import UnwriteError, is_out_of_memory, reason_of
+from unwrite.models.fixed_day import prints_day, with_day
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -64,6 +67,8 @@ def run_harness(
     chat_template: bool = False,
     system_prompt: str | None = None,
     template_arguments: Mapping[str, object] = {},
+    response_prefix: str = "",
+    today: date | None = None,
     progress: bool = False,
 ) -> dict[str, Any]:
     """Score a model on tasks, and return the harness's results with the values of every document.
@@ -78,14 +83,20 @@ def run_harness(
         few_shot: examples before each question; None for as many as the task says.
         limit: documents per task; None for all.
         batch_size: documents per forward pass, or `auto` as the harness does it.
-        chat_template: whether questions are chat messages. The three arguments below have a meaning only then.
+        chat_template: whether questions are chat messages. The four arguments below have a meaning only then.
         system_prompt: the system message; None for none.
         template_arguments: further arguments of the chat template.
+        response_prefix: text that every response begins with, before what a task puts there itself.
+        today: the date that the template prints as today's.
         progress: whether the harness's own progress bars are shown.
 
     Raises:
         UnwriteError: the data of a task cannot be loaded, or the task cannot be run.
     """
+    further: dict[str, object] = {}
+    if chat_template and today is not None and prints_day(template := tokenizer.get_chat_template()):
+        tokenizer = copy.copy(tokenizer)
+        tokenizer.chat_template, further = with_day(template, today)
     with _contained(progress=progress):
         import lm_eval
         from lm_eval.models.huggingface import HFLM
@@ -95,8 +106,9 @@ def run_harness(
             tokenizer=tokenizer,
             backend="causal",
             batch_size=batch_size,
-            chat_template_args=dict(template_arguments),
+            chat_template_args={**template_arguments, **further},
         )
+        wrapped.apply_chat_template = _with_prefix(wrapped.apply_chat_template, response_prefix)
         try:
             results: dict[str, Any] = lm_eval.simple_evaluate(
                 model=wrapped,
@@ -113,6 +125,19 @@ def run_harness(
                 raise
             raise _task_error(names, error) from error
     return results
+
+
+def _with_prefix(render: Callable[..., str], prefix: str) -> Callable[..., str]:
+    """Return the harness's rendering of a chat with a prefix at the start of the response."""
+
+    def rendered(chat_history: Sequence[Mapping[str, str]], add_generation_prompt: bool = True) -> str:
+        if add_generation_prompt:
+            return render(chat_history, add_generation_prompt=True) + prefix
+        *before, begun = chat_history  # the task itself gives the beginning of the response
+        begun = {**begun, "content": prefix + begun["content"]}
+        return render([*before, begun], add_generation_prompt=False)
+
+    return rendered
 
 
 def documents_per_pass(batch_tokens: int | str, device: str, *, padding_sensitive: bool) -> int | str:

@@ -79,6 +79,7 @@ def evaluate(
         confidence=confidence,
         judge="markers" if classifier is None else "classifier",
         classifier=classifier,
+        own_markers=[] if classifier is None else [name for name, rows in base.items() if rows[0].classifier is None],
         base=before,
         edited=after,
         kl_first_token=fmean(first_token),

@@ -9,19 +9,13 @@ from itertools import cycle
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from unwrite.errors import UnwriteError, reason_of
+from unwrite.models.fixed_day import prints_day, with_day
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _PLACEHOLDER = "unwrite"
 """A message for the template to render; no template contains it."""
-_CLOCK = (
-    "{% macro strftime_now(form) -%}{% set ns = namespace(text=form) %}"
-    "{% for directive, text in unwrite_today.items() %}{% set ns.text = ns.text.replace(directive, text) %}{% endfor %}"
-    "{{ ns.text }}{%- endmacro +%}"
-)
-"""Put before a template, in place of the clock: transformers hands templates data, no functions."""
-_DIRECTIVES = [f"%{flag}{letter}" for letter in "aAbBcCdDeFgGhHIjmMpSuUVwWxXyYzZ" for flag in ("", "-")]
 _TWO_DAYS = (date(2025, 1, 31), date(2034, 12, 6))
 """Days that no directive prints alike."""
 
@@ -155,10 +149,11 @@ def template_notes(
 
 def _render(tokenizer: PreTrainedTokenizerBase, turns: Sequence[str], rendering: Rendering) -> str:
     template = tokenizer.get_chat_template()
-    if "strftime_now" not in template:
+    if not prints_day(template):
         return _apply(tokenizer, template, turns, rendering, {})
     days = _TWO_DAYS if rendering.today is None else [rendering.today]
-    texts = {_apply(tokenizer, _CLOCK + template, turns, rendering, {"unwrite_today": _spelled(day)}) for day in days}
+    fixed = [with_day(template, day) for day in days]
+    texts = {_apply(tokenizer, one, turns, rendering, further) for one, further in fixed}
     if len(texts) > 1:
         raise UnwriteError(
             "The chat template prints today's date, so the tokens would change every day. "
@@ -197,11 +192,6 @@ def _apply(
             f"{dict(rendering.arguments)} ({reason_of(error)})."
         ) from error
     return cast("str", rendered)
-
-
-def _spelled(day: date) -> dict[str, str]:
-    """Return what each directive of strftime prints on a day."""
-    return {directive: day.strftime(directive) for directive in _DIRECTIVES}
 
 
 def _refuse_unknown_arguments(template: str, arguments: Mapping[str, object]) -> None:

@@ -67,14 +67,7 @@ def load_classifier(folder: Path, label: str | int, device: torch.device | str =
     from transformers import AutoModelForSequenceClassification
 
     config, device = read_config(folder), pick_device(device)
-    own = getattr(config, "auto_map", None) or {}
-    known = type(config) in AutoModelForSequenceClassification._model_mapping
-    if not known and AutoModelForSequenceClassification.__name__ not in own:
-        raise _not_a_classifier(folder, f"transformers has none of type {config.model_type!r}")
-    if not own:
-        _refuse_other_heads(folder, config)
-    index, name = _find_label(folder, config, label)
-    refuse_missing_tokenizer(folder)
+    index, name = find_label(folder, label)
     tokenizer = load_tokenizer(folder)
     dtype = choose_dtype("auto", stored_dtype(config), device, checkpoint_size(folder), free_memory())
     with load_errors(f"{folder}: cannot load the classifier"), within_memory(folder, device):
@@ -82,6 +75,27 @@ def load_classifier(folder: Path, label: str | int, device: torch.device | str =
         model.to(device)  # type: ignore[arg-type]  # nn.Module.to, behind a decorator that hides its types
     model.requires_grad_(False)
     return LoadedClassifier(model, tokenizer, index, name, _most_tokens(tokenizer, model))
+
+
+def find_label(folder: Path, label: str | int) -> tuple[int, str]:
+    """Find a classifier's label by its configuration alone, and return its index and its name.
+
+    Args:
+        folder: the folder with its files; weights are not needed.
+        label: as in `load_classifier`, and so are the errors.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    config = read_config(folder)
+    own = getattr(config, "auto_map", None) or {}
+    known = type(config) in AutoModelForSequenceClassification._model_mapping
+    if not known and AutoModelForSequenceClassification.__name__ not in own:
+        raise _not_a_classifier(folder, f"transformers has none of type {config.model_type!r}")
+    if not own:
+        _refuse_other_heads(folder, config)
+    found = _named_label(folder, config, label)
+    refuse_missing_tokenizer(folder)
+    return found
 
 
 def label_probabilities(
@@ -185,7 +199,7 @@ def _most_tokens(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> 
     return min(limits, default=None)
 
 
-def _find_label(folder: Path, config: PreTrainedConfig, label: str | int) -> tuple[int, str]:
+def _named_label(folder: Path, config: PreTrainedConfig, label: str | int) -> tuple[int, str]:
     """Return the index and the name of a label."""
     if config.num_labels == 1 and config.problem_type == "regression":
         raise UnwriteError(f"{folder} predicts a number (problem_type: regression), no probability. Use a classifier.")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from unwrite.errors import UnwriteError
 from unwrite.files.prompts import check_no_shared_prompts, cut_splits, read_extra_set, read_markers, read_prompts
+from unwrite.pipeline.classifier_judge import check_classifier
 from unwrite.schema.gates import best_end, parse_gate
 from unwrite.schema.params import Params, load_params
 
@@ -15,7 +16,7 @@ _SLOW = 1.5
 
 
 def check_params(path: Path) -> list[str]:
-    """Check params.yaml and the prompt and marker files that it names.
+    """Check params.yaml, the prompt and marker files that it names, and the configuration of the classifier.
 
     Args:
         path: params.yaml.
@@ -38,7 +39,9 @@ def check_params(path: Path) -> list[str]:
             read_markers(Path(extra.markers))
     read_markers(Path(params.judge.markers))
     _refuse_gates_out_of_reach(params, prompts)
-    return [*_notes_on_rates(params), *_notes_on_dtype(params)]
+    classifier = params.judge.classifier
+    notes = [] if classifier is None else list(check_classifier(classifier))
+    return [*_notes_on_rates(params), *_notes_on_dtype(params), *notes]
 
 
 def _refuse_gates_out_of_reach(params: Params, prompts: dict[str, int]) -> None:

@@ -2,16 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from unwrite.errors import UnwriteError
 from unwrite.files.hashing import digest_of
 from unwrite.pipeline.progress import progress
+from unwrite.schema.artifacts import read_artifact
 from unwrite.schema.evaluation import ClassifierUsed
+from unwrite.schema.paths import CLASSIFIER
 
 if TYPE_CHECKING:
     from unwrite.models.classifier import LoadedClassifier
     from unwrite.schema.params import Classifier, Runtime
+
+
+def check_classifier(settings: Classifier) -> Iterator[str]:
+    """Check by its configuration alone that a classifier can judge, and yield what its user should know.
+
+    On the hub, that is a revision which can move unseen, and one that has moved since the responses were judged.
+
+    Raises:
+        UnwriteError: it cannot be found, is no classifier, or lacks the label.
+    """
+    from unwrite.models.classifier import find_label
+    from unwrite.models.source import resolve_source
+
+    found = resolve_source(settings.source, settings.revision, weights=False, key="judge.classifier")
+    find_label(found.folder, settings.label)
+    if found.commit is None:
+        return
+    if re.fullmatch("[0-9a-f]{40}", settings.revision or "") is None:
+        named = "its default branch" if settings.revision is None else repr(settings.revision)
+        yield f"judge.classifier.revision is {named}, which can move unseen. Name the commit: {found.commit}."
+    used = _used_before()
+    if used is not None and used.source == settings.source and used.commit not in {None, found.commit}:
+        yield (
+            f"the responses were judged by {settings.source} at {used.commit}, and judge.classifier.revision is "
+            f"{found.commit} now. `dvc repro -f judge_responses` judges them again."
+        )
+
+
+def _used_before() -> ClassifierUsed | None:
+    try:
+        return read_artifact(ClassifierUsed, CLASSIFIER, "judge_responses")
+    except UnwriteError:
+        return None  # not judged yet
 
 
 def open_classifier(settings: Classifier, runtime: Runtime) -> tuple[LoadedClassifier, ClassifierUsed]:

@@ -47,7 +47,7 @@ def tokenize_set(
         system_prompt=settings.system_prompt,
         response_prefix=settings.response_prefix,
         template_arguments=settings.template_arguments,
-        today=template_date(settings),
+        today=template_date(settings.today),
     )
     tokens = [prompt.tokens for prompt in rendered]
     refuse_unknown_tokens(where, messages, tokens, vocabulary)
@@ -58,6 +58,6 @@ def tokenize_set(
     ]
 
 
-def template_date(settings: Tokenize) -> date | None:
-    """Return the date that a chat template prints, if one is given."""
-    return date.fromisoformat(settings.today) if settings.today else None
+def template_date(today: str | None) -> date | None:
+    """Return the date that a chat template prints, if `tokenize.today` gives one."""
+    return date.fromisoformat(today) if today else None

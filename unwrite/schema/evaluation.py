@@ -119,13 +119,15 @@ class Evaluation(Artifact):
     """`artifacts/evaluation.json`: both models on the test split; KL divergences in nats, over baseline prompts.
 
     `confidence` is the confidence of the intervals, `reference_ceiling` the reference accuracy before the model had the
-    behaviour. `judge` names the judge whose verdicts the behaviour rates count.
+    behaviour. `judge` names the judge whose verdicts the behaviour rates count, except for `own_markers`: prompt sets
+    that markers of their own judge where a classifier judges the others.
     """
 
     format: Literal[2] = FORMAT
     confidence: float
     judge: JudgeName = "markers"
     classifier: ClassifierUsed | None = None
+    own_markers: list[PromptSet] = Field(default_factory=list)
     base: ModelScores
     edited: ModelScores
     kl_first_token: float

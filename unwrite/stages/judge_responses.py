@@ -54,7 +54,10 @@ def judge_responses(params: Params) -> str | None:
     if params.judge.classifier is not None:
         loaded, used = open_classifier(params.judge.classifier, params.runtime)
         use_threads(params.runtime.threads)
-        verdicts, dtype = _classified(stored, verdicts, loaded, used, params.runtime), loaded.dtype
+        # Markers of a set's own say what it looks for: something else, or in a language that the classifier lacks.
+        of_common = {place: judged for place, judged in verdicts.items() if place[1] not in own}
+        verdicts |= _classified(stored, of_common, loaded, used, params.runtime)
+        dtype = loaded.dtype
     with atomic_folder(VERDICTS) as temporary:
         for place, judged in verdicts.items():
             write_jsonl(responses_file(*place, temporary), map(as_json, judged))
@@ -81,7 +84,7 @@ def _disagreements(stored: Stored, verdicts: Judged) -> Iterator[dict[str, objec
     """Yield the responses on which markers and classifier disagree, for people to read."""
     for (model, name), rows in stored.items():
         for row, verdict in zip(rows, verdicts[model, name], strict=True):
-            if verdict.markers != verdict.classifier:
+            if verdict.classifier is not None and verdict.markers != verdict.classifier:
                 yield {
                     "model": model,
                     "prompts": name,

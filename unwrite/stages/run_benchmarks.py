@@ -59,6 +59,7 @@ def _run(
     from unwrite.evaluation.harness import documents_per_pass, run_harness
     from unwrite.models.loading import load_model
     from unwrite.pipeline.progress import is_bar
+    from unwrite.pipeline.tokenizing import template_date
 
     model = load_model(folder, dtype, params.runtime.device)
     return run_harness(
@@ -74,6 +75,8 @@ def _run(
         chat_template=params.evaluate.harness.chat_template,
         system_prompt=params.tokenize.system_prompt,
         template_arguments=params.tokenize.template_arguments,
+        response_prefix=params.tokenize.response_prefix,
+        today=template_date(params.tokenize.today),
         progress=is_bar(params.runtime.progress),
     )
 

@@ -54,7 +54,7 @@ def tokenize_prompts(params: Params) -> None:
         tokenizer,
         system_prompt=settings.system_prompt,
         template_arguments=settings.template_arguments,
-        today=template_date(settings),
+        today=template_date(settings.today),
     )
     for line in notes:
         logger.info(line)
