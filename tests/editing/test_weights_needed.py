@@ -57,6 +57,18 @@ def test_a_parameter_that_other_layers_share_needs_weights(folders: Path) -> Non
     assert "other layers use" in (why_edit_needs_weights(of.model, edit, [edit], shared, "none") or "")
 
 
+def test_a_bias_outside_its_module_needs_weights(folders: Path) -> None:
+    of = subject("llama_bias", folders)
+    first = of.writers[0]
+    assert first.bias is not None
+    outside = first.bias.model_copy(update={"parameter": "model.layers.0.self_attn.o_bias"})
+    bare = [first.model_copy(update={"bias": outside}), *of.writers[1:]]
+    for bias in (outside, None):  # an unedited one is outside as well
+        edit = sample_edit(bare[0]).model_copy(update={"bias": bias})
+        reason = why_edit_needs_weights(of.model, edit, [edit], bare, "none")
+        assert reason == f"the model adds {outside.parameter} to what {first.module} outputs"
+
+
 def test_a_recipe_needs_weights_if_one_of_its_edits_does(folders: Path) -> None:
     of = subject("mixtral", folders)
     edits = edits_of_writers(of.writers, 1.0)

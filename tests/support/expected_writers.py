@@ -290,6 +290,14 @@ EXPECTED: Mapping[str, tuple[str, Sequence[Row]]] = {  # name in the zoo: (decod
     "gpt2": GPT_2,
     "gpt2_square": GPT_2,
     "gpt_neox": ("gpt_neox.layers", biased(attention("attention.dense"), mlp("mlp.dense_4h_to_h"))),
+    "gpt_neox_japanese": (
+        "gpt_neox_japanese.layers",
+        [
+            attention("attention.dense", layers="01"),
+            attention("attention.dense", layers="2", bias="attention.dense_bias"),  # which the layer adds
+            mlp("mlp.dense_4h_to_h"),
+        ],
+    ),
     "bloom": (GPT, biased(*FALCON[1])),
     "falcon": FALCON,  # adds what it writes in place
     "falcon_alibi": (GPT, biased(*FALCON[1])),

@@ -52,6 +52,8 @@ def why_edit_needs_weights(
     inside = [other for other in writers if _is_within(other.module, block)]
     if any(other.shared_layers for other in inside):
         return f"other layers use {name} too"
+    if bias := next((other.bias for other in inside if _has_bare_bias(other)), None):
+        return f"the model adds {bias.parameter} to what {block} outputs"
     if norm_preservation == "none" and _all_lose_the_same(edit, edits, inside):
         return None
     if len(inside) > 1:
@@ -59,6 +61,11 @@ def why_edit_needs_weights(
     if not is_matrix_product(model.get_submodule(writer.module)):
         return f"{writer.module} does more than multiply by {name}, and not all of its output is projected"
     return None
+
+
+def _has_bare_bias(writer: Writer) -> bool:
+    """Return whether a writer's bias is a parameter of the model outside the writer's module, so not in its output."""
+    return writer.bias is not None and not _is_within(writer.bias.parameter, writer.module)
 
 
 def outermost_module(writer: Writer, writers: Sequence[Writer]) -> str:

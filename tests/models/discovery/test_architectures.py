@@ -100,14 +100,6 @@ INCOMPLETE: Mapping[str, tuple[Sequence[str], set[str]]] = {
         ["layer 0: mlp.experts (LongcatFlashExperts)", "cannot be edited exactly"],
         {f"model.layers.0.{name}.weight" for n in "01" for name in (f"self_attn.{n}.o_proj", f"mlps.{n}.down_proj")},
     ),
-    "gpt_neox_japanese": (
-        ["layer 2", "not explained by attention.dense (Linear), mlp.dense_4h_to_h (Linear)"],
-        {
-            f"gpt_neox_japanese.layers.{layer}.{name}.weight"
-            for layer in range(3)
-            for name in ("attention.dense", "mlp.dense_4h_to_h")
-        },
-    ),
     "qwen4_exp_text": (["layer 0: 100.0% of the output is not explained by any module"], set()),
     "xlm": (
         ["something writes the stream between layers 0 and 1"],

@@ -13,6 +13,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from unwrite.models.discovery.bare_biases import (
+    Candidate,
+    find_bare_biases,
+    pair_bare_biases,
+    written_by_bare_biases,
+)
 from unwrite.models.discovery.findings import FoundNorm
 from unwrite.models.discovery.parameters import Weight, find_norm, find_weights
 from unwrite.models.discovery.probes import (
@@ -79,14 +85,44 @@ def search_branches(recorded: RecordedLayer, sink: str | None = None) -> Examina
     multipliers = _adding_modules(recorded, sink, base)
     chosen = _choose(recorded, sink, base, multipliers)
     parts = [_examine_module(recorded, name) for name in chosen.names]
+    branches = tuple(branch for part in parts for branch in part.branches)
+    if chosen.unexplained > COMPLETE:
+        branches, chosen = _with_bare_biases(recorded, sink, base, branches, chosen, multipliers)
     reasons = [reason for part in parts for reason in part.reasons]
     if chosen.unexplained > COMPLETE:
         scaled = [name for name in _scaled_modules(recorded, sink, base) if name not in multipliers]
         reasons = [_unexplained_message(recorded, chosen, scaled), *reasons]
     if reasons and sink is None and not bool(skip_contribution(recorded, None, chosen.names).any()):
         reasons[0] += "; the layer's input does not reach its output unchanged (a norm after the sum, or a scale)"
-    branches = tuple(branch for part in parts for branch in part.branches)
     return Examination(branches, reasons, chosen.unexplained)
+
+
+def _with_bare_biases(
+    recorded: RecordedLayer,
+    sink: str | None,
+    base: Tensor,
+    branches: tuple[Branch, ...],
+    chosen: _Chosen,
+    multipliers: Mapping[str, Tensor],
+) -> tuple[tuple[Branch, ...], _Chosen]:
+    """Give biases that the layer adds by itself to the matrices they go with, and measure again what is unexplained."""
+    bare = find_bare_biases(recorded, sink, base, chosen.names)
+    candidates = [Candidate(weight, multipliers[branch.module]) for branch in branches for weight in branch.weights]
+    bias_of = pair_bare_biases(bare, candidates)
+    if not bias_of:
+        return branches, chosen
+    written = written_by_bare_biases(recorded, {bias: bare[bias] for bias in bias_of.values()})
+    whole = base - skip_contribution(recorded, sink, chosen.names) - written
+    left = unexplained_share(recorded, whole, chosen.names, multipliers)
+    paired = (
+        branch._replace(weights=tuple(_with_bias(weight, bias_of.get(weight.parameter)) for weight in branch.weights))
+        for branch in branches
+    )
+    return tuple(paired), chosen._replace(unexplained=left)
+
+
+def _with_bias(weight: Weight, bias: str | None) -> Weight:
+    return weight if bias is None else weight._replace(bias=bias, bias_axis=0)
 
 
 def _examine_module(recorded: RecordedLayer, name: str) -> Examination:

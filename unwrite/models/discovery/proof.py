@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 from torch import Tensor, nn
 
+from unwrite.models.discovery.bare_biases import is_bare, written_by_bare_biases
 from unwrite.models.discovery.branches import (
     COMPLETE,
     Branch,
@@ -76,7 +77,14 @@ def _unexplained(recorded: RecordedLayer, branches: Sequence[Branch], sink: str 
             raise UnprovableError(f"{branch.module} does not add to the stream")
         multipliers[branch.module] = m
     names = list(multipliers)
-    left = unexplained_share(recorded, base - skip_contribution(recorded, sink, names), names, multipliers)
+    bare = {
+        weight.bias: multipliers[branch.module]
+        for branch in branches
+        for weight in branch.weights
+        if weight.bias is not None and is_bare(weight.bias, branch.module)
+    }
+    whole = base - skip_contribution(recorded, sink, names) - written_by_bare_biases(recorded, bare)
+    left = unexplained_share(recorded, whole, names, multipliers)
     if left > COMPLETE:
         raise UnprovableError(f"{left:.1%} of the output is not explained by {', '.join(names) or 'any module'}")
     inner = [_unexplained(recorded, branch.inner, branch.module) for branch in branches if branch.norm is not None]
