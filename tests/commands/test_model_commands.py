@@ -23,7 +23,20 @@ def test_writers_of_a_model_that_cannot_be_edited_exactly_are_an_error(tmp_path:
     assert result.exit_code == 1
     assert "mlp.experts.down_proj" in result.stdout
     assert "; incomplete." in result.stdout
-    assert "part of this model cannot be edited exactly:\nlayer 0: " in result.stderr
+    lines = result.stderr.splitlines()
+    assert "part of this model cannot be edited exactly:" in lines[0]
+    assert len(lines) == 2  # equal reasons of all layers share a line
+    assert lines[1].startswith("layers 0–2: ")
+
+
+def test_config_file_stands_for_its_folder(tmp_path: Path) -> None:
+    zoo_config("llama").save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    result = CliRunner().invoke(main, ["writers", str(file)])
+    assert result.exit_code == 0
+    assert "LlamaForCausalLM: 3 layers, 6 writers" in result.stdout
+    file.rename(tmp_path / "other.json")  # control: no other file does
+    assert CliRunner().invoke(main, ["writers", str(tmp_path / "other.json")]).exit_code == 1
 
 
 def test_writers_of_a_missing_folder_is_refused() -> None:

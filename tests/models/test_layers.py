@@ -55,6 +55,19 @@ def test_larger_vision_tower_is_not_taken_for_the_decoder() -> None:
     assert decoder_layers(model) == list(stacks[1])
 
 
+def test_encoder_wider_than_a_miniature_is_not_taken_for_the_decoder() -> None:
+    config: Any = zoo_config("phi4_multimodal")
+    config.audio_config.intermediate_size = 4000
+    model: Any = build_on_meta(config)
+    text = list(model.model.layers)
+    audio = next(list(stack) for name, stack in model.named_modules() if name.endswith("audio_embed.encoder.encoders"))
+    sizes = [sum(parameter.numel() for layer in stack for parameter in layer.parameters()) for stack in (text, audio)]
+    assert sizes[0] < sizes[1]
+    assert decoder_layers(model) == text
+    model.config.num_hidden_layers += 1  # control: nothing fits, and the larger one is taken
+    assert decoder_layers(model) == audio
+
+
 def test_missing_decoder_stack_is_an_error() -> None:
     with pytest.raises(UnwriteError, match=r"Linear has no decoder stack\. Use a decoder-only model\."):
         decoder_layers(nn.Linear(2, 2))
@@ -116,7 +129,7 @@ def test_stream_may_be_the_first_of_several_outputs() -> None:
         ("xlnet", r"layer 0: the stream must be one vector per token, got shape \[5, 2, 32\] for \[2, 5\] tokens"),
         (
             "gemma3n_text",
-            r"layer 0: the stream must be one vector per token, got shape \[2, 2, 5, 32\] for \[2, 5\] tokens",
+            r"layer 0: the layers pass on 2 streams \(shape \[2, 2, 5, 32\] for \[2, 5\] tokens\)",
         ),
     ],
 )

@@ -361,6 +361,19 @@ def test_control_complete_discovery_gives_no_warning(project: Path, capsys: pyte
     assert "warning" not in capsys.readouterr().err
 
 
+def test_layers_that_are_stored_and_not_run_are_recorded_with_a_warning(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert pin_base(SOURCE).not_run == []
+    name = "model.layers.6.mlp.down_proj.weight"
+    rewrite(lambda tensors: tensors | {name: tensors[name.replace("6", "5")].clone()})
+    base = pin_base(SOURCE)
+    assert base.not_run == ["model.layers.6"]
+    assert name not in {writer.matrix.parameter for writer in base.writers}
+    (warning,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert "model.layers.6: stored in the checkpoint, but the model does not run it" in warning
+
+
 def test_model_without_writers_is_refused_even_if_incomplete_is_allowed(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -226,6 +226,15 @@ def test_unedited_writers_are_stated(base: Base, recipe: Recipe, evaluation: Eva
     assert "\n  - layer 0, mlp: a scale follows\n  - layer 1: the residual is normed\n" in body
 
 
+def test_layers_that_are_stored_and_not_run_are_stated(
+    base: Base, recipe: Recipe, evaluation: Evaluation, front: Front
+) -> None:
+    more = base.model_copy(update={"not_run": ["model.layers.61", "mtp.fc"]})
+    body = model_card(behaviour="jokes", base=more, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS)
+    assert "does not run them" in body
+    assert "does): model.layers.61, mtp.fc.\n" in body
+
+
 def test_text_cannot_become_markup(base: Base, recipe: Recipe, evaluation: Evaluation, front: Front) -> None:
     hostile = "jokes**\n\n---\nlicense: mit\n# Title\n<script>x</script> [a](http://b) | `c`"
     bare = base.model_copy(update={"card": NO_CARD})

@@ -45,11 +45,13 @@ def test_figures_are_shown_if_the_folder_has_them(folder: Path) -> None:
 
 def test_page_states_behaviour_commit_gaps_and_overrides(folder: Path) -> None:
     assert "Behaviour:  not stated in this folder" in explain_release(folder)
+    assert "Not run" not in explain_release(folder)
     with changed_json(folder / "provenance.json") as manifest:
         definition = manifest["predicate"]["buildDefinition"]
         definition["externalParameters"]["parameters"]["report"] = {"behaviour": "flatters\nthe user"}
         definition["externalParameters"]["base"] = {"source": "a/b", "commit": "f" * 40}
         definition["internalParameters"] |= {"allowed": ["dirty"], "incomplete": ["layer 2: a gate"], "clean": False}
+        definition["internalParameters"] |= {"not_run": ["model.layers.61"]}
         definition["resolvedDependencies"] += [
             {"name": "project", "digest": {"gitCommit": "c" * 40}, "annotations": {"role": "project"}}
         ]
@@ -57,6 +59,7 @@ def test_page_states_behaviour_commit_gaps_and_overrides(folder: Path) -> None:
     assert "Behaviour:  flatters the user" in page
     assert f"Base:       a/b, commit {'f' * 40}" in page
     assert "Not edited: layer 2: a gate" in page
+    assert "Not run:    model.layers.61: stored, and as in the base" in page
     assert "Published despite: dirty" in page
     assert re.search(rf"Project at commit {'c' * 40}, with uncommitted changes", page)
 

@@ -7,9 +7,11 @@ import json
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from tests.support.found_once import find_writers_once
-from tests.support.releases import Release, failed, rewrite_manifest, verified
+from tests.support.releases import Release, changed_json, failed, rewrite_manifest, verified
 from tests.support.samples import sample_layout
 from unwrite.files.checkpoints import stored_tensors
 from unwrite.models.discovery.writers import find_writers
@@ -73,6 +75,25 @@ def test_other_name_in_memory_is_only_told(release: Release) -> None:
     assert forged(release, 0, matrix=matrix) == ""
     (check,) = [check for check in verified(release).checks if check.name == "residual writers"]
     assert "parameter of edit.json, another.name" in check.notes[0]
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_layers_that_are_stored_and_not_run_are_told_unless_the_manifest_names_them(
+    stated: bool, release: Release
+) -> None:
+    name, file = "model.layers.3.mlp.up_proj.weight", "model-more.safetensors"
+    for folder in (release.base, release.folder):
+        save_file({name: torch.zeros(32, 32)}, folder / file, metadata={"format": "pt"})
+        with changed_json(folder / "model.safetensors.index.json") as index:
+            index["weight_map"][name] = file
+    rewrite_manifest(release)
+    if stated:
+        with changed_json(release.folder / "provenance.json") as manifest:
+            manifest["predicate"]["buildDefinition"]["internalParameters"]["not_run"] = ["model.layers.3"]
+    (check,) = [check for check in verified(release).checks if check.name == "residual writers"]
+    assert check.details == []
+    told = ["model.layers.3 is stored and not run, so not edited; the manifest does not say so"]
+    assert list(check.notes) == ([] if stated else told)
 
 
 def test_without_transformers_it_is_said(release: Release, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from hypothesis import given
-from hypothesis import strategies as st
-
 from unwrite.models.discovery.findings import Discovery, FoundNorm, FoundWriter
-from unwrite.report.writer_table import ranges, writers_table
+from unwrite.report.writer_table import writers_table
 
 
 def writer(layer: int, **changes: object) -> FoundWriter:
@@ -55,12 +52,3 @@ def test_only_the_layer_number_is_replaced() -> None:
 def test_last_line_says_incomplete_or_batched_by_equal_length() -> None:
     assert table(writer(0), incomplete=("layer 0: why",))[-1].endswith("incomplete.")
     assert table(writer(0), padding_sensitive=True)[-1].endswith("prompts are batched by equal length.")
-
-
-@given(st.sets(st.integers(0, 200), min_size=1))
-def test_ranges_name_every_number_once(numbers: set[int]) -> None:
-    named: list[int] = []
-    for run in ranges(numbers).split(", "):
-        first, _, last = run.partition("–")
-        named += range(int(first), int(last or first) + 1)
-    assert named == sorted(numbers)

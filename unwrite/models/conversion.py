@@ -95,6 +95,12 @@ def locate_parameters(
     return parts
 
 
+def unloaded_tensors(config: PreTrainedConfig, stored: Collection[str]) -> list[str]:
+    """List the tensors of a checkpoint that loading its model leaves aside, in the checkpoint's order."""
+    unused = set(_routes(build_on_meta(config), stored).unused.values())
+    return [tensor for tensor in stored if tensor in unused]
+
+
 def refuse_missing_tensors(config: PreTrainedConfig, stored: Collection[str], listed: Collection[str]) -> None:
     """Refuse a checkpoint that lacks tensors of the model, which loading it would notice only with all of its weights.
 

@@ -18,8 +18,15 @@ _RUN_ERRORS = (
 _REFUSED = "Cannot determine what writes the residual stream, so this model is refused."
 
 
+class StructureError(UnwriteError):
+    """How a model runs its layers is refused; no other width of the same architecture would change that."""
+
+
 def decoder_layers(model: nn.Module) -> list[nn.Module]:
-    """Return the decoder stack, in order: the decoder's list of modules that holds most of its parameters.
+    """Return the decoder stack, in order: the list of modules in the decoder that fits the model's configuration.
+
+    It fits with as many items as the configuration has layers, as wide as its stream: a narrow miniature may still have
+    a wide encoder. Of several that fit, or if none does, the one with most parameters is taken.
 
     Raises:
         UnwriteError: the model has none.
@@ -28,7 +35,8 @@ def decoder_layers(model: nn.Module) -> list[nn.Module]:
     stacks = (_stacks(get_decoder()) if get_decoder else []) or _stacks(model)
     if not stacks:
         raise UnwriteError(f"{type(model).__name__} has no decoder stack. Use a decoder-only model.")
-    return max(stacks, key=lambda stack: sum(p.numel() for layer in stack for p in layer.parameters()))
+    fitting = [stack for stack in _outermost(stacks) if _fits_config(model, stack)]
+    return max(fitting or stacks, key=lambda stack: sum(p.numel() for layer in stack for p in layer.parameters()))
 
 
 def decoder_body(model: nn.Module) -> nn.Module:
@@ -162,6 +170,24 @@ def _stacks(module: nn.Module) -> list[list[nn.Module]]:
     return [list(stack) for stack in module.modules() if isinstance(stack, nn.ModuleList) and len(stack) > 0]
 
 
+def _outermost(stacks: list[list[nn.Module]]) -> list[list[nn.Module]]:
+    """Keep the stacks that are in no other one: a layer may hold a list of experts."""
+    inside = {inner for stack in stacks for layer in stack for inner in layer.modules() if inner is not layer}
+    return [stack for stack in stacks if not inside.intersection(stack)]
+
+
+def _fits_config(model: nn.Module, stack: list[nn.Module]) -> bool:
+    config = _text_config(model)
+    layers, width = (getattr(config, key, None) for key in ("num_hidden_layers", "hidden_size"))
+    shapes = [parameter.shape for layer in stack for parameter in layer.parameters()]
+    return len(stack) == layers and any(width in shape for shape in shapes)
+
+
+def _text_config(model: nn.Module) -> Any:
+    config: Any = getattr(model, "config", None)
+    return config.get_text_config() if hasattr(config, "get_text_config") else config
+
+
 def _stream_key(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int | str:
     arguments: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
     for key, value in arguments:
@@ -176,7 +202,7 @@ def _has_matrix(module: nn.Module) -> bool:
 
 def _refuse_other_orders(model: nn.Module, stack: list[nn.Module], calls: list[CalledLayer]) -> None:
     if [call.module for call in calls] != stack:
-        raise UnwriteError(
+        raise StructureError(
             f"{type(model).__name__} does not run each of its {len(stack)} layers once, in order: {len(calls)} ran. "
             f"{_REFUSED}"
         )
@@ -185,8 +211,24 @@ def _refuse_other_orders(model: nn.Module, stack: list[nn.Module], calls: list[C
 def _refuse_other_streams(model: nn.Module, calls: list[CalledLayer], tokens: Size) -> None:
     for index, call in enumerate(calls):
         shape = call.stream().shape
-        if shape[:-1] != tokens:
-            raise UnwriteError(
-                f"{type(model).__name__}, layer {index}: the stream must be one vector per token, got shape "
-                f"{list(shape)} for {list(tokens)} tokens. {_REFUSED}"
+        layer = f"{type(model).__name__}, layer {index}"
+        if streams := _number_of_streams(model, shape, tokens):
+            raise StructureError(
+                f"{layer}: the layers pass on {streams} streams (shape {list(shape)} for {list(tokens)} tokens), which "
+                f"are mixed between the branches; a direction belongs to one stream. {_REFUSED}"
             )
+        if shape[:-1] != tokens:
+            raise StructureError(
+                f"{layer}: the stream must be one vector per token, got shape {list(shape)} for {list(tokens)} tokens. "
+                f"{_REFUSED}"
+            )
+
+
+def _number_of_streams(model: nn.Module, shape: Size, tokens: Size) -> int | None:
+    """Return how many streams a layer gets, on an axis of their own or side by side; None if it gets one."""
+    width = getattr(_text_config(model), "hidden_size", None)
+    *others, last = shape
+    if others == list(tokens):
+        return last // width if type(width) is int and last > width and last % width == 0 else None
+    extra = [size for axis, size in enumerate(others) if others[:axis] + others[axis + 1 :] == list(tokens)]
+    return extra[0] if len(others) > len(tokens) and extra else None

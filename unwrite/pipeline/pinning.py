@@ -28,13 +28,15 @@ from unwrite.models.load_errors import trust_remote_code
 from unwrite.models.loading import load_config
 from unwrite.models.source import resolve_source
 from unwrite.models.tokenizer_files import refuse_unreadable_tokenizer
+from unwrite.models.unrun import unrun_modules
 from unwrite.schema.artifacts import Base, BaseCard, Norm, ParameterLayout, StoredLayout, Writer
+from unwrite.schema.reasons import grouped_reasons
 from unwrite.terms import ComputeDtype, Quantization
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-_REASONS_SHOWN = 3  # in a message; there can be one per layer
+_REASONS_SHOWN = 3  # in a message
 logger = logging.getLogger(__name__)
 
 
@@ -100,6 +102,7 @@ def pin_base(
         vocabulary=discovery.vocabulary,
         unexplained=discovery.unexplained,
         incomplete=discovery.incomplete,
+        not_run=_not_run(config, tensors),
         padding_sensitive=discovery.padding_sensitive,
         card=_card(folder),
         files=files,
@@ -179,12 +182,13 @@ def _norm_record(norm: FoundNorm, located: Mapping[str, _Located]) -> Norm:
 def _check_complete(discovery: Discovery, *, allowed: bool) -> None:
     """Refuse a model that can only be edited in part, unless that is allowed; warn if it is."""
     if not discovery.writers:
-        reason = f" ({discovery.incomplete[0]})" if discovery.incomplete else ""
+        reason = f" ({grouped_reasons(discovery.incomplete)[0]})" if discovery.incomplete else ""
         raise UnwriteError(f"{discovery.architecture} has no writer that can be edited exactly{reason}.")
     if not discovery.incomplete:
         return
-    more = len(discovery.incomplete) - _REASONS_SHOWN
-    reasons = "; ".join(discovery.incomplete[:_REASONS_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+    grouped = grouped_reasons(discovery.incomplete)
+    more = len(grouped) - _REASONS_SHOWN
+    reasons = "; ".join(grouped[:_REASONS_SHOWN]) + (f"; and {more} more" if more > 0 else "")
     if not allowed:
         raise UnwriteError(
             f"{discovery.architecture} cannot be edited exactly: {reasons}.\n"
@@ -198,6 +202,15 @@ def _check_editable(name: str, tensor: StoredTensor) -> None:
         torch_dtype(tensor)
     except UnwriteError as error:
         raise UnwriteError(f"{name}: {error}") from None
+
+
+def _not_run(config: PreTrainedConfig, tensors: Mapping[str, StoredTensor]) -> list[str]:
+    modules = unrun_modules(config, {name: tensor.shape for name, tensor in tensors.items()})
+    if modules:
+        logger.warning(
+            "%s: stored in the checkpoint, but the model does not run it, so it is not edited.", ", ".join(modules)
+        )
+    return modules
 
 
 def _left_out(folder: Path, names: Sequence[str]) -> list[str]:

@@ -23,6 +23,7 @@ from unwrite.schema.dotted_keys import flattened
 from unwrite.schema.evaluation import Evaluation
 from unwrite.schema.parsing import parse_record
 from unwrite.schema.paths import EVALUATION, RECIPE
+from unwrite.schema.reasons import grouped_reasons
 
 _WIDTH = 100
 _CLEAN = {True: "no uncommitted changes", False: "with uncommitted changes", None: "state of the working tree unknown"}
@@ -62,8 +63,10 @@ def _about(manifest: Manifest) -> Iterator[str]:
     source, commit = (manifest.external.base.get(key) for key in ("source", "commit"))
     yield f"Base:       {source}, {f'commit {commit}' if commit else 'a local folder'}"
     yield f"Behaviour:  {_behaviour(manifest)}"
-    for reason in manifest.internal.incomplete:
+    for reason in grouped_reasons(manifest.internal.incomplete):
         yield f"Not edited: {reason}"
+    if manifest.internal.not_run:
+        yield f"Not run:    {', '.join(manifest.internal.not_run)}: stored, and as in the base"
 
 
 def _behaviour(manifest: Manifest) -> str:

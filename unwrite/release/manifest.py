@@ -82,6 +82,7 @@ def build_manifest(
             selection=recipe.selection,
             unexplained=base.unexplained,
             incomplete=base.incomplete,
+            not_run=base.not_run,
             left_out=base.left_out,
             tensors={name: edited.get(name) for name in tensors},
             stages=_environments(runs, here),

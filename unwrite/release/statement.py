@@ -59,6 +59,7 @@ class ExternalParameters(_Part):
 class InternalParameters(_Part):
     """The pipeline's results: every tensor of the checkpoint with its edit (None: as in the base).
 
+    `not_run` names the layers that the checkpoint stores, and no model in transformers runs: they are as in the base.
     `left_out` names what the base's folder holds and the release does not.
     `stages` holds the environment of each stage. `clean`: whether the project's working tree had no uncommitted
     changes (None: no repository). `allowed` lists the problems that `unwrite publish --allow` let pass.
@@ -69,6 +70,7 @@ class InternalParameters(_Part):
     selection: str
     unexplained: float
     incomplete: list[str]
+    not_run: list[str] = []
     left_out: list[str] = []
     tensors: dict[str, TensorEdit | None]
     stages: dict[str, Environment]

@@ -16,7 +16,7 @@ from unwrite.schema.paths import DIRECTIONS, EVALUATION, MANIFEST, RECIPE
 from unwrite.terms import COMPONENTS, Component
 
 _DEFINITION = "predicate.buildDefinition"
-_RESULTS = ("unexplained", "incomplete", "left_out", "stages", "clean", "allowed")
+_RESULTS = ("unexplained", "incomplete", "not_run", "left_out", "stages", "clean", "allowed")
 _MANIFEST_FIELDS = [
     f"{_DEFINITION}.externalParameters.base.source",
     *(f"{_DEFINITION}.internalParameters.{name}" for name in _RESULTS),

@@ -25,11 +25,12 @@ WRITERS = "residual writers"
 
 
 class FoundWriters(NamedTuple):
-    """The writers of a base, its number of layers, and what cannot be edited exactly."""
+    """The writers of a base, its number of layers, what cannot be edited exactly, and what is stored but not run."""
 
     writers: Sequence[Writer]
     layers: int
     incomplete: Sequence[str]
+    not_run: Sequence[str] = ()
 
 
 def find_base_writers(base: Path | None) -> FoundWriters | str:
@@ -39,18 +40,21 @@ def find_base_writers(base: Path | None) -> FoundWriters | str:
     try:
         from unwrite.models.discovery.writers import find_writers
         from unwrite.models.loading import load_config
+        from unwrite.models.unrun import unrun_modules
         from unwrite.pipeline.pinning import locate_writers
     except ModuleNotFoundError as error:
         return f"needs {error.name}"
     try:
         config = load_config(base)
         discovery = find_writers(config, padding=False)
-        writers = locate_writers(discovery.writers, config, stored_tensors(base))
+        tensors = stored_tensors(base)
+        writers = locate_writers(discovery.writers, config, tensors)
+        not_run = unrun_modules(config, {name: tensor.shape for name, tensor in tensors.items()})
     except ModuleNotFoundError as error:
         return f"needs {error.name}"
     except UnwriteError as error:
         return f"the base's writers are not known: {reason_of(error)}"
-    return FoundWriters(writers, discovery.layers, discovery.incomplete)
+    return FoundWriters(writers, discovery.layers, discovery.incomplete, not_run)
 
 
 def check_writers(found: FoundWriters | str, manifest: Manifest, recipe: RecipeFiles | None) -> Check:
@@ -77,6 +81,8 @@ def check_writers(found: FoundWriters | str, manifest: Manifest, recipe: RecipeF
     both = [name for name in actual if name in expected]
     problems += [text for name in both for text in _differences(name, actual[name].facts, expected[name].facts)]
     notes = {text for name in both for text in _renamed(actual[name], expected[name])}
+    unstated = [name for name in found.not_run if name not in manifest.internal.not_run]
+    notes |= {f"{name} is stored and not run, so not edited; the manifest does not say so" for name in unstated}
     about = f"{len(actual)} edited tensors, each found in the base's architecture"
     return checked(WRITERS, about, problems, sorted(notes))
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tabulate import tabulate
+
+from unwrite.schema.reasons import ranges
 
 if TYPE_CHECKING:
     from unwrite.models.discovery.findings import Discovery, FoundWriter
@@ -49,14 +51,3 @@ def _row(writer: FoundWriter, shape: Sequence[int]) -> tuple[str, ...]:
 def _numbered(parameter: str, layer: int) -> str:
     """Replace the layer's number in a name by `*`."""
     return re.sub(rf"(?<![^.]){layer}(?![^.])", "*", parameter, count=1)
-
-
-def ranges(numbers: Iterable[int]) -> str:
-    """Return numbers as text: 0–3, 5, 7–9."""
-    runs: list[list[int]] = []
-    for number in sorted(numbers):
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return ", ".join(str(first) if first == last else f"{first}–{last}" for first, last in runs)

@@ -124,6 +124,7 @@ class Base(Artifact):
     `compute_dtype` is what was asked for: `auto` is chosen by each run, whose record says what it was.
     `quantization` is how extraction and search store the weights of linear layers; the release has the stored dtype.
     `incomplete` lists what cannot be edited exactly; it is empty unless model.allow_incomplete is true.
+    `not_run` names what the checkpoint stores as layers and the model does not run: it is left as it is.
     `padding_sensitive`: padding changes what the model computes, so the prompts of a batch must have one length.
     `left_out` names what the model's folder holds beside its files; a release does not have it.
     """
@@ -140,6 +141,7 @@ class Base(Artifact):
     vocabulary: int
     unexplained: float
     incomplete: list[str]
+    not_run: list[str] = []
     padding_sensitive: bool
     card: BaseCard
     files: list[FileDigest]

@@ -31,7 +31,8 @@ class WithBare(Layer):
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         added = self.mlp(self.norm(hidden_states)) + self.times * self.mlp_bias
-        return hidden_states + self.factor * added
+        stream: Tensor = hidden_states + self.factor * added
+        return stream
 
 
 def test_bare_bias_is_edited_with_a_matrix_that_has_none() -> None:

@@ -14,6 +14,7 @@ from tests.support.large import LARGE, large_config
 from tests.support.tiny import tiny_config
 from tests.support.zoo import zoo_config
 from unwrite.errors import UnwriteError
+from unwrite.models.discovery import miniature as miniature_module
 from unwrite.models.discovery.float64 import float64_throughout
 from unwrite.models.discovery.miniature import build_on_meta, filled, filled_while_run, miniatures
 from unwrite.models.discovery.narrowing import VOCABULARY
@@ -112,6 +113,62 @@ def test_writers_of_a_large_model_are_found() -> None:
         for layer in range(62)
         for name, component in (("self_attn.o_proj", "attention"), ("mlp.down_proj", "mlp"))
     ]
+
+
+class WithEncoder(nn.Module):
+    """Two layers whose stream begins with what a wide encoder makes of the tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.encoder = nn.Embedding(128, 600), nn.Linear(600, 2000)
+        self.layers = nn.ModuleList(nn.Linear(2000, 2000) for _ in range(2))
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        stream: torch.Tensor = self.encoder(self.embed(input_ids))
+        for layer in self.layers:
+            stream = layer(stream)
+        return stream
+
+
+@torch.no_grad()
+def test_wide_matrices_outside_the_layers_take_almost_no_memory() -> None:
+    model = WithEncoder().double().requires_grad_(False)
+    held: list[int] = []
+    model.layers[0].register_forward_hook(lambda layer, *_: held.append(layer.weight.untyped_storage().nbytes()))
+    with filled_while_run(model):
+        output = model(TOKENS)
+    encoder = model.encoder.weight
+    assert encoder.untyped_storage().nbytes() < 10 * sum(encoder.shape)
+    assert held == [8 * 2000 * 2000]  # control: a layer's matrix has all of its values while it runs
+    assert model.embed.weight.untyped_storage().nbytes() == 8 * 128 * 600
+    assert torch.linalg.matrix_rank(encoder[:40, :40]) == 40
+    assert 0 < output.norm() < float("inf")
+
+
+@pytest.mark.parametrize("size", [1_000_003, 1009])  # more and fewer numbers than a layer needs
+@torch.no_grad()
+def test_values_from_the_pool_differ_between_layers_and_experts_and_are_the_same_each_time(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(miniature_module, "_POOL", size)
+    model = next(miniatures(zoo_config("mixtral")))
+    seen: list[torch.Tensor] = []
+
+    def look(layer: nn.Module, _args: Any) -> None:
+        seen.append(torch.cat([parameter.flatten() for parameter in layer.parameters()]))
+
+    for _ in range(2):
+        with filled_while_run(model, from_pool=True):
+            hooks = [layer.register_forward_pre_hook(look) for layer in decoder_layers(model)]
+            run_model(model, {"input_ids": TOKENS})
+        for hook in hooks:
+            hook.remove()
+    first, second, third, *again = seen
+    assert [torch.equal(one, two) for one, two in zip((first, second, third), again, strict=True)] == [True] * 3
+    assert len({round(float(values[0]), 12) for values in (first, second, third)}) == 3
+    experts = first[-8 * 32 * 16 :].reshape(8, -1)
+    assert len({tuple(row) for row in experts[:, :3].tolist()}) == 8
+    assert 0.05 < float(first.std()) < 2
 
 
 def test_small_model_is_its_own_miniature() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -27,8 +27,10 @@ from tests.support.synthetic_layers import (
     layers_of,
 )
 from unwrite.errors import UnwriteError
+from unwrite.models.discovery import writers as writers_module
 from unwrite.models.discovery.findings import FoundNorm, FoundWriter
 from unwrite.models.discovery.narrowing import VOCABULARY
+from unwrite.models.discovery.writers import find_writers
 
 
 def written(name: str, **fields: Any) -> list[FoundWriter]:
@@ -153,6 +155,59 @@ class WritesAfter(Artificial):
         stream = super().forward(input_ids)
         y: Tensor = self.after(stream)
         return stream + y
+
+
+class LayersTwice(Artificial):
+    """A model whose stack runs twice, whatever its width."""
+
+    def forward(self, input_ids: Tensor, **_: Any) -> Tensor:
+        stream = self.embed(input_ids)
+        for layer in (*self.layers, *self.layers):
+            stream = layer(stream)
+        y: Tensor = stream
+        return y
+
+
+class OfImages(Artificial):
+    def forward(self, input_ids: Tensor, **_: Any) -> Tensor:
+        raise ValueError(f"give an image for {input_ids.shape}")
+
+
+@pytest.mark.parametrize(
+    ("model", "tried", "reason"),
+    [
+        (LayersTwice, 1, "does not run each of its 2 layers once"),
+        (OfImages, 3, "give an image"),  # control: another width may run
+    ],
+)
+def test_a_refusal_that_no_width_changes_ends_at_the_first_miniature(
+    model: type[Artificial], tried: int, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def miniatures(_config: Any) -> Iterator[Artificial]:
+        for _ in range(3):
+            made.append(model(Layer(Mlp()), Layer(Mlp())).double().requires_grad_(False))
+            yield made[-1]
+
+    monkeypatch.setattr(writers_module, "miniatures", miniatures)
+    with pytest.raises(UnwriteError, match=reason):
+        find_writers(Any)  # type: ignore[arg-type]  # the miniatures need no config
+    assert len(made) == tried
+
+
+def late(stream: Tensor, y: Tensor) -> Tensor:
+    """Write something else too, from the 21st token on."""
+    later = (torch.arange(stream.shape[1]) >= 20)[:, None]
+    return stream + y + later * torch.linspace(1, 2, D)
+
+
+def test_what_is_written_only_after_many_tokens_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    reasons = examined(layers_of(Mlp, late), monkeypatch).incomplete
+    assert len(reasons) == 2
+    assert "is not explained by mlp.down" in reasons[0]
+    monkeypatch.setattr(writers_module, "_LENGTH", 16)  # control: fewer tokens do not show it
+    assert examined(layers_of(Mlp, late), monkeypatch).incomplete == []
 
 
 INEXACT: Mapping[str, tuple[Callable[[], Artificial], str]] = {

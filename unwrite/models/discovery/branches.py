@@ -87,7 +87,7 @@ def search_branches(recorded: RecordedLayer, sink: str | None = None) -> Examina
     parts = [_examine_module(recorded, name) for name in chosen.names]
     branches = tuple(branch for part in parts for branch in part.branches)
     if chosen.unexplained > COMPLETE:
-        branches, chosen = _with_bare_biases(recorded, sink, base, branches, chosen, multipliers)
+        branches, chosen = _with_bare_biases(recorded, sink, branches, chosen, multipliers)
     reasons = [reason for part in parts for reason in part.reasons]
     if chosen.unexplained > COMPLETE:
         scaled = [name for name in _scaled_modules(recorded, sink, base) if name not in multipliers]
@@ -100,12 +100,12 @@ def search_branches(recorded: RecordedLayer, sink: str | None = None) -> Examina
 def _with_bare_biases(
     recorded: RecordedLayer,
     sink: str | None,
-    base: Tensor,
     branches: tuple[Branch, ...],
     chosen: _Chosen,
     multipliers: Mapping[str, Tensor],
 ) -> tuple[tuple[Branch, ...], _Chosen]:
     """Give biases that the layer adds by itself to the matrices they go with, and measure again what is unexplained."""
+    base = run_to(recorded.layer, sink)
     bare = find_bare_biases(recorded, sink, base, chosen.names)
     candidates = [Candidate(weight, multipliers[branch.module]) for branch in branches for weight in branch.weights]
     bias_of = pair_bare_biases(bare, candidates)

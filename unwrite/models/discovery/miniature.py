@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _SMALL = 1 << 24  # parameters; a model with no more is examined at its own size
 _LARGEST_LAYER = 1 << 27  # parameters, a gigabyte in float64
+_LARGEST_OUTSIDE = 1 << 20  # parameters of one matrix outside the layers: more than a narrow model has
+_POOL = 1_000_003  # random numbers; a prime, so that no two rows or experts repeat
+_STEP = 7919
 _BUILD_ERRORS = (
     *(ValueError, KeyError, AttributeError, TypeError, AssertionError, RuntimeError, IndexError, ImportError),
     ArithmeticError,
@@ -106,7 +109,7 @@ def _build(config: PreTrainedConfig) -> PreTrainedModel:
     inside = {id(parameter) for layer in layers for parameter in layer.parameters()}
     around = (decoder_body(model), model.get_input_embeddings(), model.get_output_embeddings())
     outside = [parameter for module in around if module is not None for parameter in module.parameters()]
-    _fill([parameter for parameter in outside if id(parameter) not in inside], seed=0)
+    _fill_outside([parameter for parameter in outside if id(parameter) not in inside], seed=0)
     return model
 
 
@@ -142,26 +145,37 @@ def filled(layer: nn.Module, seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def filled_while_run(model: nn.Module) -> Iterator[None]:
+def filled_while_run(model: nn.Module, *, from_pool: bool = False) -> Iterator[None]:
     """Give each layer values whenever it runs while open, and free their memory afterwards.
 
     The values are those that `filled` gives for the layer's number. Modules outside the layers get different ones.
+
+    Args:
+        model: a miniature.
+        from_pool: whether to take the values of layers from one pool of random numbers instead, which is faster.
     """
+    pool = torch.randn(_POOL, generator=torch.Generator().manual_seed(0), dtype=torch.float64) if from_pool else None
     layers = decoder_layers(model)
     inside = {module for layer in layers for module in layer.modules()}
     outside = [module for module in model.modules() if module not in inside]
     with ExitStack() as hooks:
         for index, layer in enumerate(layers):
-            hooks.enter_context(layer.register_forward_pre_hook(_filling(_learned(layer), index + 1)))
+            hooks.enter_context(layer.register_forward_pre_hook(_filling(_learned(layer), index + 1, pool)))
             hooks.enter_context(layer.register_forward_hook(_releasing(_learned(layer))))
         for index, module in enumerate(outside):
             own = list(module.parameters(recurse=False))
-            hooks.enter_context(module.register_forward_pre_hook(_filling(own, -index - 1)))
+            hooks.enter_context(module.register_forward_pre_hook(_filling_outside(own, -index - 1)))
         yield
 
 
-def _filling(tensors: Sequence[Tensor], seed: int) -> Callable[..., None]:
-    return lambda *_: _fill(tensors, seed)
+def _filling(tensors: Sequence[Tensor], seed: int, pool: Tensor | None) -> Callable[..., None]:
+    if pool is None:
+        return lambda *_: _fill(tensors, seed)
+    return lambda *_: _fill_from_pool(tensors, pool, seed)
+
+
+def _filling_outside(tensors: Sequence[Tensor], seed: int) -> Callable[..., None]:
+    return lambda *_: _fill_outside(tensors, seed)
 
 
 def _releasing(tensors: Sequence[Tensor]) -> Callable[..., None]:
@@ -177,9 +191,36 @@ def _learned(layer: nn.Module) -> list[Tensor]:
 def _fill(tensors: Sequence[Tensor], seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for tensor in tensors:
-        noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
-        # Matrices keep the size of their input; vectors are scales (or biases) around one.
-        tensor.data = noise.div_(tensor.shape[-1] ** 0.5) if tensor.dim() > 1 else noise.mul_(0.3).add_(1)
+        tensor.data = _scaled(torch.randn(tensor.shape, generator=generator, dtype=torch.float64))
+
+
+def _fill_from_pool(tensors: Sequence[Tensor], pool: Tensor, seed: int) -> None:
+    """Fill tensors with what follows in the pool, from the beginning again after its end."""
+    start = seed * _STEP % len(pool)
+    for tensor in tensors:
+        end = start + tensor.numel()
+        rounds = -(-end // len(pool))
+        noise = pool[start:end].clone() if rounds <= 1 else pool.repeat(rounds)[start:end]
+        tensor.data = _scaled(noise.reshape(tensor.shape))
+        start = end % len(pool)
+
+
+def _scaled(noise: Tensor) -> Tensor:
+    """Scale noise in place: matrices keep the size of their input; vectors are scales (or biases) around one."""
+    return noise.div_(noise.shape[-1] ** 0.5) if noise.dim() > 1 else noise.mul_(0.3).add_(1)
+
+
+def _fill_outside(tensors: Sequence[Tensor], seed: int) -> None:
+    """Fill parameters outside the layers; those of encoders, which a miniature has at full size, take no memory."""
+    _fill([tensor for tensor in tensors if not _is_large(tensor)], seed)
+    for index, tensor in enumerate(filter(_is_large, tensors)):
+        noise = torch.randn(sum(tensor.shape), generator=torch.Generator().manual_seed(seed + index)).double()
+        # Values that depend on the sum of the indices alone (a Hankel matrix): of full rank, from a single vector.
+        tensor.data = noise.div_(tensor.shape[-1] ** 0.5).as_strided(tensor.shape, [1] * tensor.dim())
+
+
+def _is_large(tensor: Tensor) -> bool:
+    return tensor.dim() > 1 and tensor.numel() > _LARGEST_OUTSIDE
 
 
 def _release(tensors: Sequence[Tensor]) -> None:

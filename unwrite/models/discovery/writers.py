@@ -30,13 +30,14 @@ from unwrite.models.discovery.probes import (
 )
 from unwrite.models.discovery.proof import examine_layer
 from unwrite.models.discovery.sharing import merge_shared
-from unwrite.models.layers import CalledLayer, CapturedLayers, capture_layers
+from unwrite.models.layers import CalledLayer, CapturedLayers, StructureError, capture_layers
 from unwrite.terms import Component
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-_FEWEST_TOKENS = 16
+_FEWEST_TOKENS = 16  # in the vocabulary
+_LENGTH = 34  # tokens in a prompt: more than a window or a block of a few could hide a branch behind
 
 
 class _Run(NamedTuple):
@@ -98,12 +99,13 @@ def find_writers(config: PreTrainedConfig, *, padding: bool = True) -> Discovery
 
 
 def _run_miniature(config: PreTrainedConfig, *, padding: bool) -> _Run:
-    """Run the narrowest miniature that does run."""
+    """Run the narrowest miniature that does run; end at once with what no width changes."""
     failure: UnwriteError | None = None
     for model in miniatures(config):
         try:
-            with filled_while_run(model):
-                return _run_twice(model, padding=padding)
+            return _run_twice(model, padding=padding)
+        except StructureError:
+            raise  # a wider one would be refused too
         except UnwriteError as error:
             failure = error  # try the next one, which is wider
     assert failure is not None
@@ -117,10 +119,13 @@ def _run_twice(model: PreTrainedModel, *, padding: bool) -> _Run:
         raise UnwriteError(
             f"{type(model).__name__} must have at least {_FEWEST_TOKENS} tokens to be examined, got {highest}."
         )
-    tokens, others = torch.randint(1, highest, (2, 2, 7), generator=seeded(1))
+    tokens, others = torch.randint(1, highest, (2, 2, _LENGTH), generator=seeded(1))
     others[:, -1] = tokens[:, -1]
-    captured, elsewhere = (capture_layers(model, {"input_ids": ids}) for ids in (tokens, others))
-    return _Run(model, captured, elsewhere.layers, not padding or is_padding_sensitive(model))
+    with filled_while_run(model):
+        captured, elsewhere = (capture_layers(model, {"input_ids": ids}) for ids in (tokens, others))
+    with filled_while_run(model, from_pool=True):  # many passes, which need no particular values
+        padding_sensitive = not padding or is_padding_sensitive(model)
+    return _Run(model, captured, elsewhere.layers, padding_sensitive)
 
 
 def _writes_outside(captured: CapturedLayers) -> list[str]:
