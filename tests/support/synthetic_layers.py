@@ -101,6 +101,17 @@ class Listed(Routed):
         return y
 
 
+class Scale(nn.Module):
+    """A learned scale of each component."""
+
+    def __init__(self, offset: float = 0.0) -> None:
+        super().__init__()
+        self.gamma, self.offset = nn.Parameter(torch.empty(D)), offset
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.offset + self.gamma) * x
+
+
 class CalledTwice(Mlp):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) + super().forward(-x)

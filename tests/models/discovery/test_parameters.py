@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.support.synthetic_layers import EXPERTS, D, Layer, Listed, Mlp, recorded_layer
+from tests.support.synthetic_layers import EXPERTS, D, Layer, Listed, Mlp, Scale, Then, recorded_layer
 from unwrite.models.discovery.findings import FoundNorm
 from unwrite.models.discovery.parameters import Weight, find_norm, find_weights
 from unwrite.models.discovery.probes import UnprovableError
@@ -94,10 +94,14 @@ class OffsetNorm(nn.Module):
         (nn.RMSNorm(D), FoundNorm("mlp", "mlp.weight", 0.0)),
         (OffsetNorm(), FoundNorm("mlp", "mlp.weight", 1.0)),
         (OffsetNorm(learned=False), FoundNorm("mlp", None, 1.0)),
+        (Scale(), FoundNorm("mlp", "mlp.gamma", 0.0)),
+        (Scale(1.0), FoundNorm("mlp", "mlp.gamma", 1.0)),
+        (Then(lambda _y, x, vector: x * vector[0]), None),  # a factor that all components share
+        (Then(lambda _y, x, vector: x * vector + 1e-3), None),
         (nn.LayerNorm(D), None),  # it subtracts the mean
         (Mlp(), None),
         (nn.Identity(), None),
     ],
 )
-def test_root_mean_square_norm_is_recognized_by_what_it_computes(module: nn.Module, expected: FoundNorm | None) -> None:
+def test_norms_and_scales_are_recognized_by_what_they_compute(module: nn.Module, expected: FoundNorm | None) -> None:
     assert find_norm(recorded_layer(Layer(module)), "mlp") == expected

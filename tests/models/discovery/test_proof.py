@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from torch import Tensor, nn
 
-from tests.support.synthetic_layers import D, Layer, Mlp, recorded_layer
+from tests.support.synthetic_layers import D, Layer, Mlp, Scale, recorded_layer
 from unwrite.models.discovery.branches import Branch
+from unwrite.models.discovery.findings import FoundNorm
 from unwrite.models.discovery.parameters import Weight
 from unwrite.models.discovery.probes import UnprovableError
 from unwrite.models.discovery.proof import examine_layer, prove_branches
@@ -49,6 +50,18 @@ def test_the_right_branches_are_proven() -> None:
 def test_control_wrong_branches_are_not_proven(branches: list[Branch], reason: str) -> None:
     with pytest.raises(UnprovableError, match=reason):
         prove_branches(recorded_layer(Layer(Two())), branches)
+
+
+def test_a_scale_after_the_writer_is_compensated_for() -> None:
+    recorded = recorded_layer(Layer(nn.Sequential(Mlp(), Scale())))
+    examination = examine_layer(recorded, None)
+    assert examination.reasons == []
+    (branch,) = examination.branches
+    assert branch.norm == FoundNorm("mlp.1", "mlp.1.gamma", 0.0)
+    assert prove_branches(recorded, [branch]) < 1e-5
+    other = branch._replace(norm=FoundNorm("mlp.1", None, 1.0))  # control: v itself does not vanish after γ
+    with pytest.raises(UnprovableError, match="is still written along the direction"):
+        prove_branches(recorded, [other])
 
 
 def test_branches_of_a_similar_layer_are_used_only_if_they_are_proven() -> None:

@@ -21,6 +21,7 @@ from tests.support.synthetic_layers import (
     Layer,
     Listed,
     Mlp,
+    Scale,
     SideBySide,
     Then,
     examined,
@@ -81,6 +82,13 @@ FOUND: Mapping[str, tuple[Callable[[], Artificial], list[FoundWriter]]] = {
     "a chain of norms": (
         lambda: layers_of(lambda: nn.Sequential(Mlp(), nn.RMSNorm(D), nn.RMSNorm(D))),
         written("mlp.0.down.weight", norms=(("mlp.1", 0.0), ("mlp.2", 0.0))),
+    ),
+    "a scale for each component, in a module": (
+        lambda: layers_of(lambda: nn.Sequential(Mlp(), Scale(1.0))),
+        [
+            one._replace(norms=(FoundNorm(f"layers.{layer}.mlp.1", f"layers.{layer}.mlp.1.gamma", 1.0),))
+            for layer, one in enumerate(written("mlp.0.down.weight"))
+        ],
     ),
     "a module called twice in another": (
         lambda: layers_of(CalledTwice),

@@ -225,7 +225,7 @@ def skip_contribution(recorded: RecordedLayer, sink: str | None, names: Sequence
     if scale is None:
         return torch.zeros_like(base)
     if sink is not None:
-        raise UnprovableError(f"{recorded.label(sink)} normalizes the stream itself")
+        raise UnprovableError(f"{recorded.label(sink)} normalizes or scales the stream itself")
     return scale[:, None] * stream.reshape(base.shape)
 
 

@@ -8,7 +8,10 @@ from unwrite.terms import Component
 
 
 class FoundNorm(NamedTuple):
-    """A norm between writer and stream: its effective scale γ is `offset` + its parameter (ones without one)."""
+    """A norm, or a learned scale of each component, between writer and stream.
+
+    Its effective scale γ is `offset` + its parameter (ones without one).
+    """
 
     module: str
     parameter: str | None

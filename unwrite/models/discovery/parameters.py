@@ -153,7 +153,11 @@ def _is_bias(
 
 
 def find_norm(recorded: RecordedLayer, name: str) -> FoundNorm | None:
-    """Return the module as a root mean square norm, y = γ∘x / rms(x), or None if it is anything else."""
+    """Return the module as a root mean square norm, y = γ∘x / rms(x), or as a learned scale of each component, y = γ∘x.
+
+    Both are compensated for alike: v·y is (γ∘v)·x up to a factor, so it vanishes where (γ∘v)·x does. None is anything
+    else, a factor that all components share included.
+    """
     module, call = recorded.module(name), recorded.calls[name]
     if not call.args or not isinstance(call.args[0], Tensor) or call.args[0].shape[-1] != call.output.shape[-1]:
         return None
@@ -161,10 +165,19 @@ def find_norm(recorded: RecordedLayer, name: str) -> FoundNorm | None:
     x = 1024 * torch.randn(call.args[0].shape, generator=seeded(4), dtype=torch.float64)
     y = rerun(module, call._replace(args=(x, *call.args[1:])))
     unit = (x / x.square().mean(-1, keepdim=True).sqrt()).reshape(y.shape)
-    scale = (y * unit).sum(0) / unit.square().sum(0)
-    if not float((y - scale * unit).abs().max()) < TOLERANCE * float(scale.abs().max()):
-        return None
-    return _as_found_norm(name, module, scale)
+    scale = _scale_between(unit, y, TOLERANCE)
+    if scale is not None:
+        return _as_found_norm(name, module, scale)
+    scale = _scale_between(x.reshape(y.shape), y, EXACT)  # no root, and no ε under it
+    found = None if scale is None else _as_found_norm(name, module, scale)
+    return None if found is None or found.parameter is None else found
+
+
+def _scale_between(x: Tensor, y: Tensor, tolerance: float) -> Tensor | None:
+    """Return γ [d] if y = γ∘x for every token up to a relative tolerance, else None."""
+    scale = (y * x).sum(0) / x.square().sum(0)
+    exact = float((y - scale * x).abs().max()) < tolerance * float((scale * x).abs().max())
+    return scale if exact else None
 
 
 def _as_found_norm(name: str, module: nn.Module, scale: Tensor) -> FoundNorm | None:

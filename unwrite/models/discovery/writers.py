@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from unwrite.errors import UnwriteError
 from unwrite.models.discovery.branches import Branch, Examination, Leaf, leaves
@@ -113,19 +113,25 @@ def _run_miniature(config: PreTrainedConfig, *, padding: bool) -> _Run:
 
 
 def _run_twice(model: PreTrainedModel, *, padding: bool) -> _Run:
+    with filled_while_run(model):
+        tokens, others = _two_prompts(model)
+        captured, elsewhere = (capture_layers(model, {"input_ids": ids}) for ids in (tokens, others))
+    with filled_while_run(model, from_pool=True):  # many passes, which need no particular values
+        padding_sensitive = not padding or is_padding_sensitive(model)
+    return _Run(model, captured, elsewhere.layers, padding_sensitive)
+
+
+def _two_prompts(model: PreTrainedModel) -> Tensor:
+    """Return two batches of random tokens [2, 2, tokens] that share the last token alone."""
     embeddings: Any = model.get_input_embeddings()
     highest = min(VOCABULARY, len(embeddings.weight))
     if highest < _FEWEST_TOKENS:
         raise UnwriteError(
             f"{type(model).__name__} must have at least {_FEWEST_TOKENS} tokens to be examined, got {highest}."
         )
-    tokens, others = torch.randint(1, highest, (2, 2, _LENGTH), generator=seeded(1))
-    others[:, -1] = tokens[:, -1]
-    with filled_while_run(model):
-        captured, elsewhere = (capture_layers(model, {"input_ids": ids}) for ids in (tokens, others))
-    with filled_while_run(model, from_pool=True):  # many passes, which need no particular values
-        padding_sensitive = not padding or is_padding_sensitive(model)
-    return _Run(model, captured, elsewhere.layers, padding_sensitive)
+    tokens = torch.randint(1, highest, (2, 2, _LENGTH), generator=seeded(1))
+    tokens[1, :, -1] = tokens[0, :, -1]
+    return tokens
 
 
 def _writes_outside(captured: CapturedLayers) -> list[str]:
