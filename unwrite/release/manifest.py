@@ -68,8 +68,7 @@ def build_manifest(
         UnwriteError: a stage read something other than what the stage before it wrote.
     """
     commit, clean = git_state()
-    here = current_environment()
-    edited = tensor_edits(recipe)
+    here, edited = current_environment(), tensor_edits(recipe)
     definition = BuildDefinition(
         build_type=f"{BUILD_TYPE}{FORMAT}",
         external_parameters=ExternalParameters(
