@@ -22,7 +22,7 @@ def test_every_command_is_offered() -> None:
 def test_help_lists_every_command_with_one_sentence() -> None:
     result = CliRunner().invoke(main, ["--help"], terminal_width=120)
     assert result.exit_code == 0
-    listed = dict(re.findall(r"^  (\w+)  +(\S.*)$", result.stdout.split("Commands:")[1], flags=re.MULTILINE))
+    listed = dict(re.findall(r"^  ([\w-]+)  +(\S.*)$", result.stdout.split("Commands:")[1], flags=re.MULTILINE))
     assert listed.keys() == main.commands.keys()
     assert all(len(text) > 20 for text in listed.values())
 

@@ -12,6 +12,7 @@ from unwrite.commands.plotting import write_plots_page
 from unwrite.commands.project import audit, check, diff, summary
 from unwrite.commands.proposals import markers
 from unwrite.commands.releases import explain, publish, verify
+from unwrite.commands.starting import doctor, init
 
 
 @click.group()
@@ -24,6 +25,8 @@ def main() -> None:
 
 
 for _command in (
+    init,
+    doctor,
     check,
     markers,
     summary,

@@ -128,8 +128,8 @@ def test_sets_that_do_not_differ_are_one_line(folder: Path, monkeypatch: pytest.
     assert not (folder / "found.txt").exists()
 
 
-def test_without_tokens_the_stage_is_named(folder: Path) -> None:
-    shutil.rmtree(folder / TOKENS)
+def test_without_tokens_dvc_is_asked_for_them(folder: Path) -> None:
+    shutil.rmtree(folder / TOKENS)  # and the folder is no DVC project
     result = invoke()
     assert result.exit_code == 1
-    assert result.stderr == "error: artifacts/tokens is missing: run `dvc repro tokenize_prompts` first.\n"
+    assert result.stderr == ("error: the prompts could not be tokenized (`dvc repro tokenize_prompts`, see above).\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -36,9 +38,9 @@ class _Said(NamedTuple):
 def markers(*, count: int, max_tokens: int | None, top: int, path: Path | None, force: bool) -> None:
     """Propose markers: phrases that the base model uses in responses to target prompts and not to baseline prompts.
 
-    Needs `dvc repro tokenize_prompts`, and no marker list. The responses are to training prompts, so that the list is
-    not tuned to the prompts it is tested on. Phrases with words that the target prompts are about are left out.
-    Read the list before you use it.
+    Needs no marker list. Prompts that are not tokenized yet are tokenized first. The responses are to training prompts,
+    so that the list is not tuned to the prompts it is tested on. Phrases with words that the target prompts are about
+    are left out. Read the list before you use it.
     """
     from unwrite.evaluation.phrases import propose_phrases
     from unwrite.files.records import write_text
@@ -74,7 +76,7 @@ def _base_responses(params: Params, count: int, max_tokens: int | None) -> _Said
     from unwrite.terms import SETS
 
     if not TOKENS.is_dir():
-        raise UnwriteError(f"{TOKENS} is missing: run `dvc repro tokenize_prompts` first.")
+        _tokenize()
     prompts = {name: read_tokens(name, "train") for name in SETS}
     topic = topic_words(*([row.prompt for row in prompts[name]] for name in SETS))
     base = read_base()
@@ -96,6 +98,13 @@ def _base_responses(params: Params, count: int, max_tokens: int | None) -> _Said
                 advance=advance,
             )
     return _Said(responses["target"], responses["baseline"], topic)
+
+
+def _tokenize() -> None:
+    """Run the pipeline up to the tokens, which needs no marker list."""
+    done = subprocess.run([sys.executable, "-m", "dvc", "repro", "tokenize_prompts"], check=False)
+    if done.returncode:
+        raise UnwriteError("the prompts could not be tokenized (`dvc repro tokenize_prompts`, see above).")
 
 
 def _table(phrases: Sequence[Phrase], said: _Said) -> str:

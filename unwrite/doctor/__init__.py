@@ -1,0 +1,1 @@
+"""What a project stands on, each finding with its remedy."""

@@ -1,0 +1,1 @@
+"""A new project from the demo: its pipeline, parameters, prompts and repository."""
