@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from unwrite.commands.chatting import chat
@@ -12,10 +14,20 @@ from unwrite.commands.plotting import write_plots_page
 from unwrite.commands.project import audit, check, diff, summary
 from unwrite.commands.proposals import markers
 from unwrite.commands.releases import explain, publish, verify
+from unwrite.commands.running import output_checked
 from unwrite.commands.starting import doctor, init
 
 
-@click.group()
+class _Commands(click.Group):
+    """The commands; click itself writes their help and the version, and a full disk is one line there too."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line, as click does."""
+        with output_checked():
+            return super().main(*args, **kwargs)
+
+
+@click.group(cls=_Commands)
 @click.version_option(package_name="unwrite")
 def main() -> None:
     """Find the direction that carries one behaviour, remove it from the weights, and measure the effect.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import NoReturn, ParamSpec
@@ -40,6 +41,16 @@ def expected_errors(command: Callable[P, None]) -> Callable[P, None]:
             _fail(missing)
 
     return wrapped
+
+
+@contextmanager
+def output_checked() -> Iterator[None]:
+    """Show that the output cannot be written as one line with exit code 1, outside of any command too."""
+    try:
+        with checked_output():
+            yield
+    except UnwriteError as error:
+        _fail(error)
 
 
 def _fail(error: UnwriteError) -> NoReturn:
