@@ -178,6 +178,81 @@ def test_parameters_of_any_form_are_checked_to_the_end(published: Release, tmp_p
         at(declared, place[:-1])[place[-1]] = original
 
 
+def reordered(values: Any, place: Path_ = ()) -> Iterator[Path_]:
+    """The place of every list and mapping in a record that has several entries, not all the same."""
+    items = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
+    pairs = list(items)
+    if len(pairs) > 1 and (isinstance(values, dict) or values != values[::-1]):
+        yield place
+    for key, value in pairs:
+        yield from reordered(value, (*place, key))
+
+
+def reverse(values: Any) -> None:
+    """Reverses a list, or the order of a mapping's keys."""
+    if isinstance(values, list):
+        values.reverse()
+        return
+    pairs = list(values.items())
+    values.clear()
+    values.update(reversed(pairs))
+
+
+def named_order(found: Verification, name: str, place: Path_) -> bool:
+    """Whether the result says that this order is not checked."""
+    dotted = ".".join(map(str, place))
+    orders = [field for one in found.unproven if one.file == name for field in one.fields]
+    patterns = [field.removeprefix("order of ") for field in orders if field.startswith("order of ")]
+    notes = [note for check in found.checks for note in check.notes if f"order of edits in {name}" in note]
+    return any(fnmatch.fnmatch(dotted, pattern) for pattern in patterns) or bool(notes)
+
+
+@pytest.mark.parametrize("name", ["provenance.json", "edit.json"])
+def test_another_order_fails_or_is_unusual_or_named_unproven(name: str, published: Release, tmp_path: Path) -> None:
+    release = copied(published, tmp_path)
+    record, unseen, places = read_record(published.folder / name), [], []
+    for place in reordered(record):
+        if any(isinstance(key, int) and key > 1 for key in place):
+            continue  # the entries of a list are alike
+        places.append(place)
+        values = read_record(published.folder / name)
+        reverse(at(values, place))
+        write_record(release.folder / name, values)
+        if name != "provenance.json":
+            list_again(release.folder)
+        found = verified(release)
+        said = found.unusual or named_unproven(found, name, record, place) or named_order(found, name, place)
+        if found.passed and not said:
+            unseen.append(".".join(map(str, place)))
+        shutil.copy(published.folder / "provenance.json", release.folder)
+    assert len(places) > 10
+    assert unseen == []
+
+
+@pytest.mark.parametrize("name", [name for name in RECORDS if name.endswith(".json")])
+@pytest.mark.parametrize(
+    ("old", "new"), [("\n", "\n\n"), ("{", "{ \t"), ("}\n", "}"), ("\n}\n", "\n} \n"), ('"format', '"\\u0066ormat')]
+)
+def test_another_form_is_unusual(name: str, old: str, new: str, published: Release, tmp_path: Path) -> None:
+    release = copied(published, tmp_path)
+    text = (release.folder / name).read_text()
+    if old not in text:
+        assert name == "provenance.json"  # its format is in buildType
+        return
+    (release.folder / name).write_text(new.join(text.rsplit(old, 1)))
+    list_again_as_text(release.folder, name)
+    found = verified(release)
+    assert failed(found) == {}
+    said = f"{name} is not written as unwrite writes it (white space, order of keys, or form of a value)"
+    assert found.unusual == [said]
+
+
+def list_again_as_text(folder: Path, name: str) -> None:
+    """As `list_again`, unless the manifest itself was changed, which must stay as it is."""
+    if name != "provenance.json":
+        list_again(folder)
+
+
 def test_what_is_unproven_is_not_everything(published: Release) -> None:
     found = verified(published)
     recipe = read_record(published.folder / "edit.json")

@@ -32,16 +32,20 @@ def verify(release: str, base: str | None, revision: str | None, key: Path | Non
     Needs only the two models: no repository and no GPU. The exit code is 1 if anything is wrong, and 3 if
     the edit is as declared, but unusual.
     """
-    from unwrite.files.threads import processors
-    from unwrite.models.source import resolve_release, resolve_source
-    from unwrite.release.verdict import verification_text
-    from unwrite.release.verify import verify_release
+    from unwrite.release.writer_process import writers_process
 
-    folder = resolve_release(release, revision)
-    against = None
-    if base is not None:
-        against = Path(base) if Path(base).exists() else resolve_source(base, declared_commit(folder, base)).folder
-    verdict = verify_release(folder, against, public_key=key, threads=processors())
+    local = None if base is None or not Path(base).exists() else Path(base)
+    with writers_process(local) as find_writers:  # starts before torch is imported here
+        from unwrite.files.threads import processors
+        from unwrite.models.source import resolve_release, resolve_source
+        from unwrite.release.verdict import verification_text
+        from unwrite.release.verify import verify_release
+
+        folder = resolve_release(release, revision)
+        against = local
+        if base is not None and local is None:
+            against = resolve_source(base, declared_commit(folder, base)).folder
+        verdict = verify_release(folder, against, public_key=key, threads=processors(), find_writers=find_writers)
     click.echo(verdict.model_dump_json(indent=2) if as_json else verification_text(verdict))
     sys.exit((_UNUSUAL if verdict.unusual else 0) if verdict.passed else 1)
 

@@ -31,7 +31,12 @@ def write_json(path: Path, value: Any) -> None:
     Raises:
         ValueError: the value holds NaN or infinity, which are not JSON.
     """
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Return the text that `write_json` writes; errors as there."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, CancelledError, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+_SWITCH_SECONDS = 5e-4
 
 
 def processors() -> int:
@@ -39,7 +41,7 @@ def in_threads(work: Callable[[T, Callable[[], None]], R], items: Sequence[T], t
         if stopped.is_set():
             raise CancelledError
 
-    with ThreadPoolExecutor(max(1, threads)) as pool:
+    with _quick_handover(), ThreadPoolExecutor(max(1, threads)) as pool:
         jobs = [pool.submit(work, item, end_if_stopped) for item in items]
         try:
             wait(jobs, return_when=FIRST_EXCEPTION)
@@ -63,6 +65,17 @@ def one_torch_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def _quick_handover() -> Iterator[None]:
+    """Let a thread that has read or computed a block wait for the GIL only as long as that took, not ten times."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(min(before, _SWITCH_SECONDS))
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 def _keep_freed_memory() -> None:

@@ -29,7 +29,10 @@ _IN_MEMORY = ["matrix.parameter", "matrix.axis", "matrix.num_matrices", "norms.*
 
 
 class Unproven(Artifact):
-    """Fields of one file that nothing proves: dotted, `*` for any entry of a list; no fields are the whole file."""
+    """Fields of one file that nothing proves: dotted, `*` for any entry of a list; no fields are the whole file.
+
+    "order of …" is the order of the entries of a list or mapping, and not their values.
+    """
 
     file: str
     fields: list[str]
@@ -45,6 +48,7 @@ def _unproven(release: Path, manifest: Manifest, recipe: RecipeFiles | None) -> 
     has_params = is_plain_file(release, PARAMS_FILE.name)
     parameters = [] if has_params else [f"{_DEFINITION}.externalParameters.parameters"]
     yield Unproven(file=MANIFEST, fields=[*_MANIFEST_FIELDS, *parameters], reason="as the publisher states them")
+    yield Unproven(file=MANIFEST, fields=["order of *"], reason="entries in another order mean the same")
     if recipe is not None:
         fields = [f"edits.*.{name}" for name in _IN_MEMORY]
         fields += [f"edits.*.{name.replace('matrix', 'bias')}" for name in _IN_MEMORY[:3]]
@@ -67,7 +71,7 @@ def _unproven(release: Path, manifest: Manifest, recipe: RecipeFiles | None) -> 
     yield from (Unproven(file=name, fields=[], reason=reasons[name]) for name in present)
     if has_params:
         listed = ", ".join(manifest.external.parameters)
-        reason = f"sections other than those of the manifest ({listed})"
+        reason = f"comments, form, and sections other than those of the manifest ({listed})"
         yield Unproven(file=PARAMS_FILE.name, fields=[], reason=reason)
 
 

@@ -7,7 +7,8 @@ with the edit recomputed from the base, the recipe and the directions.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -31,6 +32,7 @@ from unwrite.release.file_checks import (
 from unwrite.release.manifest import read_manifest
 from unwrite.release.parameter_checks import check_parameters
 from unwrite.release.recipe_checks import check_manifest, check_recipe, read_recipe
+from unwrite.release.record_form import other_forms
 from unwrite.release.set_aside import set_aside
 from unwrite.release.sizes import refuse_oversized_files
 from unwrite.release.statement_checks import check_statement
@@ -38,7 +40,7 @@ from unwrite.release.tensor_checks import check_tensors, compare_with_base, is_d
 from unwrite.release.unproven import Unproven, unproven_fields
 from unwrite.release.untrusted import entries, is_plain_file, refuse_endless_files, unreadable_files_told
 from unwrite.release.unusual import unusual_facts
-from unwrite.release.writer_checks import check_writers, find_base_writers
+from unwrite.release.writer_checks import FoundWriters, check_writers, find_base_writers
 from unwrite.schema.artifacts import Artifact
 from unwrite.schema.parsing import FORMAT
 
@@ -49,6 +51,9 @@ if TYPE_CHECKING:
 
 OPTIONAL = {"signature", "parameters", "figures"}
 """Checks of what a release need not have."""
+
+
+FindWriters = Callable[[Path | None], FoundWriters | str]
 
 
 class TensorCounts(Artifact):
@@ -80,7 +85,12 @@ class Verification(Artifact):
 
 
 def verify_release(
-    release: Path, base: Path | None = None, *, public_key: Path | None = None, threads: int = 1
+    release: Path,
+    base: Path | None = None,
+    *,
+    public_key: Path | None = None,
+    threads: int = 1,
+    find_writers: FindWriters | None = None,
 ) -> Verification:
     """Verify a release, against its base if that is given.
 
@@ -89,6 +99,7 @@ def verify_release(
         base: folder of the base model.
         public_key: PEM file of the key that should have signed it.
         threads: number of files read at once.
+        find_writers: what finds the base's writers, if another process already does.
 
     Returns:
         Every check, whichever failed first.
@@ -107,10 +118,12 @@ def verify_release(
     """
     refuse_endless_files(release, ADDED_FILES | UNLISTED_FILES)
     with unreadable_files_told(), one_torch_thread():
-        return _verify(release, base, public_key, threads)
+        return _verify(release, base, public_key, threads, find_writers)
 
 
-def _verify(release: Path, base: Path | None, public_key: Path | None, threads: int) -> Verification:
+def _verify(
+    release: Path, base: Path | None, public_key: Path | None, threads: int, find_writers: FindWriters | None
+) -> Verification:
     manifest = read_manifest(release)
     base_shards = None if base is None else set(shard_files(base))
     refuse_oversized_files(release, base, manifest)
@@ -119,7 +132,7 @@ def _verify(release: Path, base: Path | None, public_key: Path | None, threads: 
     recipe, unreadable = read_recipe(release)
     comparison, misfit = (None, None)
     if base is not None and recipe is not None:
-        with transformers_preloaded():  # to find the writers
+        with transformers_preloaded() if find_writers is None else nullcontext():  # to find the writers
             comparison, misfit = compare_with_base(release, base, recipe, threads)
     sums = _release_sums(release, comparison, aside.names, threads)
     base_sums = None if base is None else _base_sums(base, _names_in_base(manifest, sums), comparison, threads)
@@ -134,7 +147,7 @@ def _verify(release: Path, base: Path | None, public_key: Path | None, threads: 
         check_figures(release, manifest),
         check_other_files(release, manifest, sums, base_shards, base_sums),
         check_base(manifest, base_sums, base_files, _left_out(base, base_files, sums)),
-        check_writers(find_base_writers(base), manifest, recipe),
+        check_writers((find_writers or find_base_writers)(base), manifest, recipe),
         *check_tensors(comparison, misfit, recipe),
         signature,
     ]
@@ -144,7 +157,7 @@ def _verify(release: Path, base: Path | None, public_key: Path | None, threads: 
         checks=checks,
         tensors=None if comparison is None else _counts(comparison),
         rounded_numbers=0 if comparison is None else _rounded_numbers(comparison),
-        unusual=unusual_facts(recipe, comparison),
+        unusual=[*unusual_facts(recipe, comparison), *other_forms(release, manifest)],
         unproven=unproven_fields(release, manifest, recipe),
     )
 
