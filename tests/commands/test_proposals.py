@@ -84,7 +84,7 @@ def test_the_demo_proposes_phrases_that_decline(folder: Path) -> None:
 
 def test_responses_are_shown_harmlessly(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     say(monkeypatch, [HOSTILE, f"{HOSTILE} {'x' * 10**6}"], ["fine"])
-    result = invoke("--write", "found.txt")
+    result = invoke("--prompts", "4", "--write", "found.txt")  # few: a megabyte takes a second
     assert result.exit_code == 0
     assert not any(character in result.stdout for character in "\x1b\r\t\u202e")
     assert "\\x1b[31m<script>\\u202e I must decline" in result.stdout

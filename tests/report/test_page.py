@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.report_pages import (
     pair,
+    sample_charts,
     sample_evaluation,
     sample_maps,
     sample_page,
@@ -138,7 +139,7 @@ def test_the_summary_states_rates_significance_divergence_and_gates() -> None:
 def test_extra_sets_are_in_the_results() -> None:
     scores = ModelScores(target=set_scores(0.5), baseline=set_scores(0.0), sets={"near_misses": set_scores(0.25)})
     html = sample_page(evaluation=sample_evaluation(base=scores, edited=scores))
-    assert "near_misses</span> prompts" in html
+    assert "near misses</span> prompts" in html
     assert "beyond the sets above" in html
 
 
@@ -238,3 +239,18 @@ def test_best_one_shot_setting_is_stated() -> None:
     html = sample_page()
     assert "trial 3: behaviour rate 50.0 %, 0.2 nats" in html
     assert '<span class="badge">one-shot baseline</span>' in html
+
+
+def test_a_large_model_with_many_prompts_fits_in_25_megabytes() -> None:
+    prompts, layers = 400, 80
+    maps = residual_maps(sample_maps(prompts // 2, layers + 1))  # of each set, half in either split
+    assert maps is not None
+    said = "It is made of glass, and it is kept on the shelf above the stove. " * 8  # about 100 tokens
+    pairs = [
+        pair(number, f"{number} {said}", said, shown=(True, False), prompts=name, prompt=f"What is it, {number}?")
+        for name in ("target", "baseline")
+        for number in range(1, prompts + 1)
+    ]
+    page = sample_page(pairs, maps=maps, drawn=sample_charts(maps=maps))
+    assert len(maps.frames) == layers + 1
+    assert len(page.encode()) < 25e6

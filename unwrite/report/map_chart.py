@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import altair as alt
 
-from unwrite.report.chart_style import FIRST, NUMBER, SECOND
+from unwrite.report.chart_style import FIRST, NUMBER, QUIET, SECOND
 from unwrite.report.page_scripts import script_json
 from unwrite.report.residual_maps import ResidualMaps
 from unwrite.terms import MapProjection
@@ -36,7 +36,11 @@ def map_chart(maps: ResidualMaps, projection: MapProjection) -> alt.TopLevelMixi
             x=x,
             y=y,
             color=alt.Color("set:N", scale=alt.Scale(domain=sets, range=_colours(sets))),
-            shape=alt.Shape("split:N", scale=alt.Scale(domain=splits, range=["circle", "triangle-up", "square"])),
+            shape=alt.Shape(
+                "split:N",
+                scale=alt.Scale(domain=splits, range=["circle", "triangle-up", "square"]),
+                legend=alt.Legend(symbolFillColor=QUIET, symbolStrokeColor=QUIET),  # black in a dark page otherwise
+            ),
             tooltip=["set:N", "split:N", "prompt:Q"],
         )
         .properties(height=340)
