@@ -50,17 +50,17 @@ def run(project: Path, *command: str, expect: int = 0, **variables: str) -> subp
 
 
 def test_model_comes_from_the_mirror_and_then_from_the_cache(project: Path, hub: FakeHub) -> None:
-    offline = run(project, "stages.pin_model", expect=1, HF_HUB_OFFLINE="1")
+    offline = run(project, "unwrite.stages.pin_model", expect=1, HF_HUB_OFFLINE="1")
     assert f"{REPOSITORY} at its default branch is not in the hub's cache" in offline.stderr
     assert not hub.requests
-    done = run(project, "stages.pin_model", HF_HUB_OFFLINE="0", HF_ENDPOINT=hub.endpoint)
+    done = run(project, "unwrite.stages.pin_model", HF_HUB_OFFLINE="0", HF_ENDPOINT=hub.endpoint)
     assert "Downloading the model: " in done.stderr
     record = project / "artifacts/base.json"
     base = Base.model_validate_json(record.read_bytes())
     assert base.commit == hub.repositories[REPOSITORY].branches["main"]
     record.unlink()
     asked = len(hub.requests)
-    again = run(project, "stages.pin_model", HF_HUB_OFFLINE="1", HF_ENDPOINT=hub.endpoint)
+    again = run(project, "unwrite.stages.pin_model", HF_HUB_OFFLINE="1", HF_ENDPOINT=hub.endpoint)
     assert "Downloading" not in again.stderr
     assert Base.model_validate_json(record.read_bytes()) == base
     assert len(hub.requests) == asked

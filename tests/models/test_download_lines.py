@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 
 import pytest
+from huggingface_hub import constants
+from transformers.utils.logging import disable_progress_bar
 
 from unwrite.models import download_lines
 from unwrite.models.download_lines import DownloadLines, SilentBar, bar_class
@@ -49,6 +51,10 @@ def test_files_and_a_silent_bar_are_not_told(capsys: pytest.CaptureFixture[str])
 
 
 def test_a_terminal_has_the_hubs_own_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    disable_progress_bar()  # of transformers, which the hub's library follows
     assert bar_class() is not None
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert bar_class() is None
+    monkeypatch.undo()
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
     assert bar_class() is None

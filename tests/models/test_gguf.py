@@ -13,8 +13,8 @@ from gguf import dequantize as blocks_to_numbers
 from tests.support.gguf_files import Q4_1, TEMPLATE, quantized, tensors, write_gguf
 from unwrite.errors import UnwriteError
 from unwrite.files.hashing import sha256_of
-from unwrite.models.gguf import dequantize
-from unwrite.models.loading import load_model, load_tokenizer
+from unwrite.models.gguf import dequantize, gguf_config
+from unwrite.models.loading import load_config, load_model, load_tokenizer
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,6 +71,27 @@ def test_a_missing_tensor_is_no_random_one(tmp_path: Path) -> None:
     file = write_gguf(tmp_path / "gap.gguf", without="blk.1.ffn_down.weight")
     with pytest.raises(UnwriteError, match=r"gap\.gguf has no tensor model\.layers\.1\.mlp\.down_proj\.weight \(1 in"):
         dequantize(file, tmp_path)
+
+
+def test_an_architecture_that_is_not_converted_is_named_in_one_line(tmp_path: Path) -> None:
+    file = write_gguf(tmp_path / "other.gguf", architecture="rwkv6")
+    expected = r"^transformers [\d.]+ cannot convert .*other\.gguf, whose architecture is rwkv6 \("
+    for read in (gguf_config, lambda path: dequantize(path, tmp_path / "folder")):
+        with pytest.raises(UnwriteError, match=expected) as error:
+            read(file)
+        assert str(error.value).endswith("). Use a safetensors checkpoint of the model.")
+        assert "\n" not in str(error.value)
+    assert not (tmp_path / "folder").exists()
+
+
+def test_the_configuration_is_read_without_the_weights(file: Path, checkpoint: Path, tmp_path: Path) -> None:
+    config, stored = gguf_config(file), load_config(checkpoint)
+    for name in ("model_type", "hidden_size", "num_hidden_layers", "vocab_size", "tie_word_embeddings"):
+        assert getattr(config, name) == getattr(stored, name)
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(UnwriteError, match=r"cut\.gguf cannot be read as a model \(.*get it again\.$"):
+        gguf_config(cut)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -62,6 +62,21 @@ def test_a_folder_that_is_not_here_keeps_its_list_and_another_source_does_not(mo
     assert list_model_files("model").files == []
 
 
+def test_a_gguf_file_is_listed_alone_and_a_change_of_it_is_seen(model: Path) -> None:
+    file = model / "kettle.gguf"
+    file.write_bytes(b"GGUF one")
+    first = list_model_files("model/kettle.gguf")
+    assert first.files == [digest_of(file)]
+    assert list_model_files("model").files == [digest_of(model / name) for name in ("config.json", "model.safetensors")]
+    file.write_bytes(b"GGUF two")
+    assert list_model_files("model/kettle.gguf").files == [digest_of(file)]
+    assert list_model_files("model/kettle.gguf") != first
+    write_json(MODEL_FILES, as_json(first))
+    file.unlink()
+    assert list_model_files("model/kettle.gguf") == first
+    assert list_model_files("model/config.json").files == []  # no model
+
+
 def test_a_classifier_has_a_list_of_its_own(model: Path) -> None:
     (model.parent / "judge").mkdir()
     (model.parent / "judge/config.json").write_text("judge")

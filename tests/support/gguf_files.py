@@ -41,14 +41,18 @@ def quantized(tensor: np.ndarray) -> np.ndarray:
     return quantize(tensor, Q4_1)
 
 
-def write_gguf(path: Path, *, without: str | None = None) -> Path:
+def write_gguf(path: Path, *, without: str | None = None, architecture: str = "llama", parts: int = 1) -> Path:
     """Write the file; matrices of attention and MLP in Q4_1, the rest in float32.
 
     Args:
         path: the file.
         without: name of a tensor to leave out.
+        architecture: the architecture that the file claims to hold.
+        parts: the number of files that the model claims to be in.
     """
-    writer = GGUFWriter(path, "llama")
+    writer = GGUFWriter(path, architecture)
+    if parts > 1:
+        writer.add_uint16("split.count", parts)
     writer.add_name("Tiny Llama")
     writer.add_block_count(LAYERS)
     writer.add_context_length(128)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from unwrite.commands.releases import declared_commit
+from unwrite.commands.releases import base_folder
 from unwrite.commands.running import expected_errors
 from unwrite.terms import ModelName
 
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 @click.option("--base", "only", flag_value="base", help="Talk to the base model alone.")
 @click.option("--edited", "only", flag_value="edited", help="Talk to the edited model alone.")
 @click.option("--release", metavar="RELEASE", help="A release (folder or hub id) instead of this project's model.")
-@click.option("--against", metavar="BASE", help="With --release: its base (folder or hub id), side by side with it.")
+@click.option(
+    "--against", metavar="BASE", help="With --release: its base (folder, GGUF file or hub id), side by side with it."
+)
 @click.option("--system", metavar="TEXT", help="System prompt; by default that of the pipeline.")
 @click.option("--no-history", is_flag=True, help="Each message on its own, as the pipeline measures them.")
 @click.option("--max-tokens", type=click.IntRange(min=1), default=512, show_default=True, help="Longest reply.")
@@ -63,6 +65,7 @@ def chat(
 
 def _opening(only: ModelName | None, release: str | None, against: str | None) -> Opening:
     from unwrite.chat.opening import project_opening, release_opening
+    from unwrite.models.gguf_header import is_gguf
     from unwrite.models.source import resolve_source
 
     names: list[ModelName] = [only] if only else ["base", "edited"]
@@ -75,9 +78,8 @@ def _opening(only: ModelName | None, release: str | None, against: str | None) -
             raise click.UsageError("--base needs the release's base: name it with --against.")
         return release_opening(release, None, ["edited"])
     base = Path(against)
-    if not base.exists():
-        folder = resolve_source(release, None, weights=False).folder
-        base = resolve_source(against, declared_commit(folder, against)).folder
+    if is_gguf(base) or not base.exists():
+        base = base_folder(resolve_source(release, None, weights=False).folder, against)
     return release_opening(release, base, names)
 
 

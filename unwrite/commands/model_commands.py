@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
-from unwrite.commands.running import expected_errors
+from unwrite.commands.running import FILE, FOLDER, expected_errors
 from unwrite.errors import UnwriteError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 
 @click.command()
@@ -13,22 +19,16 @@ from unwrite.errors import UnwriteError
 @click.option("--revision", help="Branch, tag or commit, for a hub id.")
 @expected_errors
 def writers(model: str, revision: str | None) -> None:
-    """Show which parameters of MODEL (a folder, a config.json or a hub id) write its residual stream.
+    """Show which parameters of MODEL (a folder, config.json, GGUF file or hub id) write its residual stream.
 
     Needs no weights: the architecture decides, so a quantized checkpoint works too.
     """
-    from pathlib import Path
-
     from unwrite.models.discovery.miniature import build_on_meta
     from unwrite.models.discovery.writers import find_writers
-    from unwrite.models.loading import load_config
-    from unwrite.models.source import resolve_source
     from unwrite.report.writer_table import writers_table
     from unwrite.schema.reasons import grouped_reasons
 
-    if revision is None and Path(model).name == "config.json" and Path(model).is_file():
-        model = str(Path(model).parent)
-    config = load_config(resolve_source(model, revision, weights=False).folder, weights=False)
+    config = _config(model, revision)
     discovery = find_writers(config)
     full = build_on_meta(config)
     shapes = {writer.parameter: list(full.get_parameter(writer.parameter).shape) for writer in discovery.writers}
@@ -36,3 +36,35 @@ def writers(model: str, revision: str | None) -> None:
     if discovery.incomplete:
         reasons = grouped_reasons(discovery.incomplete)
         raise UnwriteError("\n".join(("part of this model cannot be edited exactly:", *reasons)))
+
+
+def _config(model: str, revision: str | None) -> PreTrainedConfig:
+    from unwrite.models.gguf import gguf_config
+    from unwrite.models.gguf_header import is_gguf
+    from unwrite.models.loading import load_config
+    from unwrite.models.source import resolve_source
+    from unwrite.pipeline.found_model import refuse_revision_of_file
+
+    path = Path(model)
+    if revision is None and path.name == "config.json" and path.is_file():
+        model = str(path.parent)
+    if not is_gguf(path) or path.is_dir():
+        return load_config(resolve_source(model, revision, weights=False).folder, weights=False)
+    refuse_revision_of_file(model, revision)
+    return gguf_config(path)
+
+
+@click.command()
+@click.argument("file", type=FILE)
+@click.argument("folder", type=FOLDER)
+@expected_errors
+def dequantize(file: Path, folder: Path) -> None:
+    """Write the model in a GGUF FILE into a FOLDER as a plain checkpoint in bfloat16, whose weights can be edited.
+
+    The pipeline does the same by itself if model.source is a GGUF file; with the same version of transformers, the
+    files are the same everywhere.
+    """
+    from unwrite.pipeline.dequantized import write_dequantized
+
+    write_dequantized(file, folder)
+    click.echo(f"The model is in {folder}.")

@@ -21,7 +21,7 @@ _UNUSUAL = 3  # the exit code of a release that is as declared, but unusual
 
 @click.command()
 @click.argument("release")
-@click.option("--base", help="The base model: a folder, or a hub id (taken at the commit that the release declares).")
+@click.option("--base", help="The base: a folder, a GGUF file, or a hub id (at the commit that the release declares).")
 @click.option("--revision", help="Branch, tag or commit of RELEASE, if it is a hub id.")
 @click.option("--key", type=FILE, help="Public key (PEM) of the person who signed the release.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -34,20 +34,39 @@ def verify(release: str, base: str | None, revision: str | None, key: Path | Non
     """
     from unwrite.release.writer_process import writers_process
 
-    local = None if base is None or not Path(base).exists() else Path(base)
+    local = None if base is None or not Path(base).is_dir() else Path(base)
     with writers_process(local) as find_writers:  # starts before torch is imported here
         from unwrite.files.threads import processors
-        from unwrite.models.source import resolve_release, resolve_source
+        from unwrite.models.source import resolve_release
         from unwrite.release.verdict import verification_text
         from unwrite.release.verify import verify_release
 
         folder = resolve_release(release, revision)
-        against = local
-        if base is not None and local is None:
-            against = resolve_source(base, declared_commit(folder, base)).folder
+        against = None if base is None else base_folder(folder, base)
         verdict = verify_release(folder, against, public_key=key, threads=processors(), find_writers=find_writers)
     click.echo(verdict.model_dump_json(indent=2) if as_json else verification_text(verdict))
     sys.exit((_UNUSUAL if verdict.unusual else 0) if verdict.passed else 1)
+
+
+def base_folder(release: Path, base: str) -> Path:
+    """Return the folder of a release's base: an existing one, that of a GGUF file, or the commit that it declares.
+
+    Args:
+        release: folder of the release.
+        base: a folder, a GGUF file or a hub id.
+    """
+    from unwrite.models.gguf_header import is_gguf
+    from unwrite.models.source import resolve_source
+    from unwrite.pipeline.dequantized import dequantized_folder
+    from unwrite.release.base_source import refuse_other_gguf
+    from unwrite.release.manifest import read_manifest
+
+    path = Path(base)
+    if is_gguf(path) and not path.is_dir():
+        if path.is_file():
+            refuse_other_gguf(path, read_manifest(release).external.base)
+        return dequantized_folder(path).folder
+    return path if path.exists() else resolve_source(base, declared_commit(release, base)).folder
 
 
 def declared_commit(release: Path, base: str) -> str:

@@ -43,8 +43,9 @@ class DownloadLines(SilentBar):
 
 def bar_class() -> type[tqdm[Any]] | None:
     """Return the class that shows one download; None, which is the hub's own, where stderr is a terminal."""
-    from huggingface_hub.utils import are_progress_bars_disabled  # type: ignore[attr-defined]  # not in an __all__
+    from huggingface_hub import constants
 
-    if sys.stderr.isatty() or are_progress_bars_disabled():
+    # The person's own wish; transformers, told to show nothing, silences this library too.
+    if sys.stderr.isatty() or constants.HF_HUB_DISABLE_PROGRESS_BARS:
         return None
     return type("LinesOfOneDownload", (DownloadLines,), {})

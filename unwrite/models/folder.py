@@ -1,4 +1,4 @@
-"""The folder of a local model, also in an experiment's temporary copy of the project, which lacks what git ignores."""
+"""The place of a local model, also in an experiment's temporary copy of the project, which lacks what git ignores."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from pathlib import Path
 
 
 def local_folder(source: str) -> Path:
-    """Return the path of a model's folder, whether it exists or not.
+    """Return the path of a model's folder or GGUF file, whether it exists or not.
 
     Args:
-        source: a folder, or a hub id.
+        source: a folder, a GGUF file, or a hub id.
 
     Returns:
-        `source` itself, or, if that is no folder here, the folder of this name in the project that the experiment
-        belongs to.
+        `source` itself, or, if that does not exist here, what has this name in the project that the experiment belongs
+        to.
     """
     folder, project = Path(source), parent_project()
-    if project is not None and not folder.is_dir() and (project / folder).is_dir():
+    if project is not None and not folder.exists() and (project / folder).exists():
         return project / folder
     return folder
 

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from unwrite.errors import UnwriteError, reason_of
+from unwrite.models.gguf_header import read_gguf_header
 
-_PACKAGES = ("gguf", "accelerate")  # transformers needs both
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
 _SETTINGS_OF_THIS_RUN = ("is_local", "local_files_only")  # which transformers would store with the tokenizer
 
 
 def dequantize(file: Path, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
     """Write the model in a GGUF file as a plain checkpoint: configuration, tokenizer, chat template, safetensors.
 
-    Every weight is computed by itself, in float32, and rounded to `dtype`: the same bytes on every machine.
+    Every weight is computed by itself, in float32, and rounded to `dtype`: the same bytes on every machine with the
+    same transformers.
 
     Args:
         file: the GGUF file.
@@ -28,7 +34,6 @@ def dequantize(file: Path, folder: Path, dtype: torch.dtype = torch.bfloat16) ->
         UnwriteError: a package is not installed; the file is missing, damaged, or of an architecture that transformers
             does not convert; or the folder cannot be written.
     """
-    _refuse_missing_packages(file)
     tokenizer, model = _load(file, dtype)
     # Otherwise it would be saved as a quantized model.
     model.hf_quantizer, model.is_quantized = None, False
@@ -45,32 +50,45 @@ def dequantize(file: Path, folder: Path, dtype: torch.dtype = torch.bfloat16) ->
         ) from error
 
 
+def gguf_config(file: Path) -> PreTrainedConfig:
+    """Return the configuration of the model in a GGUF file, without reading its weights.
+
+    Raises:
+        UnwriteError: as in `dequantize`.
+    """
+    from transformers import AutoConfig
+
+    with _conversion_errors(file):
+        return cast("PreTrainedConfig", AutoConfig.from_pretrained(file.parent, gguf_file=file.name))
+
+
 def _load(file: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     """Return the tokenizer and the model, with its weights dequantized."""
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
     from transformers.utils import logging
 
-    if not file.is_file():
-        raise UnwriteError(f"{file} is missing: expected a GGUF file.")
     logging.disable_progress_bar()
     logging.set_verbosity_error()  # missing tensors are reported below, in one line
     source: dict[str, Any] = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
     plain: Any = GgufConfig(dequantize=True)
     options = {"dtype": dtype, "quantization_config": plain, "output_loading_info": True}
-    try:
+    with _conversion_errors(file):
         tokenizer = AutoTokenizer.from_pretrained(**source)
         loaded: Any = AutoModelForCausalLM.from_pretrained(**source, **options)
-    except Exception as error:  # a damaged file can make its readers raise anything
-        raise UnwriteError(
-            f"{file} cannot be read as a model ({reason_of(error)}). If it is cut short or damaged, get it again."
-        ) from error
     model, report = loaded
     if missing := sorted(report["missing_keys"]):
         raise UnwriteError(f"{file} has no tensor {missing[0]} ({len(missing)} in all). Get it again.")
     return tokenizer, model
 
 
-def _refuse_missing_packages(file: Path) -> None:
-    for package in _PACKAGES:
-        if importlib.util.find_spec(package) is None:
-            raise UnwriteError(f"Reading {file} needs {package}: pip install 'unwrite[gguf]'.")
+@contextmanager
+def _conversion_errors(file: Path) -> Iterator[None]:
+    """Raise whatever transformers raises for a file that is whole as an `UnwriteError` that names the architecture."""
+    header = read_gguf_header(file)
+    try:
+        yield
+    except Exception as error:  # transformers has no error of its own for what it cannot convert
+        raise UnwriteError(
+            f"transformers {version('transformers')} cannot convert {file}, whose architecture is "
+            f"{header.architecture} ({reason_of(error)}). Use a safetensors checkpoint of the model."
+        ) from error

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from unwrite.errors import UnwriteError
 from unwrite.models.download_errors import download_errors
 from unwrite.models.folder import local_folder
+from unwrite.models.gguf_header import is_gguf
 from unwrite.models.load_errors import trust_remote_code
 
 # The files that describe a model (with its card, for the licence) and its weights. Never pickles; code only if allowed.
@@ -61,6 +62,8 @@ def resolve_source(source: str, revision: str | None, *, weights: bool = True, k
         UnwriteError: the folder does not exist and the name is not a hub id, or the hub cannot deliver it.
     """
     folder = local_folder(source)
+    if folder.is_file() and is_gguf(folder):
+        raise UnwriteError(f"{key}.source is the GGUF file {source}: expected a folder or a hub id.")
     if folder.is_dir():
         if revision is not None:
             raise UnwriteError(f"{key}.revision is {revision!r}, but {source} is a local folder. Set revision to null.")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from unwrite.files.hashing import verify_files
 from unwrite.models.source import locate
+from unwrite.pipeline.dequantized import remade_folder
 from unwrite.schema.artifacts import Base
 
 logger = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ def pinned_folder(base: Base, *, weights: bool = True) -> Path:
     Raises:
         UnwriteError: the folder is gone, or a file is not the one that was pinned.
     """
-    folder = locate(base.source, base.commit)
+    folder = locate(base.source, base.commit) if base.gguf is None else remade_folder(base, base.gguf)
     size = sum(file.size for file in base.files) / 1e6
     if weights:
         logger.info(f"Checking and reading the model: {size:,.0f} MB.")

@@ -8,6 +8,7 @@ from pathlib import Path
 from unwrite.errors import UnwriteError
 from unwrite.files.prompts import check_no_shared_prompts, cut_splits, read_extra_set, read_markers, read_prompts
 from unwrite.pipeline.classifier_judge import check_classifier
+from unwrite.pipeline.found_model import refuse_unusable_gguf
 from unwrite.schema.gates import best_end, parse_gate
 from unwrite.schema.params import Params, load_params
 
@@ -16,7 +17,7 @@ _SLOW = 1.5
 
 
 def check_params(path: Path) -> list[str]:
-    """Check params.yaml, the prompt and marker files that it names, and the configuration of the classifier.
+    """Check params.yaml, the prompt and marker files that it names, a GGUF file, and the classifier's configuration.
 
     Args:
         path: params.yaml.
@@ -28,6 +29,7 @@ def check_params(path: Path) -> list[str]:
         UnwriteError: something is wrong.
     """
     params = load_params(path)
+    refuse_unusable_gguf(params.model.source, params.model.revision)
     sizes = params.tokenize.splits.model_dump()
     files = {"target": Path(params.tokenize.target), "baseline": Path(params.tokenize.baseline)}
     sets = {name: cut_splits(file, read_prompts(file), sizes) for name, file in files.items()}

@@ -9,6 +9,7 @@ from unwrite.errors import UnwriteError
 from unwrite.files.hashing import digest_of
 from unwrite.files.remembered import remembered_digests
 from unwrite.models.folder import local_folder, parent_project
+from unwrite.models.gguf_header import is_gguf
 from unwrite.schema.artifacts import FileDigest, ModelFiles, SetFiles, TaskFiles, read_artifact
 from unwrite.schema.paths import JUDGE_FILES, MODEL_FILES
 from unwrite.schema.text import refuse_endless
@@ -27,16 +28,16 @@ def list_model_files(source: str | None, listing: Path = MODEL_FILES) -> ModelFi
     a clone without the model has not changed it; whatever needs the model says that it is missing.
 
     Args:
-        source: a folder or a hub id; None if there is no model, which has no files.
+        source: a folder, a GGUF file or a hub id; None if there is no model, which has no files.
         listing: where the list is kept: that of the model, or that of the classifier.
     """
     folder = None if source is None else local_folder(source)
-    if folder is None or not folder.is_dir():
+    if folder is None or not (folder.is_dir() or (folder.is_file() and is_gguf(folder))):
         return _last(source, listing) or ModelFiles(source=source, files=[])
     project, state = parent_project(), _STATES[listing]
     state = state if state.exists() or project is None else project / state
-    paths = sorted(_read_files(folder))
-    return ModelFiles(source=source, files=_digests(paths, folder, state))
+    paths, parent = (sorted(_read_files(folder)), folder) if folder.is_dir() else ([folder], folder.parent)
+    return ModelFiles(source=source, files=_digests(paths, parent, state))
 
 
 def list_task_files(folder: str | None) -> TaskFiles:

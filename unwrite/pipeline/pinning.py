@@ -26,9 +26,9 @@ from unwrite.models.discovery.writers import find_writers
 from unwrite.models.hub_sums import refuse_wrong_sums
 from unwrite.models.load_errors import trust_remote_code
 from unwrite.models.loading import load_config
-from unwrite.models.source import resolve_source
 from unwrite.models.tokenizer_files import refuse_unreadable_tokenizer
 from unwrite.models.unrun import unrun_modules
+from unwrite.pipeline.found_model import find_model
 from unwrite.schema.artifacts import Base, BaseCard, Norm, ParameterLayout, StoredLayout, Writer
 from unwrite.schema.reasons import grouped_reasons
 from unwrite.terms import ComputeDtype, Quantization
@@ -59,7 +59,7 @@ def pin_base(
     """Pin a model as it is now, without loading its weights.
 
     Args:
-        source: a local folder or a hub id.
+        source: a local folder, a GGUF file or a hub id.
         revision: branch, tag or commit of a hub id.
         dtype: the dtype to compute in; `auto` is what the device of each run computes well.
         quantization: how extraction and search store the weights of linear layers.
@@ -75,8 +75,8 @@ def pin_base(
         >>> [writer.matrix.parameter for writer in base.writers[:2]]
         ['model.layers.0.self_attn.o_proj.weight', 'model.layers.0.mlp.down_proj.weight']
     """
-    resolved = resolve_source(source, revision)
-    folder = resolved.folder
+    found = find_model(source, revision)
+    folder = found.folder
     refuse_unreadable_tokenizer(folder)
     names = model_files(folder, code=trust_remote_code())
     tensors = stored_tensors(folder)
@@ -87,12 +87,12 @@ def pin_base(
     refuse_missing_tensors(config, tensors.keys(), listed_tensors(folder, tensors.keys()))
     writers = locate_writers(discovery.writers, config, tensors)
     files = [digest_of(folder / name, name) for name in names]
-    if resolved.commit is not None:
+    if found.commit is not None:
         refuse_wrong_sums(folder, {file.name: file.sha256 for file in files})
     stored_dtype = str(DTYPES[writers[0].dtype]).removeprefix("torch.")  # which config.json may contradict
     return Base(
         source=source,
-        commit=resolved.commit,
+        commit=found.commit,
         architecture=discovery.architecture,
         stored_dtype=stored_dtype,
         compute_dtype=dtype,
@@ -107,6 +107,7 @@ def pin_base(
         card=_card(folder),
         files=files,
         left_out=_left_out(folder, names),
+        gguf=found.gguf,
         writers=writers,
     )
 

@@ -174,12 +174,14 @@ def _base_files() -> Iterator[str]:
     except UnwriteError as error:
         yield str(error)
         return
-    folder = Path(base.source)
-    for file in base.files if base.commit is None else []:
-        path = folder / file.name
+    source = Path(base.source)
+    pinned = {source / file.name: file.sha256 for file in base.files} if base.commit is None else {}
+    if base.gguf is not None:
+        pinned = {source: base.gguf.sha256}
+    for path, sha256 in pinned.items():
         if not path.is_file():
             yield f"{path} {_MISSING}"
-        elif sha256_of(path) != file.sha256:
+        elif sha256_of(path) != sha256:
             yield f"{path} is not the one that was pinned"
 
 

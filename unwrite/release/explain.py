@@ -12,6 +12,7 @@ from tabulate import tabulate
 
 from unwrite.errors import UnwriteError
 from unwrite.pipeline.environment import Environment
+from unwrite.release.base_source import SOURCE_KEYS, base_text
 from unwrite.release.manifest import edited_patterns, read_manifest
 from unwrite.release.statement import Manifest
 from unwrite.release.untrusted import is_plain_file, printable
@@ -60,8 +61,9 @@ def _read(model: type[A], path: Path) -> A | None:
 
 
 def _about(manifest: Manifest) -> Iterator[str]:
-    source, commit = (manifest.external.base.get(key) for key in ("source", "commit"))
-    yield f"Base:       {source}, {f'commit {commit}' if commit else 'a local folder'}"
+    stated = manifest.external.base
+    source, commit = (stated.get(key) for key in SOURCE_KEYS)
+    yield f"Base:       {base_text(stated) if commit is None else f'{source}, commit {commit}'}"
     yield f"Behaviour:  {_behaviour(manifest)}"
     for reason in grouped_reasons(manifest.internal.incomplete):
         yield f"Not edited: {reason}"

@@ -12,6 +12,7 @@ from pydantic import Field
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import INDEX_FILE, WEIGHTS, index_of, stored_tensors
 from unwrite.pipeline.runs import LOCK
+from unwrite.release.base_source import base_text
 from unwrite.release.set_aside import SetAside
 from unwrite.release.signing import SIGNATURE, wrong_signature
 from unwrite.release.untrusted import entries, is_plain_file, is_release_name, leads_out, printable
@@ -153,8 +154,8 @@ def check_base(
 
     What the base's folder holds besides (`left_out`) is told, and what of it the manifest does not name.
     """
-    source, commit = (manifest.external.base.get(key) for key in ("source", "commit"))
-    name = f"{source} at {commit[:12]}" if commit else f"{source}, a local folder"
+    stated = manifest.external.base
+    name = base_text(stated)
     if base_sums is None:
         return not_checked("base", f"pass it with --base: {name}")
     declared = _declared_sums(manifest)
@@ -165,7 +166,9 @@ def check_base(
     left_out = [name if name in manifest.internal.left_out else f"{name} (not in the manifest)" for name in left_out]
     notes = [f"the release leaves out, of the base: {', '.join(left_out)}"] if left_out else []
     undeclared = [f"{file} is not declared" for file in base_files if file not in declared]
-    remedy = "use that commit" if commit else "use the folder it was made from"
+    remedy = "use that commit" if stated.get("commit") else "use the folder it was made from"
+    if stated.get("gguf_sha256"):
+        remedy = "use that file with that version, or the folder it was made from"
     hint = [f"the release declares {name}: {remedy}"] if missing or different else []
     return checked("base", f"it is the declared one: {name}", [*missing, *different, *undeclared, *hint], notes)
 

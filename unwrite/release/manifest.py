@@ -16,6 +16,7 @@ from unwrite.errors import UnwriteError
 from unwrite.pipeline.environment import Environment, current_environment
 from unwrite.pipeline.git import git_state
 from unwrite.pipeline.runs import StageRun
+from unwrite.release.base_source import stated_base
 from unwrite.release.statement import (
     BUILD_TYPE,
     BuildDefinition,
@@ -72,7 +73,7 @@ def build_manifest(
     definition = BuildDefinition(
         build_type=f"{BUILD_TYPE}{FORMAT}",
         external_parameters=ExternalParameters(
-            base={"source": public_source(base), "commit": base.commit},
+            base=stated_base(base),
             parameters=_parameters(runs),
         ),
         internal_parameters=InternalParameters(
@@ -152,11 +153,6 @@ def edited_patterns(edits: Mapping[str, TensorEdit]) -> list[str]:
         + (f" to {max(strengths):.3g}" if len(set(strengths)) > 1 else "")
         for pattern, strengths in sorted(groups.items())
     ]
-
-
-def public_source(base: Base) -> str:
-    """Return the hub id of a base model, or only the name of a local folder: its path would reveal whose machine."""
-    return base.source if base.commit is not None else Path(base.source).resolve().name
 
 
 def public_path(path: str) -> str:

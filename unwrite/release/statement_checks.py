@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from unwrite.release.base_source import GGUF_KEYS, SOURCE_KEYS
 from unwrite.release.file_checks import Check, checked
 from unwrite.release.recipe_checks import RecipeFiles
 from unwrite.release.statement import Descriptor, Manifest
@@ -86,10 +87,18 @@ def _wrong_size(folder: Path, one: Descriptor) -> Iterator[str]:
 
 
 def _sources(manifest: Manifest) -> Iterator[str]:
-    if manifest.external.base.keys() != {"source", "commit"}:
-        yield f"the base must have a source and a commit, got {', '.join(manifest.external.base)}"
+    base = manifest.external.base
+    if base.keys() not in ({*SOURCE_KEYS}, {*SOURCE_KEYS, *GGUF_KEYS}):
+        yield f"the base must have a source and a commit, got {', '.join(base)}"
+    elif "gguf_sha256" in base and not _is_gguf_statement(base):
+        yield "a base from a GGUF file must have the file's sha256, a version of transformers and no commit"
     if manifest.predicate.run_details.builder.id != _BUILDER:
         yield f"the builder is {manifest.predicate.run_details.builder.id}, expected {_BUILDER}"
+
+
+def _is_gguf_statement(base: Mapping[str, str | None]) -> bool:
+    sha256, version = (base[key] for key in GGUF_KEYS)
+    return base["commit"] is None and bool(version) and _SUMS["sha256"].fullmatch(sha256 or "") is not None
 
 
 def _left_out(release: Path, manifest: Manifest, recipe: RecipeFiles | None) -> Iterator[str]:

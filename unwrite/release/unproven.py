@@ -7,6 +7,7 @@ from pathlib import Path
 
 from unwrite.files.cards import CARD_FILE
 from unwrite.pipeline.runs import LOCK
+from unwrite.release.base_source import GGUF_KEYS
 from unwrite.release.recipe_checks import RecipeFiles
 from unwrite.release.statement import Manifest
 from unwrite.release.untrusted import is_plain_file
@@ -46,8 +47,9 @@ def unproven_fields(release: Path, manifest: Manifest, recipe: RecipeFiles | Non
 
 def _unproven(release: Path, manifest: Manifest, recipe: RecipeFiles | None) -> Iterator[Unproven]:
     has_params = is_plain_file(release, PARAMS_FILE.name)
+    gguf = [f"{_DEFINITION}.externalParameters.base.{key}" for key in GGUF_KEYS if key in manifest.external.base]
     parameters = [] if has_params else [f"{_DEFINITION}.externalParameters.parameters"]
-    yield Unproven(file=MANIFEST, fields=[*_MANIFEST_FIELDS, *parameters], reason="as the publisher states them")
+    yield Unproven(file=MANIFEST, fields=[*_MANIFEST_FIELDS, *gguf, *parameters], reason="as the publisher states them")
     yield Unproven(file=MANIFEST, fields=["order of *"], reason="entries in another order mean the same")
     if recipe is not None:
         fields = [f"edits.*.{name}" for name in _IN_MEMORY]

@@ -117,6 +117,19 @@ class BaseCard(Artifact):
     language: list[str]
 
 
+class GgufOrigin(FileDigest):
+    """The GGUF file that a model was dequantized from, and the version of transformers that did it."""
+
+    transformers: str
+
+
+class DequantizedFiles(Artifact):
+    """The files of a model that was made from a GGUF file, as they were made; in the project's local state."""
+
+    format: Literal[2] = FORMAT
+    files: list[FileDigest]
+
+
 class Base(Artifact):
     """`artifacts/base.json`: the model as it was when pinned. Every later stage depends on this, never on the folder.
 
@@ -127,6 +140,7 @@ class Base(Artifact):
     `not_run` names what the checkpoint stores as layers and the model does not run: it is left as it is.
     `padding_sensitive`: padding changes what the model computes, so the prompts of a batch must have one length.
     `left_out` names what the model's folder holds beside its files; a release does not have it.
+    `gguf` is the file that `files` were made from, if `source` is one.
     """
 
     format: Literal[2] = FORMAT
@@ -146,6 +160,7 @@ class Base(Artifact):
     card: BaseCard
     files: list[FileDigest]
     left_out: list[str] = []
+    gguf: GgufOrigin | None = None
     writers: list[Writer]
 
 
