@@ -9,7 +9,7 @@ import click
 from unwrite.commands.chatting import chat
 from unwrite.commands.comparing import compare_sides
 from unwrite.commands.measurements import show_geometry
-from unwrite.commands.model_commands import dequantize, writers
+from unwrite.commands.model_commands import dequantize_file, writers
 from unwrite.commands.plotting import write_plots_page
 from unwrite.commands.project import audit, check, diff, summary
 from unwrite.commands.proposals import markers
@@ -45,7 +45,7 @@ for _command in (
     show_geometry,
     chat,
     writers,
-    dequantize,
+    dequantize_file,
     diff,
     compare_sides,
     write_plots_page,

@@ -12,7 +12,6 @@ from filelock import FileLock
 from tests.support.gguf_files import write_gguf
 from tests.support.samples import sample_base
 from unwrite.errors import UnwriteError
-from unwrite.files import atomic
 from unwrite.files.hashing import digest_of, sha256_of
 from unwrite.pipeline import dequantized
 from unwrite.pipeline.base import pinned_folder
@@ -97,8 +96,8 @@ def test_another_file_has_another_folder(project: Path) -> None:
 
 def test_too_little_room_and_a_damaged_file_leave_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(STATE)
-    usage = atomic.shutil.disk_usage(project)
-    monkeypatch.setattr(atomic.shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
+    usage = shutil.disk_usage(project)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
     with pytest.raises(UnwriteError, match=r"needs 50 MB but only 1 MB are free: free some space and run again"):
         dequantized_folder(FILE)
     monkeypatch.undo()

@@ -54,11 +54,11 @@ def _config(model: str, revision: str | None) -> PreTrainedConfig:
     return gguf_config(path)
 
 
-@click.command()
+@click.command("dequantize")
 @click.argument("file", type=FILE)
 @click.argument("folder", type=FOLDER)
 @expected_errors
-def dequantize(file: Path, folder: Path) -> None:
+def dequantize_file(file: Path, folder: Path) -> None:
     """Write the model in a GGUF FILE into a FOLDER as a plain checkpoint in bfloat16, whose weights can be edited.
 
     The pipeline does the same by itself if model.source is a GGUF file; with the same version of transformers, the
