@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -191,12 +192,17 @@ class OfImages(Artificial):
 def test_a_refusal_that_no_width_changes_ends_at_the_first_miniature(
     model: type[Artificial], tried: int, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = []
+    made: list[weakref.ref[Artificial]] = []
+
+    def build() -> Artificial:
+        assert all(earlier() is None for earlier in made)  # memory holds one at a time
+        built = model(Layer(Mlp()), Layer(Mlp())).double().requires_grad_(False)
+        made.append(weakref.ref(built))
+        return built
 
     def miniatures(_config: Any) -> Iterator[Artificial]:
         for _ in range(3):
-            made.append(model(Layer(Mlp()), Layer(Mlp())).double().requires_grad_(False))
-            yield made[-1]
+            yield build()
 
     monkeypatch.setattr(writers_module, "miniatures", miniatures)
     with pytest.raises(UnwriteError, match=reason):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _SMALL = 1 << 24  # parameters; a model with no more is examined at its own size
 _LARGEST_LAYER = 1 << 27  # parameters, a gigabyte in float64
-_LARGEST_OUTSIDE = 1 << 20  # parameters of one matrix outside the layers: more than a narrow model has
+_LARGEST_OUTSIDE = 1 << 18  # parameters of one matrix outside the layers: more than narrow embeddings have
 _POOL = 1_000_003  # random numbers; a prime, so that no two rows or experts repeat
 _STEP = 7919
 _BUILD_ERRORS = (

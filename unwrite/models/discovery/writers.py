@@ -6,6 +6,7 @@ proves both on each layer. This module combines them for a whole model.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -107,7 +108,9 @@ def _run_miniature(config: PreTrainedConfig, *, padding: bool) -> _Run:
         except StructureError:
             raise  # a wider one would be refused too
         except UnwriteError as error:
-            failure = error  # try the next one, which is wider
+            failure = UnwriteError(str(error))  # without the traceback, which keeps the model
+        del model  # before the next one is built, which is wider
+        gc.collect()
     assert failure is not None
     raise failure
 
