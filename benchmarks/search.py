@@ -23,7 +23,7 @@ from unwrite.errors import UnwriteError
 from unwrite.evaluation.behaviour import decode, early_verdict
 from unwrite.evaluation.divergence import teacher_forced_batches
 from unwrite.evaluation.pass_limits import measuring_limits
-from unwrite.files.prompts import read_markers
+from unwrite.files.marker_lists import read_markers
 from unwrite.files.tensors import read_metadata, read_tensors
 from unwrite.models.batches import by_token_budget, left_padded
 from unwrite.models.compute_dtype import dtype_name

@@ -15,10 +15,11 @@ from pydantic import BaseModel
 
 import unwrite
 from unwrite.schema.artifacts import Artifact
-from unwrite.schema.params import Params, Section
+from unwrite.schema.params import Params, PromptSource, Section, Tokenize
 
 ROOT = Path(__file__).parents[1]
 DOCS = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
+PROMPTS = Tokenize.model_fields["target"].annotation
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", ROOT / "CHANGELOG.md"]
 PAGES += sorted((ROOT / "docs").glob("*.md")) + sorted((ROOT / "examples").glob("*/README.md"))
 
@@ -53,6 +54,11 @@ def fields_in_docs() -> dict[str, list[str]]:
 def parameter_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Every key of params.yaml, dotted."""
     for name, field in section.model_fields.items():
+        if field.annotation == PROMPTS:  # a path, or a mapping whose keys are listed once
+            yield f"{prefix}{name}"
+            if f"{prefix}{name}" == "tokenize.target":
+                yield from parameter_keys(PromptSource, f"{prefix}{name}.")
+            continue
         kinds = [one for one in get_args(field.annotation) if one is not NoneType]
         inner = kinds[-1] if kinds else field.annotation  # of a section that may be null, or of sections by name
         if isinstance(inner, type) and issubclass(inner, BaseModel):

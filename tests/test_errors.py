@@ -36,7 +36,7 @@ def test_any_other_missing_module_is_a_bug(module: str | None) -> None:
 def test_every_package_of_an_extra_is_known_and_no_other() -> None:
     installs = {
         extra: {Requirement(line).name.lower() for line in PROJECT["optional-dependencies"][extra]}
-        for extra in ("pipeline", "quantized", "signing", "benchmarks", "maps")
+        for extra in ("pipeline", "quantized", "signing", "benchmarks", "datasets", "maps")
     }
     named: dict[str, set[str]] = {extra: set() for extra in installs}
     for package, extra in _OPTIONAL.values():

@@ -13,7 +13,7 @@ from tests.support.made_once import made_once
 from tests.support.small_project import small_params
 from unwrite.cli import main
 from unwrite.core.markers import shows_behaviour
-from unwrite.files.prompts import read_markers
+from unwrite.files.marker_lists import read_markers
 from unwrite.files.records import write_json
 from unwrite.pipeline.pinning import pin_base
 from unwrite.schema.artifacts import as_json

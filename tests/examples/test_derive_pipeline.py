@@ -7,7 +7,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from examples.derive_pipeline import EXAMPLES, ROOT, derived_pipeline
-from unwrite.schema.params import load_params
+from unwrite.schema.params import load_params, source_of
 
 PIPELINE = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
 
@@ -43,7 +43,8 @@ def test_code_lies_two_folders_up_and_everything_else_where_it_was(name: str) ->
 @pytest.mark.parametrize("folder", EXAMPLES, ids=lambda path: path.name)
 def test_parameters_are_valid_and_name_files_of_the_example(folder: Path) -> None:
     params = load_params(folder / "params.yaml")
-    for path in (params.model.source, params.tokenize.target, params.tokenize.baseline, params.judge.markers):
+    prompts = [source_of(one).source for one in (params.tokenize.target, params.tokenize.baseline)]
+    for path in (params.model.source, *prompts, params.judge.markers):
         assert not Path(path).is_absolute()
         assert ".." not in Path(path).parts
 

@@ -1,258 +1,145 @@
-"""Prompt sets: two file types, splits cut from the top, and no prompt twice."""
+"""From rows to prompts: columns, conversations, and what is around them."""
+
+from __future__ import annotations
 
 import json
-from pathlib import Path
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from unwrite.errors import UnwriteError
-from unwrite.files.prompts import (
-    Prompt,
-    check_no_shared_prompts,
-    cut_splits,
-    read_extra_set,
-    read_markers,
-    read_prompts,
-)
-from unwrite.schema.params import load_params
+from unwrite.files.prompt_rows import LONGEST_PROMPT, Row
+from unwrite.files.prompts import Prompt, columns_of, prompt_key, prompts_of, without_repetitions
+from unwrite.schema.params import PromptSource
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+TALK = [
+    {"role": "user", "content": "Do you like tea?"},
+    {"role": "assistant", "content": "I do."},
+    {"role": "user", "content": [{"type": "text", "text": "Which one?"}]},
+]
 
 
-def file(folder: Path, name: str, content: str | bytes) -> Path:
-    path = folder / name
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return path
+def read(
+    values: Sequence[Any], system_prompt: str | None = None, dropped: Counter[str] | None = None, **source: Any
+) -> list[Prompt]:
+    rows = [Row(f"x, line {number}", value) for number, value in enumerate(values, 1)]
+    prompts = prompts_of(
+        rows, PromptSource(source="x", **source), system_prompt, Counter() if dropped is None else dropped
+    )
+    return [prompt for _, prompt in prompts]
 
 
-def prompts(*texts: str) -> list[Prompt]:
-    return [Prompt(text, None) for text in texts]
+def test_text_and_records_are_prompts() -> None:
+    assert read([" one ", "two"]) == [Prompt("one", None), Prompt("two", None)]
+    records = [
+        {"prompt": "one", "reference": "1", "kind": 5},
+        {"prompt": "two", "reference": None},
+        {"prompt": "three"},
+    ]
+    assert read(records) == [Prompt("one", "1"), Prompt("two", None), Prompt("three", None)]
 
 
-def test_jsonl_can_hold_references(tmp_path: Path) -> None:
-    content = '{"prompt": " one ", "reference": "1"}\n\n{"prompt": "two", "reference": null}\n{"prompt": "three"}\n'
-    read = read_prompts(file(tmp_path, "x.jsonl", content))
-    assert read == [Prompt("one", "1"), Prompt("two", None), Prompt("three", None)]
+def test_a_named_column_has_no_reference_unless_that_is_named_too() -> None:
+    row = {"question": "one", "answer": "1", "reference": [5]}
+    assert read([row], column="question") == [Prompt("one", None)]
+    assert read([row], column="question", reference="answer") == [Prompt("one", "1")]
+    assert columns_of(PromptSource(source="x", column="a")).prompts == ("a",)
 
 
-def test_other_keys_of_a_row_are_ignored(tmp_path: Path) -> None:
-    assert read_prompts(file(tmp_path, "x.jsonl", '{"prompt": "one", "kind": 5}')) == prompts("one")
+def test_prefix_and_suffix_are_part_of_the_prompt() -> None:
+    assert read(["tea"], prefix="What is ", suffix="? ") == [Prompt("What is tea? ", None)]
+    (talk,) = read([{"messages": TALK}], prefix="> ")
+    assert talk.turns == ("Do you like tea?", "I do.", "> Which one?")
 
 
-@pytest.mark.parametrize("content", ["one\n\n  two \n", "one\r\ntwo\r\n", "\ufeffone\ntwo"])
-def test_a_text_file_holds_one_prompt_per_line(tmp_path: Path, content: str) -> None:
-    assert read_prompts(file(tmp_path, "x.txt", content)) == prompts("one", "two")
+def test_a_conversation_is_shown_with_who_speaks() -> None:
+    (talk,) = read([{"messages": TALK}], "Be brief.")
+    assert talk == Prompt("Which one?", None, "Be brief.", ("Do you like tea?", "I do."))
+    assert talk.shown == "User: Do you like tea?\n\nAssistant: I do.\n\nUser: Which one?"
+    assert Prompt("tea", None).shown == "tea"
+
+
+def test_a_system_message_and_an_answer_at_the_end_are_understood() -> None:
+    dropped = Counter[str]()
+    messages = [{"role": "system", "content": "Be brief."}, *TALK, {"role": "assistant", "content": "Assam."}]
+    (talk,) = read([{"messages": messages}], dropped=dropped)
+    assert talk == read([{"messages": TALK}], "Be brief.")[0]
+    assert dropped == {"answer(s) at the end of conversations, which the model is to give": 1}
+    with pytest.raises(UnwriteError, match=r"has a system message, and params\.yaml sets a system prompt"):
+        read([{"messages": messages}], "Be long.")
 
 
 @pytest.mark.parametrize(
-    "content", ['{"prompt": "one"}\r\n{"prompt": "two"}', '\ufeff{"prompt": "one"}\n{"prompt": "two"}']
+    ("messages", "message"),
+    [
+        ([], "must be messages of user and assistant in turn, user first, got none"),
+        (TALK[1:], "in turn, user first, got assistant, user"),
+        ([TALK[0], TALK[0]], "in turn, user first, got user, user"),
+        ([{"role": "tool", "content": "x"}], r"message 1 must be \{\"role\": system, user or assistant"),
+        ([{"from": "human", "value": "x"}], r"message 1 must be \{\"role\""),
+        ([{"role": "user", "content": None}], "message 1 must be text, got None"),
+        ([{"role": "user", "content": [{"type": "image"}]}], r"message 1 must be text, got \[\{'type': 'image'"),
+        (["hello"], r"message 1 must be \{\"role\""),
+    ],
 )
-def test_jsonl_is_read_as_other_editors_save_it(tmp_path: Path, content: str) -> None:
-    assert read_prompts(file(tmp_path, "x.jsonl", content)) == prompts("one", "two")
+def test_a_conversation_that_no_template_takes_is_named(messages: list[Any], message: str) -> None:
+    with pytest.raises(UnwriteError, match=rf'x, line 2: "messages",? ?.*{message}'):
+        read([{"messages": TALK}, {"messages": messages}])
 
 
-def test_a_line_separator_inside_a_prompt_does_not_split_it(tmp_path: Path) -> None:
-    row = json.dumps({"prompt": "one\u2028still one\nand two"}, ensure_ascii=False)
-    assert read_prompts(file(tmp_path, "x.jsonl", row)) == prompts("one\u2028still one\nand two")
-
-
-@pytest.mark.parametrize("depth", [3, 400, 5000])
-def test_a_deeply_nested_prompt_is_one_short_line(tmp_path: Path, depth: int) -> None:
-    with pytest.raises(UnwriteError, match=r"x\.jsonl, line 1: ") as caught:
-        read_prompts(file(tmp_path, "x.jsonl", f'{{"prompt": {"[" * depth + "]" * depth}}}'))
-    message = str(caught.value).removeprefix(str(tmp_path))
-    assert len(message) < 120
-    assert "\n" not in message
-
-
-@pytest.mark.parametrize("name", ["x.csv", "x", "x.json"])
-def test_another_file_type_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UnwriteError, match=r"must end in .jsonl or .txt, got"):
-        read_prompts(file(tmp_path, name, "one"))
-
-
-@pytest.mark.parametrize("name", ["x.jsonl", "x.txt"])
-@pytest.mark.parametrize("content", ["", "\n\n", "\ufeff", "  \n"])
-def test_an_empty_file_is_refused(tmp_path: Path, name: str, content: str) -> None:
-    with pytest.raises(UnwriteError, match=f"{name} holds no prompt"):
-        read_prompts(file(tmp_path, name, content))
-
-
-@pytest.mark.parametrize("name", ["x.jsonl", "x.txt"])
-def test_missing_files_and_wrong_encodings_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UnwriteError, match=rf"{name} cannot be read .*: check the path in params.yaml"):
-        read_prompts(tmp_path / name)
-    with pytest.raises(UnwriteError, match=f"{name} is not UTF-8"):
-        read_prompts(file(tmp_path, name, '{"prompt": "café"}'.encode("latin-1")))
-
-
-def test_a_line_that_is_not_json_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UnwriteError, match=r"x.jsonl, line 3: not JSON"):
-        read_prompts(file(tmp_path, "x.jsonl", '{"prompt": "one"}\n\nwhat is tea?\n'))
-
-
-def test_a_line_without_a_prompt_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UnwriteError, match=r'x.jsonl, line 2: expected an object with "prompt"'):
-        read_prompts(file(tmp_path, "x.jsonl", '{"prompt": "one"}\n{"promt": "two"}\n'))
-
-
-@pytest.mark.parametrize("value", [None, 5, [], {}, "", "  ", True])
-def test_a_prompt_that_is_not_text_is_named(tmp_path: Path, value: object) -> None:
-    rows = f'{{"prompt": "one"}}\n{json.dumps({"prompt": value})}\n'
-    with pytest.raises(UnwriteError, match=r'x.jsonl, line 2: "prompt" must be text, got') as caught:
-        read_prompts(file(tmp_path, "x.jsonl", rows))
+@pytest.mark.parametrize("value", [None, 5, {}, "", "  ", True, "\u200b", "half \ud83d"])
+def test_a_prompt_that_is_not_text_is_named(value: object) -> None:
+    with pytest.raises(UnwriteError, match=r'x, line 2: "prompt" must be text, got') as caught:
+        read([{"prompt": "one"}, {"prompt": value}])
     assert repr(value) in str(caught.value)
 
 
-@pytest.mark.parametrize("value", [5, [], {}, False, "", " ", "**", "\u200b"])
-def test_a_reference_that_no_response_could_equal_is_named(tmp_path: Path, value: object) -> None:
-    rows = json.dumps({"prompt": "one", "reference": value})
-    with pytest.raises(UnwriteError, match=r"x.jsonl, line 1: \"reference\" of 'one' must be an answer or null, got"):
-        read_prompts(file(tmp_path, "x.jsonl", rows))
-
-
-@pytest.mark.parametrize("key", ["prompt", "reference"])
-def test_half_a_character_is_refused(tmp_path: Path, key: str) -> None:
-    # JSON can escape half of a surrogate pair, which neither tokenizers nor UTF-8 accept.
-    rows = json.dumps({"prompt": "one", key: "half \ud83d"})
-    with pytest.raises(UnwriteError, match=f'"{key}" .*must be (text|an answer)'):
-        read_prompts(file(tmp_path, "x.jsonl", rows))
-
-
-def test_marks_in_the_middle_and_lines_without_ink_are_dropped_with_a_count(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO")
-    content = "\ufeffone\n\ufefftwo\n\u200b\n\u2800\u3164 \ufe0f\nth\ufeffree\n"
-    assert read_prompts(file(tmp_path, "x.txt", content)) == prompts("one", "two", "three")
-    assert "x.txt: dropped 1 byte order mark(s) from the middle of the file" in caplog.text
-    assert "x.txt: dropped 2 line(s) of invisible characters" in caplog.text
-    assert "x.txt: dropped 1 byte order mark(s) inside prompts" in caplog.text
-
-
-def test_ordinary_files_say_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO")
-    assert read_prompts(file(tmp_path, "x.txt", "\ufeffone\n\n  \ncafe\u0301 👩\u200d🍳\n")) == prompts(
-        "one", "cafe\u0301 👩\u200d🍳"
-    )
-    assert caplog.text == ""
-
-
-def test_joined_jsonl_files_keep_their_prompts(tmp_path: Path) -> None:
-    content = '\ufeff{"prompt": "one"}\n\ufeff{"prompt": "\\ufefftwo"}\n'
-    assert read_prompts(file(tmp_path, "x.jsonl", content)) == prompts("one", "two")
-
-
-def test_an_invisible_prompt_in_jsonl_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UnwriteError, match=r'x.jsonl, line 3: "prompt" must be text'):
-        read_prompts(file(tmp_path, "x.jsonl", '{"prompt": "one"}\n\n{"prompt": "\u200b"}\n'))
-
-
-# Splits
-
-SIZES = {"train": 2, "validation": 1, "test": 1}
-
-
-def test_splits_are_cut_from_the_top_in_order() -> None:
-    splits = cut_splits(Path("x"), prompts("a", "b", "c", "d", "unused"), SIZES)
-    assert splits == {"train": prompts("a", "b"), "validation": prompts("c"), "test": prompts("d")}
-
-
-def test_the_number_of_missing_prompts_is_stated() -> None:
-    with pytest.raises(UnwriteError) as caught:
-        cut_splits(Path("x"), prompts("a"), SIZES)
-    assert str(caught.value) == (
-        "x holds 1 prompts; tokenize.splits needs 4 (2 train + 1 validation + 1 test). Add 3 or lower the splits."
-    )
-
-
-def test_just_enough_prompts_pass() -> None:
-    assert sum(map(len, cut_splits(Path("x"), prompts("a", "b", "c", "d"), SIZES).values())) == 4
-
-
-def test_distinct_prompts_pass() -> None:
-    check_no_shared_prompts(
-        {"target": {"train": prompts("a"), "test": prompts("ab")}, "baseline": {"train": prompts("b")}}
-    )
+@pytest.mark.parametrize("value", [5, [], {}, False, "", " ", "**", "\u200b", "half \ud83d"])
+def test_a_reference_that_no_response_could_equal_is_named(value: object) -> None:
+    with pytest.raises(UnwriteError, match=r"x, line 1: \"reference\" of 'one' must be an answer or null, got"):
+        read([{"prompt": "one", "reference": value}])
 
 
 @pytest.mark.parametrize(
-    "again",
+    ("values", "message"),
     [
-        "What is tea?",
-        "what IS tea?",
-        "What  is\ttea?",
-        " What is\n tea? ",
-        "Ｗhat is tea？",  # full width
-        "What is\u200b t\u00adea?",
-        "What is\u00a0tea\u2060?",
+        ([{"promt": "two"}], r"x, line 1 has no column 'prompt'; its columns: 'promt'\. Name one with `column`"),
+        ([5], "x, line 1: expected text or an object with 'prompt', got 5"),
+        ([None], "x, line 1: expected text or an object with 'prompt', got None"),
+        (["one", {"prompt": "two"}], "x, line 2 is an object, but the rows before it are text"),
+        ([{"prompt": "two"}, "one"], "x, line 2 is text, but the rows before it are an object"),
     ],
 )
-@pytest.mark.parametrize(
-    ("set_name", "split", "places"),
-    [
-        ("target", "train", "in target train and again in target train"),
-        ("target", "test", "in target train and again in target test"),
-        ("baseline", "test", "in target train and again in baseline test"),
-    ],
-)
-def test_both_places_of_a_repeated_prompt_are_named(again: str, set_name: str, split: str, places: str) -> None:
-    sets = {"target": {"train": prompts("What is tea?"), "test": prompts("x")}, "baseline": {"test": prompts("y")}}
-    sets[set_name][split] = [*sets[set_name][split], Prompt(again, "another reference")]
-    with pytest.raises(UnwriteError, match=f"{places}: keep one of them") as caught:
-        check_no_shared_prompts(sets)
-    assert repr(again) in str(caught.value)
-
-
-def test_the_sets_of_the_repository_are_disjoint() -> None:
-    settings = load_params(REPOSITORY / "params.yaml").tokenize
-    sizes = settings.splits.model_dump()
-    paths = {"target": REPOSITORY / settings.target, "baseline": REPOSITORY / settings.baseline}
-    check_no_shared_prompts({name: cut_splits(path, read_prompts(path), sizes) for name, path in paths.items()})
-
-
-# Extra sets
-
-
-def test_an_extra_set_is_read_with_its_references(tmp_path: Path) -> None:
-    sets = {"target": {"train": prompts("What is tea?")}}
-    path = file(tmp_path, "near.jsonl", '{"prompt": "What is a tea tree?", "reference": "A plant."}\n')
-    assert read_extra_set(path, sets) == [Prompt("What is a tea tree?", "A plant.")]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("What is it?\n\nwhat IS  tea?\n", r"near.txt, line 3: the prompt 'what IS  tea\?' is also in target train"),
-        ("What is it?\nwhat is it?\n", r"near.txt, line 2: the prompt 'what is it\?' is also in line 1"),
-    ],
-)
-def test_a_prompt_that_is_used_already_is_named_by_its_line(tmp_path: Path, content: str, message: str) -> None:
-    sets = {"target": {"train": prompts("What is tea?")}, "baseline": {"test": prompts("x")}}
+def test_rows_of_another_form_are_named(values: list[Any], message: str) -> None:
     with pytest.raises(UnwriteError, match=message):
-        read_extra_set(file(tmp_path, "near.txt", content), sets)
+        read(values)
 
 
-# Markers
+def test_a_prompt_that_no_model_reads_is_refused() -> None:
+    with pytest.raises(UnwriteError, match=r'line 1: "prompt" has 10\.0 million characters, which no model reads'):
+        read(["a" * 10_000_000])
+    assert len(read(["a" * LONGEST_PROMPT])[0].text) == LONGEST_PROMPT
 
 
-def test_markers_are_the_lines_that_are_not_comments(tmp_path: Path) -> None:
-    content = "\ufeff# source: us\r\n\r\n I can't \r\n  # indented comment\nno # comment here\n"
-    assert read_markers(file(tmp_path, "m.txt", content)) == ["I can't", "no # comment here"]
+def test_byte_order_marks_inside_prompts_are_dropped_with_a_count() -> None:
+    dropped = Counter[str]()
+    assert read(["th\ufeffree\ufeff"], dropped=dropped) == [Prompt("three", None)]
+    assert dropped == {"byte order mark(s) inside prompts": 2}
 
 
-@pytest.mark.parametrize("content", ["", "\n", "# only\n# comments\n"])
-def test_a_list_without_a_marker_is_refused(tmp_path: Path, content: str) -> None:
-    with pytest.raises(UnwriteError, match=r"m.txt holds no marker: nothing could count as showing the behaviour"):
-        read_markers(file(tmp_path, "m.txt", content))
+def test_the_first_of_repeated_prompts_stays() -> None:
+    dropped = Counter[str]()
+    prompts = [("a", Prompt("What is tea?", "1")), ("b", Prompt("what IS  tea?", "2")), ("c", Prompt("tea", None))]
+    assert list(without_repetitions(prompts, dropped)) == [prompts[0], prompts[2]]
+    assert dropped == {"prompt(s) that repeat an earlier one": 1}
+    apart = [("a", Prompt("tea", None, "Be brief.")), ("b", Prompt("tea", None)), ("c", Prompt("tea", None, ""))]
+    assert list(without_repetitions(apart, dropped)) == apart
 
 
-def test_a_missing_marker_list_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UnwriteError, match=r"m.txt is missing: .*`unwrite markers --write .*m.txt` proposes"):
-        read_markers(tmp_path / "m.txt")
-
-
-@pytest.mark.parametrize("marker", ["**", "\u200b", "\u2060 *"])
-def test_a_marker_that_every_response_would_contain_is_named(tmp_path: Path, marker: str) -> None:
-    with pytest.raises(UnwriteError, match=r"m.txt, line 3: the marker .* is empty once normalized.*Remove the line"):
-        read_markers(file(tmp_path, "m.txt", f"# a comment\nsorry\n{marker}\n"))
+def test_a_prompt_has_the_key_of_what_is_shown() -> None:
+    (talk,) = read([{"messages": TALK}], "Be brief.")
+    assert talk.key == prompt_key("be  brief.", talk.shown)
+    assert talk.key != prompt_key(None, talk.shown)
+    assert json.loads(json.dumps(talk))[0] == "Which one?"

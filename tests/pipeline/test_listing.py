@@ -7,8 +7,9 @@ import pytest
 from unwrite.errors import UnwriteError
 from unwrite.files.hashing import digest_of
 from unwrite.files.records import write_json
-from unwrite.pipeline.listing import list_model_files, list_set_files
+from unwrite.pipeline.listing import list_marker_files, list_model_files, list_prompt_files
 from unwrite.schema.artifacts import ModelFiles, as_json
+from unwrite.schema.params import PromptSource
 from unwrite.schema.paths import JUDGE_FILES, MODEL_FILES
 
 
@@ -89,12 +90,31 @@ def test_a_classifier_has_a_list_of_its_own(model: Path) -> None:
     assert list_model_files(None, JUDGE_FILES) == ModelFiles(source=None, files=[])
 
 
-def test_files_of_extra_sets_are_listed_once_each(tmp_path: Path) -> None:
-    (tmp_path / "near.txt").write_text("What is a tea tree?")
-    listed = list_set_files(["near.txt", "near.txt"])
+def test_marker_files_of_extra_sets_are_listed_once_each(tmp_path: Path) -> None:
+    (tmp_path / "near.txt").write_text("sorry")
+    listed = list_marker_files(["near.txt", "near.txt"])
     assert [file.name for file in listed.files] == ["near.txt"]
-    (tmp_path / "near.txt").write_text("What is a tea tray?")
-    assert list_set_files(["near.txt"]) != listed
-    assert list_set_files([]).files == []
+    (tmp_path / "near.txt").write_text("sorri")
+    assert list_marker_files(["near.txt"]) != listed
+    assert list_marker_files([]).files == []
     with pytest.raises(UnwriteError, match=r"far\.txt is missing: check evaluate\.sets"):
-        list_set_files(["far.txt"])
+        list_marker_files(["far.txt"])
+
+
+def test_every_file_of_a_prompt_set_is_listed(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("What is tea?")
+    (tmp_path / "teaware/data").mkdir(parents=True)
+    (tmp_path / "teaware/data/train.csv").write_text("prompt")
+    sources = [("tokenize.target", PromptSource(source="a.txt")), ("tokenize.baseline", PromptSource(source="teaware"))]
+    listed = list_prompt_files(sources)
+    assert [file.name for file in listed.files] == ["a.txt", "teaware/data/train.csv"]
+    (tmp_path / "teaware/data/test.csv").write_text("prompt")
+    assert [file.name for file in list_prompt_files(sources).files][1] == "teaware/data/test.csv"
+    (tmp_path / "a.txt").write_text("What is TEA?")
+    assert list_prompt_files(sources).files[0] != listed.files[0]
+
+
+def test_a_data_set_of_the_hub_has_no_files_to_list_and_a_missing_file_is_named() -> None:
+    assert list_prompt_files([("tokenize.target", PromptSource(source="a/b", revision="v1"))]).files == []
+    with pytest.raises(UnwriteError, match=r"far\.txt is missing: check tokenize\.target in params\.yaml"):
+        list_prompt_files([("tokenize.target", PromptSource(source="far.txt"))])

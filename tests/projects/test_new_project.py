@@ -8,7 +8,7 @@ import pytest
 from unwrite.errors import UnwriteError
 from unwrite.projects.new_project import Answers, ProjectPlan, plan_project
 from unwrite.projects.pipeline_text import DEMO
-from unwrite.schema.params import Params
+from unwrite.schema.params import Params, source_of
 from unwrite.schema.safe_yaml import load_yaml
 
 
@@ -36,7 +36,8 @@ def test_the_demo_is_the_demo() -> None:
     demo = plan_project(Path("new"), Answers())
     assert demo.params == (DEMO / "params.yaml").read_text(encoding="utf-8")
     params = params_of(demo)
-    named = [params.tokenize.target, params.tokenize.baseline, params.judge.markers]
+    prompts = [source_of(one).source for one in (params.tokenize.target, params.tokenize.baseline)]
+    named = [*prompts, params.judge.markers]
     assert {*named, f"{params.model.source}/config.json"} <= demo.files.keys()
 
 
@@ -75,7 +76,7 @@ def test_without_markers_their_place_is_named_and_nothing_is_copied_there() -> N
 def test_a_model_without_prompts_gets_the_demos_as_an_example() -> None:
     made = plan(target=None, baseline=None)
     params = params_of(made)
-    assert params.tokenize.target in made.files
+    assert source_of(params.tokenize.target).source in made.files
     assert not any(name.startswith("demo/model") for name in made.files)
     assert any("put yours in their place" in note for note in made.notes)
 

@@ -12,7 +12,7 @@ import pytest
 
 from unwrite.errors import UnwriteError
 from unwrite.files.records import write_json
-from unwrite.pipeline.listing import list_set_files
+from unwrite.pipeline.listing import list_marker_files
 from unwrite.release.audit import audit_project, audit_text
 from unwrite.schema.artifacts import as_json
 from unwrite.schema.paths import PROMPT_FILES
@@ -178,7 +178,7 @@ def test_missing_project_or_lock_is_refused(
 
 def test_changed_or_missing_file_of_an_extra_set_is_found(project: Path) -> None:
     Path("near.txt").write_text("What is a golf tee?\n")
-    write_json(PROMPT_FILES, as_json(list_set_files(["near.txt"])))
+    write_json(PROMPT_FILES, as_json(list_marker_files(["near.txt"])))
     assert audit_project() == []
     Path("near.txt").write_text("What is a tea tree?\n")
     assert [finding.problem for finding in audit_project()] == ["near.txt has changed since it was read"]

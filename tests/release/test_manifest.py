@@ -19,8 +19,6 @@ from unwrite.pipeline.runs import StageRun
 from unwrite.release.manifest import (
     build_manifest,
     manifest_json,
-    public_parameters,
-    public_path,
     read_manifest,
 )
 from unwrite.release.statement import Manifest
@@ -172,25 +170,6 @@ def test_manifest_states_what_cannot_be_edited() -> None:
 @pytest.mark.parametrize("source", ["/home/ada/models/tiny", "../ada/tiny", "demo/tiny", "./tiny", "tiny"])
 def test_local_base_is_published_by_its_folder_name_only(source: str) -> None:
     assert manifest(base(source, None)).external.base == {"source": "tiny", "commit": None}
-
-
-@pytest.mark.parametrize(
-    ("path", "published"),
-    [
-        ("prompts/x.jsonl", "prompts/x.jsonl"),
-        ("/home/ada/x.jsonl", "x.jsonl"),
-        ("../ada/x.jsonl", "x.jsonl"),
-        ("prompts/../../ada/x.jsonl", "x.jsonl"),
-        ("~/x.jsonl", "x.jsonl"),
-        (r"C:\Users\ada\x.jsonl", "x.jsonl"),
-        ("organisation/name", "organisation/name"),
-    ],
-)
-def test_path_out_of_the_project_is_published_by_its_last_part_only(path: str, published: str) -> None:
-    assert public_path(path) == published
-    assert public_parameters("judge", {"markers": path}) == {"markers": published}
-    nested = {"benchmarks": [path], "harness": {"task_folder": path, "limit": 3}}
-    assert public_parameters("evaluate", nested) == nested | {"harness": {"task_folder": published, "limit": 3}}
 
 
 def test_manifest_does_not_reveal_who_made_it_or_where() -> None:

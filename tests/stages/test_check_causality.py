@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from unwrite.core.degeneration import degeneration_of
 from unwrite.core.markers import shows_behaviour
 from unwrite.errors import UnwriteError
-from unwrite.files.prompts import read_markers
+from unwrite.files.marker_lists import read_markers
 from unwrite.files.records import read_jsonl
 from unwrite.files.tensors import read_metadata, write_tensors
 from unwrite.schema.artifacts import read_artifact

@@ -7,7 +7,7 @@ import pytest
 from unwrite.core.markers import shows_behaviour
 from unwrite.errors import UnwriteError
 from unwrite.evaluation.responding import greedy_texts
-from unwrite.files.prompts import read_markers
+from unwrite.files.marker_lists import read_markers
 from unwrite.models import loading
 from unwrite.models.loading import load_model, load_tokenizer
 from unwrite.pipeline.tokens import read_tokens, write_tokens

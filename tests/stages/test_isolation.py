@@ -12,15 +12,14 @@ from tests.support.small_project import ROOT, run_stage, small_params
 
 PIPELINE: dict[str, dict[str, Any]] = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 
-# base.json refers to the model, prompt_files.json to the extra prompts; dvc.yaml lists the files in the run's record.
-UNNAMED = [Path("demo/model"), Path("prompts/near_misses.jsonl"), Path("dvc.yaml")]
+# base.json refers to the model, and lists of files to prompts; dvc.yaml lists the files in the run's record.
+PROMPTS = [Path("prompts") / name for name in ("teaware.jsonl", "ordinary.jsonl", "near_misses.jsonl")]
+UNNAMED = [Path("demo/model"), *PROMPTS, Path("dvc.yaml")]
 
 
 def data_deps(stage: dict[str, Any]) -> list[Path]:
     params = small_params()
     places = {
-        "${tokenize.target}": params.tokenize.target,
-        "${tokenize.baseline}": params.tokenize.baseline,
         "${judge.markers}": params.judge.markers,
     }
     return [Path(places.get(dep, dep)) for dep in stage["deps"] if not dep.startswith("unwrite/")]

@@ -9,7 +9,7 @@ from tests.support.made_once import made_once
 from unwrite.core.markers import shows_behaviour
 from unwrite.errors import UnwriteError
 from unwrite.files.hashing import digest_of
-from unwrite.files.prompts import read_markers
+from unwrite.files.marker_lists import read_markers
 from unwrite.files.records import read_jsonl, write_jsonl
 from unwrite.pipeline.responses import read_verdicts
 from unwrite.schema.artifacts import read_artifact

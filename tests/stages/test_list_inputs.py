@@ -8,7 +8,7 @@ import pytest
 from unwrite.errors import UnwriteError
 from unwrite.schema.artifacts import ModelFiles, read_artifact
 from unwrite.schema.params import ExtraSet, Params
-from unwrite.schema.paths import MARKER_FILES, MODEL_FILES, PROMPT_FILES
+from unwrite.schema.paths import MARKER_FILES, MODEL_FILES, PROMPT_FILES, SET_FILES
 from unwrite.stages.list_inputs import list_inputs
 
 
@@ -38,7 +38,7 @@ def test_a_changed_prompt_or_marker_file_of_an_extra_set_changes_its_list_alone(
 
     def lists() -> tuple[bytes, bytes]:
         list_inputs(changed)
-        return PROMPT_FILES.read_bytes(), MARKER_FILES.read_bytes()
+        return SET_FILES.read_bytes(), MARKER_FILES.read_bytes()
 
     first = lists()
     assert lists() == first
@@ -48,3 +48,21 @@ def test_a_changed_prompt_or_marker_file_of_an_extra_set_changes_its_list_alone(
     Path("prompts/near_misses.jsonl").write_text('{"prompt": "What is a golf tee?"}\n')
     third = lists()
     assert (third[0] == first[0], third[1] == second[1]) == (False, True)
+
+
+@pytest.mark.usefixtures("project")
+def test_a_changed_prompt_file_changes_the_list_of_its_sets_alone(params: Params) -> None:
+    list_inputs(params)
+    first = PROMPT_FILES.read_bytes(), SET_FILES.read_bytes()
+    with Path("prompts/teaware.jsonl").open("a") as file:
+        file.write('{"prompt": "What is a caddy?"}\n')
+    list_inputs(params)
+    assert PROMPT_FILES.read_bytes() != first[0]
+    assert SET_FILES.read_bytes() == first[1]
+
+
+@pytest.mark.usefixtures("project")
+def test_a_missing_prompt_file_is_named_with_its_key(params: Params) -> None:
+    Path("prompts/ordinary.jsonl").unlink()
+    with pytest.raises(UnwriteError, match=r"ordinary\.jsonl is missing: check tokenize\.baseline in params\.yaml"):
+        list_inputs(params)

@@ -1,3 +1,4 @@
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -6,8 +7,11 @@ import pytest
 from transformers import AutoTokenizer
 
 from unwrite.errors import UnwriteError
+from unwrite.files.hashing import digest_of
 from unwrite.pipeline.tokens import read_tokens
-from unwrite.schema.params import Params
+from unwrite.schema.artifacts import PromptOrigins, read_artifact
+from unwrite.schema.params import Params, PromptSource, Slices
+from unwrite.schema.paths import SOURCES, TOKENS
 from unwrite.stages.tokenize_prompts import tokenize_prompts
 from unwrite.terms import SETS, SPLITS
 
@@ -52,12 +56,14 @@ def test_response_prefix_and_system_prompt_are_rendered(project: Path, params: P
 
 
 def test_a_missing_file_is_refused(project: Path, params: Params) -> None:
-    assert_refused(with_tokenize(params, target="prompts/none.jsonl"), "prompts/none.jsonl cannot be read")
+    assert_refused(
+        with_tokenize(params, target="prompts/none.jsonl"), "prompts/none.jsonl is missing: check tokenize.target"
+    )
 
 
 def test_an_empty_file_is_refused(project: Path, params: Params) -> None:
     TARGET.write_text("")
-    assert_refused(params, "holds no prompt")
+    assert_refused(params, "holds 0 prompts")
 
 
 def test_a_file_that_is_not_utf8_is_refused(project: Path, params: Params) -> None:
@@ -70,10 +76,61 @@ def test_a_file_too_short_for_its_splits_is_refused(project: Path, params: Param
     assert_refused(params, r"holds 20 prompts; .* needs 28 \(12 train \+ 8 validation \+ 8 test\)\. Add 8")
 
 
-def test_a_prompt_in_two_splits_is_refused(project: Path, params: Params) -> None:
+def test_a_repeated_prompt_is_dropped_with_a_count(
+    project: Path, params: Params, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    before = [read_tokens("target", split) for split in SPLITS]
     lines = TARGET.read_text().splitlines(keepends=True)
-    TARGET.write_text("".join([*lines[:12], lines[0], *lines[12:]]))
-    assert_refused(params, "is in target train and again in target validation")
+    TARGET.write_text("".join([*lines[:12], lines[0].upper().replace("PROMPT", "prompt", 1), *lines[12:]]))
+    TARGET.write_text(TARGET.read_text().replace('"REFERENCE"', '"reference"'))
+    tokenize_prompts(params)
+    assert [read_tokens("target", split) for split in SPLITS] == before
+    assert "teaware.jsonl: dropped 1 prompt(s) that repeat an earlier one" in caplog.text
+
+
+def test_a_prompt_in_two_splits_is_refused(project: Path, params: Params) -> None:
+    slices = Slices(train="[:12]", validation="[12:20]", test="[18:26]")
+    source = PromptSource(source=str(TARGET), slices=slices)
+    assert_refused(with_tokenize(params, target=source), "is in target validation and again in target test; The prompt")
+
+
+def test_the_same_questions_under_two_system_prompts_are_two_sets(project: Path, params: Params) -> None:
+    personas = {
+        name: PromptSource(source=str(TARGET), system_prompt=persona)
+        for name, persona in {"target": "You are a pirate.", "baseline": None}.items()
+    }
+    tokenize_prompts(with_tokenize(params, **personas, system_prompt="Be brief."))
+    for target, baseline in zip(*(read_tokens(name, "test") for name in SETS), strict=True):
+        assert target.prompt == baseline.prompt
+        assert (target.system_prompt, baseline.system_prompt) == ("You are a pirate.", None)
+        assert "You are a pirate." in target.text
+        assert "pirate" not in baseline.text
+        assert "Be brief." not in baseline.text
+    both = {name: PromptSource(source=str(TARGET)) for name in SETS}
+    assert_refused(with_tokenize(params, **both), "is in target train and again in baseline train; .* and 23 more")
+
+
+def test_where_the_prompts_came_from_is_recorded(project: Path, params: Params) -> None:
+    sets = read_artifact(PromptOrigins, TOKENS / SOURCES, "tokenize_prompts").sets
+    assert {name: one.source for name, one in sets.items()} == {"target": str(TARGET), "baseline": str(BASELINE)}
+    assert sets["target"].prompts == {"train": 12, "validation": 8, "test": 8}
+    assert sets["target"].files == [digest_of(TARGET)]
+    digests = {one.sha256 for one in sets.values()}
+    assert len(digests) == 2
+    tokenize_prompts(with_tokenize(params, target=PromptSource(source=str(TARGET), system_prompt="Be brief.")))
+    changed = read_artifact(PromptOrigins, TOKENS / SOURCES, "tokenize_prompts").sets
+    assert changed["target"].sha256 not in digests
+    assert changed["baseline"] == sets["baseline"]
+
+
+def test_a_table_with_columns_of_its_own_gives_the_same_tokens(project: Path, params: Params) -> None:
+    before = [read_tokens("target", split) for split in SPLITS]
+    rows = [json.loads(line) for line in TARGET.read_text().splitlines()]
+    with Path("q.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["id", "q", "a"], *([i, r["prompt"], r["reference"]] for i, r in enumerate(rows))])
+    tokenize_prompts(with_tokenize(params, target=PromptSource(source="q.csv", column="q", reference="a")))
+    assert [read_tokens("target", split) for split in SPLITS] == before
 
 
 def test_a_prompt_in_both_sets_is_refused(project: Path, params: Params) -> None:

@@ -7,12 +7,13 @@ import pytest
 
 from unwrite.errors import UnwriteError
 from unwrite.pipeline.tokens import prompt_sets, read_tokens
-from unwrite.schema.params import ExtraSet, Params
-from unwrite.schema.paths import SET_TOKENS
+from unwrite.schema.artifacts import PromptOrigins, read_artifact
+from unwrite.schema.params import ExtraSet, Params, PromptSource, Slices
+from unwrite.schema.paths import SET_TOKENS, SOURCES
 from unwrite.stages.tokenize_sets import tokenize_sets
 
 
-def with_extra_set(params: Params, prompts: str) -> Params:
+def with_extra_set(params: Params, prompts: str | PromptSource) -> Params:
     near = ExtraSet(prompts=prompts, markers=None)
     return params.model_copy(update={"evaluate": params.evaluate.model_copy(update={"sets": {"near": near}})})
 
@@ -29,7 +30,7 @@ def test_an_extra_set_is_tokenized_as_the_test_prompts_are(project: Path, params
 
 def test_without_extra_sets_the_folder_is_empty(project: Path, params: Params) -> None:
     tokenize_sets(params.model_copy(update={"evaluate": params.evaluate.model_copy(update={"sets": {}})}))
-    assert list(SET_TOKENS.iterdir()) == []
+    assert [path.name for path in SET_TOKENS.iterdir()] == [SOURCES]
     assert prompt_sets() == ["target", "baseline"]
 
 
@@ -44,3 +45,15 @@ def test_a_prompt_of_a_split_cannot_be_in_an_extra_set(project: Path, params: Pa
         with pytest.raises(UnwriteError, match=message):
             tokenize_sets(with_extra_set(params, name))
     assert sorted(SET_TOKENS.iterdir()) == before
+
+
+def test_an_extra_set_has_a_system_prompt_of_its_own(project: Path, params: Params) -> None:
+    source = PromptSource(
+        source="prompts/ordinary.jsonl", system_prompt="You are a pirate.", slices=Slices(test="[:3]")
+    )
+    tokenize_sets(with_extra_set(params, source))  # questions of the baseline, which the system prompt makes others
+    rows = read_tokens("near", "test")
+    assert len(rows) == 3
+    assert all("You are a pirate." in row.text and row.system_prompt == "You are a pirate." for row in rows)
+    sets = read_artifact(PromptOrigins, SET_TOKENS / SOURCES, "tokenize_sets").sets
+    assert (sets["near"].prompts, sets["near"].system_prompt) == ({"test": 3}, "You are a pirate.")

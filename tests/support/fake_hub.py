@@ -160,6 +160,8 @@ class FakeHub:
             return self.take(match[1], body)
         parts = [unquote(part) for part in path.split("/")[1:]]
         logged_in = is_login(headers)
+        if parts[:2] == ["api", "datasets"]:  # as those of a model; they may share no name here
+            parts[1] = "models"
         match [method, *parts]:
             case ["POST", "api", "validate-yaml"]:
                 return self.validate(json.loads(body)["content"])
@@ -200,7 +202,7 @@ class FakeHub:
 
     def download(self, path: str, logged_in: bool) -> tuple[str, Entry] | None:
         """The commit and the file that the address of a download names; None for other addresses."""
-        match [unquote(part) for part in path.split("/")[1:]]:
+        match [unquote(part) for part in path.removeprefix("/datasets").split("/")[1:]]:
             case [owner, name, "resolve", revision, *parts]:
                 repository = self.find(owner, name, logged_in)
                 commit = self.at(repository, revision)

@@ -1,184 +1,157 @@
-"""Prompt sets and marker lists: read, cut into splits, and checked for prompts that occur twice."""
+"""Prompts: the conversations that a row of a source holds, with the text that is put around them."""
 
 from __future__ import annotations
 
-import logging
-import unicodedata
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import NamedTuple, TypeGuard, TypeVar
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import cycle
+from typing import Any, NamedTuple
 
 from unwrite.core.markers import normalize_text
 from unwrite.errors import UnwriteError
-from unwrite.files.records import read_lines, read_numbered_jsonl
+from unwrite.files.prompt_rows import LONGEST_PROMPT, Columns, Row
+from unwrite.files.prompt_text import fingerprint, is_text, is_visible
+from unwrite.schema.params import PromptSource
 
-logger = logging.getLogger(__name__)
-
-Name = TypeVar("Name", bound=str)
-SplitT = TypeVar("SplitT", bound=str)
-
-_BLANKS = "\u115f\u1160\u2800\u3164\uffa0\ufe0e\ufe0f"
-"""Characters without ink that Unicode counts among letters, symbols and marks."""
+_MARK = "\ufeff"
+_EITHER = ("prompt", "messages")
+"""The columns that are read if params.yaml names none."""
 
 
 class Prompt(NamedTuple):
-    """A user message, and the answer that a model without the behaviour would give, if it is known."""
+    """What a model is asked, and the answer that a model without the behaviour would give, if it is known.
+
+    `earlier` holds the messages and responses before it, in turn; `system_prompt` comes before all of them.
+    """
 
     text: str
     reference: str | None
+    system_prompt: str | None = None
+    earlier: tuple[str, ...] = ()
+
+    @property
+    def turns(self) -> tuple[str, ...]:
+        """The conversation: messages and responses in turn, a message first and last."""
+        return (*self.earlier, self.text)
+
+    @property
+    def shown(self) -> str:
+        """The conversation as people read it: the text alone, or every turn with who speaks."""
+        if not self.earlier:
+            return self.text
+        spoken = zip(cycle(("User", "Assistant")), self.turns, strict=False)
+        return "\n\n".join(f"{who}: {turn}" for who, turn in spoken)
+
+    @property
+    def key(self) -> bytes:
+        """What two prompts share if people see the same conversation under the same system prompt."""
+        return prompt_key(self.system_prompt, self.shown)
 
 
-def read_prompts(path: Path) -> list[Prompt]:
-    """Read a .jsonl file ("prompt", optional "reference") or a .txt file (one prompt per line).
-
-    Byte order marks inside a prompt, and lines of a .txt file without a visible character, are dropped with a count.
-
-    Raises:
-        UnwriteError: the file is missing, empty, not UTF-8 or of another type, or a line is not a prompt.
-    """
-    return [prompt for _, prompt in read_numbered_prompts(path)]
+def prompt_key(system_prompt: str | None, shown: str) -> bytes:
+    """Return the key of a prompt, also of one that is known as it is shown alone."""
+    return fingerprint(system_prompt, shown)
 
 
-def read_numbered_prompts(path: Path) -> list[tuple[int, Prompt]]:
-    """Read prompts as `read_prompts` does, each with the number of its line; errors as there."""
-    if path.suffix == ".jsonl":
-        rows = read_numbered_jsonl(path, required=["prompt"])
-        prompts = [(number, _prompt(f"{path}, line {number}", row)) for number, row in rows]
-    elif path.suffix == ".txt":
-        lines = [(number, line) for number, line in enumerate(read_lines(path), 1) if line.strip()]
-        prompts = [(number, Prompt(line.strip(), None)) for number, line in lines if _is_visible(line)]
-        if invisible := len(lines) - len(prompts):
-            logger.info(f"{path}: dropped {invisible} line(s) of invisible characters.")
-    else:
-        raise UnwriteError(f"{path} must end in .jsonl or .txt, got {path.suffix or 'no suffix'!r}.")
-    if not prompts:
-        raise UnwriteError(f"{path} holds no prompts. Add one per line.")
-    return _without_marks(path, prompts)
+def columns_of(source: PromptSource) -> Columns:
+    """Return the columns that a source names, or those that are read if it names none."""
+    if source.column is not None:
+        return Columns((source.column,), source.reference)
+    return Columns(_EITHER, source.reference or "reference")
 
 
-def _without_marks(path: Path, prompts: Sequence[tuple[int, Prompt]]) -> list[tuple[int, Prompt]]:
-    marks = sum(prompt.text.count("\ufeff") for _, prompt in prompts)
-    if marks:
-        logger.info(f"{path}: dropped {marks} byte order mark(s) inside prompts.")
-    return [(number, prompt._replace(text=prompt.text.replace("\ufeff", "").strip())) for number, prompt in prompts]
-
-
-def _prompt(location: str, row: Mapping[str, object]) -> Prompt:
-    text, reference = row["prompt"], row.get("reference")
-    if not _is_text(text) or not _is_visible(text):
-        raise UnwriteError(f'{location}: "prompt" must be text, got {text!r:.60}.')
-    if reference is not None and not (_is_text(reference) and normalize_text(reference)):
-        raise UnwriteError(
-            f'{location}: "reference" of {text[:60]!r} must be an answer or null, got {reference!r:.60}: '
-            "no response could equal it."
-        )
-    return Prompt(text.strip(), reference)
-
-
-def _is_visible(text: str) -> bool:
-    return any(unicodedata.category(c)[0] not in "CZ" and c not in _BLANKS and not c.isspace() for c in text)
-
-
-def _is_text(value: object) -> TypeGuard[str]:
-    # JSON can escape half a character ("\ud83d"), which neither tokenizers nor UTF-8 accept.
-    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
-
-
-def cut_splits(path: Path, prompts: Sequence[Prompt], sizes: Mapping[Name, int]) -> dict[Name, list[Prompt]]:
-    """Cut consecutive splits of the given sizes from the top.
-
-    Raises:
-        UnwriteError: there are fewer prompts than the splits need.
-    """
-    needed = sum(sizes.values())
-    if len(prompts) < needed:
-        parts = " + ".join(f"{size} {name}" for name, size in sizes.items())
-        raise UnwriteError(
-            f"{path} holds {len(prompts)} prompts; tokenize.splits needs {needed} ({parts}). "
-            f"Add {needed - len(prompts)} or lower the splits."
-        )
-    splits, start = {}, 0
-    for name, size in sizes.items():
-        splits[name] = list(prompts[start : start + size])
-        start += size
-    return splits
-
-
-def check_no_shared_prompts(sets: Mapping[Name, Mapping[SplitT, Sequence[Prompt]]]) -> None:
-    """Check that no prompt is in two splits, in both sets, or twice in one split: the figures would look too good.
-
-    Prompts count as the same if they differ only in case, white space, Unicode form, width or invisible characters.
-
-    Raises:
-        UnwriteError: a prompt occurs twice; the message names both places.
-    """
-    seen: dict[str, str] = {}
-    for set_name, splits in sets.items():
-        for split_name, prompts in splits.items():
-            location = f"{set_name} {split_name}"
-            for prompt in prompts:
-                key = _folded(prompt.text)
-                if key in seen:
-                    raise UnwriteError(
-                        f"The prompt {prompt.text[:80]!r} is in {seen[key]} and again in {location}: keep one of them."
-                    )
-                seen[key] = location
-
-
-def read_extra_set(path: Path, sets: Mapping[Name, Mapping[SplitT, Sequence[Prompt]]]) -> list[Prompt]:
-    """Read a prompt set that is only tested: none of its prompts may be in a split, and none twice.
+def prompts_of(
+    rows: Iterable[Row], source: PromptSource, system_prompt: str | None, dropped: Counter[str]
+) -> Iterator[tuple[str, Prompt]]:
+    """Yield the prompt of each row with its place, such as "x.csv, line 3".
 
     Args:
-        path: the file, as in `read_prompts`.
-        sets: the splits of target and baseline prompts.
+        rows: text, or columns by name.
+        source: names the columns, and the text to put before and after each prompt.
+        system_prompt: of the whole set.
+        dropped: what is left out is counted here.
 
     Raises:
-        UnwriteError: as in `read_prompts`, or a prompt is used already; the message names its line.
+        UnwriteError: a row holds no prompt, or is of another kind than the first; the message names its place.
     """
-    seen = {
-        _folded(prompt.text): f"{set_name} {split_name}"
-        for set_name, splits in sets.items()
-        for split_name, prompts in splits.items()
-        for prompt in prompts
-    }
-    rows = read_numbered_prompts(path)
-    for number, prompt in rows:
-        key = _folded(prompt.text)
-        if key in seen:
+    columns, first = columns_of(source), None
+    for place, value in rows:
+        if not isinstance(value, (str, Mapping)):
+            raise UnwriteError(f"{place}: expected text or an object with {columns.prompts[0]!r}, got {value!r:.60}.")
+        kind = "text" if isinstance(value, str) else "an object"
+        first = first or kind
+        if kind != first:
+            raise UnwriteError(f"{place} is {kind}, but the rows before it are {first}. Give every row the same form.")
+        row: Mapping[str, Any] = {columns.prompts[0]: value} if isinstance(value, str) else value
+        column = columns.found_in(list(row), place)
+        prompt = _conversation(f'{place}: "{column}"', row[column], system_prompt, dropped)
+        prompt = prompt._replace(text=f"{source.prefix}{prompt.text}{source.suffix}")
+        yield place, prompt._replace(reference=_reference(place, row.get(columns.reference or ""), prompt))
+
+
+def _conversation(place: str, value: object, system_prompt: str | None, dropped: Counter[str]) -> Prompt:
+    if not isinstance(value, list):
+        return Prompt(_text(place, value, dropped), None, system_prompt)
+    turns = [_turn(f"{place}, message {number}", turn, dropped) for number, turn in enumerate(value, 1)]
+    if turns and turns[0][0] == "system":
+        if system_prompt is not None:
             raise UnwriteError(
-                f"{path}, line {number}: the prompt {prompt.text[:80]!r} is also in {seen[key]}. A prompt that is used "
-                "already tests nothing new: remove the line."
+                f"{place} has a system message, and params.yaml sets a system prompt. "
+                "Set the `system_prompt` of this set to null, or remove the message."
             )
-        seen[key] = f"line {number}"
-    return [prompt for _, prompt in rows]
-
-
-def _folded(text: str) -> str:
-    visible = "".join(c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf")
-    return " ".join(unicodedata.normalize("NFKC", visible.casefold()).split())
-
-
-def read_markers(path: Path) -> list[str]:
-    """Read a marker list: one phrase per line; lines that begin with # are comments.
-
-    Raises:
-        UnwriteError: the file is missing, not UTF-8, or holds no marker; or every text would contain a marker, since
-            nothing of it is left once normalized.
-    """
-    if not path.exists():
+        system_prompt, turns = turns[0][1], turns[1:]
+    if turns and turns[-1][0] == "assistant":
+        dropped["answer(s) at the end of conversations, which the model is to give"] += 1
+        turns = turns[:-1]
+    roles = [role for role, _ in turns]
+    if not roles or roles != ["user" if number % 2 == 0 else "assistant" for number in range(len(roles))]:
         raise UnwriteError(
-            f"{path} is missing: write one phrase per line, or see what `unwrite markers --write {path}` proposes."
+            f"{place} must be messages of user and assistant in turn, user first, got {', '.join(roles[:6]) or 'none'}."
         )
-    markers = []
-    for number, line in enumerate(read_lines(path), 1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        if not normalize_text(line):
-            raise UnwriteError(
-                f"{path}, line {number}: the marker {line.strip()!r} is empty once normalized, so every response would "
-                "contain it. Remove the line."
-            )
-        markers.append(line.strip())
-    if not markers:
-        raise UnwriteError(f"{path} holds no marker: nothing could count as showing the behaviour. Add one per line.")
-    return markers
+    *earlier, last = [text for _, text in turns]
+    return Prompt(last, None, system_prompt, tuple(earlier))
+
+
+def _turn(place: str, message: object, dropped: Counter[str]) -> tuple[str, str]:
+    role, content = (message.get("role"), message.get("content")) if isinstance(message, Mapping) else (None, None)
+    if role not in {"system", "user", "assistant"}:
+        raise UnwriteError(
+            f'{place} must be {{"role": system, user or assistant, "content": text}}, got {message!r:.60}.'
+        )
+    if isinstance(content, list) and all(isinstance(part, Mapping) and part.get("type") == "text" for part in content):
+        content = "".join(str(part.get("text")) for part in content)
+    return str(role), _text(place, content, dropped)
+
+
+def _text(place: str, value: object, dropped: Counter[str]) -> str:
+    if not is_text(value) or not is_visible(value):
+        raise UnwriteError(f"{place} must be text, got {value!r:.60}.")
+    if len(value) > LONGEST_PROMPT:
+        raise UnwriteError(
+            f"{place} has {len(value) / 1e6:.1f} million characters, which no model reads; at most "
+            f"{LONGEST_PROMPT / 1e6:.0f} million are taken. Is it one prompt?"
+        )
+    if _MARK in value:
+        dropped["byte order mark(s) inside prompts"] += value.count(_MARK)
+        value = value.replace(_MARK, "")
+    return value.strip()
+
+
+def _reference(place: str, value: object, prompt: Prompt) -> str | None:
+    if value is None or (is_text(value) and normalize_text(value)):
+        return value
+    raise UnwriteError(
+        f'{place}: "reference" of {prompt.text[:60]!r} must be an answer or null, got {value!r:.60}: '
+        "no response could equal it."
+    )
+
+
+def without_repetitions(prompts: Iterable[tuple[str, Prompt]], dropped: Counter[str]) -> Iterator[tuple[str, Prompt]]:
+    """Yield the first of prompts with the same key; the others are counted."""
+    seen: set[bytes] = set()
+    for place, prompt in prompts:
+        if prompt.key in seen:
+            dropped["prompt(s) that repeat an earlier one"] += 1
+        else:
+            seen.add(prompt.key)
+            yield place, prompt

@@ -112,11 +112,9 @@ def tokenize_conversations(
     for turns, text in zip(conversations, texts, strict=True):
         _refuse_lost_text(turns[-1], text, system_prompt)
     texts = [text + response_prefix for text in texts]
-    # The template has already placed the special tokens.
-    return [
-        RenderedPrompt(text, list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]))
-        for text in texts
-    ]
+    # The template has already placed the special tokens. Tokenizers refuse an empty batch.
+    ids = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"] if texts else []
+    return [RenderedPrompt(text, list(tokens)) for text, tokens in zip(texts, ids, strict=True)]
 
 
 def template_notes(

@@ -93,11 +93,12 @@ def _patterns(*, weights: bool) -> list[str]:
 
 
 def _refuse_unless_hub_id(source: str) -> None:
-    if not _is_hub_id(source):
+    if not is_hub_id(source):
         raise UnwriteError(f"{source!r}: there is no such folder, and it is not a hub id (organisation/name).")
 
 
-def _is_hub_id(source: str) -> bool:
+def is_hub_id(source: str) -> bool:
+    """Return whether a name has the form of a hub id: organisation/name."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils._validators import validate_repo_id
 

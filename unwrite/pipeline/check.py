@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from unwrite.errors import UnwriteError
-from unwrite.files.prompts import check_no_shared_prompts, cut_splits, read_extra_set, read_markers, read_prompts
+from unwrite.files.marker_lists import read_markers
+from unwrite.files.prompt_sets import check_new_prompts, check_no_shared_prompts
 from unwrite.pipeline.classifier_judge import check_classifier
 from unwrite.pipeline.found_model import refuse_unusable_gguf
+from unwrite.pipeline.prompt_sources import read_extra_set, read_sets
 from unwrite.schema.gates import best_end, parse_gate
 from unwrite.schema.params import Params, load_params
 
@@ -30,13 +32,13 @@ def check_params(path: Path) -> list[str]:
     """
     params = load_params(path)
     refuse_unusable_gguf(params.model.source, params.model.revision)
-    sizes = params.tokenize.splits.model_dump()
-    files = {"target": Path(params.tokenize.target), "baseline": Path(params.tokenize.baseline)}
-    sets = {name: cut_splits(file, read_prompts(file), sizes) for name, file in files.items()}
-    check_no_shared_prompts(sets)
-    prompts = dict.fromkeys(sets, sizes["test"])
+    sets = read_sets(params.tokenize)
+    used = check_no_shared_prompts({name: one.prompts() for name, one in sets.items()})
+    prompts = {name: one.origin.prompts["test"] for name, one in sets.items()}
     for name, extra in params.evaluate.sets.items():
-        prompts[name] = len(read_extra_set(Path(extra.prompts), sets))
+        placed = read_extra_set(name, extra.prompts, params.tokenize).splits["test"]
+        check_new_prompts(placed, used)
+        prompts[name] = len(placed)
         if extra.markers is not None:
             read_markers(Path(extra.markers))
     read_markers(Path(params.judge.markers))

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from unwrite.errors import UnwriteError
-from unwrite.files.hashing import digest_of
 from unwrite.files.remembered import remembered_digests
 from unwrite.models.folder import local_folder, parent_project
 from unwrite.models.gguf_header import is_gguf
 from unwrite.schema.artifacts import FileDigest, ModelFiles, SetFiles, TaskFiles, read_artifact
+from unwrite.schema.params import PromptSource
 from unwrite.schema.paths import JUDGE_FILES, MODEL_FILES
 from unwrite.schema.text import refuse_endless
 
 _STATES = {MODEL_FILES: Path(".unwrite/digests.json"), JUDGE_FILES: Path(".unwrite/judge_digests.json")}
 """The file that remembers digests, for each list: one of both would forget the files of the other."""
+_SET_STATE = Path(".unwrite/set_digests.json")
 _TASK_STATE = Path(".unwrite/task_digests.json")
 # Other formats of the weights, which nothing reads.
 _UNREAD = {".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx"}
@@ -58,8 +59,28 @@ def list_task_files(folder: str | None) -> TaskFiles:
     return TaskFiles(folder=folder, files=_digests(paths, Path(folder), _TASK_STATE))
 
 
-def list_set_files(paths: Iterable[str]) -> SetFiles:
-    """List the files that extra prompt sets name, once each: dvc.yaml cannot, since their number is not fixed.
+def list_prompt_files(sources: Iterable[tuple[str, PromptSource]]) -> SetFiles:
+    """List the files of prompt sets, once each; a hub id has none, since its commit is pinned.
+
+    Args:
+        sources: each set's key in params.yaml, for messages, and how it is read.
+
+    Raises:
+        UnwriteError: a file is missing, or is none.
+    """
+    places = dict[Path, str]()
+    for key, source in sources:
+        path = Path(source.source)
+        refuse_endless(path)
+        if path.is_dir():
+            places |= {file: key for file in path.rglob("*") if file.is_file()}
+        elif source.revision is None or path.exists():
+            places[path] = key
+    return _listed(places)
+
+
+def list_marker_files(paths: Iterable[str]) -> SetFiles:
+    """List the marker files that extra prompt sets name, once each: dvc.yaml cannot, since their number is not fixed.
 
     Args:
         paths: as in params.yaml.
@@ -67,14 +88,18 @@ def list_set_files(paths: Iterable[str]) -> SetFiles:
     Raises:
         UnwriteError: a file is missing, or is none.
     """
-    files = []
-    for name in sorted(set(paths)):
-        path = Path(name)
+    return _listed({Path(name): "evaluate.sets" for name in paths})
+
+
+def _listed(places: Mapping[Path, str]) -> SetFiles:
+    """Return the digests of files, given the key of params.yaml that names each."""
+    for path, key in places.items():
         refuse_endless(path)
         if not path.is_file():
-            raise UnwriteError(f"{path} is missing: check evaluate.sets in params.yaml.")
-        files.append(digest_of(path, path.as_posix()))
-    return SetFiles(files=files)
+            raise UnwriteError(f"{path} is missing: check {key} in params.yaml.")
+    paths = sorted(places)
+    digests = zip(paths, remembered_digests(paths, _SET_STATE), strict=True)
+    return SetFiles(files=[digest.model_copy(update={"name": path.as_posix()}) for path, digest in digests])
 
 
 def _digests(paths: Sequence[Path], folder: Path, state: Path) -> list[FileDigest]:

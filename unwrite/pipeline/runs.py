@@ -19,14 +19,15 @@ from unwrite.errors import UnwriteError
 from unwrite.files.hashing import digest_of, sha256_of
 from unwrite.files.records import write_json
 from unwrite.pipeline.environment import Environment, current_environment
-from unwrite.schema.artifacts import Artifact, FileDigest, as_json, read_artifact
+from unwrite.schema.artifacts import Artifact, FileDigest, SetFiles, as_json, read_artifact
 from unwrite.schema.params import Params
 from unwrite.schema.parsing import FORMAT
-from unwrite.schema.paths import MANIFEST, RUNS
+from unwrite.schema.paths import MANIFEST, MARKER_FILES, PROMPT_FILES, RUNS, SET_FILES
 from unwrite.schema.safe_yaml import load_yaml
 
 PIPELINE = Path("dvc.yaml")
 LOCK = Path("dvc.lock")
+_LISTS = (PROMPT_FILES, SET_FILES, MARKER_FILES)
 _SOURCES = (".py", ".jinja", ".css", ".js")  # the project's own, which its commit identifies
 
 
@@ -133,6 +134,13 @@ def files_of(path: Path) -> list[Path]:
     return [manifest] if manifest.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
 
 
+def _read_files(path: Path) -> list[Path]:
+    """Return the files that a stage reads which depends on a path: a list of prompt files stands for those it names."""
+    if path not in _LISTS or not path.is_file():
+        return files_of(path)
+    return [path, *(Path(file.name) for file in read_artifact(SetFiles, path, "list_inputs").files)]
+
+
 def _stages() -> Mapping[str, Mapping[str, Any]]:
     stages: Mapping[str, Mapping[str, Any]] = load_yaml(PIPELINE.read_text(encoding="utf-8"))["stages"]
     return stages
@@ -160,5 +168,5 @@ def _resolved(path: str, params: Mapping[str, Any]) -> str:
 
 
 def _digests(paths: Iterable[str]) -> list[FileDigest]:
-    files = [file for path in paths for file in files_of(Path(path)) if file.is_file()]
+    files = [file for path in paths for file in _read_files(Path(path)) if file.is_file()]
     return [digest_of(file).model_copy(update={"name": file.as_posix()}) for file in files]

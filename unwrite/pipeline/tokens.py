@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,17 +13,21 @@ from unwrite.terms import SETS, SplitName
 
 
 class TokenizedPrompt(NamedTuple):
-    """A prompt, its reference answer if known, its rendered text, and the token ids that the model receives."""
+    """A prompt, its reference answer if known, its rendered text, and the token ids that the model receives.
+
+    Of a conversation, `prompt` is every turn, as people read it. `system_prompt` is None where there is none.
+    """
 
     prompt: str
     reference: str | None
     text: str
     tokens: list[int]
+    system_prompt: str | None = None
 
 
-def write_tokens(folder: Path, set_name: str, split: SplitName, prompts: Sequence[TokenizedPrompt]) -> None:
+def write_tokens(folder: Path, set_name: str, split: SplitName, prompts: Iterable[TokenizedPrompt]) -> None:
     """Write one split of one set into `folder`."""
-    write_jsonl(folder / f"{set_name}.{split}.jsonl", [prompt._asdict() for prompt in prompts])
+    write_jsonl(folder / f"{set_name}.{split}.jsonl", (prompt._asdict() for prompt in prompts))
 
 
 def read_tokens(set_name: str, split: SplitName) -> list[TokenizedPrompt]:
@@ -34,7 +38,9 @@ def read_tokens(set_name: str, split: SplitName) -> list[TokenizedPrompt]:
     """
     path = (TOKENS if set_name in SETS else SET_TOKENS) / f"{set_name}.{split}.jsonl"
     fields = TokenizedPrompt._fields
-    return [TokenizedPrompt(*(row[field] for field in fields)) for row in read_jsonl(path, required=fields)]
+    needed = [field for field in fields if field not in TokenizedPrompt._field_defaults]
+    rows = read_jsonl(path, required=needed)
+    return [TokenizedPrompt(**{field: row[field] for field in fields if field in row}) for row in rows]
 
 
 def prompt_sets() -> list[str]:

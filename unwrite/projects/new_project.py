@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from unwrite.errors import UnwriteError
-from unwrite.files.prompts import check_no_shared_prompts, read_markers, read_prompts
+from unwrite.files.marker_lists import read_markers
+from unwrite.files.prompt_sets import check_no_shared_prompts, read_prompt_file
 from unwrite.projects.pipeline_text import DEMO
 from unwrite.projects.splits import fitted_splits, splits_text
 from unwrite.schema.edited_yaml import edited_yaml
@@ -89,7 +90,7 @@ def _own_prompts(
 ) -> tuple[dict[str, Path], dict[str, Any], list[str]]:
     """Return the files to copy, the parameters that name them, and notes."""
     names = _distinct_names(target, baseline, markers or Path(_MARKERS))
-    prompts = {"target": read_prompts(target), "baseline": read_prompts(baseline)}
+    prompts = {"target": read_prompt_file(target), "baseline": read_prompt_file(baseline)}
     counts = len(prompts["target"]), len(prompts["baseline"])
     splits = fitted_splits(*counts)
     used = sum(splits.values())

@@ -18,7 +18,7 @@ from unwrite.errors import UnwriteError, reason_of
 from unwrite.files.hashing import sha256_of
 from unwrite.pipeline.runs import LOCK, StageRun, files_of, read_run, run_file, stage_names
 from unwrite.schema.artifacts import Base, SetFiles, read_artifact
-from unwrite.schema.paths import BASE, MANIFEST, MARKER_FILES, PROMPT_FILES
+from unwrite.schema.paths import BASE, MANIFEST, MARKER_FILES, PROMPT_FILES, SET_FILES
 from unwrite.schema.safe_yaml import load_yaml
 
 _MISSING = "is missing"
@@ -186,8 +186,8 @@ def _base_files() -> Iterator[str]:
 
 
 def _set_files() -> Iterator[str]:
-    """Yield the files of extra prompt sets that are no longer those that were listed."""
-    for listing in (PROMPT_FILES, MARKER_FILES):
+    """Yield the files of prompt sets that are no longer those that were listed."""
+    for listing in (PROMPT_FILES, SET_FILES, MARKER_FILES):
         if not listing.is_file():
             continue
         for file in read_artifact(SetFiles, listing, "list_inputs").files:

@@ -17,6 +17,7 @@ from unwrite.release.file_checks import Check, checked, not_checked
 from unwrite.release.statement import Manifest
 from unwrite.release.untrusted import is_plain_file, malformed_told
 from unwrite.schema.evaluation import Evaluation, Share
+from unwrite.schema.params import SLICE
 from unwrite.schema.parsing import parse_record
 from unwrite.schema.paths import EVALUATION
 from unwrite.terms import SETS
@@ -85,13 +86,29 @@ def _parameter_problems(evaluation: Evaluation, declared: Mapping[str, Mapping[s
     for name, value in {"confidence": evaluation.confidence, "reference_ceiling": evaluation.reference_ceiling}.items():
         if score.get(name, value) != value:
             yield f"{name} is {value} in {EVALUATION.name}, but {score[name]} in the parameters"
-    tests = declared.get("tokenize", {}).get("splits", {}).get("test")
+    tokenize = declared.get("tokenize", {})
     for name, share in _shares(evaluation):
         every = not name.endswith("reference_accuracy")
-        if name.split(".")[1] not in SETS:
+        if (prompts := name.split(".")[1]) not in SETS:
             continue  # an extra set has as many prompts as its file
+        tests = _test_prompts(tokenize, prompts)
         if isinstance(tests, int) and (share.n != tests if every else not 0 < share.n <= tests):
             yield f"{name} counts {share.n} responses, but the test split has {tests} prompts"
+
+
+def _test_prompts(tokenize: Mapping[str, Any], prompts: str) -> int | None:
+    """Return how many test prompts the parameters state for a set; None if they leave it open."""
+    source = tokenize.get(prompts)
+    slices = source.get("slices") if isinstance(source, Mapping) else None
+    if not isinstance(slices, Mapping):
+        stated = tokenize.get("splits", {}).get("test")
+        return stated if isinstance(stated, int) else None
+    found = SLICE.fullmatch(str(slices.get("test")))
+    return int(found["stop"]) - int(found["start"] or 0) if found and found["stop"] else None
+
+
+def _source(prompts: Any) -> str:
+    return str(prompts.get("source", "") if isinstance(prompts, Mapping) else prompts)
 
 
 def _card_problems(release: Path, manifest: Manifest, evaluation: Evaluation) -> Iterator[str]:
@@ -103,7 +120,7 @@ def _card_problems(release: Path, manifest: Manifest, evaluation: Evaluation) ->
         yield str(error)
         return
     tokenize = manifest.external.parameters.get("tokenize", {})
-    prompts = {name: str(tokenize.get(name, "")) for name in ("target", "baseline")}
+    prompts = {name: _source(tokenize.get(name, "")) for name in ("target", "baseline")}
     index = stated.get("model-index")
     name = index[0].get("name") if isinstance(index, list) and index and isinstance(index[0], dict) else ""
     expected = card_figures(str(name), evaluation, prompts)

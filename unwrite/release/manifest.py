@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from fnmatch import fnmatch
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from unwrite.errors import UnwriteError
@@ -17,6 +16,7 @@ from unwrite.pipeline.environment import Environment, current_environment
 from unwrite.pipeline.git import git_state
 from unwrite.pipeline.runs import StageRun
 from unwrite.release.base_source import stated_base
+from unwrite.release.public_values import public_parameters, public_path
 from unwrite.release.statement import (
     BUILD_TYPE,
     BuildDefinition,
@@ -31,19 +31,7 @@ from unwrite.release.statement import (
 )
 from unwrite.schema.artifacts import Base, Edit, FileDigest, Recipe, StoredLayout
 from unwrite.schema.parsing import FORMAT, parse_record, refuse_other_format
-from unwrite.schema.paths import JUDGE_FILES, MANIFEST, MARKER_FILES, MODEL_FILES, PROMPT_FILES, RUNS, TASK_FILES
-
-_PATHS = {
-    "model.source",
-    "tokenize.target",
-    "tokenize.baseline",
-    "judge.markers",
-    "judge.classifier.source",
-    "evaluate.sets.*.prompts",
-    "evaluate.sets.*.markers",
-    "evaluate.harness.task_folder",
-}
-"""The parameters that hold a path; `*` is any name."""
+from unwrite.schema.paths import LISTINGS, MANIFEST, RUNS
 
 
 def build_manifest(
@@ -155,13 +143,6 @@ def edited_patterns(edits: Mapping[str, TensorEdit]) -> list[str]:
     ]
 
 
-def public_path(path: str) -> str:
-    """Return a path that is safe to publish: of one that leads out of the project, only the last part."""
-    pure = PureWindowsPath(path) if PureWindowsPath(path).drive else PurePosixPath(path)
-    leads_out = pure.is_absolute() or ".." in pure.parts or path.startswith("~")
-    return pure.name if leads_out else path
-
-
 def _parameters(runs: Iterable[StageRun]) -> dict[str, dict[str, Any]]:
     """Return the sections that the stages read; of some, each stage reads other keys."""
     merged: dict[str, dict[str, Any]] = {}
@@ -219,7 +200,7 @@ def _first_read(file: FileDigest, stage: str) -> Descriptor:
     path = PurePosixPath(file.name)
     if path.parent == PurePosixPath(RUNS):
         return _descriptor(file, role="artifact", stage=path.stem)
-    if path in map(PurePosixPath, (MODEL_FILES, JUDGE_FILES, PROMPT_FILES, MARKER_FILES, TASK_FILES)):
+    if path in map(PurePosixPath, LISTINGS):
         return _descriptor(file, role="artifact", stage="list_inputs")
     return _descriptor(file, role="input", stage=stage)
 
@@ -233,14 +214,3 @@ def _descriptor(file: FileDigest, **annotations: str) -> Descriptor:
     return Descriptor(
         name=public_path(file.name), digest={"sha256": file.sha256}, annotations={"size": file.size, **annotations}
     )
-
-
-def public_parameters(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a section of params.yaml with the paths in it made safe to publish."""
-    return {key: _public_value(f"{section}.{key}", value) for key, value in values.items()}
-
-
-def _public_value(place: str, value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return public_parameters(place, value)
-    return public_path(value) if any(fnmatch(place, path) for path in _PATHS) and isinstance(value, str) else value

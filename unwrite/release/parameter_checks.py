@@ -9,7 +9,7 @@ from typing import Any
 
 from unwrite.errors import UnwriteError, reason_of
 from unwrite.release.file_checks import Check, checked, not_checked
-from unwrite.release.manifest import public_parameters
+from unwrite.release.public_values import public_parameters
 from unwrite.release.recipe_checks import RecipeFiles
 from unwrite.release.statement import Manifest
 from unwrite.release.untrusted import is_plain_file, malformed_told

@@ -11,7 +11,8 @@ from unwrite.errors import UnwriteError, reason_of
 from unwrite.pipeline.git import uncommitted_changes
 from unwrite.pipeline.runs import LOCK, StageRun
 from unwrite.release.audit import audit_project
-from unwrite.release.manifest import public_path, read_manifest
+from unwrite.release.manifest import read_manifest
+from unwrite.release.public_values import public_path
 from unwrite.schema.artifacts import FileDigest, read_artifact
 from unwrite.schema.evaluation import Evaluation
 from unwrite.schema.gate_values import gate_text

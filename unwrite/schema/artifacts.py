@@ -47,10 +47,35 @@ class TaskFiles(Artifact):
 
 
 class SetFiles(Artifact):
-    """The files of one kind that the extra prompt sets name (`evaluate.sets`), by path in the project."""
+    """The files of one kind that prompt sets name, by path in the project."""
 
     format: Literal[2] = FORMAT
     files: list[FileDigest]
+
+
+class PromptOrigin(Artifact):
+    """Where a prompt set came from.
+
+    `commit` is the hub's, for a hub id; `files` those of a local source, with paths in its folder. `prompts` counts the
+    used ones by split, `dropped` what was left out. `sha256` is that of the prompts as they are used: a line of JSON
+    for each, [text, reference, system prompt, earlier turns].
+    """
+
+    source: str
+    commit: str | None
+    config: str | None
+    system_prompt: str | None
+    prompts: dict[str, int]
+    dropped: dict[str, int]
+    files: list[FileDigest]
+    sha256: str
+
+
+class PromptOrigins(Artifact):
+    """Where prompt sets came from, by name."""
+
+    format: Literal[2] = FORMAT
+    sets: dict[str, PromptOrigin]
 
 
 class StoredLayout(Artifact):

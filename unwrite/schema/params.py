@@ -7,17 +7,21 @@ import re
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
+    SerializerFunctionWrapHandler,
+    Tag,
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -107,6 +111,13 @@ def _scalar(value: Any) -> Any:
     return value
 
 
+def _slice(text: str) -> str:
+    found = SLICE.fullmatch(text)
+    if found is None or (found["stop"] and int(found["stop"]) <= int(found["start"] or 0)):
+        raise ValueError("must be a slice such as '[:400]', '[400:500]' or 'train[:400]'")
+    return text
+
+
 def _date(value: str) -> str:
     try:
         return date.fromisoformat(value).isoformat()
@@ -114,6 +125,9 @@ def _date(value: str) -> str:
         raise ValueError("must be a date such as '2025-01-01', or null") from None
 
 
+SLICE = re.compile(r"(?P<split>[\w.-]*)\[(?P<start>\d{0,12}):(?P<stop>\d{0,12})\]", re.ASCII)
+_SliceText = Annotated[str, AfterValidator(_slice)]
+_Given = Annotated[str, Field(min_length=1)]
 Bounds = Annotated[tuple[float, float], AfterValidator(_ascending)]
 Fractions = Annotated[Bounds, _within(0, 1)]
 Count = Annotated[int, Field(ge=1)]
@@ -149,8 +163,59 @@ class Model(Section):
     allow_incomplete: bool
 
 
+class Slices(Section):
+    """The prompts of each split as slices `[a:b]` of the source, or `NAME[a:b]` of one of a data set's own splits."""
+
+    train: _SliceText | None = None
+    validation: _SliceText | None = None
+    test: _SliceText | None = None
+
+
+class PromptSource(Section):
+    """A prompt set and how to read it; where only the source is given, params.yaml may hold the path alone."""
+
+    source: Annotated[str, Field(min_length=1)]
+    column: _Given | None = None
+    reference: _Given | None = None
+    config: _Given | None = None
+    split: _Given | None = None
+    revision: _Given | None = None
+    prefix: str = ""
+    suffix: str = ""
+    system_prompt: str | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
+    slices: Slices | None = None
+
+    @model_validator(mode="after")
+    def _cut_in_one_way(self) -> Self:
+        if self.seed is not None and self.slices is not None:
+            raise ValueError("must not have both seed and slices: remove one")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A system prompt that is not given is that of section tokenize, and null is none.
+        return {key: value for key, value in dump(self).items() if key in self.model_fields_set}
+
+
+def _form(value: Any) -> str:
+    return "[mapping]" if isinstance(value, (dict, PromptSource)) else "[text]"
+
+
+PromptsFrom = Annotated[
+    Annotated[Annotated[str, Field(min_length=1)], Tag("[text]")] | Annotated[PromptSource, Tag("[mapping]")],
+    Discriminator(_form),
+]
+"""A path, or how to read a prompt set."""
+
+
+def source_of(prompts: str | PromptSource) -> PromptSource:
+    """Return how to read a prompt set, also where params.yaml holds its path alone."""
+    return PromptSource(source=prompts) if isinstance(prompts, str) else prompts
+
+
 class Splits(Section):
-    """Prompts per split, cut from the top of the file in this order."""
+    """PromptsFrom per split, cut from the top of each source in this order."""
 
     train: Annotated[int, Field(ge=2)]
     validation: Count
@@ -160,13 +225,25 @@ class Splits(Section):
 class Tokenize(Section):
     """Section `tokenize`: the prompt sets, and how the chat template renders them."""
 
-    target: str
-    baseline: str
+    target: PromptsFrom
+    baseline: PromptsFrom
     splits: Splits
     system_prompt: str | None
     response_prefix: str
     template_arguments: dict[str, Scalar]
     today: Annotated[str, AfterValidator(_date)] | None  # in quotes: DVC refuses YAML's dates
+
+    @field_validator("target", "baseline")
+    @classmethod
+    def _every_split_has_a_slice(cls, prompts: str | PromptSource) -> str | PromptSource:
+        slices = source_of(prompts).slices
+        if slices is not None and None in (slices.train, slices.validation, slices.test):
+            raise ValueError("must have slices for train, validation and test")
+        return prompts
+
+    def system_prompt_of(self, source: PromptSource) -> str | None:
+        """Return the system prompt of a prompt set: its own if it states one, otherwise that of the section."""
+        return source.system_prompt if "system_prompt" in source.model_fields_set else self.system_prompt
 
 
 class Residuals(Section):
@@ -319,8 +396,18 @@ class Harness(Section):
 class ExtraSet(Section):
     """A named prompt set: its prompts, and markers of its own; without these, those of `judge.markers`."""
 
-    prompts: Annotated[str, Field(min_length=1)]
+    prompts: PromptsFrom
     markers: Annotated[str, Field(min_length=1)] | None
+
+    @field_validator("prompts")
+    @classmethod
+    def _all_is_tested(cls, prompts: str | PromptSource) -> str | PromptSource:
+        source = source_of(prompts)
+        if source.seed is not None:
+            raise ValueError("must have no seed, since all of an extra set is tested")
+        if source.slices is not None and source.slices.model_fields_set != {"test"}:
+            raise ValueError("must have a slice for test alone, since an extra set is only tested")
+        return prompts
 
 
 class Evaluate(Section):

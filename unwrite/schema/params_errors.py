@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from types import NoneType
-from typing import Any, get_args
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
@@ -39,11 +39,11 @@ def describe_errors(errors: Sequence[ErrorDetails], schema: type[BaseModel]) -> 
         errors: pydantic's errors.
         schema: the model that the file was validated against.
     """
-    missing = {error["loc"] for error in errors if error["type"] == "missing"}
+    missing = {_place(error) for error in errors if error["type"] == "missing"}
     misspelt: set[KeyPath] = set()
     lines: dict[KeyPath, str] = {}
     for error in errors:
-        place = tuple(part for part in error["loc"] if part != "[key]")
+        place = _place(error)
         if error["type"] in {"extra_forbidden", "invalid_key"}:
             near = difflib.get_close_matches(str(place[-1]), _known_keys(schema, place[:-1]), n=1)
             hint = f"known keys: {', '.join(_known_keys(schema, place[:-1]))}."
@@ -65,11 +65,16 @@ def describe_errors(errors: Sequence[ErrorDetails], schema: type[BaseModel]) -> 
     return list(lines.values())
 
 
+def _place(error: ErrorDetails) -> KeyPath:
+    # pydantic marks a key of a mapping, and the schema the form of a value that may have several.
+    return tuple(part for part in error["loc"] if part not in {"[key]", "[text]", "[mapping]"})
+
+
 def _requirement(error: ErrorDetails, schema: type[BaseModel]) -> str:
     if error["type"] == "value_error":  # raised by the schema itself, in this form
         return str(error["ctx"]["error"])
     if error["type"] == "model_type":
-        return f"must be a mapping with {', '.join(_known_keys(schema, error['loc']))}"
+        return f"must be a mapping with {', '.join(_known_keys(schema, _place(error)))}"
     return "must be " + _EXPECTED.get(error["type"], error["msg"]).format(**error.get("ctx", {}))
 
 
@@ -88,7 +93,11 @@ def _known_keys(schema: type[BaseModel], place: KeyPath) -> list[str]:
 
 
 def _without_null(annotation: Any) -> Any:
-    inner = [one for one in get_args(annotation) if one is not NoneType]
+    """Return the section that a value may be, whatever else it may be."""
+    if get_origin(annotation) not in {Union, UnionType}:
+        return annotation
+    forms = [get_args(one)[0] if get_origin(one) is Annotated else one for one in get_args(annotation)]
+    inner = [one for one in forms if one is not NoneType and one is not str]
     return inner[0] if len(inner) == 1 else annotation
 
 

@@ -11,7 +11,7 @@ from unwrite.evaluation.causality import Responses, causal_rate, judged
 from unwrite.evaluation.interventions import Planned, Source, intervening, planned_runs, sources_of, untouched
 from unwrite.evaluation.pass_limits import measuring_limits
 from unwrite.evaluation.responding import greedy_responses, response_texts, start_responding
-from unwrite.files.prompts import read_markers
+from unwrite.files.marker_lists import read_markers
 from unwrite.files.records import write_json, write_jsonl
 from unwrite.files.tensors import read_tensors
 from unwrite.models.compute_dtype import dtype_name

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from unwrite.errors import UnwriteError, as_user_error
 from unwrite.evaluation.behaviour import behaviour_verdicts
 from unwrite.evaluation.pass_limits import measuring_limits
-from unwrite.files.prompts import read_markers
+from unwrite.files.marker_lists import read_markers
 from unwrite.files.records import write_json
 from unwrite.models.batches import Budget, by_token_budget
 from unwrite.models.compute_dtype import dtype_name

@@ -10,7 +10,7 @@ from unwrite.core.thinking import answer_of
 from unwrite.evaluation.calibration import with_classifier
 from unwrite.evaluation.judging import judge_response
 from unwrite.files.atomic import atomic_folder
-from unwrite.files.prompts import read_markers
+from unwrite.files.marker_lists import read_markers
 from unwrite.files.records import write_json, write_jsonl
 from unwrite.pipeline.classifier_judge import classify, open_classifier
 from unwrite.pipeline.responses import StoredResponse, read_responses, responses_file

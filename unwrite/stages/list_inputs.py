@@ -1,4 +1,4 @@
-"""List the files of a local model, of extra prompt sets and of benchmark tasks: every time, to see changes."""
+"""List the files of a local model, of prompt sets and of benchmark tasks: every time, to see changes."""
 
 from __future__ import annotations
 
@@ -6,23 +6,27 @@ import logging
 from pathlib import Path
 
 from unwrite.files.records import write_json
-from unwrite.pipeline.listing import list_model_files, list_set_files, list_task_files
+from unwrite.pipeline.listing import list_marker_files, list_model_files, list_prompt_files, list_task_files
 from unwrite.pipeline.stage import run_stage
 from unwrite.schema.artifacts import as_json
-from unwrite.schema.params import Params
-from unwrite.schema.paths import JUDGE_FILES, MARKER_FILES, MODEL_FILES, PROMPT_FILES, TASK_FILES
+from unwrite.schema.params import Params, source_of
+from unwrite.schema.paths import JUDGE_FILES, MARKER_FILES, MODEL_FILES, PROMPT_FILES, SET_FILES, TASK_FILES
 from unwrite.schema.text import refuse_endless
+from unwrite.terms import SETS
 
 logger = logging.getLogger("unwrite.stage")
 
 
 def list_inputs(params: Params) -> None:
-    """Write artifacts/{model,judge,prompt,marker,task}_files.json, and refuse what DVC would read without end."""
-    for name in (params.tokenize.target, params.tokenize.baseline, params.judge.markers):
-        refuse_endless(Path(name))
-    extra = params.evaluate.sets.values()
-    write_json(PROMPT_FILES, as_json(list_set_files(one.prompts for one in extra)))
-    write_json(MARKER_FILES, as_json(list_set_files(one.markers for one in extra if one.markers is not None)))
+    """Write artifacts/{model,judge,prompt,set,marker,task}_files.json, and refuse what DVC would read without end."""
+    refuse_endless(Path(params.judge.markers))
+    prompts = {f"tokenize.{name}": getattr(params.tokenize, name) for name in SETS}
+    extra = params.evaluate.sets
+    extra_prompts = {f"evaluate.sets.{name}.prompts": one.prompts for name, one in extra.items()}
+    for path, sources in ((PROMPT_FILES, prompts), (SET_FILES, extra_prompts)):
+        write_json(path, as_json(list_prompt_files((key, source_of(one)) for key, one in sources.items())))
+    markers = (one.markers for one in extra.values() if one.markers is not None)
+    write_json(MARKER_FILES, as_json(list_marker_files(markers)))
     listing = list_model_files(params.model.source)
     write_json(MODEL_FILES, as_json(listing))
     classifier = params.judge.classifier

@@ -9,7 +9,7 @@ from unwrite.editing.exact import parameter_names
 from unwrite.editing.recipe import edit_settings
 from unwrite.errors import UnwriteError
 from unwrite.files.hashing import sha256_of
-from unwrite.files.prompts import read_markers
+from unwrite.files.marker_lists import read_markers
 from unwrite.files.records import write_json
 from unwrite.files.tensors import read_metadata, read_tensors
 from unwrite.models.loading import dtype_of_model, load_model, load_tokenizer

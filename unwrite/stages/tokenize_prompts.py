@@ -3,61 +3,61 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 from unwrite.files.atomic import atomic_folder
-from unwrite.files.prompts import check_no_shared_prompts, cut_splits, read_prompts
+from unwrite.files.prompt_sets import check_no_shared_prompts
+from unwrite.files.records import write_json
 from unwrite.models.chat import template_notes
 from unwrite.models.loading import load_config, load_tokenizer
 from unwrite.models.prompt_limits import longest_sequence
 from unwrite.pipeline.base import pinned_folder
+from unwrite.pipeline.prompt_sources import read_sets
 from unwrite.pipeline.stage import run_stage
-from unwrite.pipeline.tokenizing import template_date, tokenize_set
+from unwrite.pipeline.tokenizing import all_different, template_date, tokenize_set
 from unwrite.pipeline.tokens import write_tokens
-from unwrite.schema.artifacts import read_base
+from unwrite.schema.artifacts import PromptOrigins, SetFiles, as_json, read_artifact, read_base
 from unwrite.schema.params import Params
-from unwrite.schema.paths import TOKENS
-from unwrite.terms import SETS, SPLITS, SetName, SplitName
+from unwrite.schema.paths import PROMPT_FILES, SOURCES, TOKENS
+from unwrite.terms import SETS, SPLITS, SplitName
 
 logger = logging.getLogger("unwrite.stage")
 
 
 def tokenize_prompts(params: Params) -> None:
-    """Write artifacts/tokens/{target,baseline}.{train,validation,test}.jsonl."""
+    """Write artifacts/tokens/{target,baseline}.{train,validation,test}.jsonl, and where they came from."""
+    read_artifact(SetFiles, PROMPT_FILES, "list_inputs")  # which changes with the files
     settings = params.tokenize
-    paths: dict[SetName, Path] = {"target": Path(settings.target), "baseline": Path(settings.baseline)}
-    sizes: dict[SplitName, int] = {split: getattr(settings.splits, split) for split in SPLITS}
-    sets = {}
-    for name in SETS:
-        prompts = read_prompts(paths[name])
-        sets[name] = cut_splits(paths[name], prompts, sizes)
-        logger.info("%s: %d of the %d prompts in %s.", name, sum(sizes.values()), len(prompts), paths[name])
-    check_no_shared_prompts(sets)
+    sets = read_sets(settings)
+    prompts = {name: one.prompts() for name, one in sets.items()}
+    check_no_shared_prompts(prompts)
     base = read_base()
     folder = pinned_folder(base, weights=False)
     tokenizer, limit = load_tokenizer(folder), longest_sequence(load_config(folder))
-    responses = _longest_responses(params)
+    responses, seen = _longest_responses(params), dict[bytes, str]()
     with atomic_folder(TOKENS) as temporary:
         for name in SETS:
             for split in SPLITS:
                 rows = tokenize_set(
                     tokenizer,
                     f"{name} {split}",
-                    sets[name][split],
+                    prompts[name][split],
                     settings,
                     vocabulary=base.vocabulary,
                     response=responses[split],
                     limit=limit,
                 )
-                write_tokens(temporary, name, split, rows)
-    notes = template_notes(
-        tokenizer,
-        system_prompt=settings.system_prompt,
-        template_arguments=settings.template_arguments,
-        today=template_date(settings.today),
-    )
-    for line in notes:
-        logger.info(line)
+                write_tokens(temporary, name, split, all_different(rows, f"{name} {split}", seen))
+            origin = sets[name].origin
+            logger.info("%s: %d prompts of %s.", name, sum(origin.prompts.values()), origin.source)
+        write_json(temporary / SOURCES, as_json(PromptOrigins(sets={name: sets[name].origin for name in SETS})))
+    for system_prompt in dict.fromkeys(one.origin.system_prompt for one in sets.values()):
+        for line in template_notes(
+            tokenizer,
+            system_prompt=system_prompt,
+            template_arguments=settings.template_arguments,
+            today=template_date(settings.today),
+        ):
+            logger.info(line)
 
 
 def _longest_responses(params: Params) -> dict[SplitName, int]:

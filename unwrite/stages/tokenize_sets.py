@@ -3,49 +3,54 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 from unwrite.files.atomic import atomic_folder
-from unwrite.files.prompts import Prompt, read_extra_set
+from unwrite.files.prompt_sets import check_new_prompts
+from unwrite.files.prompts import prompt_key
+from unwrite.files.records import write_json
 from unwrite.models.loading import load_config, load_tokenizer
 from unwrite.models.prompt_limits import longest_sequence
 from unwrite.pipeline.base import pinned_folder
+from unwrite.pipeline.prompt_sources import ReadSet, read_extra_set
 from unwrite.pipeline.stage import run_stage
-from unwrite.pipeline.tokenizing import tokenize_set
+from unwrite.pipeline.tokenizing import all_different, rendered_places, tokenize_set
 from unwrite.pipeline.tokens import read_tokens, write_tokens
-from unwrite.schema.artifacts import SetFiles, read_artifact, read_base
+from unwrite.schema.artifacts import PromptOrigins, SetFiles, as_json, read_artifact, read_base
 from unwrite.schema.params import Params
-from unwrite.schema.paths import PROMPT_FILES, SET_TOKENS
+from unwrite.schema.paths import SET_FILES, SET_TOKENS, SOURCES
 from unwrite.terms import SETS, SPLITS
 
 logger = logging.getLogger("unwrite.stage")
 
 
 def tokenize_sets(params: Params) -> None:
-    """Write artifacts/set_tokens/NAME.test.jsonl for each of the extra sets (`evaluate.sets`)."""
-    read_artifact(SetFiles, PROMPT_FILES, "list_inputs")  # which changes with the files
-    used = {
-        name: {split: [Prompt(row.prompt, row.reference) for row in read_tokens(name, split)] for split in SPLITS}
-        for name in SETS
-    }
-    sets = {name: read_extra_set(Path(one.prompts), used) for name, one in params.evaluate.sets.items()}
+    """Write artifacts/set_tokens/NAME.test.jsonl for each extra set (`evaluate.sets`), and where they came from."""
+    read_artifact(SetFiles, SET_FILES, "list_inputs")  # which changes with the files
+    used = {f"{name} {split}": read_tokens(name, split) for name in SETS for split in SPLITS}
+    keys = {prompt_key(row.system_prompt, row.prompt): place for place, rows in used.items() for row in rows}
+    sets: dict[str, ReadSet] = {}
+    for name, extra in params.evaluate.sets.items():
+        sets[name] = read_extra_set(name, extra.prompts, params.tokenize)
+        check_new_prompts(sets[name].splits["test"], keys)
     base = read_base()
     folder = pinned_folder(base, weights=False)
     tokenizer, limit = load_tokenizer(folder), longest_sequence(load_config(folder))
     response = max(params.generate.max_tokens, params.generate.kl_tokens)
     with atomic_folder(SET_TOKENS) as temporary:
-        for name, prompts in sets.items():
+        for name, one in sets.items():
             rows = tokenize_set(
                 tokenizer,
                 name,
-                prompts,
+                one.prompts()["test"],
                 params.tokenize,
                 vocabulary=base.vocabulary,
                 response=response,
                 limit=limit,
             )
-            write_tokens(temporary, name, "test", rows)
-            logger.info("%s: the %d prompts in %s.", name, len(prompts), params.evaluate.sets[name].prompts)
+            # Two extra sets may share a prompt: each is measured on its own.
+            write_tokens(temporary, name, "test", all_different(rows, name, rendered_places(used)))
+            logger.info("%s: %d prompts of %s.", name, one.origin.prompts["test"], one.origin.source)
+        write_json(temporary / SOURCES, as_json(PromptOrigins(sets={name: one.origin for name, one in sets.items()})))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from unwrite.report.response_pairs import read_pairs
 from unwrite.schema.artifacts import Base, Front, Recipe, read_artifact
 from unwrite.schema.evaluation import Benchmarks, Causality, Evaluation
 from unwrite.schema.geometry_records import Geometry
-from unwrite.schema.params import Params
+from unwrite.schema.params import Params, source_of
 from unwrite.schema.paths import (
     BASE,
     BENCHMARKS,
@@ -35,6 +35,7 @@ from unwrite.schema.paths import (
     VERDICTS,
 )
 from unwrite.search.trials import STOPPED, read_trials
+from unwrite.terms import SETS
 
 _PACKAGES = ("unwrite", "altair", "vl-convert-python", "jinja2")
 
@@ -84,7 +85,7 @@ def write_report(params: Params) -> None:
         drawn=drawn,
     )
     write_text(REPORT, page)
-    prompts = {"target": params.tokenize.target, "baseline": params.tokenize.baseline}
+    prompts: dict[str, str] = {name: source_of(getattr(params.tokenize, name)).source for name in SETS}
     card = model_card(
         behaviour=behaviour, base=base, recipe=recipe, evaluation=evaluation, front=front, prompts=prompts
     )
