@@ -6,7 +6,7 @@
   const config = {
     background: null,
     font: "system-ui, sans-serif",
-    axis: { ...ink, labelLimit: 300, domainColor: "gray", tickColor: "gray", gridColor: "gray", gridOpacity: 0.25, titleFontWeight: "normal" },
+    axis: { ...ink, labelLimit: 255, domainColor: "gray", tickColor: "gray", gridColor: "gray", gridOpacity: 0.25, titleFontWeight: "normal" },
     legend: { ...ink, labelLimit: 320 },
     header: ink,
     title: { color: "currentColor", fontSize: 14, anchor: "start", limit: 560 },
