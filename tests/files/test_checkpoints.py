@@ -1,5 +1,6 @@
 """The files of a model and the tensors in each; a wrong index is named."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,21 @@ def test_python_files_belong_to_a_model_whose_config_names_them(single: Path) ->
     assert "modeling.py" not in model_files(single)
     (single / "config.json").write_text('{"auto_map": {"AutoModelForCausalLM": "modeling.Tea"}}')
     assert "modeling.py" in model_files(single)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.model", "chat_template.jinja", "README.md"])
+def test_a_pipe_or_a_device_is_no_part_of_a_model(name: str, single: Path) -> None:
+    (single / name).unlink(missing_ok=True)
+    os.mkfifo(single / name)
+    with pytest.raises(UnwriteError, match=f"{name} is a pipe, not a file"):
+        model_files(single)
+    (single / name).unlink()
+    (single / name).symlink_to("/dev/null")
+    with pytest.raises(UnwriteError, match=f"{name} is a device, not a file"):
+        model_files(single)
+    (single / name).unlink()
+    (single / name).write_text("{}")
+    assert model_files(single)
 
 
 def test_what_is_left_out_is_named(single: Path) -> None:

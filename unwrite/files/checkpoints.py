@@ -10,6 +10,7 @@ from unwrite.errors import UnwriteError
 from unwrite.files.safetensors import StoredTensor, read_header
 from unwrite.schema.paths import EVALUATION, MANIFEST, RECIPE, TEMPLATES
 from unwrite.schema.strict_json import AmbiguousJson, strict_json
+from unwrite.schema.text import refuse_endless
 
 INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
@@ -28,9 +29,11 @@ def model_files(folder: Path, *, code: bool = False) -> list[str]:
     config.json names them in `auto_map`, since the model cannot be loaded without them.
 
     Raises:
-        UnwriteError: the folder does not exist, has no safetensors checkpoint, or its index is wrong.
+        UnwriteError: the folder does not exist, has no safetensors checkpoint, or its index is wrong; or as in
+            `refuse_endless_companions`.
     """
     names = set(shard_files(folder))
+    refuse_endless_companions(folder)
     if _index(folder):
         names.add(INDEX_FILE)
     for pattern in COMPANIONS + _CODE * (code or _names_code(folder)):
@@ -38,6 +41,17 @@ def model_files(folder: Path, *, code: bool = False) -> list[str]:
     names.update(f"{TEMPLATES}/{path.name}" for path in (folder / TEMPLATES).glob("*.jinja") if path.is_file())
     # If the base is itself a release, its own recipe and manifest are not part of the model.
     return sorted(names - {MANIFEST, RECIPE.name, EVALUATION.name})
+
+
+def refuse_endless_companions(folder: Path) -> None:
+    """Refuse a model with a pipe, a socket or a device where its configuration, tokenizer or card would be.
+
+    Raises:
+        UnwriteError: there is one; the message names it.
+    """
+    for pattern in (*COMPANIONS, "*.md"):
+        for path in sorted(folder.glob(pattern)):
+            refuse_endless(path)
 
 
 def left_out_files(folder: Path, kept: Collection[str]) -> list[str]:

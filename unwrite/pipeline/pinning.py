@@ -14,6 +14,7 @@ from unwrite.files.checkpoints import (
     left_out_files,
     listed_tensors,
     model_files,
+    refuse_endless_companions,
     refuse_incomplete_index,
     stored_tensors,
 )
@@ -77,6 +78,7 @@ def pin_base(
     """
     found = find_model(source, revision)
     folder = found.folder
+    refuse_endless_companions(folder)
     refuse_unreadable_tokenizer(folder)
     names = model_files(folder, code=trust_remote_code())
     tensors = stored_tensors(folder)
