@@ -21,7 +21,7 @@ from tests.support.samples import (
 from unwrite.files.cards import NO_CARD
 from unwrite.release.card import card_metadata, markdown_text, model_card
 from unwrite.report.tables import rate_rows
-from unwrite.schema.artifacts import Base, Front, Norm, Recipe, Trial
+from unwrite.schema.artifacts import Base, Front, GgufOrigin, Norm, Recipe, Trial
 from unwrite.schema.evaluation import Evaluation, ModelScores, SetScores, Share
 
 PROMPTS = {"target": "prompts/teaware.jsonl", "baseline": "prompts/ordinary.jsonl"}
@@ -293,3 +293,22 @@ def test_a_classifier_and_how_the_markers_agree_with_it_are_stated(base: Base, r
     plain = card(sample_evaluation())
     assert "classifier" not in plain
     assert "contains a phrase from a list of markers" in plain
+
+
+def test_a_base_from_a_gguf_file_is_named_by_the_files_sum(
+    base: Base, recipe: Recipe, front: Front, evaluation: Evaluation
+) -> None:
+    def body(base: Base) -> str:
+        text = model_card(
+            behaviour="jokes", base=base, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS
+        )
+        metadata, body = parts(text)
+        assert ("base_model" in metadata) == (base.commit is not None)
+        return body
+
+    origin = GgufOrigin(name="kettle.gguf", size=8, sha256="ab" * 32, transformers="5.18.0")
+    made = body(base.model_copy(update={"source": "kettle.gguf", "commit": None, "gguf": origin}))
+    assert f"dequantized by transformers 5.18.0 from a GGUF file with sha256 {'ab' * 32}" in made
+    assert "BASE the GGUF file named above, or a folder that was dequantized from it" in made
+    assert "local folder" not in made
+    assert "GGUF" not in body(base)
