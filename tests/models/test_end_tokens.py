@@ -64,5 +64,6 @@ def test_places_that_disagree_are_said(caplog: pytest.LogCaptureFixture) -> None
     model.generation_config.eos_token_id = WORDS.index("spoon")
     log_end_tokens(model, tokenizer)
     (record,) = caplog.records
+    assert record.levelname == "WARNING"
     assert "generation_config.json: 'spoon'" in record.message
     assert "tokenizer: '<close>'; chat template: '<close>'" in record.message

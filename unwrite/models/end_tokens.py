@@ -44,7 +44,7 @@ def log_end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -
             f"{name}: {', '.join(repr(tokenizer.convert_ids_to_tokens(token)) for token in sorted(ids))}"
             for name, ids in sources.items()
         )
-        logger.info(f"Responses end at any of these tokens, since the model's files differ ({found}).")
+        logger.warning(f"Responses end at any of these tokens, since the model's files differ ({found}).")
 
 
 def _sources(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> dict[str, set[int]]:
