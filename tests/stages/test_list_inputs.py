@@ -66,3 +66,13 @@ def test_a_missing_prompt_file_is_named_with_its_key(params: Params) -> None:
     Path("prompts/ordinary.jsonl").unlink()
     with pytest.raises(UnwriteError, match=r"ordinary\.jsonl is missing: check tokenize\.baseline in params\.yaml"):
         list_inputs(params)
+
+
+@pytest.mark.usefixtures("project")
+def test_a_missing_marker_list_is_said_first(params: Params, capsys: pytest.CaptureFixture[str]) -> None:
+    list_inputs(params)
+    assert "is missing" not in capsys.readouterr().err
+    Path("prompts/declines.txt").unlink()
+    list_inputs(params)
+    expected = "warning: prompts/declines.txt is missing: `unwrite markers --write prompts/declines.txt` proposes some."
+    assert expected in capsys.readouterr().err

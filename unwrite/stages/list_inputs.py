@@ -19,7 +19,10 @@ logger = logging.getLogger("unwrite.stage")
 
 def list_inputs(params: Params) -> None:
     """Write artifacts/{model,judge,prompt,set,marker,task}_files.json, and refuse what DVC would read without end."""
-    refuse_endless(Path(params.judge.markers))
+    phrases = Path(params.judge.markers)
+    refuse_endless(phrases)
+    if not phrases.exists():  # DVC would only name the file, when the first stage needs it
+        logger.warning("%s is missing: `unwrite markers --write %s` proposes some.", phrases, phrases)
     prompts = {f"tokenize.{name}": getattr(params.tokenize, name) for name in SETS}
     extra = params.evaluate.sets
     extra_prompts = {f"evaluate.sets.{name}.prompts": one.prompts for name, one in extra.items()}
