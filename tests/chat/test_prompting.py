@@ -64,3 +64,10 @@ def test_notes_tell_what_the_template_adds() -> None:
     tokenizer.chat_template = DATED
     (note,) = notes_on_template(tokenizer, prompting_of({"today": "2025-03-04"}, "params.yaml"))
     assert "2025-03-04" in note
+
+
+@pytest.mark.parametrize(("own", "expected"), [({}, "saucer"), ({"system_prompt": "kettle"}, "kettle")])
+def test_the_target_prompts_own_system_prompt_counts(own: dict[str, str], expected: str) -> None:
+    stated = {"system_prompt": "saucer", "target": {"source": "x.csv", **own}, "baseline": "y.csv"}
+    assert prompting_of(stated, "").system_prompt == expected
+    assert prompting_of({**stated, "target": {"source": "x.csv", "system_prompt": None}}, "").system_prompt is None

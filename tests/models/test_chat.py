@@ -182,9 +182,20 @@ def test_a_template_may_strip_and_wrap_a_prompt() -> None:
     assert render(chat_template="{{ messages[-1].content.strip().replace(' ', '\n') }}").text == "teapot\nkettle"
 
 
-def test_a_system_prompt_that_the_template_drops_is_refused() -> None:
-    with pytest.raises(UnwriteError, match=r"leaves out tokenize\.system_prompt \('saucer'\)"):
-        render(chat_template="{{ messages[-1].content }}", system_prompt="saucer")
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ messages[-1].content }}",
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}{{ messages[-1].content }}",
+    ],
+)
+def test_a_system_prompt_that_the_template_has_no_place_for_goes_before_the_first_message(template: str) -> None:
+    assert render(chat_template=template, system_prompt="saucer").text == "saucer\n\nteapot kettle"
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = template
+    (note,) = template_notes(tokenizer, system_prompt="saucer", template_arguments={}, today=None)
+    assert "put before the first message" in note
+    assert template_notes(tokenizer, system_prompt=None, template_arguments={}, today=None) == []
 
 
 def test_an_argument_that_the_template_does_not_read_is_refused() -> None:

@@ -31,6 +31,8 @@ _EMPTY: Mapping[str, Any] = {"system_prompt": None, "response_prefix": "", "temp
 def prompting_of(tokenize: Mapping[str, Any], where: str) -> Prompting:
     """Return the settings that a section `tokenize` states; what it does not state is as if it were empty.
 
+    The system prompt is that of the target prompts, where they have one of their own.
+
     Args:
         tokenize: the section, from params.yaml or from a manifest.
         where: the file, for the message.
@@ -39,6 +41,9 @@ def prompting_of(tokenize: Mapping[str, Any], where: str) -> Prompting:
         UnwriteError: a value has the wrong type.
     """
     stated = {name: tokenize.get(name, empty) for name, empty in _EMPTY.items()}
+    target = tokenize.get("target")
+    if isinstance(target, Mapping) and "system_prompt" in target:
+        stated["system_prompt"] = target["system_prompt"]
     try:
         return TypeAdapter(Prompting).validate_python(stated)
     except ValidationError as error:

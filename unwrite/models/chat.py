@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from unwrite.errors import UnwriteError, reason_of
 from unwrite.models.fixed_day import prints_day, with_day
+from unwrite.models.template_errors import template_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -56,14 +57,15 @@ def tokenize_prompts(
     Args:
         tokenizer: a tokenizer with a chat template.
         messages: user messages, one per conversation.
-        system_prompt: the system message before each of them; None for no system message.
+        system_prompt: the system message before each of them; None for no system message. Where the template has none,
+            it is put before the first message.
         response_prefix: text that every response begins with, placed after the template.
         template_arguments: further arguments of the template, for example `{"enable_thinking": False}`.
         today: the date that a template prints as today's, so that it renders alike every day.
 
     Raises:
         UnwriteError: the tokenizer has no chat template; or the template does not know an argument, rejects a
-            conversation, leaves out a message or the system prompt, or prints today's date and `today` is None.
+            conversation, leaves out a message, or prints today's date and `today` is None.
 
     Example:
         >>> (prompt,) = tokenize_prompts(load_tokenizer("demo/model"), ["What colour is the teapot?"])
@@ -106,11 +108,14 @@ def tokenize_conversations(
         )
     _refuse_unknown_arguments(str(tokenizer.chat_template), template_arguments)
     rendering = Rendering(system_prompt, template_arguments, today)
+    if system_prompt is not None and not _takes_system_prompt(tokenizer, rendering):
+        rendering = rendering._replace(system_prompt=None)
+        conversations = [[f"{system_prompt}\n\n{turns[0]}", *turns[1:]] for turns in conversations]
     if conversations and not _holds(_render(tokenizer, conversations[0], rendering), conversations[0][-1]):
         rendering = rendering._replace(in_parts=True)
     texts = [_render(tokenizer, turns, rendering) for turns in conversations]
     for turns, text in zip(conversations, texts, strict=True):
-        _refuse_lost_text(turns[-1], text, system_prompt)
+        _refuse_lost_text(turns[-1], text)
     texts = [text + response_prefix for text in texts]
     # The template has already placed the special tokens. Tokenizers refuse an empty batch.
     ids = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"] if texts else []
@@ -132,10 +137,12 @@ def template_notes(
         template_arguments: as in `tokenize_prompts`.
         today: as in `tokenize_prompts`.
     """
-    rendering = Rendering(system_prompt, template_arguments, today)
+    rendering, notes = Rendering(system_prompt, template_arguments, today), []
+    if system_prompt is not None and not _takes_system_prompt(tokenizer, rendering):
+        notes.append("The chat template has no system prompt: it is put before the first message, in the user's turn.")
+        rendering = rendering._replace(system_prompt=None)
     if not _holds(_render(tokenizer, [_PLACEHOLDER], rendering), _PLACEHOLDER):
         rendering = rendering._replace(in_parts=True)
-    notes = []
     if system_prompt is None and (default := _default_system_prompt(tokenizer, rendering)):
         notes.append(f"The chat template adds a system prompt: {default!r}. Set tokenize.system_prompt to replace it.")
     try:
@@ -185,11 +192,23 @@ def _apply(
             **arguments,
         )
     except (jinja2.TemplateError, TypeError, ValueError) as error:
+        why = ": ".join(filter(None, (template_line(error, template), reason_of(error))))
         raise UnwriteError(
             f"The chat template rejects the prompt {turns[-1][:60]!r} with tokenize.template_arguments "
-            f"{dict(rendering.arguments)} ({reason_of(error)})."
+            f"{dict(rendering.arguments)} ({why})."
         ) from error
     return cast("str", rendered)
+
+
+def _takes_system_prompt(tokenizer: PreTrainedTokenizerBase, rendering: Rendering) -> bool:
+    for in_parts in (False, True):
+        try:
+            text = _render(tokenizer, [_PLACEHOLDER], rendering._replace(in_parts=in_parts))
+        except UnwriteError:
+            continue
+        if _holds(text, rendering.system_prompt or ""):
+            return True
+    return False
 
 
 def _refuse_unknown_arguments(template: str, arguments: Mapping[str, object]) -> None:
@@ -202,17 +221,12 @@ def _refuse_unknown_arguments(template: str, arguments: Mapping[str, object]) ->
             )
 
 
-def _refuse_lost_text(message: str, rendered: str, system_prompt: str | None) -> None:
-    """Refuse a rendering without the user's words, or without the system prompt."""
+def _refuse_lost_text(message: str, rendered: str) -> None:
+    """Refuse a rendering without the user's words."""
     if not _holds(rendered, message):
         raise UnwriteError(
             f"The chat template leaves out the prompt {message[:60]!r}: it rendered {rendered[-120:]!r}. "
             "Use a template that renders text messages."
-        )
-    if system_prompt is not None and not _holds(rendered, system_prompt):
-        raise UnwriteError(
-            f"The chat template leaves out tokenize.system_prompt ({system_prompt[:60]!r}). "
-            "Set it to null, or use a template that has a system prompt."
         )
 
 
