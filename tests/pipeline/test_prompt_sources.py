@@ -28,6 +28,7 @@ def settings(target: str | PromptSource = "t.txt", system_prompt: str | None = N
         splits=SPLITS,
         system_prompt=system_prompt,
         response_prefix="",
+        closed_thoughts=(),
         template_arguments={},
         today=None,
     )

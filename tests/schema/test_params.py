@@ -22,8 +22,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 TEXT = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
 VALID: dict[str, Any] = YAML(typ="safe").load(TEXT)
 SECTIONS = (
-    "model, tokenize, residuals, directions, geometry, judge, optimize, select, adapter, causality, generate, score, "
-    "evaluate, report, runtime"
+    "model, tokenize, residuals, filter, directions, geometry, judge, optimize, select, adapter, causality, generate, "
+    "score, evaluate, report, runtime"
 )
 SPACE = "optimize.space"
 NEAR_PROMPTS = "evaluate.sets.near.prompts must be text that is not empty, got '' (text)."
@@ -274,6 +274,11 @@ def test_values_at_the_limits_pass(file: Path, right: Mistake) -> None:
             "got 'target' (text).",
         ),
         (put("evaluate.sets", {"near": {"prompts": "", "markers": None}}), NEAR_PROMPTS),
+        (
+            put("tokenize.closed_thoughts", [["<think>", "</think>"]]),
+            "tokenize.closed_thoughts must hold pairs of an opening and the closed block in its place, which begins "
+            "with it, got the list [('<think>', '</think>')].",
+        ),
         (
             put("evaluate.gates", ["kl_response"]),
             "evaluate.gates must be a figure, one of <= >= < >, and a number, such as kl_response <= 0.2 in "

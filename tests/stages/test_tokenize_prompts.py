@@ -13,6 +13,7 @@ from unwrite.schema.artifacts import PromptOrigins, read_artifact
 from unwrite.schema.params import Params, PromptSource, Slices
 from unwrite.schema.paths import SOURCES, TOKENS
 from unwrite.stages.tokenize_prompts import tokenize_prompts
+from unwrite.stages.tokenize_sets import tokenize_sets
 from unwrite.terms import SETS, SPLITS
 
 TARGET = Path("prompts/teaware.jsonl")
@@ -145,3 +146,19 @@ def test_a_tokenizer_without_a_chat_template_is_refused(project: Path, params: P
 
     pin_model(params)
     assert_refused(params, "has no chat template")
+
+
+def test_a_found_prefix_ends_every_prompt_and_is_recorded_for_the_extra_sets(project: Path, params: Params) -> None:
+    opening = read_tokens("target", "train")[0].text[-6:]  # as if the template opened a chain of thought
+    changed = with_tokenize(params, response_prefix="auto", closed_thoughts=((opening, f"{opening}Well, "),))
+    tokenize_prompts(changed)
+    assert read_artifact(PromptOrigins, TOKENS / SOURCES, "tokenize_prompts").response_prefix == "Well, "
+    assert {row.text[-6:] for name in SETS for split in SPLITS for row in read_tokens(name, split)} == {"Well, "}
+    tokenize_sets(changed)
+    assert {row.text[-6:] for row in read_tokens("near_misses", "test")} == {"Well, "}
+
+
+def test_the_control_responses_that_differ_leave_the_prompts_as_they_are(project: Path, params: Params) -> None:
+    before = {path: path.read_bytes() for path in TOKENS.iterdir()}
+    tokenize_prompts(with_tokenize(params, response_prefix="auto"))
+    assert {path: path.read_bytes() for path in TOKENS.iterdir()} == before

@@ -13,9 +13,9 @@ from unwrite.models.loading import dtype_of_model, load_model, load_tokenizer
 from unwrite.models.source import resolve_source
 from unwrite.pipeline.base import pinned_folder
 from unwrite.release.manifest import read_manifest
-from unwrite.schema.artifacts import read_base
-from unwrite.schema.params import PARAMS_FILE, load_params
-from unwrite.schema.paths import MANIFEST, MODEL
+from unwrite.schema.artifacts import PromptOrigins, read_artifact, read_base
+from unwrite.schema.params import FOUND, PARAMS_FILE, load_params
+from unwrite.schema.paths import MANIFEST, MODEL, SOURCES, TOKENS
 from unwrite.terms import ModelName
 
 _ELSEWHERE = "or name a release: unwrite chat --release FOLDER"
@@ -48,13 +48,16 @@ def project_opening(names: Sequence[ModelName]) -> Opening:
         raise UnwriteError(f"There is no project here ({PARAMS_FILE} is missing): change to its folder, {_ELSEWHERE}.")
     params = load_params()
     base = read_base()
+    prefix = params.tokenize.response_prefix
+    if prefix == FOUND:
+        prefix = read_artifact(PromptOrigins, TOKENS / SOURCES, "tokenize_prompts").response_prefix
     folders: dict[ModelName, Callable[[], Path]] = {
         "base": lambda: pinned_folder(base, weights=False),
         "edited": _merged_folder,
     }
     return Opening(
         folders={name: folders[name]() for name in names},
-        prompting=prompting_of(params.tokenize.model_dump(), str(PARAMS_FILE)),
+        prompting=prompting_of(params.tokenize.model_dump() | {"response_prefix": prefix}, str(PARAMS_FILE)),
         dtype=base.compute_dtype,
         device=params.runtime.device,
         threads=params.runtime.threads,
@@ -73,7 +76,9 @@ def release_opening(release: str, base: Path | None, names: Sequence[ModelName])
         UnwriteError: there is no such release, or its manifest is damaged.
     """
     folder = resolve_source(release, None).folder
-    stated = read_manifest(folder).external.parameters.get("tokenize", {})
+    stated = dict(read_manifest(folder).external.parameters.get("tokenize", {}))
+    if stated.get("response_prefix") == FOUND:
+        stated["response_prefix"] = ""  # found in the project; here the model may think
     folders: dict[ModelName, Path] = {"edited": folder} if base is None else {"base": base, "edited": folder}
     return Opening(
         folders={name: folders[name] for name in names},

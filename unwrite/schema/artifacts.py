@@ -72,10 +72,11 @@ class PromptOrigin(Artifact):
 
 
 class PromptOrigins(Artifact):
-    """Where prompt sets came from, by name."""
+    """Where prompt sets came from, by name, and the text that every response to them is made to begin with."""
 
     format: Literal[2] = FORMAT
     sets: dict[str, PromptOrigin]
+    response_prefix: str = ""
 
 
 class StoredLayout(Artifact):

@@ -45,6 +45,9 @@ from unwrite.terms import (
     Scope,
 )
 
+FOUND = "auto"
+"""The response prefix that stands for the one that `tokenize_prompts` finds."""
+
 PARAMS_FILE = Path("params.yaml")
 
 
@@ -137,6 +140,13 @@ Scalar = Annotated[str | int | float | bool | None, BeforeValidator(_scalar)]
 Rate = Annotated[float, Field(ge=0, le=1)]
 
 
+def _closed_as_opened(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    for opening, closed in pairs:
+        if not opening.strip() or not closed.startswith(opening):
+            raise ValueError("must hold pairs of an opening and the closed block in its place, which begins with it")
+    return pairs
+
+
 class Section(BaseModel):
     """The base of every section: unknown keys are refused, types are not converted, values are immutable."""
 
@@ -215,7 +225,7 @@ def source_of(prompts: str | PromptSource) -> PromptSource:
 
 
 class Splits(Section):
-    """PromptsFrom per split, cut from the top of each source in this order."""
+    """Prompts per split, cut from the top of each source in this order."""
 
     train: Annotated[int, Field(ge=2)]
     validation: Count
@@ -230,6 +240,7 @@ class Tokenize(Section):
     splits: Splits
     system_prompt: str | None
     response_prefix: str
+    closed_thoughts: Annotated[tuple[tuple[str, str], ...], AfterValidator(_closed_as_opened)]
     template_arguments: dict[str, Scalar]
     today: Annotated[str, AfterValidator(_date)] | None  # in quotes: DVC refuses YAML's dates
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from unwrite.files.records import write_json
 from unwrite.pipeline.stage import run_stage
-from unwrite.schema.artifacts import as_json, read_base
+from unwrite.schema.artifacts import PromptOrigins, as_json, read_artifact, read_base
 from unwrite.schema.evaluation import Benchmarks
 from unwrite.schema.params import Params
-from unwrite.schema.paths import BENCHMARKS, MODEL
+from unwrite.schema.paths import BENCHMARKS, MODEL, SOURCES, TOKENS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -75,7 +75,7 @@ def _run(
         chat_template=params.evaluate.harness.chat_template,
         system_prompt=params.tokenize.system_prompt,
         template_arguments=params.tokenize.template_arguments,
-        response_prefix=params.tokenize.response_prefix,
+        response_prefix=read_artifact(PromptOrigins, TOKENS / SOURCES, "tokenize_prompts").response_prefix,
         today=template_date(params.tokenize.today),
         progress=is_bar(params.runtime.progress),
     )

@@ -17,7 +17,7 @@ from unwrite.pipeline.tokenizing import all_different, rendered_places, tokenize
 from unwrite.pipeline.tokens import read_tokens, write_tokens
 from unwrite.schema.artifacts import PromptOrigins, SetFiles, as_json, read_artifact, read_base
 from unwrite.schema.params import Params
-from unwrite.schema.paths import SET_FILES, SET_TOKENS, SOURCES
+from unwrite.schema.paths import SET_FILES, SET_TOKENS, SOURCES, TOKENS
 from unwrite.terms import SETS, SPLITS
 
 logger = logging.getLogger("unwrite.stage")
@@ -32,6 +32,8 @@ def tokenize_sets(params: Params) -> None:
     for name, extra in params.evaluate.sets.items():
         sets[name] = read_extra_set(name, extra.prompts, params.tokenize)
         check_new_prompts(sets[name].splits["test"], keys)
+    prefix = read_artifact(PromptOrigins, TOKENS / SOURCES, "tokenize_prompts").response_prefix
+    settings = params.tokenize.model_copy(update={"response_prefix": prefix})
     base = read_base()
     folder = pinned_folder(base, weights=False)
     tokenizer, limit = load_tokenizer(folder), longest_sequence(load_config(folder))
@@ -42,7 +44,7 @@ def tokenize_sets(params: Params) -> None:
                 tokenizer,
                 name,
                 one.prompts()["test"],
-                params.tokenize,
+                settings,
                 vocabulary=base.vocabulary,
                 response=response,
                 limit=limit,
@@ -50,7 +52,8 @@ def tokenize_sets(params: Params) -> None:
             # Two extra sets may share a prompt: each is measured on its own.
             write_tokens(temporary, name, "test", all_different(rows, name, rendered_places(used)))
             logger.info("%s: %d prompts of %s.", name, one.origin.prompts["test"], one.origin.source)
-        write_json(temporary / SOURCES, as_json(PromptOrigins(sets={name: one.origin for name, one in sets.items()})))
+        origins = {name: one.origin for name, one in sets.items()}
+        write_json(temporary / SOURCES, as_json(PromptOrigins(sets=origins, response_prefix=prefix)))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unwrite.core.response_prefix import closed_beginning, common_beginning
+from unwrite.core.beginnings import closed_beginning, common_beginning
 
 TOKENS = st.lists(st.integers(0, 3), max_size=6)
 HARMONY = "<|channel|>analysis<|message|>"
