@@ -60,7 +60,12 @@ def test_release_has_all_that_a_stranger_needs_and_verifies(workspace: Path) -> 
     assert {subject.name for subject in manifest.subject} == {path.name for path in folder.iterdir()} - {
         "provenance.json"
     }
-    assert listed(manifest, "input") == {"prompts/teaware.jsonl", "prompts/ordinary.jsonl", "prompts/declines.txt"}
+    assert listed(manifest, "input") == {
+        "prompts/teaware.jsonl",
+        "prompts/ordinary.jsonl",
+        "prompts/near_misses.jsonl",
+        "prompts/declines.txt",
+    }
     assert listed(manifest, "artifact") >= {
         "artifacts/tokens/target.train.jsonl",
         "artifacts/residuals/target.train.safetensors",

@@ -17,6 +17,8 @@ from unwrite.search.backend_choice import BackendChoice
 from unwrite.search.objective import Objective, prepare_objective
 from unwrite.stages.compute_directions import compute_directions
 from unwrite.stages.extract_residuals import extract
+from unwrite.stages.filter_prompts import filter_prompts
+from unwrite.stages.list_inputs import list_inputs
 from unwrite.stages.optimize_weights import read_inputs
 from unwrite.stages.pin_model import pin_model
 from unwrite.stages.tokenize_prompts import tokenize_prompts
@@ -52,7 +54,7 @@ def directions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "prompts", folder / "prompts")
     shutil.copytree(ROOT / "demo/model", folder / "demo/model")
     with chdir(folder):
-        for stage in (pin_model, tokenize_prompts, extract, compute_directions):
+        for stage in (list_inputs, pin_model, tokenize_prompts, extract, filter_prompts, compute_directions):
             stage(float32())
     return folder
 

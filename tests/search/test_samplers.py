@@ -70,16 +70,17 @@ def test_for_gp_a_trial_above_the_rate_is_penalized_in_proportion(
     assert 0 <= penalty(min(rate, highest)) <= penalty(highest)
 
 
-@given(rate=RATES, aim=st.floats(0, 0.5), kl=st.floats(0, 1), best=st.floats(1e-3, 1))
-def test_for_gp_no_trial_above_the_rate_looks_better_than_the_best_within_it(
-    rate: float, aim: float, kl: float, best: float
+@given(aim=st.floats(0, 0.5), highest=st.floats(0.6, 1), best=st.floats(0, 1))
+def test_for_gp_an_edit_that_does_nothing_looks_worse_than_the_best_within_the_rate(
+    aim: float, highest: float, best: float
 ) -> None:
-    (value,), _ = observe("gp", Measured(rate, kl), aim, 1.0, best)
-    if rate > aim:
-        assert value > math.log(best)
-        assert value >= observe("gp", Measured(rate, kl), aim).values[0]
-    else:
-        assert value == observe("gp", Measured(rate, kl), aim).values[0]
+    (nothing,) = observe("gp", Measured(highest, 0.0), aim, highest, best).values
+    assert nothing > observe("gp", Measured(aim, best), aim, highest, best).values[0]
+
+
+def test_for_gp_a_trial_just_above_the_rate_still_tells_its_kl() -> None:
+    (near,) = observe("gp", Measured(0.11, 0.005), 0.1, 1.0, 0.01).values
+    assert near < math.log(0.01)
 
 
 def test_the_control_alone_the_penalty_lets_an_edit_that_does_nothing_look_better() -> None:

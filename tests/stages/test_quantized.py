@@ -50,7 +50,7 @@ def watched_loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def directions(params: Params, quantization: Quantization) -> Tensor:
     """Return the directions at the last position, [L+1, d]."""
     settings = quantized(params, quantization)
-    for name in ("pin_model", "tokenize_prompts", "extract_residuals", "compute_directions"):
+    for name in ("pin_model", "tokenize_prompts", "extract_residuals", "filter_prompts", "compute_directions"):
         run_stage(name, settings)
     return load_file("artifacts/directions.safetensors")["directions"][0]
 

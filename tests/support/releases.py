@@ -111,6 +111,7 @@ def release_parameters() -> dict[str, dict[str, Any]]:
     """The parameters of the release above: those of the demo, as far as they do not contradict its recipe."""
     values: dict[str, dict[str, Any]] = load_params(Path(__file__).parents[2] / "params.yaml").model_dump(mode="json")
     values["select"] |= {"trial": 0, "max_behaviour_rate": 0.2}
+    values["evaluate"]["gates"] = ["kl_response <= 0.2"]
     values["optimize"] |= sample_settings().model_dump(include={"norm_preservation", "edit_bias", "post_norm"})
     values["directions"]["orthogonalize"] = sample_settings().orthogonalize
     return values
