@@ -17,6 +17,12 @@ def with_gates(params: Params, *gates: str) -> Params:
     return params.model_copy(update={"evaluate": params.evaluate.model_copy(update={"gates": gates})})
 
 
+def test_no_gates_are_said_to_be_none(project: Path, params: Params, capsys: pytest.CaptureFixture[str]) -> None:
+    score_responses(with_gates(params))
+    check_gates(params)
+    assert "There are no gates (evaluate.gates)." in capsys.readouterr().err
+
+
 def test_kept_gates_pass(project: Path, params: Params, capsys: pytest.CaptureFixture[str]) -> None:
     check_gates(params)
     assert "1 gates are kept." in capsys.readouterr().err

@@ -32,7 +32,8 @@ def check_gates(_: Params) -> None:
             f"{len(failed)} of {len(evaluation.gates)} gates failed (evaluate.gates); everything is written, "
             f"see {REPORT}:\n{lines}"
         )
-    logger.info("%d gates are kept.", len(evaluation.gates))
+    said = f"{len(evaluation.gates)} gates are kept." if evaluation.gates else "There are no gates (evaluate.gates)."
+    logger.info(said)
 
 
 if __name__ == "__main__":
