@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +9,8 @@ import pytest
 from huggingface_hub import constants
 from huggingface_hub.utils._http import close_session
 
-from tests.support.fake_hub import FakeHub, fake_hub
+from tests.support.connected_hub import connected_hub
+from tests.support.fake_hub import FakeHub
 from unwrite.errors import UnwriteError
 from unwrite.models.dataset_source import resolve_dataset
 from unwrite.models.source import ModelSource
@@ -30,18 +30,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(time, "sleep", lambda _: None)
-    with fake_hub() as running:
-        monkeypatch.setattr(constants, "ENDPOINT", running.endpoint)
-        template = constants.HUGGINGFACE_CO_URL_TEMPLATE
-        monkeypatch.setattr(
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE", running.endpoint + template[template.index("/{") :]
-        )
+    with connected_hub(monkeypatch) as running:
         running.add("teaware/questions", DATA)
         yield running
-        close_session()
 
 
 def test_only_data_files_are_downloaded(hub: FakeHub) -> None:

@@ -62,8 +62,7 @@ def ask_batch(outcomes: Sequence[TrialOutcome], settings: Optimize, *, layers: i
     rates = (outcome.measured.behaviour_rate for outcome in outcomes if outcome.measured is not None)
     highest = max((rate for rate in rates if rate is not None), default=1.0)
     best = best_trial(outcomes, settings.max_behaviour_rate)
-    reached = best is not None and best.behaviour_rate <= settings.max_behaviour_rate
-    best_kl = best.kl if best is not None and reached else None
+    best_kl = best.kl if best is not None and best.behaviour_rate <= settings.max_behaviour_rate else None
     observed = [
         (outcome.sampled, observe(settings.sampler, outcome.measured, settings.max_behaviour_rate, highest, best_kl))
         for outcome in outcomes
