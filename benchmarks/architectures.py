@@ -40,7 +40,7 @@ from unwrite.files.records import write_json
 from unwrite.files.tensors import write_tensors
 from unwrite.models.discovery.findings import Discovery
 from unwrite.models.discovery.writers import find_writers
-from unwrite.models.patching import parameters_of
+from unwrite.models.placement import parameters_of
 from unwrite.schema.artifacts import Kernel, Recipe, TrialParameters, as_json, read_base
 from unwrite.schema.params import Params, load_params
 from unwrite.schema.paths import DIRECTIONS, MODEL, RECIPE

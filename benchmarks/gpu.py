@@ -19,7 +19,8 @@ from unwrite.editing.recipe import edit_settings
 from unwrite.files.tensors import write_tensors
 from unwrite.models.batches import by_token_budget
 from unwrite.models.generation import generate_greedily
-from unwrite.models.loading import load_model, pick_device
+from unwrite.models.loading import load_model
+from unwrite.models.placement import pick_device
 from unwrite.pipeline.tokens import TokenizedPrompt, write_tokens
 from unwrite.schema.artifacts import Kernel, TrialParameters, read_base
 from unwrite.schema.params import Params, load_params

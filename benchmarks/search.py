@@ -30,7 +30,8 @@ from unwrite.models.compute_dtype import dtype_name
 from unwrite.models.generation import generate_decided
 from unwrite.models.loading import load_model, load_tokenizer
 from unwrite.models.memory import Limits
-from unwrite.models.patching import parameters_of, patched_parameters
+from unwrite.models.patching import patched_parameters
+from unwrite.models.placement import parameters_of
 from unwrite.pipeline.base import pinned_folder
 from unwrite.pipeline.tokens import read_tokens
 from unwrite.schema.artifacts import Base, Edit, EditSettings, TrialParameters, read_base

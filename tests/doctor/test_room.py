@@ -12,8 +12,8 @@ from unwrite.schema.artifacts import read_base
 GB = 10**9
 
 
-def weights(memory: float, disk: float, copies: int = 1) -> list[str]:
-    findings = examine_room(10 * GB, memory=int(memory * GB), disk=int(disk * GB), copies=copies)
+def weights(memory: float, disk: float, copies: int = 1, *, spreads: bool = False) -> list[str]:
+    findings = examine_room(10 * GB, memory=int(memory * GB), disk=int(disk * GB), copies=copies, spreads=spreads)
     return [finding.severity for finding in findings]
 
 
@@ -22,6 +22,8 @@ def test_what_fits_is_fine_and_what_does_not_stops() -> None:
     assert weights(11, 11) == ["note", "ok"]  # the weights fit, and nothing else
     assert weights(9, 11) == ["stop", "ok"]
     assert weights(20, 9) == ["ok", "stop"]
+    assert weights(20, 11, spreads=True) == ["ok", "ok"]
+    assert weights(9, 11, spreads=True) == ["note", "ok"]
 
 
 def test_a_cache_that_copies_needs_twice_the_disk() -> None:

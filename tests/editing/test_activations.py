@@ -32,7 +32,8 @@ from unwrite.editing.blocks import blocks_in_memory
 from unwrite.editing.edit_cache import EditCache
 from unwrite.editing.exact import edited_parameters, parameter_names, resolve_direction
 from unwrite.errors import UnwriteError
-from unwrite.models.patching import parameters_of, patched_parameters
+from unwrite.models.patching import patched_parameters
+from unwrite.models.placement import parameters_of
 from unwrite.schema.artifacts import Edit, Norm
 from unwrite.terms import NormPreservation
 

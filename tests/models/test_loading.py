@@ -18,14 +18,8 @@ from tests.support.tiny import tiny_config, tiny_model, tiny_tokenizer
 from tests.support.zoo import zoo_config, zoo_model
 from unwrite.errors import UnwriteError
 from unwrite.models.load_errors import REMOTE_CODE_VARIABLE, trust_remote_code
-from unwrite.models.loading import (
-    dtype_of_model,
-    load_config,
-    load_model,
-    load_tokenizer,
-    model_class,
-    pick_device,
-)
+from unwrite.models.loading import dtype_of_model, load_config, load_model, load_tokenizer, model_class
+from unwrite.models.placement import pick_device
 
 CPU = torch.device("cpu")
 WEIGHTS = "model.safetensors"
@@ -347,20 +341,6 @@ def test_remote_code_of_a_known_type_is_not_run(remote: Path) -> None:
     assert type(load_model(remote, "float32", CPU)).__name__ == "LlamaForCausalLM"
     load_tokenizer(remote)
     assert not (remote / "ran").exists()
-
-
-def test_existing_device_is_returned() -> None:
-    assert pick_device("cpu") == pick_device(CPU) == CPU
-    assert pick_device("auto").type in {"cpu", "cuda", "mps"}
-
-
-@pytest.mark.parametrize("name", ["teapot", "", "cuda:99", "cpu:x"])
-def test_missing_device_is_an_error(name: str) -> None:
-    with pytest.raises(
-        UnwriteError,
-        match=r"^runtime.device must be a device of this machine, got '.*' \(.*\)\. Set it to auto or cpu\.$",
-    ):
-        pick_device(name)
 
 
 def test_model_too_large_for_the_device_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

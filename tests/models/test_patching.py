@@ -16,10 +16,10 @@ from unwrite.models.patching import (
     added_to_stream,
     is_matrix_product,
     mapped_stream,
-    parameters_of,
     patched_modules,
     patched_parameters,
 )
+from unwrite.models.placement import parameters_of
 from unwrite.models.residuals import extract_residuals
 
 

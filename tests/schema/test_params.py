@@ -27,6 +27,7 @@ SECTIONS = (
 )
 SPACE = "optimize.space"
 NEAR_PROMPTS = "evaluate.sets.near.prompts must be text that is not empty, got '' (text)."
+MEMORY = "must be bytes, or a text such as 20GiB or 500MB"
 BATCH_TOKENS = "must be auto or an integer of at least 1"
 
 Mistake = Callable[[dict[str, Any]], None]
@@ -124,10 +125,20 @@ def test_parameters_cannot_be_changed(file: Path) -> None:
         put("optimize.random_trials", 1),
         put("runtime.batch_tokens", "auto"),
         put("runtime.batch_tokens", 1),
+        put("runtime.max_memory", {}),
+        put("runtime.max_memory", {0: "20GiB", 1: "500MB", "cpu": 60_000_000_000, "mps": 0}),
     ],
 )
 def test_values_at_the_limits_pass(file: Path, right: Mistake) -> None:
     load(file, right)
+
+
+def test_memory_is_limited_only_where_devices_are_chosen(file: Path) -> None:
+    def mistake(data: dict[str, Any]) -> None:
+        data["runtime"] |= {"device": "cpu", "max_memory": {"cpu": "1GB"}}
+
+    with pytest.raises(UnwriteError, match=r"runtime\.max_memory must be null unless runtime\.device is auto"):
+        load(file, mistake)
 
 
 @pytest.mark.parametrize(
@@ -143,6 +154,18 @@ def test_values_at_the_limits_pass(file: Path, right: Mistake) -> None:
         *(
             (put("runtime.batch_tokens", value), f"runtime.batch_tokens {BATCH_TOKENS}, got {actual}.")
             for value, actual in ((0, "0"), (1.5, "1.5"), (True, "true"), (None, "null"), ("most", "'most' (text)"))
+        ),
+        *(
+            (put("runtime.max_memory", value), f"runtime.max_memory{problem}.")
+            for value, problem in (
+                ("20GiB", " must be a mapping, got '20GiB' (text)"),
+                ({"cuda:0": "20GiB"}, ".cuda:0 must be the number of a GPU, cpu or mps, got 'cuda:0' (text)"),
+                ({-1: "20GiB"}, ".-1 must be the number of a GPU, cpu or mps, got -1"),
+                ({0: "20 gigabytes"}, f".0 {MEMORY}, got '20 gigabytes' (text)"),
+                ({0: "20gb"}, f".0 {MEMORY}, got '20gb' (text)"),  # bits, to accelerate
+                ({"cpu": -1}, f".cpu {MEMORY}, got -1"),
+                ({"cpu": 0.5}, f".cpu {MEMORY}, got 0.5"),
+            )
         ),
         (put("optimize.max_kl", 0), "optimize.max_kl must be above 0.0, got 0."),
         (put("optimize.max_behaviour_rate", 5), "optimize.max_behaviour_rate must be at most 1.0, got 5."),

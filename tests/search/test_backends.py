@@ -25,7 +25,8 @@ from unwrite.evaluation.divergence import measure_kl, teacher_force, teacher_for
 from unwrite.models.batches import Budget
 from unwrite.models.generation import generate_greedily
 from unwrite.models.memory import Limits
-from unwrite.models.patching import parameters_of, patched_parameters
+from unwrite.models.patching import patched_parameters
+from unwrite.models.placement import parameters_of
 from unwrite.schema.artifacts import Edit
 from unwrite.search.backend_choice import BackendChoice
 from unwrite.search.backends import choose_backend, measure_trials, on_activations, on_weights

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from tests.support.accelerator import Accelerator
 from tests.support.samples import sample_trial
 from unwrite.errors import UnwriteError
 from unwrite.models.memory import Limits
+from unwrite.models.placement import is_offloaded
 from unwrite.schema.artifacts import Edit, Kernel, TrialParameters, read_base
 from unwrite.search.backend_choice import BackendChoice, ChosenBackend
 from unwrite.search.backends import Result
@@ -64,6 +66,18 @@ def test_weights_and_activations_measure_the_same() -> None:
         objective = prepared(with_runtime(backend="activations", trials_at_once=at_once), read_base())
         assert_same(objective.evaluate(TRIALS), expected)
         assert objective.choice == chosen("activations", expected_at_once)
+
+
+def test_a_model_that_is_partly_on_disk_gives_the_same_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    expected = prepared(with_runtime(device="cpu", backend="activations"), read_base()).evaluate(TRIALS)
+    spread: dict[str, object] = {"device": "auto", "max_memory": {"cpu": "1MB"}, "offload_folder": str(tmp_path)}
+    objective = prepared(with_runtime(**spread), read_base())
+    assert is_offloaded(objective.context.model)
+    assert objective.choice == chosen("activations", 3)
+    assert objective.evaluate(TRIALS) == expected
+    with pytest.raises(UnwriteError, match="offloaded weights cannot be exchanged"):
+        prepared(with_runtime(backend="weights", **spread), read_base())
 
 
 @pytest.mark.parametrize("backend", ["weights", "activations"])

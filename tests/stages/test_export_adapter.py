@@ -37,7 +37,8 @@ from unwrite.files.hashing import digest_of
 from unwrite.files.records import write_json
 from unwrite.files.tensors import write_tensors
 from unwrite.models.loading import load_model
-from unwrite.models.patching import parameters_of, patched_parameters
+from unwrite.models.patching import patched_parameters
+from unwrite.models.placement import parameters_of
 from unwrite.schema.artifacts import ParameterLayout, Recipe, StoredLayout, Writer, as_json
 from unwrite.schema.params import Params, load_params
 from unwrite.stages import export_adapter as stage

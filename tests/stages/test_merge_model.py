@@ -34,7 +34,8 @@ from unwrite.files.records import read_csv, write_json
 from unwrite.files.safetensors import StoredTensor, row_blocks
 from unwrite.files.tensors import write_tensors
 from unwrite.models.loading import load_model
-from unwrite.models.patching import parameters_of, patched_parameters
+from unwrite.models.patching import patched_parameters
+from unwrite.models.placement import parameters_of
 from unwrite.release import save
 from unwrite.schema.artifacts import ParameterLayout, Recipe, StoredLayout, as_json
 from unwrite.schema.params import Params, load_params

@@ -10,6 +10,7 @@ from unwrite.chat.prompting import Prompting, prompting_of
 from unwrite.chat.speaker import NewChoose, Speaker
 from unwrite.errors import UnwriteError
 from unwrite.models.loading import dtype_of_model, load_model, load_tokenizer
+from unwrite.models.placement import Placement
 from unwrite.models.source import resolve_source
 from unwrite.pipeline.base import pinned_folder
 from unwrite.release.manifest import read_manifest
@@ -31,7 +32,7 @@ class Opening(NamedTuple):
     folders: dict[ModelName, Path]
     prompting: Prompting
     dtype: str
-    device: str
+    placement: Placement | str
     threads: int
 
 
@@ -59,7 +60,7 @@ def project_opening(names: Sequence[ModelName]) -> Opening:
         folders={name: folders[name]() for name in names},
         prompting=prompting_of(params.tokenize.model_dump() | {"response_prefix": prefix}, str(PARAMS_FILE)),
         dtype=base.compute_dtype,
-        device=params.runtime.device,
+        placement=params.runtime,
         threads=params.runtime.threads,
     )
 
@@ -84,7 +85,7 @@ def release_opening(release: str, base: Path | None, names: Sequence[ModelName])
         folders={name: folders[name] for name in names},
         prompting=prompting_of(stated, str(folder / MANIFEST)),
         dtype="auto",
-        device="auto",
+        placement="auto",
         threads=0,
     )
 
@@ -104,11 +105,11 @@ def load_speakers(opening: Opening, *, max_tokens: int, new_choose: NewChoose) -
 
     if opening.threads:
         torch.set_num_threads(opening.threads)
-    dtype = dtype_of_model(next(iter(opening.folders.values())), opening.dtype, opening.device)
+    dtype = dtype_of_model(next(iter(opening.folders.values())), opening.dtype, opening.placement)
     return [
         Speaker(
             name,
-            load_model(folder, dtype, opening.device),
+            load_model(folder, dtype, opening.placement),
             load_tokenizer(folder),
             max_tokens=max_tokens,
             new_choose=new_choose,

@@ -82,7 +82,7 @@ def _base_responses(params: Params, count: int, max_tokens: int | None) -> _Said
     base = read_base()
     folder = pinned_folder(base)
     use_threads(params.runtime.threads)
-    model = load_model(folder, base.compute_dtype, params.runtime.device, base.quantization)
+    model = load_model(folder, base.compute_dtype, params.runtime, base.quantization)
     tokenizer = load_tokenizer(folder)
     responses = {}
     for name in SETS:

@@ -22,7 +22,7 @@ def examine_devices(requested: str = "auto", dtype: str = "auto") -> Iterator[Di
 
     from unwrite.errors import UnwriteError
     from unwrite.models.compute_dtype import slowdown, why_unsupported
-    from unwrite.models.loading import pick_device
+    from unwrite.models.placement import pick_device
 
     try:
         device = pick_device(requested)

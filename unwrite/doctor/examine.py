@@ -59,4 +59,5 @@ def _room(folder: Path, params: Params) -> Iterator[Diagnosis]:
     except UnwriteError:
         return  # the device is missing, which is said already
     copies = 2 if find_spec("dvc") is not None and stored_twice(folder) else 1
-    yield from examine_room(weights, memory=memory, disk=disk, copies=copies)
+    spreads = params.runtime.device == "auto" and params.model.quantization == "none"
+    yield from examine_room(weights, memory=memory, disk=disk, copies=copies, spreads=spreads)

@@ -35,7 +35,7 @@ def weights_of(source: str) -> int | None:
     return sum(file.size for file in base.files if file.name.endswith(".safetensors"))
 
 
-def examine_room(weights: int, *, memory: int, disk: int, copies: int) -> Iterator[Diagnosis]:
+def examine_room(weights: int, *, memory: int, disk: int, copies: int, spreads: bool) -> Iterator[Diagnosis]:
     """Compare a model with the memory and the disk that are free.
 
     Args:
@@ -43,10 +43,14 @@ def examine_room(weights: int, *, memory: int, disk: int, copies: int) -> Iterat
         memory: free bytes of memory, on the device that computes.
         disk: free bytes of the disk.
         copies: how often the edited model is stored: once, or twice where DVC's cache copies it.
+        spreads: whether a model larger than its device is spread over others, memory and disk (`models.placement`).
     """
     needed = int(_MARGIN * weights)
     room = f"The model has {_size(weights)} of weights; {_size(memory)} of memory are free."
-    if memory < weights:
+    if spreads and memory < needed:
+        remedy = "set model.quantization to nf4 (extra quantized), or use a larger device."
+        yield Diagnosis("note", f"{room} It is spread over all GPUs, then memory, then disk, which is slow.", remedy)
+    elif memory < weights:
         remedy = "close other programs, set model.quantization to nf4 (extra quantized), or use a larger machine."
         yield Diagnosis("stop", room, remedy)
     elif memory < needed:
@@ -65,13 +69,10 @@ def free_room(device: str) -> tuple[int, int]:
     """Return the free bytes of memory on a device, and of the disk of the current folder."""
     import shutil
 
-    import torch
-
-    from unwrite.models.compute_dtype import free_memory
-    from unwrite.models.loading import pick_device
+    from unwrite.models.placement import free_bytes, pick_device
 
     chosen = pick_device(device)
-    memory = torch.cuda.mem_get_info(chosen)[0] if chosen.type == "cuda" else free_memory()
+    memory = free_bytes(chosen)
     return memory, shutil.disk_usage(Path.cwd()).free
 
 

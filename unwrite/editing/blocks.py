@@ -50,16 +50,17 @@ def blocks_on_disk(tensors: Mapping[str, StoredTensor], layout: ParameterLayout)
 
 
 def blocks_of_model(parameters: Mapping[str, Tensor], folder: Path) -> Callable[[ParameterLayout], Blocks]:
-    """Return a function that finds the blocks of a weight: in memory, or on disk if memory holds it quantized.
+    """Return a function that finds the blocks of a weight: in memory, or on disk if it is quantized or offloaded.
 
     Args:
         parameters: the model's parameters, by name.
-        folder: the folder of the checkpoint; its headers are read when the first quantized weight asks for them.
+        folder: the folder of the checkpoint; its headers are read when the first weight on disk is asked for.
     """
     stored_by_name = cache(partial(stored_tensors, folder))
 
     def blocks(layout: ParameterLayout) -> Blocks:
-        if parameters[layout.parameter].is_floating_point():
+        parameter = parameters[layout.parameter]
+        if parameter.is_floating_point() and not parameter.is_meta:
             return blocks_in_memory(parameters, layout)
         return blocks_on_disk(stored_by_name(), layout)
 

@@ -97,7 +97,8 @@ class EditCache:
         stacked = torch.stack(
             [basis_vector(vector, self.directions, self.baseline_means, scales) for vector in vectors]
         )
-        device = self.parameters[layout.parameter].device
+        parameter = self.parameters[layout.parameter]
+        device = "cpu" if parameter.is_meta else parameter.device
         with naming_in_errors(layout.parameter):
             computed = products(self._blocks_for_products(layout), stacked.to(device), self.norm_preservation)
         return WriterProducts(tuple(vectors), Products(*(tensor.cpu() for tensor in computed)))

@@ -16,7 +16,8 @@ from unwrite.core.layout import as_matrices, as_vectors
 from unwrite.editing.edit_cache import EditCache, factors_of_trials
 from unwrite.editing.exact import applied_direction, edit_vectors, edited_parameters, naming_in_errors, parameter_names
 from unwrite.errors import UnwriteError
-from unwrite.models.patching import parameters_of, patched_parameters
+from unwrite.models.patching import patched_parameters
+from unwrite.models.placement import parameters_of
 from unwrite.schema.artifacts import Edit, Recipe
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from unwrite.models.decoding import greedy_logits
 from unwrite.models.memory import BatchTokens, Limits, pass_limits
+from unwrite.models.placement import pass_device
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -37,5 +38,5 @@ def measuring_limits(
         greedy_logits(model, rows, min(2, max_tokens))
 
     return pass_limits(
-        model.device, batch_tokens, run, prompts, max_tokens, reserved_bytes=reserved_bytes, earlier=earlier
+        pass_device(model), batch_tokens, run, prompts, max_tokens, reserved_bytes=reserved_bytes, earlier=earlier
     )

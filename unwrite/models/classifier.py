@@ -20,9 +20,10 @@ from unwrite.models.batches import (
     do_nothing,
     run_batches,
 )
-from unwrite.models.compute_dtype import checkpoint_size, choose_dtype, dtype_name, free_memory, stored_dtype
+from unwrite.models.compute_dtype import checkpoint_size, choose_dtype, dtype_name, stored_dtype
 from unwrite.models.load_errors import load_errors, within_memory
-from unwrite.models.loading import load_tokenizer, load_weights, pick_device, read_config
+from unwrite.models.loading import load_tokenizer, load_weights, read_config
+from unwrite.models.placement import free_memory, pick_device
 from unwrite.models.prompt_limits import longest_sequence
 from unwrite.models.tokenizer_files import refuse_missing_tokenizer
 

@@ -8,26 +8,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-import psutil
 import torch
 
 from unwrite.errors import UnwriteError, reason_of
+from unwrite.models.placement import ROOM_FOR_PASSES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 logger = logging.getLogger(__name__)
 
-_ROOM_FOR_PASSES = 1.25
-"""Memory that a model needs, relative to its weights: passes, caches and log-probabilities take the rest."""
 _SHAPE = (512, 576, 1536)
 """The matrix product that a dtype is timed on, [rows, in] × [in, out], as in a small chat model's MLP."""
 _TIMES = 5
-
-
-def free_memory() -> int:
-    """Return the bytes of memory that programs can still take on this machine."""
-    return int(psutil.virtual_memory().available)
 
 
 def choose_dtype(
@@ -61,7 +54,7 @@ def choose_dtype(
         return dtype
     if device.type != "cpu":
         return torch.float16 if stored == torch.bfloat16 and why_unsupported(stored, device) else stored
-    needed = _ROOM_FOR_PASSES * checkpoint_bytes * torch.float32.itemsize / stored.itemsize
+    needed = ROOM_FOR_PASSES * checkpoint_bytes * torch.float32.itemsize / stored.itemsize
     if stored.itemsize >= torch.float32.itemsize or needed <= free_bytes:
         return torch.float32
     logger.info(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from unwrite.models.batches import accepted_inputs
+from unwrite.models.placement import input_device
 from unwrite.models.shared_work import caches_in, prompt_inputs
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class DecodingBatch:
         """
         self.model = model
         self.cached: dict[str, Any] = dict(cached or {})
-        self.inputs, self._new = prompt_inputs(prompts, self.cached, model.device)
+        self.inputs, self._new = prompt_inputs(prompts, self.cached, input_device(model))
         self.is_first_pass = True
 
     def next_logits(self) -> Tensor:
@@ -83,7 +84,7 @@ class DecodingBatch:
         """Keep only these sequences; change nothing and return False if the cache cannot be reduced."""
         if not all(map(_is_reducible, self.cached.values())):
             return False
-        chosen = torch.tensor(members, dtype=torch.long, device=self.model.device)
+        chosen = torch.tensor(members, dtype=torch.long, device=self.inputs["input_ids"].device)
         for cache in self.cached.values():
             cache.reorder_cache(chosen)
         self.inputs = {name: tensor[chosen] for name, tensor in self.inputs.items()}

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from unwrite.errors import UnwriteError, reason_of
-from unwrite.models.compute_dtype import checkpoint_size, choose_dtype, dtype_name, free_memory, stored_dtype
+from unwrite.errors import UnwriteError
+from unwrite.models.compute_dtype import checkpoint_size, choose_dtype, dtype_name, stored_dtype
 from unwrite.models.load_errors import load_errors, trust_remote_code, within_memory
+from unwrite.models.placement import Placement, free_memory, load_spread, memory_to_spread_over, pick_device
 from unwrite.models.quantized import load_quantized
 from unwrite.models.tokenizer_files import refuse_unreadable_tokenizer
 from unwrite.terms import Quantization
@@ -25,7 +26,7 @@ _CLASSIFIERS = ("ForSequenceClassification", "ForTokenClassification", "ForQuest
 def load_model(
     folder: Path | str,
     dtype: str = "auto",
-    device: torch.device | str = "auto",
+    device: Placement | torch.device | str = "auto",
     quantization: Quantization = "none",
 ) -> PreTrainedModel:
     """Load a language model with its output head, in evaluation mode, from safetensors only.
@@ -33,7 +34,8 @@ def load_model(
     Args:
         folder: the folder with the model's files.
         dtype: name of the torch dtype to compute in, or `auto`, see `compute_dtype.choose_dtype`.
-        device: the device to load the model onto; `auto` takes a GPU if there is one.
+        device: the device to load the model onto; `auto` takes a GPU if there is one. Or a placement: then a model that
+            one device does not hold is spread over several (`placement`); section `runtime` of params.yaml is one.
         quantization: how the linear layers store their weights, see `quantized.load_quantized`.
 
     Raises:
@@ -46,11 +48,17 @@ def load_model(
         >>> type(model).__name__, model.training
         ('Qwen3ForCausalLM', False)
     """
-    folder, device = Path(folder), pick_device(device)
+    folder, placement, device = Path(folder), device, _one_device(device)
     config = load_config(folder)
     auto_class = model_class(config)
     chosen = _dtype_of_model(config, folder, dtype, device, quantization)
     load = partial(load_weights, auto_class, folder, chosen)
+    if quantization == "none" and not isinstance(placement, torch.device | str):
+        size = checkpoint_size(folder) * chosen.itemsize // stored_dtype(config).itemsize
+        max_memory = memory_to_spread_over(placement, size)
+        if max_memory is not None:
+            with load_errors(f"{folder}: cannot load the model"), within_memory(folder, device):
+                return load_spread(load, max_memory, Path(placement.offload_folder)).requires_grad_(False)
     with load_errors(f"{folder}: cannot load the model"), within_memory(folder, device):
         if quantization == "none":
             model = load({})
@@ -63,9 +71,11 @@ def load_model(
     return model
 
 
-def dtype_of_model(folder: Path, dtype: str, device: torch.device | str, quantization: Quantization = "none") -> str:
+def dtype_of_model(
+    folder: Path, dtype: str, device: Placement | torch.device | str, quantization: Quantization = "none"
+) -> str:
     """Return the name of the dtype that `load_model` would choose now; arguments and errors as there."""
-    return dtype_name(_dtype_of_model(load_config(folder), folder, dtype, pick_device(device), quantization))
+    return dtype_name(_dtype_of_model(load_config(folder), folder, dtype, _one_device(device), quantization))
 
 
 def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:
@@ -150,27 +160,8 @@ def model_class(config: PreTrainedConfig) -> Any:
     return (known + own)[0]
 
 
-def pick_device(device: torch.device | str) -> torch.device:
-    """Return the device of this name; `auto` is a GPU if there is one.
-
-    Raises:
-        UnwriteError: this machine does not have the device.
-    """
-    if isinstance(device, torch.device):
-        return device
-    if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        named = torch.device(device)
-        torch.empty(1, device=named)
-    except (RuntimeError, AssertionError) as error:
-        raise UnwriteError(
-            f"runtime.device must be a device of this machine, got {device!r} ({reason_of(error)}). "
-            "Set it to auto or cpu."
-        ) from error
-    return named
+def _one_device(device: Placement | torch.device | str) -> torch.device:
+    return pick_device(device if isinstance(device, torch.device | str) else device.device)
 
 
 def _dtype_of_model(

@@ -12,6 +12,7 @@ from torch import Tensor
 from unwrite.errors import UnwriteError
 from unwrite.models.batches import accepted_inputs, left_padded
 from unwrite.models.layers import decoder_layers, layer_output, stream_argument
+from unwrite.models.placement import input_device
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -50,7 +51,7 @@ def _first_non_finite(model: PreTrainedModel, tokens: Sequence[int]) -> str:
         hooks.enter_context(layers[0].register_forward_pre_hook(record_input, with_kwargs=True))
         for layer in layers:
             hooks.enter_context(layer.register_forward_hook(record_output))
-        model(**accepted_inputs(model, {**left_padded([tokens], model.device), "use_cache": False}))
+        model(**accepted_inputs(model, {**left_padded([tokens], input_device(model)), "use_cache": False}))
     if all(finite):
         return "The output head"
     index = finite.index(False)

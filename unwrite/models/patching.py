@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
@@ -127,10 +127,15 @@ def patched_parameters(model: nn.Module, values: Mapping[str, Tensor]) -> Iterat
     """While open, the named parameters hold `values`, in their dtype; afterwards they hold the same tensors as before.
 
     Raises:
-        UnwriteError: a parameter is quantized.
+        UnwriteError: a parameter is quantized or offloaded.
     """
     originals = {name: model.get_parameter(name).data for name in values}
     for name, original in originals.items():
+        if original.is_meta:
+            raise UnwriteError(
+                f"The edit has to change the weight {name}, which is offloaded. Set runtime.backend to activations, or "
+                "give the model more memory (runtime.max_memory)."
+            )
         if not original.is_floating_point():
             raise UnwriteError(
                 f"The edit has to change the weight {name}, which is quantized. Set model.quantization to none, or "
@@ -151,12 +156,6 @@ def is_matrix_product(module: nn.Module) -> bool:
     from transformers.pytorch_utils import Conv1D
 
     return isinstance(module, (nn.Linear, Conv1D))
-
-
-def parameters_of(model: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
-    """Return the named parameters' values: the same memory, except on Apple's GPU, which has no float64 for edits."""
-    values = {name: model.get_parameter(name).data for name in names}
-    return {name: value.cpu() if value.device.type == "mps" else value for name, value in values.items()}
 
 
 def _input_hook(scale: TensorMap) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:

@@ -20,6 +20,7 @@ from unwrite.models.batches import (
     unpadded_batches,
 )
 from unwrite.models.layers import decoder_layers, layer_output, refuse_several_streams, stream_argument
+from unwrite.models.placement import input_device
 from unwrite.models.shared_work import NOTHING_SHARED, SharedWork, new_inputs, prefix_cache
 
 if TYPE_CHECKING:
@@ -93,8 +94,8 @@ def residuals_of_batch(
     # Some models have no part without the head; then the head is run on one token.
     settings = {**cached, "use_cache": bool(cached), **({"logits_to_keep": 1} if body is model else {})}
     with record_residuals(model, positions) as records:
-        body(**accepted_inputs(body, {**new_inputs(prompts, cached, model.device), **settings}))
-        return torch.stack(records, dim=2).cpu()
+        body(**accepted_inputs(body, {**new_inputs(prompts, cached, input_device(model)), **settings}))
+        return torch.stack([record.cpu() for record in records], dim=2)
 
 
 @contextmanager

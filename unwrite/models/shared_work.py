@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from unwrite.models.batches import accepted_inputs, do_nothing, left_padded
+from unwrite.models.placement import input_device
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -75,12 +76,13 @@ def prefix_cache(
         return {}
     first_rows = {shared.group_of(row): row for row in reversed(rows)}
     before_pass(list(first_rows.values()))
-    inputs = {**left_padded([shared.prefix] * len(first_rows), model.device), "use_cache": True, "logits_to_keep": 1}
+    device = input_device(model)
+    inputs = {**left_padded([shared.prefix] * len(first_rows), device), "use_cache": True, "logits_to_keep": 1}
     caches = caches_in(model(**accepted_inputs(model, inputs)))
     if len(caches) != 1 or not all(_holds_every_token(cache, longest) for cache in caches.values()):
         return {}
     groups = list(first_rows)
-    copies = torch.tensor([groups.index(shared.group_of(row)) for row in rows], device=model.device)
+    copies = torch.tensor([groups.index(shared.group_of(row)) for row in rows], device=device)
     for cache in caches.values():
         cache.reorder_cache(copies)
     return caches

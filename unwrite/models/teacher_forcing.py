@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from unwrite.models.batches import accepted_inputs
+from unwrite.models.placement import input_device
 from unwrite.models.shared_work import new_inputs
 
 if TYPE_CHECKING:
@@ -46,11 +47,11 @@ def response_logits(
         [*prompt, *continuation, *[0] * (longest - len(continuation))]
         for prompt, continuation in zip(prompts, continuations, strict=True)
     ]
-    inputs = new_inputs(padded, cached or {}, model.device)
+    inputs = new_inputs(padded, cached or {}, input_device(model))
     settings = {**(cached or {}), "use_cache": bool(cached), "logits_to_keep": longest + 1}
     output = model(**accepted_inputs(model, {**inputs, **settings}))
     logits = output.logits[:, -(longest + 1) :]  # a model without logits_to_keep returns all of them
-    mask = torch.zeros(len(prompts), longest + 1, dtype=torch.bool, device=model.device)
+    mask = torch.zeros(len(prompts), longest + 1, dtype=torch.bool, device=logits.device)
     for row, continuation in enumerate(continuations):
         mask[row, : len(continuation) + 1] = True
     return logits.float(), mask

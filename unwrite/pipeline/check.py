@@ -79,7 +79,7 @@ def _notes_on_dtype(params: Params) -> Iterator[str]:
     import torch
 
     from unwrite.models.compute_dtype import slowdown
-    from unwrite.models.loading import pick_device
+    from unwrite.models.placement import pick_device
 
     if pick_device(params.runtime.device).type == "cpu":
         ratio = slowdown(getattr(torch, params.model.dtype))

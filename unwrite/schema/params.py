@@ -72,6 +72,19 @@ def _device(name: str) -> str:
     return name
 
 
+def _device_with_memory(device: Any) -> Any:
+    if device not in ("cpu", "mps") and (type(device) is not int or device < 0):
+        raise ValueError("must be the number of a GPU, cpu or mps")
+    return device
+
+
+def _memory(value: Any) -> Any:
+    is_text = isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?[GMK]i?B", value)
+    if not is_text and (type(value) is not int or value < 0):
+        raise ValueError("must be bytes, or a text such as 20GiB or 500MB")
+    return value
+
+
 def _batch_tokens(value: Any) -> Any:
     if value != "auto" and (type(value) is not int or value < 1):
         raise ValueError("must be auto or an integer of at least 1")
@@ -446,15 +459,29 @@ class Report(Section):
     behaviour: Annotated[str, Field(min_length=1)]
 
 
+MemoryByDevice = dict[
+    Annotated[int | str, BeforeValidator(_device_with_memory)], Annotated[int | str, BeforeValidator(_memory)]
+]
+
+
 class Runtime(Section):
     """Section `runtime`: how stages run; not tracked by DVC."""
 
     device: Annotated[str, AfterValidator(_device)]
+    max_memory: MemoryByDevice | None
+    offload_folder: Annotated[str, Field(min_length=1)]
     batch_tokens: Annotated[int | Literal["auto"], BeforeValidator(_batch_tokens)]
     threads: Annotated[int, Field(ge=0)]
     backend: BackendName | Literal["auto"]
     trials_at_once: Annotated[int, Field(ge=0)]
     progress: Literal["auto", "bar", "lines", "none"]
+
+    @field_validator("max_memory")
+    @classmethod
+    def _memory_needs_auto(cls, value: MemoryByDevice | None, info: ValidationInfo) -> MemoryByDevice | None:
+        if value and info.data.get("device", "auto") != "auto":
+            raise ValueError("must be null unless runtime.device is auto")
+        return value
 
 
 class Params(Section):

@@ -32,22 +32,27 @@ class ChosenBackend(NamedTuple):
     reason: str
 
 
-def required_backend(backend: BackendName | Literal["auto"], quantization: Quantization) -> BackendName | None:
+def required_backend(
+    backend: BackendName | Literal["auto"], quantization: Quantization, *, offloaded: bool = False
+) -> BackendName | None:
     """Return the backend that params.yaml or the model demands; None if either backend may be used.
 
     Args:
         backend: `runtime.backend`.
         quantization: how the model's weights are held.
+        offloaded: whether some weights are read only when their layer runs.
 
     Raises:
-        UnwriteError: `backend` is weights, and the model is quantized.
+        UnwriteError: `backend` is weights, and the model is quantized or offloaded.
     """
-    if quantization == "none":
+    if quantization == "none" and not offloaded:
         return None if backend == "auto" else backend
     if backend == "weights":
+        kind = "an offloaded model" if offloaded else f"a quantized model ({quantization})"
+        weights = "offloaded" if offloaded else "quantized"
         raise UnwriteError(
-            f"runtime.backend must be auto or activations for a quantized model ({quantization}), got weights: "
-            "quantized weights cannot be exchanged."
+            f"runtime.backend must be auto or activations for {kind}, got weights: "
+            f"{weights} weights cannot be exchanged."
         )
     return "activations"
 

@@ -22,6 +22,7 @@ from unwrite.evaluation.divergence import measure_kl, teacher_forced_batches
 from unwrite.models.batches import by_token_budget, do_nothing
 from unwrite.models.lower_layers import LowerLayers
 from unwrite.models.patching import patched_parameters
+from unwrite.models.placement import input_device
 from unwrite.models.shared_work import SharedWork
 from unwrite.schema.artifacts import Edit
 from unwrite.search.backend_choice import BackendChoice, ChosenBackend
@@ -103,7 +104,7 @@ def choose_backend(context: EvaluationContext, trials: Sequence[Edits], at_once:
 
 
 def _is_on_cpu(model: PreTrainedModel) -> bool:
-    return model.device.type == "cpu"
+    return input_device(model).type == "cpu"
 
 
 def _timed(measure: Callable[[Sequence[Edits]], list[Result]], trials: Sequence[Edits]) -> tuple[list[Result], float]:

@@ -19,7 +19,7 @@ from unwrite.evaluation.divergence import TeacherForced
 from unwrite.models.batches import Advance, Budget, do_nothing
 from unwrite.models.lower_layers import LowerLayers
 from unwrite.models.memory import Limits
-from unwrite.models.patching import parameters_of
+from unwrite.models.placement import parameters_of
 from unwrite.models.prefix_check import prefix_of
 from unwrite.pipeline.progress import Style, progress
 from unwrite.schema.artifacts import Base, EditSettings, ParameterLayout, Writer

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from unwrite.editing.exact import parameter_names
 from unwrite.editing.recipe import build_edits
 from unwrite.evaluation.pass_limits import measuring_limits
-from unwrite.models.patching import parameters_of
+from unwrite.models.placement import is_offloaded, parameters_of
 from unwrite.report.format import percent
 from unwrite.schema.artifacts import EditSettings, TrialParameters
 from unwrite.schema.params import Optimize, Runtime
@@ -87,7 +87,7 @@ def prepare_objective(
     Raises:
         UnwriteError: no target prompt shows the behaviour, or the model does not support `runtime.backend`.
     """
-    required = required_backend(runtime.backend, inputs.base.quantization)
+    required = required_backend(runtime.backend, inputs.base.quantization, offloaded=is_offloaded(inputs.model))
     exchanged = parameters_of(inputs.model, parameter_names(inputs.base.writers))
     limits = measuring_limits(
         inputs.model,

@@ -73,7 +73,7 @@ def _respond(runs: Sequence[Planned], prompts: Prompts, params: Params) -> tuple
     tokens = {name: [row.tokens for row in prompts[name]] for name in SETS}
     folder = pinned_folder(base)
     tokenizer = load_tokenizer(folder)
-    model = load_model(folder, base.compute_dtype, params.runtime.device, base.quantization)
+    model = load_model(folder, base.compute_dtype, params.runtime, base.quantization)
     everything = [*tokens["target"], *tokens["baseline"]]
     max_tokens = params.optimize.max_tokens
     limits = measuring_limits(model, params.runtime.batch_tokens, everything, max_tokens)

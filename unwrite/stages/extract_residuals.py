@@ -10,6 +10,7 @@ from unwrite.models.batches import Budget, by_token_budget
 from unwrite.models.compute_dtype import dtype_name
 from unwrite.models.loading import load_model
 from unwrite.models.memory import pass_limits
+from unwrite.models.placement import pass_device
 from unwrite.models.prefix_check import prefix_of
 from unwrite.models.quantized import describe_quantization
 from unwrite.models.residuals import extract_residuals, residuals_of_batch
@@ -37,13 +38,13 @@ def extract(params: Params) -> str:
     prompts = {
         (name, split): [row.tokens for row in read_tokens(name, split)] for split in MEASURED_SPLITS for name in SETS
     }
-    model = load_model(pinned_folder(base), base.compute_dtype, params.runtime.device, base.quantization)
+    model = load_model(pinned_folder(base), base.compute_dtype, params.runtime, base.quantization)
     if base.quantization != "none":
         logger.info("%s: %s", base.quantization, describe_quantization(model))
     positions = params.residuals.positions
     all_prompts = [tokens for rows in prompts.values() for tokens in rows]
     limits = pass_limits(
-        model.device,
+        pass_device(model),
         params.runtime.batch_tokens,
         lambda rows: residuals_of_batch(model, rows, [-1]),
         all_prompts,

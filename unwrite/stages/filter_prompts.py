@@ -49,7 +49,7 @@ def filter_prompts(params: Params) -> str | None:
     if wanted:
         base = read_base()
         folder = pinned_folder(base)
-        model = load_model(folder, base.compute_dtype, params.runtime.device, base.quantization)
+        model = load_model(folder, base.compute_dtype, params.runtime, base.quantization)
         tokenizer, dtype = load_tokenizer(folder), dtype_name(model.dtype)
         for name in wanted:
             shown = _shown(model, tokenizer, name, tokens[name], params, padding_sensitive=base.padding_sensitive)

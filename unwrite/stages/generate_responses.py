@@ -39,8 +39,8 @@ def generate_responses(params: Params) -> str:
     folder = pinned_folder(base)
     tokenizer = load_tokenizer(folder)
 
-    dtype = dtype_of_model(folder, base.compute_dtype, params.runtime.device)  # once, so that both models compute alike
-    model = load_model(folder, dtype, params.runtime.device)
+    dtype = dtype_of_model(folder, base.compute_dtype, params.runtime)  # once, so that both models compute alike
+    model = load_model(folder, dtype, params.runtime)
     all_prompts = [row.tokens for rows in prompts.values() for row in rows]
     longest = max(settings.max_tokens, settings.kl_tokens)
     limits = measuring_limits(model, params.runtime.batch_tokens, all_prompts, longest)
@@ -56,7 +56,7 @@ def generate_responses(params: Params) -> str:
     )
 
     del model  # one model in memory at a time
-    model = load_model(MODEL, dtype, params.runtime.device)
+    model = load_model(MODEL, dtype, params.runtime)
     edited_responses = _respond(model, "edited", prompts, params, responding)
     divergences = measure_kl(model, teacher_forced, shared=shared, budget=budget)
 

@@ -13,7 +13,7 @@ from unwrite.files.marker_lists import read_markers
 from unwrite.files.records import write_json
 from unwrite.files.tensors import read_metadata, read_tensors
 from unwrite.models.loading import dtype_of_model, load_model, load_tokenizer
-from unwrite.models.patching import parameters_of
+from unwrite.models.placement import parameters_of
 from unwrite.pipeline.base import pinned_folder
 from unwrite.pipeline.stage import run_stage
 from unwrite.pipeline.tokens import read_tokens
@@ -43,7 +43,7 @@ def optimize_weights(params: Params) -> str:
     required_backend(params.runtime.backend, base.quantization)  # refused here, before the model is loaded
     settings = edit_settings(optimize, read_metadata(DIRECTIONS, "compute_directions")["orthogonalize"])
     folder = pinned_folder(base, weights=False)  # whose weights are read and checked once, by read_inputs
-    dtype = dtype_of_model(folder, base.compute_dtype, params.runtime.device, base.quantization)
+    dtype = dtype_of_model(folder, base.compute_dtype, params.runtime, base.quantization)
     with search_state(search_key(_key_inputs(params) | {"dtype": dtype}, Path(__file__))) as state:
         inputs = read_inputs(params, base, dtype)
         objective = prepare_objective(inputs, optimize, settings, params.runtime, earlier=state.choice)
@@ -67,7 +67,7 @@ def read_inputs(params: Params, base: Base, dtype: str | None = None) -> SearchI
     markers = read_markers(Path(params.judge.markers))
     tensors = read_tensors(DIRECTIONS, "compute_directions")
     folder = pinned_folder(base)
-    model = load_model(folder, dtype or base.compute_dtype, params.runtime.device, base.quantization)
+    model = load_model(folder, dtype or base.compute_dtype, params.runtime, base.quantization)
     return SearchInputs(
         base=base,
         model=model,

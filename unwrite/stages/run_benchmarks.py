@@ -36,7 +36,7 @@ def run_benchmarks(params: Params) -> str | None:
     manager = find_tasks(params.evaluate.benchmarks, None if folder is None else Path(folder))
     base = read_base()
     base_folder = pinned_folder(base)
-    dtype = dtype_of_model(base_folder, base.compute_dtype, params.runtime.device)  # once, so that both compute alike
+    dtype = dtype_of_model(base_folder, base.compute_dtype, params.runtime)  # once, so that both compute alike
     tokenizer = load_tokenizer(base_folder)
     results = []
     for name, model_folder in (("base", base_folder), ("edited", MODEL)):
@@ -58,10 +58,11 @@ def _run(
     """Run the harness on one model, which is gone from memory when this returns."""
     from unwrite.evaluation.harness import documents_per_pass, run_harness
     from unwrite.models.loading import load_model
+    from unwrite.models.placement import input_device
     from unwrite.pipeline.progress import is_bar
     from unwrite.pipeline.tokenizing import template_date
 
-    model = load_model(folder, dtype, params.runtime.device)
+    model = load_model(folder, dtype, params.runtime)
     return run_harness(
         model,
         tokenizer,
@@ -70,7 +71,7 @@ def _run(
         few_shot=params.evaluate.harness.few_shot,
         limit=params.evaluate.harness.limit,
         batch_size=documents_per_pass(
-            params.runtime.batch_tokens, model.device.type, padding_sensitive=padding_sensitive
+            params.runtime.batch_tokens, input_device(model).type, padding_sensitive=padding_sensitive
         ),
         chat_template=params.evaluate.harness.chat_template,
         system_prompt=params.tokenize.system_prompt,

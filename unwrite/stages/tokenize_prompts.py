@@ -84,7 +84,7 @@ def _response_prefix(
     from unwrite.evaluation.response_prefix import find_response_prefix
     from unwrite.models.loading import load_model
 
-    model = load_model(pinned_folder(base), base.compute_dtype, params.runtime.device, base.quantization)
+    model = load_model(pinned_folder(base), base.compute_dtype, params.runtime, base.quantization)
     rendered = [
         RenderedPrompt(row.text, row.tokens)
         for name in SETS
