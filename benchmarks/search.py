@@ -362,7 +362,9 @@ def plain_trial(plain: Plain, trial: TrialParameters) -> tuple[list[bool], float
     changes = {
         modules[edit.matrix.parameter]: change_of(
             originals[edit.matrix.parameter],
-            applied_direction(edit, settings.directions, settings.means, originals).to(settings.model.device),
+            applied_direction(edit.direction, edit.norms, settings.directions, settings.means, originals).to(
+                settings.model.device
+            ),
             edit.strength,
             settings.params.optimize.norm_preservation,
         )

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from unwrite.core.directions import (
+    AffineNorm,
     center,
     difference_direction,
     interpolate,
@@ -159,36 +160,74 @@ def rms_norm(x: Tensor, scale: Tensor) -> Tensor:
 def test_the_direction_vanishes_after_norms_too(seed: int, width: int, chain: int) -> None:
     v = unit(normal(seed, width))
     W, x = normal(seed + 1, width, 9), normal(seed + 2, 9, 5)
-    scales = [1 + normal(seed + 3 + n, width) for n in range(chain)]
+    norms = [AffineNorm(1 + normal(seed + 3 + n, width)) for n in range(chain)]
 
     def written_along_v(taken_out: Tensor) -> float:
         y = (W - taken_out.unsqueeze(1) * (taken_out @ W)) @ x
-        for scale in scales:
-            y = rms_norm(y, scale)
+        for norm in norms:
+            y = rms_norm(y, norm.scale)
         return float((v @ y).abs().max() / y.abs().max())
 
-    u = through_norms(v, scales)
+    u = through_norms(v, norms)
     assert torch.allclose(u.norm(), torch.ones((), dtype=DOUBLE), atol=1e-14)
     assert written_along_v(u) < 1e-9
     assert written_along_v(v) > 1e-4  # the scales turn it
-    assert torch.allclose(through_norms(v, scales[::-1]), u, atol=1e-14)
+    assert torch.allclose(through_norms(v, norms[::-1]), u, atol=1e-14)
+
+
+def test_a_direction_vanishes_after_norms_that_subtract_the_mean_and_add_a_bias() -> None:
+    d = 24
+    v = unit(normal(0, d))
+    W, b, x = normal(1, d, 9), normal(2, d), normal(3, 9, 5)
+    norms = [AffineNorm(1 + normal(4, d), True), AffineNorm(1 + normal(5, d)), AffineNorm(1 + normal(6, d), True)]
+    biases = [normal(7 + n, d) for n in range(3)]
+    after = [through_norms(v, norms[n:]) for n in range(4)]  # v as each weight or bias has to lose it
+
+    def written_along_v(u: Tensor, of_biases: list[Tensor]) -> float:
+        y = projected(W, u) @ x + projected(b, u)[:, None]
+        for norm, bias, w in zip(norms, biases, of_biases, strict=True):
+            y = y - y.mean(0) if norm.centered else y
+            y = norm.scale[:, None] * y / y.square().mean(0).sqrt() + projected(bias, w)[:, None]
+        return float((v @ y).abs().max() / y.abs().max())
+
+    nothing = torch.zeros(d, dtype=DOUBLE)
+    assert written_along_v(after[0], after[1:]) < 1e-12
+    assert torch.equal(after[3], v)
+    for number in range(3):  # control: one of the biases as it is
+        left = [nothing if n == number else u for n, u in enumerate(after[1:])]
+        assert written_along_v(after[0], left) > 1e-3
+    not_centered = through_norms(v, [norm._replace(centered=False) for norm in norms])
+    assert written_along_v(not_centered, after[1:]) > 1e-3  # control
+    reordered = through_norms(v, norms[1:] + norms[:1])
+    assert written_along_v(reordered, after[1:]) > 1e-3  # control: centering and scaling do not commute
+
+
+def projected(x: Tensor, u: Tensor) -> Tensor:
+    return x - (u[:, None] * (u @ x) if x.dim() > 1 else u * (u @ x))
+
+
+def test_a_direction_that_a_norm_turns_into_a_constant_leaves_no_direction() -> None:
+    v = unit(1 / torch.linspace(1, 3, 50, dtype=DOUBLE))
+    norm = AffineNorm(torch.linspace(1, 3, 50, dtype=DOUBLE), centered=True)
+    assert not through_norms(v, [norm]).any()  # not the rounding errors of its centering
+    assert through_norms(v, [norm._replace(centered=False)]).any()
 
 
 def test_without_norms_the_direction_is_unchanged() -> None:
     v = unit(normal(0, 7))
     assert torch.equal(through_norms(v, []), v)
-    assert torch.allclose(through_norms(v, [torch.full((7,), -3.0)]), -v, atol=1e-15)
+    assert torch.allclose(through_norms(v, [AffineNorm(torch.full((7,), -3.0))]), -v, atol=1e-15)
 
 
 def test_a_norm_that_is_zero_where_the_direction_is_not_leaves_no_direction() -> None:
     v = torch.tensor([0.6, 0.8, 0.0])
-    assert not through_norms(v, [torch.tensor([0.0, 0.0, 2.0])]).any()
-    assert not through_norms(torch.zeros(3), [torch.ones(3)]).any()
+    assert not through_norms(v, [AffineNorm(torch.tensor([0.0, 0.0, 2.0]))]).any()
+    assert not through_norms(torch.zeros(3), [AffineNorm(torch.ones(3))]).any()
 
 
 def test_a_norm_of_another_width_is_refused() -> None:
     with pytest.raises(ValueError, match=r"a norm's scale must have the direction's shape, \[3\], got \[4\]"):
-        through_norms(torch.ones(3), [torch.ones(4)])
+        through_norms(torch.ones(3), [AffineNorm(torch.ones(4))])
 
 
 @CHECK

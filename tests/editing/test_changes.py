@@ -53,7 +53,7 @@ def test_a_norms_weight_is_read_by_its_name_in_the_model() -> None:
     assert list(actual) == ["n"]
     assert torch.equal(actual["n"], torch.arange(8.0))
     ones = torch.nn.functional.normalize(torch.ones(8).double(), dim=0).expand(1, 3, 8)
-    u = applied_direction(of, ones, ones, actual)
+    u = applied_direction(of.direction, of.norms, ones, ones, actual)
     torch.testing.assert_close(u, torch.nn.functional.normalize((1 + torch.arange(8.0)).double(), dim=0))
 
 

@@ -41,7 +41,7 @@ from unwrite.terms import NormPreservation, Scope
 
 def expected(edit: Edit, mode: NormPreservation, directions: Tensor = DIRECTIONS) -> Factors:
     matrix = as_matrices(PARAMETERS[edit.matrix.parameter], edit.matrix.axis, edit.matrix.num_matrices)[0]
-    direction = applied_direction(edit, directions, MEANS, PARAMETERS)
+    direction = applied_direction(edit.direction, edit.norms, directions, MEANS, PARAMETERS)
     return factors(lambda: [(slice(0, D), matrix)], direction, edit.strength, mode)
 
 

@@ -130,17 +130,55 @@ def test_parameter_names_lists_weights_biases_and_norms_once() -> None:
 
 def test_the_applied_direction_is_scaled_by_every_norm_with_a_weight() -> None:
     directions, means = measured()
+    reference = DirectionRef(position=0, index=2, orthogonalize_to=None)
     bare = Norm(parameter=None, tensor=None, offset=0.0)
     other = Norm(parameter="other", tensor="other", offset=0.0)
     gammas = {"norm": torch.linspace(-0.5, 0.5, D), "other": torch.linspace(1, 2, D)}
     v = directions[0, 2]
     for norms, scale in (([], torch.ones(D)), ([bare], torch.ones(D)), ([NORM], 1 + gammas["norm"].double())):
-        edit = sample_edit(sample_writer(norms=norms), 1.0, DirectionRef(position=0, index=2, orthogonalize_to=None))
         u = scale * v
-        torch.testing.assert_close(applied_direction(edit, directions, means, gammas), u / u.norm(), rtol=0, atol=1e-14)
-    edit = sample_edit(sample_writer(norms=[NORM, bare, other]), 1.0, edit.direction)
+        actual = applied_direction(reference, norms, directions, means, gammas)
+        torch.testing.assert_close(actual, u / u.norm(), rtol=0, atol=1e-14)
     u = (1 + gammas["norm"].double()) * gammas["other"].double() * v
-    torch.testing.assert_close(applied_direction(edit, directions, means, gammas), u / u.norm(), rtol=0, atol=1e-14)
+    actual = applied_direction(reference, [NORM, bare, other], directions, means, gammas)
+    torch.testing.assert_close(actual, u / u.norm(), rtol=0, atol=1e-14)
+
+
+def test_the_applied_direction_is_centered_before_a_norm_that_subtracts_the_mean() -> None:
+    directions, means = measured()
+    reference = DirectionRef(position=0, index=2, orthogonalize_to=None)
+    gamma = torch.linspace(1, 2, D)
+    for parameter, scale in ((None, torch.ones(D)), ("other", gamma)):
+        norm = Norm(parameter=parameter, tensor=parameter, offset=0.0, centered=True)
+        u = scale.double() * directions[0, 2]
+        u = u - u.mean()
+        actual = applied_direction(reference, [norm], directions, means, {"other": gamma})
+        torch.testing.assert_close(actual, u / u.norm(), rtol=0, atol=1e-14)
+
+
+def test_the_biases_of_norms_are_edited_by_the_direction_after_them() -> None:
+    directions, means = measured()
+    biases = [sample_layout(f"norm.{n}.bias") for n in range(2)]
+    norms = [
+        Norm(parameter="first", tensor="first", offset=0.0, centered=True, bias=biases[0]),
+        Norm(parameter="last", tensor="last", offset=0.0, bias=biases[1]),
+    ]
+    reference = DirectionRef(position=0, index=2, orthogonalize_to=None)
+    edit = sample_edit(sample_writer(shape=(D, K), norms=norms), 0.7, reference)
+    generator = torch.Generator().manual_seed(0)
+    originals = {name: torch.rand(D, generator=generator).double() for name in ("first", "last")}
+    originals |= {layout.parameter: torch.randn(D, generator=generator).double() for layout in biases}
+    originals[edit.matrix.parameter] = torch.ones(D, K).double()
+    assert set(parameter_names([edit])) == set(originals)
+    values = edited_parameters([edit], originals, "none", directions, means)
+    assert set(values) == {edit.matrix.parameter, "norm.0.bias", "norm.1.bias"}
+    v = directions[0, 2].double()
+    for name, along in (("norm.1.bias", v), ("norm.0.bias", originals["last"] * v)):
+        u = along / along.norm()
+        expected = originals[name] - 0.7 * u * (u @ originals[name])
+        torch.testing.assert_close(values[name], expected, rtol=0, atol=1e-14)
+    left_out = edit.model_copy(update={"norms": [norm.model_copy(update={"bias": None}) for norm in norms]})
+    assert set(edited_parameters([left_out], originals, "none", directions, means)) == {edit.matrix.parameter}
 
 
 G = 3

@@ -152,7 +152,7 @@ def test_every_tensor_is_listed_with_its_edit() -> None:
             "num_matrices": 1,
             "strength": 0.9,
             "direction": direction,
-            "norms": [{"parameter": "0.norm", "tensor": "norm.weight", "offset": 1.0}],
+            "norms": [{"parameter": "0.norm", "tensor": "norm.weight", "offset": 1.0, "centered": False, "bias": None}],
         },
         "e.0": experts | {"axis": 0, "num_matrices": 1},
         "e.1": experts | {"axis": 0, "num_matrices": 1},

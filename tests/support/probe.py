@@ -23,26 +23,29 @@ TOKENS = torch.tensor([[3, 4, 5, 6, 7, 8, 9], [10, 11, 12, 13, 14, 15, 16]])
 def project_out(model: nn.Module, writer: FoundWriter, v: Tensor, *, bias: bool = True, norms: bool = True) -> None:
     """Project a unit vector v [d] out of one writer of the model, in place.
 
-    Before norms, y = γ∘x̂, the vector to project out is u = γ∘v, since v·(γ∘x̂) = (γ∘v)·x̂.
+    Before a norm, y = γ∘x̂ + β, the vector to project out is u = γ∘v, since v·(γ∘x̂) = (γ∘v)·x̂; without its mean, if x̂
+    has none. β loses v.
 
     Args:
         model: a model in float64.
         writer: a writer of that architecture.
         v: the direction to clear, [d].
-        bias: whether the writer's bias is edited as well.
+        bias: whether the biases of the writer and of its norms are edited as well.
         norms: whether norms after the writer are compensated for.
     """
-    u = v
-    for norm in writer.norms if norms else ():
+    u, edited = v, []
+    for norm in reversed(writer.norms if norms else ()):
+        if bias and norm.bias is not None:
+            edited.append((norm.bias, 0, u))
         u = u * (norm.offset + (0.0 if norm.parameter is None else model.get_parameter(norm.parameter)))
-    u = u / u.norm()
-    edited = [(writer.parameter, writer.axis)]
+        u = u - u.mean() if norm.centered else u
+        u = u / u.norm()
+    edited.append((writer.parameter, writer.axis, u))
     if bias and writer.bias is not None:
-        edited.append((writer.bias, writer.bias_axis))
-    for name, axis in edited:
-        parameter = model.get_parameter(name)
-        columns = parameter.movedim(axis, 0)  # a view
-        columns.sub_(torch.einsum("d,...->d...", u, torch.einsum("d,d...->...", u, columns)))
+        edited.append((writer.bias, writer.bias_axis, u))
+    for name, axis, along in edited:
+        columns = model.get_parameter(name).movedim(axis, 0)  # a view
+        columns.sub_(torch.einsum("d,...->d...", along, torch.einsum("d,d...->...", along, columns)))
 
 
 def edited(model: nn.Module, writers: Iterable[FoundWriter], v: Tensor, **edit: bool) -> nn.Module:

@@ -7,7 +7,7 @@ with it changes nothing. The steps repeated for every edit (interpolating, ortho
 
 import math
 from collections.abc import Sequence
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -18,6 +18,16 @@ from unwrite.terms import CenterMethod
 
 NEGLIGIBLE = 1e-6
 """The share of a vector's norm up to which a remainder of it is rounding error, not a direction."""
+
+
+class AffineNorm(NamedTuple):
+    """A norm y = γ∘x̂ + β between a writer and the stream, as far as it changes what must be projected out.
+
+    `scale` is γ, [d]. `centered` is whether x̂ has mean zero (LayerNorm), or is scaled only (root mean square norms).
+    """
+
+    scale: Tensor
+    centered: bool = False
 
 
 def center(residuals: Tensor, method: CenterMethod) -> Tensor:
@@ -110,30 +120,62 @@ def orthogonalize(direction: Tensor, reference: Tensor) -> Tensor:
     return _normalize(remainder, NEGLIGIBLE * _norms(v))
 
 
-def through_norms(direction: Tensor, scales: Sequence[Tensor]) -> Tensor:
-    """Compute what to project out of a writer so that the direction vanishes after norms: u = normalize(γ₁∘γ₂∘…∘v).
+def through_norms(direction: Tensor, norms: Sequence[AffineNorm]) -> Tensor:
+    """Compute what to project out of a writer so that the direction vanishes after norms: u = normalize(Γ₁C₁ … Γₙ v).
 
-    A root-mean-square norm maps y to γ∘y/rms(y), and v·(γ∘y) = (γ∘v)·y: where u·y = 0, v·norm(y) = 0. The scales of
-    consecutive norms multiply, in any order.
+    A norm maps x to y = γ∘(C x) / s(x) + β, with a positive number s(x) for each token. C subtracts the mean
+    (LayerNorm) or is the identity (root mean square norms). As C is symmetric,
+
+        v·y = (γ∘v)·(C x) / s(x) + v·β = C(γ∘v)·x / s(x) + v·β.
+
+    So v·y = 0 for every token where u·x = 0, u = normalize(C(γ∘v)), and v·β = 0. Project u out of the writer and its
+    bias, and v out of β. Of consecutive norms, each takes the u of the next for its v, from the last to the first.
+
+    With a strength λ ≠ 1, s(x) changes with x, as it does for any edit of a normed writer: what is left along v is
+    (1 − λ)·s(x)/s(x′) of it. The strength counts before the norm.
 
     Args:
         direction: v, [d], unit norm or zero.
-        scales: γ of each norm between the writer and the stream, [d] each; without any, the result is v.
+        norms: each norm between the writer and the stream, in the order in which its output passes them.
 
     Returns:
-        u, [d], float64, unit norm; zero if nothing of v passes the norms.
+        u, [d], float64, unit norm; zero if nothing of v passes the norms. Without norms, v.
 
     Raises:
         ValueError: a scale has a different shape from the direction.
     """
-    v = direction.to(torch.float64)
-    if not scales:
-        return v
-    for scale in scales:
-        if scale.shape != v.shape:
-            raise ValueError(f"a norm's scale must have the direction's shape, [{len(v)}], got {list(scale.shape)}")
-        v = v * scale.to(v)
-    return _normalize(v)
+    return _normalize(pulled_back(direction, norms)) if norms else direction.to(torch.float64)
+
+
+def pulled_back(vector: Tensor, norms: Sequence[AffineNorm]) -> Tensor:
+    """Compute C₁(γ₁∘ … Cₙ(γₙ∘v)), which is linear in v: the vector in front of norms that turns into v after them.
+
+    Args:
+        vector: v, [d].
+        norms: as in `through_norms`.
+
+    Returns:
+        [d], float64. Where v after γ is constant up to rounding, centering leaves exactly zero.
+
+    Raises:
+        ValueError: a scale has a different shape from the vector.
+    """
+    v = vector.to(torch.float64)
+    # Without centering any order is right, and the order of products is part of the release format.
+    for norm in reversed(norms) if any(norm.centered for norm in norms) else norms:
+        if norm.scale.shape != v.shape:
+            raise ValueError(
+                f"a norm's scale must have the direction's shape, [{len(v)}], got {list(norm.scale.shape)}"
+            )
+        v = v * norm.scale.to(v)
+        v = _centered(v) if norm.centered else v
+    return v
+
+
+def _centered(x: Tensor) -> Tensor:
+    """Subtract the mean from a vector [d]; what is constant up to rounding becomes zero."""
+    rest = x - stable_sum(x, -1) / len(x)
+    return torch.where(_norms(rest) > NEGLIGIBLE * _norms(x), rest, 0.0)
 
 
 def interpolate(directions: Tensor, index: float) -> Tensor:

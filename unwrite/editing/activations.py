@@ -17,10 +17,10 @@ from unwrite.core.outputs import edit_bias, edit_output
 from unwrite.editing.edit_cache import EditCache, factors_of_trials
 from unwrite.editing.exact import applied_direction, naming_in_errors
 from unwrite.editing.weights import edited_weights
-from unwrite.editing.weights_needed import outermost_module, why_edit_needs_weights
+from unwrite.editing.weights_needed import module_of_norm_bias, outermost_module, why_edit_needs_weights
 from unwrite.errors import UnwriteError
 from unwrite.models.patching import ModulePatch, patched_modules, patched_parameters
-from unwrite.schema.artifacts import Edit, Writer
+from unwrite.schema.artifacts import Edit, Writer, biases_of
 
 RowSelector = Callable[[Sequence[int]], None]
 """A function to call before each forward pass, with the trial (0 … K − 1) of each row of the batch."""
@@ -77,10 +77,29 @@ def _module_patches(
     patches: dict[str, ModulePatch] = {}
     for writer in writers:
         edits = [edit_of.get(writer.matrix.parameter) for edit_of in edits_by_parameter]
+        if not any(edits) or writer.matrix.parameter in on_weights:
+            continue
         module = outermost_module(writer, writers)
-        if any(edits) and writer.matrix.parameter not in on_weights and module not in patches:
+        if module not in patches:
             patches[module] = _module_patch(edits, writer, cache, rows)
+        for norm in writer.norms:
+            if norm.bias is not None:
+                name = norm.bias.parameter
+                patches[module_of_norm_bias(name)] = _norm_patch(edits, name, cache, rows)
     return patches
+
+
+def _norm_patch(edits: Sequence[Edit | None], bias: str, cache: EditCache, rows: _Rows) -> ModulePatch:
+    """Return the patch that adds to a norm's output what each trial adds to its bias."""
+    original = cache.parameters[bias].to("cpu", torch.float64)
+    edited = [_edited_vector(bias, original, edit, cache) for edit in edits]
+    change = _PerRow(torch.stack(edited) - original, rows)
+
+    def add(y: Tensor) -> Tensor:
+        split = rows.split(y)
+        return (split + change.of(split)).reshape(y.shape)
+
+    return ModulePatch(None, add)
 
 
 def _module_patch(edits: Sequence[Edit | None], writer: Writer, cache: EditCache, rows: _Rows) -> ModulePatch:
@@ -110,9 +129,10 @@ def _output_edit(
     if writer.bias is None or (cache.norm_preservation == "none" and all_biases_edited):
         return project
     # Here the writer has a single matrix: several are edited by `none` alone, together with all of their biases.
-    bias = cache.parameters[writer.bias.parameter].to(torch.float64)
+    name = writer.bias.parameter
+    bias = cache.parameters[name].to(torch.float64)
     old_bias = _PerRow(bias.expand(len(edits), -1), rows)
-    new_bias = _PerRow(torch.stack([_edited_bias(bias, edit, cache) for edit in edits]), rows)
+    new_bias = _PerRow(torch.stack([_edited_vector(name, bias, edit, cache) for edit in edits]), rows)
 
     def project_without_bias(y: Tensor) -> Tensor:
         return project(y - old_bias.of(y)) + new_bias.of(y)
@@ -120,11 +140,15 @@ def _output_edit(
     return project_without_bias
 
 
-def _edited_bias(bias: Tensor, edit: Edit | None, cache: EditCache) -> Tensor:
-    if edit is None or edit.bias is None:
+def _edited_vector(name: str, bias: Tensor, edit: Edit | None, cache: EditCache) -> Tensor:
+    """Return the bias [d] of that name after an edit, which may leave it as it is."""
+    placed = {} if edit is None else {one.layout.parameter: one.norms for one in biases_of(edit)}
+    if edit is None or name not in placed:
         return bias
-    with naming_in_errors(edit.bias.parameter):
-        direction = applied_direction(edit, cache.directions, cache.baseline_means, cache.parameters)
+    with naming_in_errors(name):
+        direction = applied_direction(
+            edit.direction, placed[name], cache.directions, cache.baseline_means, cache.parameters
+        )
         return edit_bias(bias, direction, edit.strength)
 
 

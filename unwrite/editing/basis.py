@@ -1,7 +1,8 @@
 """The stored vectors that the direction of an edit is a linear mix of.
 
-What an edit projects out is γ∘v, where v mixes the directions at two residual indices and, with `biprojected`, loses
-its part along a baseline mean. Up to its length, that is a linear combination of γ∘vᵢ, γ∘vᵢ₊₁ and γ∘mean.
+What an edit projects out is γ∘v, centered where the norm is, and v mixes the directions at two residual indices and,
+with `biprojected`, loses its part along a baseline mean. Norms map v linearly (`core.directions.pulled_back`), so up to
+its length, that is a linear combination of what they make of vᵢ, vᵢ₊₁ and the mean.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from unwrite.core.directions import AffineNorm, pulled_back
 from unwrite.core.layer_directions import residual_index, span_source
 from unwrite.schema.artifacts import DirectionRef, Writer
 from unwrite.schema.params import Space
@@ -78,31 +80,29 @@ def mix_of(reference: DirectionRef, directions: Tensor, baseline_means: Tensor) 
     return mix
 
 
-def combine(mix: Mix, directions: Tensor, baseline_means: Tensor, scales: Sequence[Tensor] = ()) -> Tensor:
-    """Compute the linear combination, [d] float64, of vectors scaled by `scales`."""
-    parts = [share * basis_vector(vector, directions, baseline_means, scales) for vector, share in mix.items()]
+def combine(mix: Mix, directions: Tensor, baseline_means: Tensor, norms: Sequence[AffineNorm] = ()) -> Tensor:
+    """Compute the linear combination, [d] float64, of the vectors in front of norms."""
+    parts = [share * basis_vector(vector, directions, baseline_means, norms) for vector, share in mix.items()]
     return torch.stack(parts).sum(0)
 
 
 def basis_vector(
-    vector: BasisVector, directions: Tensor, baseline_means: Tensor, scales: Sequence[Tensor] = ()
+    vector: BasisVector, directions: Tensor, baseline_means: Tensor, norms: Sequence[AffineNorm] = ()
 ) -> Tensor:
-    """Return γ∘v, or γ∘g for the unit vector g along a baseline mean.
+    """Return a direction, or the unit vector along a baseline mean, pulled back through norms.
 
     Args:
         vector: the position, the residual index, and whether it is a mean.
         directions: the stored directions, [P, L+1, d].
         baseline_means: the means of the baseline residuals, [P, L+1, d].
-        scales: γ of each norm that follows the writer, [d] float64.
+        norms: the norms that follow the writer, in order.
 
     Returns:
-        The scaled vector, [d], float64.
+        The vector in front of the norms, [d], float64.
     """
     stored = baseline_means if vector.mean else directions
-    scaled = stored[vector.position, vector.residual].to(torch.float64)
+    found = stored[vector.position, vector.residual].to(torch.float64)
     if vector.mean:
-        length = torch.linalg.vector_norm(scaled)
-        scaled = scaled / length if length > 0 else scaled
-    for scale in scales:
-        scaled = scaled * scale
-    return scaled
+        length = torch.linalg.vector_norm(found)
+        found = found / length if length > 0 else found
+    return pulled_back(found, norms)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from unwrite.core.layout import as_matrices, as_vectors
 from unwrite.editing.exact import applied_direction
 from unwrite.errors import UnwriteError, as_user_error
 from unwrite.files.safetensors import StoredTensor, read_tensor, torch_dtype
-from unwrite.schema.artifacts import Edit, Recipe, StoredLayout
+from unwrite.schema.artifacts import Edit, Norm, Recipe, StoredLayout, biases_of
 from unwrite.schema.paths import RECIPE
 from unwrite.terms import NormPreservation
 
@@ -53,15 +53,18 @@ def changes_of(
     check_recipe_fits(tensors, recipe, directions["directions"].shape[-1])
     changes: dict[str, TensorChange] = {}
     for edit in recipe.edits:
-        norms = read_norms(tensors, edit)
-        with as_user_error(edit.matrix.parameter):
-            direction = applied_direction(edit, directions["directions"], directions["baseline_mean"], norms)
-        for layout, bias in _stored_layouts(edit):
-            if layout.tensor in changes:
-                raise UnwriteError(f"{RECIPE} edits {layout.tensor} twice.")
-            changes[layout.tensor] = TensorChange(
-                layout, edit.strength, direction, recipe.settings.norm_preservation, bias
-            )
+        weights = read_norms(tensors, edit)
+        for part in _parts(edit):
+            with as_user_error(edit.matrix.parameter):
+                direction = applied_direction(
+                    edit.direction, part.norms, directions["directions"], directions["baseline_mean"], weights
+                )
+            for layout in part.stored:
+                if layout.tensor in changes:
+                    raise UnwriteError(f"{RECIPE} edits {layout.tensor} twice.")
+                changes[layout.tensor] = TensorChange(
+                    layout, edit.strength, direction, recipe.settings.norm_preservation, part.bias
+                )
     return changes
 
 
@@ -86,22 +89,29 @@ def check_recipe_fits(tensors: Mapping[str, StoredTensor], recipe: Recipe, hidde
         UnwriteError: a tensor of the recipe is missing in the checkpoint, has another shape, or is not floating-point.
     """
     for edit in recipe.edits:
-        for layout, bias in _stored_layouts(edit):
-            if bias:
-                view = partial(as_vectors, axis=layout.axis)
-            else:
-                view = partial(as_matrices, axis=layout.axis, num_matrices=layout.num_matrices)
-            _check_tensor_fits(tensors, layout.tensor, view, (layout.num_matrices, hidden_size))
+        for part in _parts(edit):
+            for layout in part.stored:
+                if part.bias:
+                    view = partial(as_vectors, axis=layout.axis)
+                else:
+                    view = partial(as_matrices, axis=layout.axis, num_matrices=layout.num_matrices)
+                _check_tensor_fits(tensors, layout.tensor, view, (layout.num_matrices, hidden_size))
         for norm in edit.norms:
             if norm.tensor is not None:
                 _check_tensor_fits(tensors, norm.tensor, partial(as_vectors, axis=0), (1, hidden_size))
 
 
-def _stored_layouts(edit: Edit) -> Iterator[tuple[StoredLayout, bool]]:
-    """Yield every tensor that holds a part of the edited weight or bias, and whether it holds the bias."""
-    yield from ((layout, False) for layout in edit.matrix.stored)
-    if edit.bias is not None:
-        yield from ((layout, True) for layout in edit.bias.stored)
+class _Part(NamedTuple):
+    """What an edit changes: the tensors that hold the weight or a bias, and the norms between it and the stream."""
+
+    stored: Sequence[StoredLayout]
+    norms: Sequence[Norm]
+    bias: bool
+
+
+def _parts(edit: Edit) -> list[_Part]:
+    biases = [_Part(placed.layout.stored, placed.norms, True) for placed in biases_of(edit)]
+    return [_Part(edit.matrix.stored, edit.norms, False), *biases]
 
 
 def _check_tensor_fits(

@@ -14,11 +14,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from unwrite.core.directions import through_norms
+from unwrite.core.directions import AffineNorm, through_norms
 from unwrite.core.edit import Blocks, Factors
 from unwrite.core.products import Products, combined_factors, products, with_more
 from unwrite.editing.basis import BasisVector, Mix, basis_vector, combine, mix_of
-from unwrite.editing.exact import naming_in_errors, resolve_direction
+from unwrite.editing.exact import affine_norms, naming_in_errors, resolve_direction
 from unwrite.errors import UnwriteError, as_user_error
 from unwrite.schema.artifacts import Edit, Norm, ParameterLayout, Writer
 from unwrite.terms import NormPreservation
@@ -82,21 +82,15 @@ class EditCache:
         self._known[layout.parameter] = known
         return known
 
-    def norm_scales(self, norms: Sequence[Norm]) -> list[Tensor]:
-        """Return γ of each norm that has a weight, [d] float64 on the CPU."""
-        return [
-            norm.offset + self.parameters[norm.parameter].cpu().to(torch.float64)
-            for norm in norms
-            if norm.parameter is not None
-        ]
+    def affine_norms(self, norms: Sequence[Norm]) -> list[AffineNorm]:
+        """Return what norms do to a direction, as `exact.affine_norms` does."""
+        return affine_norms(norms, self.parameters, self.directions.shape[-1])
 
     def _compute(
         self, layout: ParameterLayout, norms: Sequence[Norm], vectors: Sequence[BasisVector]
     ) -> WriterProducts:
-        scales = self.norm_scales(norms)
-        stacked = torch.stack(
-            [basis_vector(vector, self.directions, self.baseline_means, scales) for vector in vectors]
-        )
+        after = self.affine_norms(norms)
+        stacked = torch.stack([basis_vector(vector, self.directions, self.baseline_means, after) for vector in vectors])
         parameter = self.parameters[layout.parameter]
         device = "cpu" if parameter.is_meta else parameter.device
         with naming_in_errors(layout.parameter):
@@ -151,10 +145,10 @@ def factors_of_trials(cache: EditCache, edits: Sequence[Edit | None]) -> Factors
     strengths = _strengths(edits)
     mixes = [_mix(cache, edit) for edit in edits]
     known = cache.products(edited.matrix, edited.norms, [vector for mix in mixes for vector in mix])
-    scales = cache.norm_scales(edited.norms)
-    directions = [_direction(cache, edit, scales) for edit in edits]
+    after = cache.affine_norms(edited.norms)
+    directions = [_direction(cache, edit, after) for edit in edits]
     coefficients = [
-        _coefficients(cache, known.vectors, mix, direction, scales)
+        _coefficients(cache, known.vectors, mix, direction, after)
         for mix, direction in zip(mixes, directions, strict=True)
     ]
     return combined_factors(
@@ -177,21 +171,21 @@ def _mix(cache: EditCache, edit: Edit | None) -> Mix:
     return mix_of(edit.direction, cache.directions, cache.baseline_means)
 
 
-def _direction(cache: EditCache, edit: Edit | None, scales: Sequence[Tensor]) -> Tensor:
+def _direction(cache: EditCache, edit: Edit | None, after: Sequence[AffineNorm]) -> Tensor:
     """Compute the unit vector [d] that an edit projects out; zero for no edit."""
     if edit is None or edit.strength == 0:
         return torch.zeros(cache.directions.shape[-1], dtype=torch.float64)
     with as_user_error(edit.matrix.parameter):
-        return through_norms(resolve_direction(edit.direction, cache.directions, cache.baseline_means), scales)
+        return through_norms(resolve_direction(edit.direction, cache.directions, cache.baseline_means), after)
 
 
 def _coefficients(
-    cache: EditCache, vectors: Sequence[BasisVector], mix: Mix, direction: Tensor, scales: Sequence[Tensor]
+    cache: EditCache, vectors: Sequence[BasisVector], mix: Mix, direction: Tensor, after: Sequence[AffineNorm]
 ) -> Tensor:
     """Compute the coefficients [n] of a unit vector over `vectors`; zeros if it is zero."""
     coefficients = torch.zeros(len(vectors), dtype=torch.float64)
     if direction.any():
-        length = torch.linalg.vector_norm(combine(mix, cache.directions, cache.baseline_means, scales))
+        length = torch.linalg.vector_norm(combine(mix, cache.directions, cache.baseline_means, after))
         for vector, share in mix.items():
             coefficients[vectors.index(vector)] = share / float(length)
     return coefficients

@@ -6,16 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 
+import torch
 from torch import Tensor
 
-from unwrite.core.directions import interpolate, orthogonalize, through_norms
+from unwrite.core.directions import AffineNorm, interpolate, orthogonalize, through_norms
 from unwrite.core.edit import edited_blocks
 from unwrite.core.layout import as_matrices, as_vectors
 from unwrite.core.outputs import edit_bias
 from unwrite.core.rounding import round_to
 from unwrite.editing.blocks import blocks_of_matrix
 from unwrite.errors import as_user_error
-from unwrite.schema.artifacts import DirectionRef, Edit, Writer
+from unwrite.schema.artifacts import DirectionRef, Edit, Norm, Writer, biases_of
 from unwrite.terms import NormPreservation
 
 
@@ -50,15 +51,20 @@ def resolve_direction(reference: DirectionRef, directions: Tensor, baseline_mean
 
 
 def applied_direction(
-    edit: Edit, directions: Tensor, baseline_means: Tensor, parameters: Mapping[str, Tensor]
+    reference: DirectionRef,
+    norms: Sequence[Norm],
+    directions: Tensor,
+    baseline_means: Tensor,
+    parameters: Mapping[str, Tensor],
 ) -> Tensor:
-    """Compute the direction that an edit projects out: v, or normalize(γ∘v) where norms follow the writer.
+    """Compute what to project out of a weight or bias: v, or the vector that turns into v in the norms after it.
 
     Args:
-        edit: one edit of a recipe.
+        reference: the direction of the edit.
+        norms: the norms between the weight or bias and the stream.
         directions: the stored directions, [P, L+1, d].
         baseline_means: the means of the baseline residuals, [P, L+1, d].
-        parameters: the weight [d] of each norm that the edit names, by its name in the model; others are ignored.
+        parameters: the weight [d] of each of the norms, by its name in the model; others are ignored.
 
     Returns:
         [d], float64: a unit vector, or zero where there is no direction.
@@ -66,18 +72,36 @@ def applied_direction(
     Raises:
         ValueError: as `resolve_direction`, or the weight of a norm has another length than d.
     """
-    direction = resolve_direction(edit.direction, directions, baseline_means)
-    scales = [
-        norm.offset + parameters[norm.parameter].to(direction) for norm in edit.norms if norm.parameter is not None
+    direction = resolve_direction(reference, directions, baseline_means)
+    return through_norms(direction, affine_norms(norms, parameters, len(direction)))
+
+
+def affine_norms(norms: Sequence[Norm], parameters: Mapping[str, Tensor], width: int) -> list[AffineNorm]:
+    """Return what norms do to a direction, in float64 on the CPU; those that change only its length are left out.
+
+    Args:
+        norms: the norms, in order.
+        parameters: the weight [d] of each, by its name in the model.
+        width: d.
+    """
+    return [
+        AffineNorm(
+            torch.ones(width, dtype=torch.float64)
+            if norm.parameter is None
+            else norm.offset + parameters[norm.parameter].cpu().to(torch.float64),
+            norm.centered,
+        )
+        for norm in norms
+        if norm.parameter is not None or norm.centered
     ]
-    return through_norms(direction, scales)
 
 
 def parameter_names(edits: Iterable[Edit | Writer]) -> list[str]:
     """List every parameter of the model that edits need, once: weights, biases, and the norms that follow."""
     names: dict[str, None] = {}
     for edit in edits:
-        names |= dict.fromkeys(layout.parameter for layout in (edit.matrix, edit.bias) if layout is not None)
+        layouts = [edit.matrix, *(placed.layout for placed in biases_of(edit))]
+        names |= dict.fromkeys(layout.parameter for layout in layouts)
         names |= dict.fromkeys(norm.parameter for norm in edit.norms if norm.parameter is not None)
     return list(names)
 
@@ -109,14 +133,37 @@ def edited_parameters(
     for edit in edits:
         weight = values[edit.matrix.parameter] = originals[edit.matrix.parameter].clone()
         with as_user_error(edit.matrix.parameter):
-            direction = applied_direction(edit, directions, baseline_means, originals)
+            direction = applied_direction(edit.direction, edit.norms, directions, baseline_means, originals)
         with naming_in_errors(edit.matrix.parameter):
             matrices = as_matrices(weight, edit.matrix.axis, edit.matrix.num_matrices)
             edit_matrices(matrices, direction, edit.strength, norm_preservation)
-        if edit.bias is not None:
-            bias = values[edit.bias.parameter] = originals[edit.bias.parameter].clone()
-            with naming_in_errors(edit.bias.parameter):
-                edit_vectors(as_vectors(bias, edit.bias.axis), direction, edit.strength)
+        values |= values_of_biases(edit, originals, directions, baseline_means)
+    return values
+
+
+def values_of_biases(
+    edit: Edit, originals: Mapping[str, Tensor], directions: Tensor, baseline_means: Tensor
+) -> dict[str, Tensor]:
+    """Compute the edited value of every bias of an edit: that of its writer, and those of the norms after it.
+
+    Args:
+        edit: one edit of a recipe.
+        originals: the value of each parameter of `parameter_names`, by name, on any device.
+        directions: the stored directions, [P, L+1, d].
+        baseline_means: the means of the baseline residuals, [P, L+1, d].
+
+    Returns:
+        The edited values by name, as in `edited_parameters`.
+
+    Raises:
+        UnwriteError: as in `edited_parameters`.
+    """
+    values: dict[str, Tensor] = {}
+    for layout, norms in biases_of(edit):
+        bias = values[layout.parameter] = originals[layout.parameter].clone()
+        with naming_in_errors(layout.parameter):
+            direction = applied_direction(edit.direction, norms, directions, baseline_means, originals)
+            edit_vectors(as_vectors(bias, layout.axis), direction, edit.strength)
     return values
 
 

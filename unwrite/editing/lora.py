@@ -78,6 +78,8 @@ def planned_changes(recipe: Recipe, base: Base, rank: int) -> list[AdaptedMatrix
         changes.append(AdaptedMatrix(edit, matrix, mode, target))
         if bias is not None and bias.num_matrices > 1:
             changes.append(AdaptedMatrix(edit, bias, "none", Target(bias.parameter, bias.axis, 1, 1, None)))
+        vectors = [norm.bias for norm in edit.norms if norm.bias is not None]  # which the plan refuses
+        changes += [AdaptedMatrix(edit, one, "none", Target(one.parameter, 0, 1, 1, None)) for one in vectors]
     return changes
 
 
@@ -113,7 +115,9 @@ def adapter_values(
             if norm.parameter is not None and norm.tensor is not None
         }
         with as_user_error(change.layout.parameter):
-            direction = applied_direction(change.edit, directions["directions"], directions["baseline_mean"], norms)
+            direction = applied_direction(
+                change.edit.direction, change.edit.norms, directions["directions"], directions["baseline_mean"], norms
+            )
         with naming_in_errors(change.layout.parameter):
             parts = _low_rank_parts(change, tensors, direction)
             bias = _bias_change(change, tensors, direction)

@@ -137,8 +137,12 @@ def layer_direction(parameters: TrialParameters, settings: EditSettings, layer: 
 
 
 def applied_norms(writer: Writer, settings: EditSettings) -> list[Norm]:
-    """Return the norms that the edit of a writer compensates for: none if `post_norm` is `ignore`."""
-    return writer.norms if settings.post_norm == "compensate" else []
+    """Return the norms that the edit of a writer compensates for: none if `post_norm` is `ignore`.
+
+    They have their biases only if biases are edited.
+    """
+    norms = writer.norms if settings.post_norm == "compensate" else []
+    return norms if settings.edit_bias else [norm.model_copy(update={"bias": None}) for norm in norms]
 
 
 def source_index(scope: Scope, direction_index: float, layer: int, spans: Spans) -> float | None:

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from unwrite.core.layout import as_matrices, as_vectors
+from unwrite.core.layout import as_matrices
 from unwrite.editing.edit_cache import EditCache, factors_of_trials
-from unwrite.editing.exact import applied_direction, edit_vectors, edited_parameters, naming_in_errors, parameter_names
+from unwrite.editing.exact import edited_parameters, parameter_names, values_of_biases
 from unwrite.errors import UnwriteError
 from unwrite.models.patching import patched_parameters
 from unwrite.models.placement import parameters_of
@@ -102,11 +102,7 @@ def edited_weights(edits: Sequence[Edit], cache: EditCache) -> dict[str, Tensor]
             )
             continue
         values[edit.matrix.parameter] = _edited_weight(edit, cache)
-        if edit.bias is not None:
-            bias = values[edit.bias.parameter] = cache.parameters[edit.bias.parameter].clone()
-            with naming_in_errors(edit.bias.parameter):
-                direction = applied_direction(edit, cache.directions, cache.baseline_means, cache.parameters)
-                edit_vectors(as_vectors(bias, edit.bias.axis), direction, edit.strength)
+        values |= values_of_biases(edit, cache.parameters, cache.directions, cache.baseline_means)
     return values
 
 

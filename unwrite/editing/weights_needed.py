@@ -68,6 +68,11 @@ def _has_bare_bias(writer: Writer) -> bool:
     return writer.bias is not None and not _is_within(writer.bias.parameter, writer.module)
 
 
+def module_of_norm_bias(parameter: str) -> str:
+    """Return the module of a norm, which adds its bias last: discovery takes no bias that belongs to a module in it."""
+    return parameter.rpartition(".")[0]
+
+
 def outermost_module(writer: Writer, writers: Sequence[Writer]) -> str:
     """Return the outermost module of any writer that contains this one's: hooks on both would edit twice."""
     return min((other.module for other in writers if _is_within(writer.module, other.module)), key=len)
@@ -82,7 +87,9 @@ def _all_lose_the_same(edit: Edit, edits: Sequence[Edit], writers: Sequence[Writ
 def _loses_the_same(edit: Edit, other: Edit | None, writer: Writer) -> bool:
     if other is None or (writer.bias is not None and other.bias is None):
         return False
-    return (other.strength, other.direction, other.norms) == (edit.strength, edit.direction, edit.norms)
+    # One of them alone has the bias of a norm that they share.
+    ours, others = ([norm.model_copy(update={"bias": None}) for norm in one.norms] for one in (edit, other))
+    return (other.strength, other.direction, others) == (edit.strength, edit.direction, ours)
 
 
 def _is_within(module: str, container: str) -> bool:

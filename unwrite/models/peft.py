@@ -115,7 +115,9 @@ def _is_weight(model: nn.Module, name: str) -> bool:
 
 
 def _refuse_shape(name: str, target: Target, shape: tuple[int, ...]) -> None:
-    """Refuse a parameter that PEFT splits into other matrices: it adapts [a, b] as one matrix, [G, a, b] as G."""
+    """Refuse a vector, and what PEFT splits into other matrices: it adapts [a, b] as one matrix, [G, a, b] as G."""
+    if len(shape) == 1:
+        raise _refusal(name, "it adapts the bias of a linear layer only")
     whole = len(shape) == 2 and target.num_matrices == 1
     stacked = len(shape) == 3 and target.axis > 0 and shape[0] == target.num_matrices > 1
     if not whole and not stacked:

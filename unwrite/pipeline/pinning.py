@@ -147,9 +147,10 @@ def _layouts(found: Sequence[FoundWriter], shapes: Mapping[str, Sequence[int]]) 
     for writer in found:
         layouts[writer.parameter] = (writer.axis, writer.num_matrices)
         if writer.bias is not None:
-            vectors = [size for axis, size in enumerate(shapes[writer.bias]) if axis != writer.bias_axis]
-            layouts[writer.bias] = (writer.bias_axis, math.prod(vectors))
-        layouts.update({norm.parameter: (0, 1) for norm in writer.norms if norm.parameter is not None})
+            others = [size for axis, size in enumerate(shapes[writer.bias]) if axis != writer.bias_axis]
+            layouts[writer.bias] = (writer.bias_axis, math.prod(others))
+        vectors = [name for norm in writer.norms for name in (norm.parameter, norm.bias) if name is not None]
+        layouts.update(dict.fromkeys(vectors, (0, 1)))
     return layouts
 
 
@@ -179,7 +180,8 @@ def _layout_record(parameter: str, located: Mapping[str, _Located]) -> Parameter
 
 def _norm_record(norm: FoundNorm, located: Mapping[str, _Located]) -> Norm:
     tensor = None if norm.parameter is None else located[norm.parameter].parts[0].tensor
-    return Norm(parameter=norm.parameter, tensor=tensor, offset=norm.offset)
+    bias = None if norm.bias is None else _layout_record(norm.bias, located)
+    return Norm(parameter=norm.parameter, tensor=tensor, offset=norm.offset, centered=norm.centered, bias=bias)
 
 
 def _check_complete(discovery: Discovery, *, allowed: bool) -> None:

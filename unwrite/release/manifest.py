@@ -29,7 +29,7 @@ from unwrite.release.statement import (
     RunDetails,
     TensorEdit,
 )
-from unwrite.schema.artifacts import Base, Edit, FileDigest, Recipe, StoredLayout
+from unwrite.schema.artifacts import Base, Edit, FileDigest, Norm, Recipe, StoredLayout, biases_of
 from unwrite.schema.parsing import FORMAT, parse_record, refuse_other_format
 from unwrite.schema.paths import LISTINGS, MANIFEST, RUNS
 
@@ -120,10 +120,10 @@ def read_manifest(folder: Path) -> Manifest:
 def tensor_edits(recipe: Recipe) -> dict[str, TensorEdit]:
     """Return the edit of every tensor that a recipe edits, by the tensor's name in the checkpoint."""
     return {
-        stored.tensor: _tensor_edit(edit, stored)
+        stored.tensor: _tensor_edit(edit, stored, norms)
         for edit in recipe.edits
-        for layout in (edit.matrix, edit.bias)
-        for stored in (layout.stored if layout is not None else [])
+        for layout, norms in ((edit.matrix, edit.norms), *biases_of(edit))
+        for stored in layout.stored
     }
 
 
@@ -158,7 +158,7 @@ def _environments(runs: Sequence[StageRun], here: Environment) -> dict[str, Envi
     return stages if "merge_model" in stages else {**stages, "merge_model": here}
 
 
-def _tensor_edit(edit: Edit, stored: StoredLayout) -> TensorEdit:
+def _tensor_edit(edit: Edit, stored: StoredLayout, norms: list[Norm]) -> TensorEdit:
     return TensorEdit(
         layer=edit.layer,
         component=edit.component,
@@ -166,7 +166,7 @@ def _tensor_edit(edit: Edit, stored: StoredLayout) -> TensorEdit:
         num_matrices=stored.num_matrices,
         strength=edit.strength,
         direction=edit.direction,
-        norms=edit.norms,
+        norms=norms,
     )
 
 

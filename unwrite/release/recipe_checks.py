@@ -14,7 +14,7 @@ from unwrite.files.checkpoints import stored_tensors
 from unwrite.release.file_checks import Check, checked
 from unwrite.release.manifest import tensor_edits
 from unwrite.release.untrusted import is_plain_file
-from unwrite.schema.artifacts import DirectionRef, Edit, EditSettings, Recipe
+from unwrite.schema.artifacts import DirectionRef, Edit, EditSettings, Recipe, biases_of
 from unwrite.schema.parsing import parse_record
 from unwrite.schema.paths import DIRECTIONS, EVALUATION, RECIPE
 
@@ -85,8 +85,8 @@ def _inconsistent(recipe: Recipe) -> Iterator[str]:
 
 
 def _contradicted(edit: Edit, settings: EditSettings) -> Iterator[str]:
-    if edit.bias is not None and not settings.edit_bias:
-        yield "its bias, but edit_bias is false"
+    if biases_of(edit) and not settings.edit_bias:
+        yield "a bias, but edit_bias is false"
     if edit.norms and settings.post_norm == "ignore":
         yield "norms, but post_norm is ignore"
 

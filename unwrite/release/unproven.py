@@ -54,6 +54,8 @@ def _unproven(release: Path, manifest: Manifest, recipe: RecipeFiles | None) -> 
     if recipe is not None:
         fields = [f"edits.*.{name}" for name in _IN_MEMORY]
         fields += [f"edits.*.{name.replace('matrix', 'bias')}" for name in _IN_MEMORY[:3]]
+        if any(norm.bias is not None for edit in recipe.recipe.edits for norm in edit.norms):
+            fields += [f"edits.*.{name.replace('matrix', 'norms.*.bias')}" for name in _IN_MEMORY[:3]]
         yield Unproven(file=RECIPE.name, fields=fields, reason="names in memory, on which no weight depends")
         same = [field for component in COMPONENTS for field in _indifferent(recipe.recipe, component)]
         if same:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from unwrite.release.recipe_checks import RecipeFiles
 from unwrite.release.untrusted import printable
-from unwrite.schema.artifacts import Recipe
+from unwrite.schema.artifacts import Recipe, biases_of
 
 if TYPE_CHECKING:
     from unwrite.release.compare import ReleaseComparison
@@ -26,7 +26,7 @@ def unusual_facts(recipe: RecipeFiles | None, comparison: ReleaseComparison | No
     facts = [] if recipe is None else [*_strengths(recipe.recipe), *_zeros(recipe)]
     if comparison is not None:
         edits = [] if recipe is None else recipe.recipe.edits
-        biases = {stored.tensor for edit in edits if edit.bias is not None for stored in edit.bias.stored}
+        biases = {stored.tensor for edit in edits for one in biases_of(edit) for stored in one.layout.stored}
         facts += _values(comparison.tensors, biases)
     return [printable(fact) for fact in facts]
 

@@ -15,7 +15,7 @@ from unwrite.errors import UnwriteError, reason_of
 from unwrite.files.checkpoints import stored_tensors
 from unwrite.release.file_checks import Check, checked, not_checked
 from unwrite.release.recipe_checks import RecipeFiles
-from unwrite.schema.artifacts import Edit, Writer
+from unwrite.schema.artifacts import Edit, Writer, biases_of
 from unwrite.schema.paths import DIRECTIONS, RECIPE
 
 if TYPE_CHECKING:
@@ -99,24 +99,20 @@ class _Place(NamedTuple):
 def _by_tensor(edits: Sequence[Edit] | Sequence[Writer]) -> dict[str, _Place]:
     places = {}
     for edit in edits:
-        facts: dict[str, Any] = {
-            "layer": edit.layer,
-            "component": edit.component,
-            "norms": [(norm.tensor, norm.offset) for norm in edit.norms],
-        }
+        facts: dict[str, Any] = {"layer": edit.layer, "component": edit.component}
         if isinstance(edit, Edit):
             facts |= {"strength": edit.strength, "direction": edit.direction}
-        for layout, kind in ((edit.matrix, "weight"), (edit.bias, "bias")):
-            if layout is None:
-                continue
+        biases = (("bias", layout, norms) for layout, norms in biases_of(edit))
+        for kind, layout, norms in (("weight", edit.matrix, edit.norms), *biases):
             names = {
                 "parameter": layout.parameter,
                 "axis": layout.axis,
                 "num_matrices": layout.num_matrices,
-                "norm parameters": [norm.parameter for norm in edit.norms],
+                "norm parameters": [norm.parameter for norm in norms],
             }
+            after = [(norm.tensor, norm.offset, norm.centered) for norm in norms]
             for stored in layout.stored:
-                own = {"kind": kind, "axis": stored.axis, "num_matrices": stored.num_matrices}
+                own = {"kind": kind, "axis": stored.axis, "num_matrices": stored.num_matrices, "norms": after}
                 places[stored.tensor] = _Place(facts | own, names)
     return places
 

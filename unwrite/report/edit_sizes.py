@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from unwrite.errors import UnwriteError
 from unwrite.files.records import read_csv
-from unwrite.schema.artifacts import Edit
+from unwrite.schema.artifacts import Edit, biases_of
 from unwrite.terms import Component
 
 
@@ -36,9 +36,8 @@ def read_edit_sizes(path: Path, edits: Iterable[Edit]) -> list[TensorSize]:
     """
     owners: dict[str, tuple[int, Component, bool]] = {}
     for edit in edits:
-        for layout, bias in ((edit.matrix, False), (edit.bias, True)):
-            if layout is not None:
-                owners |= {stored.tensor: (edit.layer, edit.component, bias) for stored in layout.stored}
+        for layout, bias in ((edit.matrix, False), *((one.layout, True) for one in biases_of(edit))):
+            owners |= {stored.tensor: (edit.layer, edit.component, bias) for stored in layout.stored}
     try:
         return [
             TensorSize(

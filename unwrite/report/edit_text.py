@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from unwrite.schema.artifacts import Base, Edit, Kernel, Recipe, TrialParameters
+from unwrite.schema.artifacts import Base, Edit, Kernel, Norm, Recipe, TrialParameters, biases_of
 from unwrite.terms import COMPONENTS, Component, NormPreservation
 
 NORMS: dict[NormPreservation, str] = {
@@ -77,7 +77,7 @@ def direction_text(parameters: TrialParameters, tried: Sequence[TrialParameters]
 def edited_numbers(recipe: Recipe, base: Base) -> int:
     """Return how many values the edited tensors hold in total, biases included."""
     sizes = {writer.matrix.parameter: math.prod(writer.shape) for writer in base.writers}
-    biases = sum(edit.bias.num_matrices * base.hidden_size for edit in recipe.edits if edit.bias is not None)
+    biases = sum(one.layout.num_matrices * base.hidden_size for edit in recipe.edits for one in biases_of(edit))
     return biases + sum(sizes[edit.matrix.parameter] for edit in recipe.edits)
 
 
@@ -88,11 +88,20 @@ def norms_text(recipe: Recipe, base: Base) -> str | None:
         recipe: the edit.
         base: the pinned model, whose writers list the norms that follow them.
     """
-    followed = {w.matrix.parameter for w in base.writers if any(norm.parameter is not None for norm in w.norms)}
+    followed = {w.matrix.parameter for w in base.writers if any(map(_turns, w.norms))}
     edits = [edit for edit in recipe.edits if edit.matrix.parameter in followed]
     if not edits:
         return None
     which = f"A norm follows {len(edits)} of the edited parameters"
     if all(edit.norms for edit in edits):
-        return f"{which}; normalize(γ∘v) was projected out of those, so that v vanishes after the norm"
+        centered = ", centered," if any(norm.centered for edit in edits for norm in edit.norms) else ""
+        biases = " and v out of the norm's bias" if any(norm.bias for edit in edits for norm in edit.norms) else ""
+        return (
+            f"{which}; normalize(γ∘v){centered} was projected out of those{biases}, so that v vanishes after the norm"
+        )
     return f"{which}, and its scale was ignored: part of the direction comes back after it"
+
+
+def _turns(norm: Norm) -> bool:
+    """Return whether a norm turns a direction, instead of changing only its length."""
+    return norm.parameter is not None or norm.centered

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -101,11 +101,17 @@ class ParameterLayout(Artifact):
 
 
 class Norm(Artifact):
-    """A norm between a writer and the stream. Its effective scale γ is `offset` plus its weight (ones without one)."""
+    """A norm between a writer and the stream, y = γ∘x̂ + β.
+
+    Its effective scale γ is `offset` plus its weight (ones without one). `centered` is whether it subtracts the mean,
+    as LayerNorm does. `bias` is β; of several writers before one norm, the first has it.
+    """
 
     parameter: str | None
     tensor: str | None
     offset: float
+    centered: bool = False
+    bias: ParameterLayout | None = None
 
     @model_validator(mode="after")
     def _named_in_both(self) -> Self:
@@ -205,7 +211,8 @@ class DirectionRef(Artifact):
 class Edit(Artifact):
     """One writer to edit, with its strength and its direction v.
 
-    With `norms`, normalize(γ∘v) is projected out of the writer, so that v vanishes after the norms.
+    With `norms`, normalize(γ∘v), centered where the norm is, is projected out of the writer, and v out of the norm's
+    bias, so that v vanishes after the norms.
     """
 
     layer: Annotated[int, Field(ge=0, lt=1 << 31)]
@@ -217,11 +224,26 @@ class Edit(Artifact):
     direction: DirectionRef
 
 
+class PlacedBias(NamedTuple):
+    """A bias that an edit or a writer includes, and the norms between it and the stream."""
+
+    layout: ParameterLayout
+    norms: list[Norm]
+
+
+def biases_of(edit: Edit | Writer) -> list[PlacedBias]:
+    """Return the bias of an edited writer, and those of the norms after it, in the order in which the output passes."""
+    own = [] if edit.bias is None else [PlacedBias(edit.bias, edit.norms)]
+    return own + [
+        PlacedBias(norm.bias, edit.norms[number:]) for number, norm in enumerate(edit.norms, 1) if norm.bias is not None
+    ]
+
+
 class EditSettings(Artifact):
     """The settings that all trials of a search share, and that a recipe was made with.
 
     norm_preservation: which norms of each matrix an edit keeps.
-    edit_bias: whether the biases of edited writers are edited too.
+    edit_bias: whether the biases of edited writers, and of the norms after them, are edited too.
     post_norm: whether the norms after a writer are compensated for.
     orthogonalize: how the directions were orthogonalized; `biprojected` repeats it at each layer that is edited.
     spans: (source layer, first layer, last layer) for trials whose scope is `spans`.

@@ -1,4 +1,4 @@
-"""The parameters of one module are found: axes, biases, norms, and modules that no edit of weights can clear."""
+"""The parameters of one module are found: axes, biases, and modules that no edit of weights can clear."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.support.synthetic_layers import EXPERTS, D, Layer, Listed, Mlp, Scale, Then, recorded_layer
-from unwrite.models.discovery.findings import FoundNorm
-from unwrite.models.discovery.parameters import Weight, find_norm, find_weights
+from tests.support.synthetic_layers import EXPERTS, D, Layer, Listed, Mlp, recorded_layer
+from unwrite.models.discovery.parameters import Weight, find_weights
 from unwrite.models.discovery.probes import UnprovableError
 
 pytestmark = pytest.mark.usefixtures("no_grad")
@@ -74,34 +73,3 @@ class OnlyABias(nn.Module):
 def test_a_module_without_an_exact_edit_is_refused_with_the_reason(module: nn.Module, reason: str) -> None:
     with pytest.raises(UnprovableError, match=reason):
         find_weights(recorded_layer(Layer(module)), "mlp")
-
-
-class OffsetNorm(nn.Module):
-    """A norm whose scale is 1 + weight, as in Gemma."""
-
-    def __init__(self, learned: bool = True) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(D)) if learned else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        unit = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6)
-        return unit if self.weight is None else unit * (1 + self.weight)
-
-
-@pytest.mark.parametrize(
-    ("module", "expected"),
-    [
-        (nn.RMSNorm(D), FoundNorm("mlp", "mlp.weight", 0.0)),
-        (OffsetNorm(), FoundNorm("mlp", "mlp.weight", 1.0)),
-        (OffsetNorm(learned=False), FoundNorm("mlp", None, 1.0)),
-        (Scale(), FoundNorm("mlp", "mlp.gamma", 0.0)),
-        (Scale(1.0), FoundNorm("mlp", "mlp.gamma", 1.0)),
-        (Then(lambda _y, x, vector: x * vector[0]), None),  # a factor that all components share
-        (Then(lambda _y, x, vector: x * vector + 1e-3), None),
-        (nn.LayerNorm(D), None),  # it subtracts the mean
-        (Mlp(), None),
-        (nn.Identity(), None),
-    ],
-)
-def test_norms_and_scales_are_recognized_by_what_they_compute(module: nn.Module, expected: FoundNorm | None) -> None:
-    assert find_norm(recorded_layer(Layer(module)), "mlp") == expected

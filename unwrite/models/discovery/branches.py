@@ -20,7 +20,8 @@ from unwrite.models.discovery.bare_biases import (
     written_by_bare_biases,
 )
 from unwrite.models.discovery.findings import FoundNorm
-from unwrite.models.discovery.parameters import Weight, find_norm, find_weights
+from unwrite.models.discovery.norms import find_norm
+from unwrite.models.discovery.parameters import Weight, find_weights
 from unwrite.models.discovery.probes import (
     SHIFT,
     RecordedLayer,

@@ -8,14 +8,17 @@ from unwrite.terms import Component
 
 
 class FoundNorm(NamedTuple):
-    """A norm, or a learned scale of each component, between writer and stream.
+    """A norm, or a learned scale of each component, between writer and stream: y = γ∘x̂ + β.
 
-    Its effective scale γ is `offset` + its parameter (ones without one).
+    Its effective scale γ is `offset` + its parameter (ones without one). `centered` is whether it subtracts the mean.
+    `bias` is the parameter β; of several writers before one norm, the first has it.
     """
 
     module: str
     parameter: str | None
     offset: float
+    centered: bool = False
+    bias: str | None = None
 
 
 class FoundWriter(NamedTuple):

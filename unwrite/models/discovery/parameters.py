@@ -1,4 +1,4 @@
-"""Find the parameters of a module that write the stream: axes, numbers of matrices, biases; and recognize norms.
+"""Find the parameters of a module that write the stream: axes, numbers of matrices, biases.
 
 A parameter writes along one of its axes exactly when projecting v out of that axis changes the module's output along v
 only.
@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from unwrite.models.discovery.experts import count_matrices
-from unwrite.models.discovery.findings import FoundNorm
 from unwrite.models.discovery.probes import (
     EXACT,
     TOLERANCE,
@@ -24,7 +23,6 @@ from unwrite.models.discovery.probes import (
     UnprovableError,
     projected,
     rerun,
-    seeded,
 )
 
 
@@ -150,45 +148,6 @@ def _is_bias(
         return len(shape) == 1
     experts = {num_matrices[other] for other in parameters if other != key and num_matrices[other] > 1}
     return axes[key] == 1 and shape[0] in experts
-
-
-def find_norm(recorded: RecordedLayer, name: str) -> FoundNorm | None:
-    """Return the module as a root mean square norm, y = γ∘x / rms(x), or as a learned scale of each component, y = γ∘x.
-
-    Both are compensated for alike: v·y is (γ∘v)·x up to a factor, so it vanishes where (γ∘v)·x does. None is anything
-    else, a factor that all components share included.
-    """
-    module, call = recorded.module(name), recorded.calls[name]
-    if not call.args or not isinstance(call.args[0], Tensor) or call.args[0].shape[-1] != call.output.shape[-1]:
-        return None
-    # So large that the ε under the root, which guards against division by zero, does not show.
-    x = 1024 * torch.randn(call.args[0].shape, generator=seeded(4), dtype=torch.float64)
-    y = rerun(module, call._replace(args=(x, *call.args[1:])))
-    unit = (x / x.square().mean(-1, keepdim=True).sqrt()).reshape(y.shape)
-    scale = _scale_between(unit, y, TOLERANCE)
-    if scale is not None:
-        return _as_found_norm(name, module, scale)
-    scale = _scale_between(x.reshape(y.shape), y, EXACT)  # no root, and no ε under it
-    found = None if scale is None else _as_found_norm(name, module, scale)
-    return None if found is None or found.parameter is None else found
-
-
-def _scale_between(x: Tensor, y: Tensor, tolerance: float) -> Tensor | None:
-    """Return γ [d] if y = γ∘x for every token up to a relative tolerance, else None."""
-    scale = (y * x).sum(0) / x.square().sum(0)
-    exact = float((y - scale * x).abs().max()) < tolerance * float((scale * x).abs().max())
-    return scale if exact else None
-
-
-def _as_found_norm(name: str, module: nn.Module, scale: Tensor) -> FoundNorm | None:
-    """Return a norm if its measured scale γ is a constant, or one of its parameters plus a constant; else None."""
-    candidates: list[tuple[str | None, Tensor]] = [(None, torch.zeros_like(scale))]
-    candidates += [(f"{name}.{key}", p.data) for key, p in module.named_parameters() if p.shape == scale.shape]
-    for parameter, value in candidates:
-        offset = scale - value
-        if float(offset.max() - offset.min()) < TOLERANCE:
-            return FoundNorm(name, parameter, round(float(offset.mean()), 6) + 0.0)  # no −0
-    return None
 
 
 def _owner(parameter: str) -> str:

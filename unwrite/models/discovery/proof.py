@@ -95,9 +95,14 @@ def _edit(layer: CalledLayer, branch: Branch, v: Tensor, edits: ExitStack) -> No
     """Edit every weight of a branch with strength 1, compensating for the norms after it, until `edits` closes."""
     parameter = layer.module.get_parameter
     if branch.norm is not None:
-        scale = branch.norm.offset + (0.0 if branch.norm.parameter is None else parameter(branch.norm.parameter))
+        norm = branch.norm
+        before = (norm.offset + (0.0 if norm.parameter is None else parameter(norm.parameter))) * v
+        if norm.centered:
+            before = before - before.mean()
         for inner in branch.inner:
-            _edit(layer, inner, nn.functional.normalize(scale * v, dim=0), edits)
+            _edit(layer, inner, nn.functional.normalize(before, dim=0), edits)
+        if norm.bias is not None:
+            edits.enter_context(projected(parameter(norm.bias), 0, v))
     for weight in branch.weights:
         edits.enter_context(projected(parameter(weight.parameter), weight.axis, v))
         if weight.bias is not None:

@@ -36,7 +36,18 @@ def merge_shared(model: nn.Module, writers: Sequence[FoundWriter]) -> Merged:
         else:
             tied = " and ".join(conflict)
             reasons.append(f"layer {first.layer}: {tied} are one parameter: editing one would edit the other")
-    return Merged(merged, reasons)
+    return Merged(_norm_biases_once(merged), reasons)
+
+
+def _norm_biases_once(writers: Sequence[FoundWriter]) -> list[FoundWriter]:
+    """Leave the bias of a norm that follows several writers to the first of them: a recipe edits it once."""
+    seen: set[str] = set()
+    found = []
+    for writer in writers:
+        norms = tuple(norm._replace(bias=None) if norm.bias in seen else norm for norm in writer.norms)
+        found.append(writer._replace(norms=norms))
+        seen |= {norm.bias for norm in norms if norm.bias is not None}
+    return found
 
 
 def _conflict(uses: Sequence[FoundWriter], names: Mapping[str, Sequence[str]]) -> Sequence[str] | None:
@@ -47,7 +58,8 @@ def _conflict(uses: Sequence[FoundWriter], names: Mapping[str, Sequence[str]]) -
         names: every name of each parameter.
     """
     first = uses[0]
-    tensors = [names[name] for name in (first.parameter, first.bias) if name is not None]
+    edited = (first.parameter, first.bias, *(norm.bias for norm in first.norms))
+    tensors = [names[name] for name in edited if name is not None]
     strays = [group for group in tensors if len(group) > len(uses)]
     if strays:
         return strays[0]
@@ -55,6 +67,9 @@ def _conflict(uses: Sequence[FoundWriter], names: Mapping[str, Sequence[str]]) -
     def identity(name: str | None) -> str | None:
         return None if name is None else names[name][0]
 
-    alike = {(use.axis, identity(use.bias), tuple(identity(norm.parameter) for norm in use.norms)) for use in uses}
+    alike = {
+        (use.axis, identity(use.bias), tuple((identity(norm.parameter), identity(norm.bias)) for norm in use.norms))
+        for use in uses
+    }
     layers = {use.layer for use in uses}
     return tensors[0] if len(alike) > 1 or len(layers) < len(uses) else None

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from unwrite.errors import UnwriteError
 from unwrite.models.discovery.branches import Branch, Examination, Leaf, leaves
 from unwrite.models.discovery.components import find_components
-from unwrite.models.discovery.findings import Discovery, FoundNorm, FoundWriter
+from unwrite.models.discovery.findings import Discovery, FoundWriter
 from unwrite.models.discovery.float64 import float64_throughout
 from unwrite.models.discovery.miniature import filled, filled_while_run, miniatures
 from unwrite.models.discovery.narrowing import VOCABULARY
@@ -179,7 +179,10 @@ def _writers_of_leaf(
     def in_model(name: str | None) -> str | None:
         return None if name is None else f"{prefix}.{name}"
 
-    norms = tuple(FoundNorm(f"{prefix}.{norm.module}", in_model(norm.parameter), norm.offset) for norm in leaf.norms)
+    norms = tuple(
+        norm._replace(module=f"{prefix}.{norm.module}", parameter=in_model(norm.parameter), bias=in_model(norm.bias))
+        for norm in leaf.norms
+    )
     return [
         FoundWriter(
             module=f"{prefix}.{leaf.branch.module}",
