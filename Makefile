@@ -54,7 +54,7 @@ bench: $(INSTALLED)
 # The same on a real model, where `make real` has run: a quarter of an hour.
 bench-real: $(INSTALLED)
 	cd examples/chatbot-disclaimer && PYTHONPATH=../.. python -m benchmarks search extraction merging verifying \
-		--trials 1 --repeats 2 --gigabytes 0.5 --output ../../benchmarks/real.md
+		--trials 1 --repeats 2 --output ../../benchmarks/real.md
 
 architectures: $(INSTALLED)
 	python -m benchmarks.architectures

@@ -24,10 +24,9 @@ if TYPE_CHECKING:
 
 Prompts = Sequence[Sequence[int]]
 Subject = tuple[
-    Literal["demo", "random"], int, int
-]  # which model, how many prompts, how many tokens each (demo: its own)
+    Literal["project", "random"], int, int
+]  # which model, how many prompts, how many tokens each (the project's: their own)
 
-DEMO: Subject = ("demo", 800, 0)
 LONG: Subject = ("random", 16, 512)
 COMMON = 32  # prompts per pass, a common default
 LAYERS, HIDDEN, MLP, VOCABULARY = 12, 256, 768, 32000
@@ -37,10 +36,12 @@ def report(repeats: int) -> str:
     """Return tables of time, memory and growth."""
     rows: list[list[object]] = []
     memory: list[list[object]] = []
-    for title, subject in (("demo, 800 prompts", DEMO), ("12 layers, 16 × 512 tokens", LONG)):
+    count = len(_project_prompts())
+    project: Subject = ("project", count, 0)
+    for title, subject in ((_title(count), project), ("12 layers, 16 × 512 tokens", LONG)):
         model, prompts = prepared(subject)
         own = _own_rows(prompts)
-        sizes = sorted({own, COMMON if subject is DEMO else len(prompts)})
+        sizes = sorted({own, COMMON if subject is project else len(prompts)})
         ways = {"ours": partial(ours, model, prompts)}
         ways |= {f"plain, {size} per pass": partial(plain, model, prompts, size) for size in sizes}
         _check(*(way() for way in ways.values()))
@@ -56,7 +57,7 @@ def report(repeats: int) -> str:
         [
             table(["", "", "s", "this ÷ ours"], rows),
             "12 layers, 16 × 512 tokens:\n\n" + table(["", "peak MB", "above the model"], memory),
-            _growth(2),
+            _growth(2, count),
         ]
     )
 
@@ -88,15 +89,23 @@ def plain(model: PreTrainedModel, prompts: Prompts, size: int) -> Tensor:
 
 
 def prepared(subject: Subject) -> tuple[PreTrainedModel, Prompts]:
-    """Return a model and its prompts: the demo with its train prompts, or random weights with random prompts."""
+    """Return a model and its prompts: the project's with its train prompts, or random weights with random prompts."""
     model_name, count, length = subject
-    if model_name == "demo":
+    if model_name == "project":
         base = read_base()
-        prompts = [row.tokens for name in SETS for row in read_tokens(name, "train")][:count]
-        return load_model(pinned_folder(base), base.compute_dtype, torch.device("cpu")), prompts
+        model = load_model(pinned_folder(base), base.compute_dtype, torch.device("cpu"))
+        return model, _project_prompts()[:count]
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(2, VOCABULARY, (count, length), generator=generator).tolist()
     return _random_model(), tokens
+
+
+def _project_prompts() -> Prompts:
+    return [row.tokens for name in SETS for row in read_tokens(name, "train")]
+
+
+def _title(count: int) -> str:
+    return f"{read_base().source}, {count} prompts"
 
 
 def _random_model() -> PreTrainedModel:
@@ -135,9 +144,9 @@ def _own_rows(prompts: Prompts) -> int:
     return max(map(len, by_token_budget([len(tokens) for tokens in prompts], FORWARD_TOKENS, padding_sensitive=False)))
 
 
-def _growth(repeats: int) -> str:
+def _growth(repeats: int, most: int) -> str:
     subjects: list[tuple[str, Subject]] = [
-        *((f"demo, {count} prompts", ("demo", count, 0)) for count in (200, 400, 800)),
+        *((_title(count), ("project", count, 0)) for count in (most // 4, most // 2, most)),
         *((f"12 layers, 16 × {length} tokens", ("random", 16, length)) for length in (64, 128, 256)),
     ]
     rows = []

@@ -50,7 +50,7 @@ def report(repeats: int, gigabytes: float) -> str:
     torch_alone = peak_memory(_nothing)
     ways: dict[str, Callable[[], object]] = {"cp -r": _copy, "PEFT": _plain, "ours, rows": partial(ours, "rows")}
     tables, growth = [], []
-    for factor in (0.5, 1, 2):
+    for factor in (0.5, 1, 2) if is_demo() else (1,):
         with checkpoint_project(factor * gigabytes) as size:
             _copy()  # from here on, the files are in the page cache
             clear()
@@ -71,7 +71,9 @@ def report(repeats: int, gigabytes: float) -> str:
                 )
                 tables.append(_table(seconds, peaks, torch_alone))
     headers = ["GB", *(f"{name}, s" for name in ways), *(f"{name}, peak MB" for name in ("PEFT", "ours, rows"))]
-    return "\n\n".join([*tables, "Growth (each measured once, except for the size above):", table(headers, growth)])
+    if len(growth) > 1:
+        tables += ["Growth (each measured once, except for the size above):", table(headers, growth)]
+    return "\n\n".join(tables)
 
 
 def _table(seconds: Mapping[str, Sequence[float]], peaks: Mapping[str, float], torch_alone: float) -> str:
@@ -122,14 +124,26 @@ def clear() -> None:
     os.sync()
 
 
+def is_demo() -> bool:
+    """Return whether the project in the current folder is the demo, whose model is too small to merge and verify."""
+    return read_base().source == "demo/model"
+
+
 @contextmanager
 def checkpoint_project(gigabytes: float) -> Iterator[int]:
-    """Work in a folder with a pinned checkpoint of about this size and random directions; yield its size in bytes."""
-    params = Path("params.yaml").read_text()
+    """Work in a folder with a pinned checkpoint and random directions; yield the checkpoint's size in bytes.
+
+    It is a copy of the project's own model, or, in the demo, one of about this size with random weights.
+    """
+    params, source = Path("params.yaml").read_text(), read_base().source
+    own = None if is_demo() else Path(source).resolve()
     with tempfile.TemporaryDirectory() as work, chdir(work):
-        Path("params.yaml").write_text(params.replace("source: demo/model", "source: base"))
-        embedding = 2 * VOCABULARY * HIDDEN / 1e9
-        _write_checkpoint(Path("base"), max(1, round((gigabytes - embedding) / GIGABYTES_PER_LAYER)))
+        Path("params.yaml").write_text(params.replace(f"source: {source}", "source: base"))
+        if own is None:
+            embedding = 2 * VOCABULARY * HIDDEN / 1e9
+            _write_checkpoint(Path("base"), max(1, round((gigabytes - embedding) / GIGABYTES_PER_LAYER)))
+        else:
+            shutil.copytree(own, "base")
         with redirect_stderr(StringIO()):
             pin_model(load_params())
         _write_directions()
