@@ -12,11 +12,13 @@ from ruamel.yaml import YAML
 from tests.chat.conftest import save_tiny
 from tests.support.releases import Release, changed_json, make_release
 from tests.support.samples import sample_base
+from tests.support.tiny import CHAT_TEMPLATE
 from unwrite.chat.opening import load_speakers, project_opening, release_opening
 from unwrite.chat.speaker import choose_most_likely
 from unwrite.errors import UnwriteError
 from unwrite.files.hashing import digest_of
 from unwrite.files.records import write_json
+from unwrite.models.raw_template import RAW_TEMPLATE
 from unwrite.schema.artifacts import as_json
 from unwrite.schema.paths import BASE, MODEL
 
@@ -97,3 +99,30 @@ def test_a_folder_that_is_no_release_is_refused(tmp_path: Path) -> None:
         release_opening(str(save_tiny(tmp_path / "model", seed=0)), None, ["edited"])
     with pytest.raises(UnwriteError, match="no such folder"):
         release_opening(str(tmp_path / "none"), None, ["edited"])
+
+
+OTHER = "<bos> {{ messages[-1].content }} <reply> "
+
+
+@pytest.mark.parametrize(("template", "text"), [(None, CHAT_TEMPLATE), ("other.jinja", OTHER), ("raw", RAW_TEMPLATE)])
+def test_the_projects_template_renders_the_chat(template: str | None, text: str, project: Path) -> None:
+    (project / "other.jinja").write_text(OTHER)
+    params = YAML().load(project / "params.yaml")
+    params["tokenize"]["template"] = template
+    YAML().dump(params, project / "params.yaml")
+    speakers = load_speakers(project_opening(["base", "edited"]), max_tokens=3, new_choose=choose_most_likely)
+    assert [speaker.tokenizer.chat_template for speaker in speakers] == [text, text]
+
+
+@pytest.mark.parametrize(("template", "text"), [(None, None), ("other.jinja", OTHER), ("raw", RAW_TEMPLATE)])
+def test_a_release_is_rendered_with_the_template_that_it_brings(
+    template: str | None, text: str | None, release: Release
+) -> None:
+    with changed_json(release.folder / "provenance.json") as manifest:
+        parameters = manifest["predicate"]["buildDefinition"]["externalParameters"]["parameters"]
+        parameters["tokenize"] |= {"template": template}
+    if template == "other.jinja":
+        with pytest.raises(UnwriteError, match=r"prompt_template\.jinja cannot be read .*download the release again"):
+            release_opening(str(release.folder), None, ["edited"])
+        (release.folder / "prompt_template.jinja").write_text(OTHER)
+    assert release_opening(str(release.folder), None, ["edited"]).template == text

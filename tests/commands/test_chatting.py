@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from tests.chat.conftest import save_tiny
-from tests.support.releases import make_release
+from tests.support.releases import changed_json, make_release
 from unwrite.cli import main
 
 
@@ -55,6 +56,19 @@ def test_a_system_prompt_is_shown_and_sent(folders: tuple[str, str]) -> None:
     result = chat("--release", folders[0], "--system", "saucer spoon", lines="teapot\n")
     assert "System prompt: saucer spoon" in result.stderr
     assert result.stdout != without.stdout
+
+
+def test_plain_text_has_no_history(folders: tuple[str, str], tmp_path: Path) -> None:
+    folder = shutil.copytree(folders[0], tmp_path / "release")
+    with changed_json(folder / "provenance.json") as manifest:
+        manifest["predicate"]["buildDefinition"]["externalParameters"]["parameters"]["tokenize"] |= {"template": "raw"}
+    result = chat("--release", str(folder), "--max-tokens", "4", lines="teapot\nkettle\nteapot\n")
+    assert "Prompts are plain text without a chat template" in result.stderr
+    assert "Each message stands on its own" in result.stderr
+    first, _, again = result.stdout.split("> ")[1:]
+    assert first == again
+    with_template = chat("--release", folders[0], "--max-tokens", "4", lines="teapot\nkettle\nteapot\n")
+    assert "stands on its own" not in with_template.stderr
 
 
 def test_outside_a_project_the_remedy_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from huggingface_hub.utils._http import close_session
 from tests.support.fake_hub import NAMESPACE, TOKEN, fake_hub
 from tests.support.keys import key_pair
 from tests.support.releases import changed_json, flip_bit
-from tests.support.workspace import ORDER, commit, is_up_to_date, run, unwrite
+from tests.support.workspace import ORDER, commit, is_up_to_date, run, set_parameter, unwrite
+from unwrite.chat.opening import release_opening
 from unwrite.release.manifest import read_manifest
 from unwrite.release.statement import Manifest
 from unwrite.schema.evaluation import Evaluation
@@ -80,6 +82,22 @@ def test_release_has_all_that_a_stranger_needs_and_verifies(workspace: Path) -> 
     (project,) = manifest.dependencies("project")
     assert project.digest["gitCommit"] == run(workspace, "git", "rev-parse", "HEAD").strip()
     assert str(workspace) not in (folder / "provenance.json").read_text()
+
+
+def test_a_release_brings_the_chat_template_that_is_not_the_models_own(
+    workspace: Path, warm: Mapping[str, str]
+) -> None:
+    own = (workspace / "demo/model/chat_template.jinja").read_text()
+    (workspace / "prompts/other.jinja").write_text(f"{{#- another -#}}{own}")
+    set_parameter(workspace, "tokenize", "template", value="prompts/other.jinja")
+    run(workspace, "dvc", "repro", environment=warm)
+    commit(workspace)
+    publish(workspace)
+    assert (workspace / RELEASE / "prompt_template.jinja").read_text() == f"{{#- another -#}}{own}"
+    assert verify(workspace)["passed"]
+    assert "prompts/other.jinja" in listed(read_manifest(workspace / RELEASE), "input")
+    opening = release_opening(str(workspace / RELEASE), None, ["edited"])
+    assert opening.template == f"{{#- another -#}}{own}"
 
 
 def test_merged_model_verifies_before_it_is_published(workspace: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from tests.support.tiny import CHAT_TEMPLATE, WORDS, tiny_tokenizer
 from unwrite.errors import UnwriteError
-from unwrite.models.chat import RenderedPrompt, template_notes, tokenize_prompts
+from unwrite.models.chat import RenderedPrompt, tokenize_conversations, tokenize_prompts
+from unwrite.models.raw_template import RAW_TEMPLATE
 
 
 def render(
@@ -69,7 +70,9 @@ def test_template_arguments_reach_the_template() -> None:
 
 
 def test_missing_chat_template_is_an_error() -> None:
-    with pytest.raises(UnwriteError, match=r"has no chat template\. .*chat_template\.jinja"):
+    with pytest.raises(
+        UnwriteError, match=r"has no chat template\. Set tokenize\.template to raw .* or to the path of a"
+    ):
         render(chat_template=None)
 
 
@@ -191,11 +194,6 @@ def test_a_template_may_strip_and_wrap_a_prompt() -> None:
 )
 def test_a_system_prompt_that_the_template_has_no_place_for_goes_before_the_first_message(template: str) -> None:
     assert render(chat_template=template, system_prompt="saucer").text == "saucer\n\nteapot kettle"
-    tokenizer = tiny_tokenizer()
-    tokenizer.chat_template = template
-    (note,) = template_notes(tokenizer, system_prompt="saucer", template_arguments={}, today=None)
-    assert "put before the first message" in note
-    assert template_notes(tokenizer, system_prompt=None, template_arguments={}, today=None) == []
 
 
 def test_an_argument_that_the_template_does_not_read_is_refused() -> None:
@@ -203,30 +201,41 @@ def test_an_argument_that_the_template_does_not_read_is_refused() -> None:
         render(template_arguments={"thought": True})
 
 
-DEFAULT_SYSTEM = (
-    "{% if messages[0].role != 'system' %}<system> You are a helper. {% endif %}"
-    "{% for message in messages %}<{{ message.role }}> {{ message.content }} {% endfor %}"
-)
+BOS = WORDS.index("<bos>")
 
 
-@pytest.mark.parametrize(
-    ("template", "system_prompt", "today", "notes"),
-    [
-        (DEFAULT_SYSTEM, None, None, ["adds a system prompt: 'You are a helper.'"]),
-        (DEFAULT_SYSTEM, "saucer", None, []),
-        (CHAT_TEMPLATE, None, None, []),
-        (DATED, None, date(2025, 1, 31), ["prints the date: it reads 2025-01-31"]),
-        (CHAT_TEMPLATE, None, date(2025, 1, 31), []),
-        (READ_AND_NOT_PRINTED, "saucer", date(2025, 1, 31), []),
-        ("{{ messages[-1].content }}", None, None, []),
-        (IN_PARTS, None, None, []),
-    ],
-)
-def test_what_the_template_adds_is_said(
-    template: str, system_prompt: str | None, today: date | None, notes: list[str]
-) -> None:
+@pytest.mark.parametrize(("template", "count"), [(CHAT_TEMPLATE, 1), (CHAT_TEMPLATE.removeprefix("<bos> "), 0)])
+def test_the_template_alone_places_the_first_token(template: str, count: int) -> None:
+    assert render(chat_template=template).tokens.count(BOS) == count
+    # The control: the tokenizer puts one before any text.
+    assert tiny_tokenizer()(render(chat_template=template).text)["input_ids"].count(BOS) == count + 1
+
+
+@pytest.mark.parametrize("template", [f"<bos> {CHAT_TEMPLATE}", RAW_TEMPLATE])
+def test_a_prompt_that_begins_with_two_first_tokens_is_refused(template: str) -> None:
+    message = "teapot" if template != RAW_TEMPLATE else "<bos> teapot"
+    with pytest.raises(UnwriteError, match=r"must begin with <bos> once, got it twice: '<bos> ?<bos> .*teapot"):
+        render(message, chat_template=template)
+
+
+def test_plain_text_is_tokenized_as_any_text_is() -> None:
+    rendered = render(chat_template=RAW_TEMPLATE)
+    assert rendered.tokens == tiny_tokenizer()("teapot kettle")["input_ids"]
+    assert rendered.text == "<bos>teapot kettle"
+    assert render(chat_template=CHAT_TEMPLATE).tokens != rendered.tokens  # the control
+
+
+def test_plain_text_follows_its_system_prompt_and_is_followed_by_its_response() -> None:
+    rendered = render(chat_template=RAW_TEMPLATE, system_prompt="saucer", response_prefix=" Well")
+    assert rendered.text == "<bos>saucer\n\nteapot kettle Well"
+
+
+def test_plain_text_has_no_turns() -> None:
     tokenizer = tiny_tokenizer()
-    tokenizer.chat_template = template
-    said = template_notes(tokenizer, system_prompt=system_prompt, template_arguments={}, today=today)
-    assert len(said) == len(notes)
-    assert all(note in line for note, line in zip(notes, said, strict=True))
+    turns = ["teapot", "spoon", "kettle"]
+    assert tokenize_conversations(tokenizer, [turns])  # the control: a chat template has them
+    tokenizer.chat_template = RAW_TEMPLATE
+    with pytest.raises(UnwriteError, match=r"must be one text, got 3 messages that end in 'kettle'"):
+        tokenize_conversations(tokenizer, [["teapot"], turns])
+    with pytest.raises(UnwriteError, match="has no argument 'thinking'"):
+        render(chat_template=RAW_TEMPLATE, template_arguments={"thinking": True})

@@ -27,6 +27,7 @@ def settings(target: str | PromptSource = "t.txt", system_prompt: str | None = N
         baseline="b.txt",
         splits=SPLITS,
         system_prompt=system_prompt,
+        template=None,
         response_prefix="",
         closed_thoughts=(),
         template_arguments={},

@@ -24,6 +24,7 @@ stages:
       - ${judge.markers}
       - artifacts/model
       - artifacts/responses
+      - artifacts/tokens/template.jinja
     outs:
       - artifacts/table.csv
       - artifacts/runs/judge_things.json:
@@ -44,6 +45,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "artifacts/model/weights",
         "artifacts/responses/b",
         "artifacts/responses/a",
+        "artifacts/tokens/template.jinja",
         "artifacts/table.csv",
         "artifacts/scores.json",
     ):
@@ -76,6 +78,7 @@ def test_every_file_is_listed_with_its_checksum_and_code_is_not(params: Params) 
         "artifacts/model/provenance.json",  # which holds the sums of the folder's other files
         "artifacts/responses/a",
         "artifacts/responses/b",
+        "artifacts/tokens/template.jinja",  # made by a stage, unlike the templates of the code
     ]
     assert names(run.writes) == ["artifacts/table.csv", "artifacts/scores.json"]
     for file in run.reads + run.writes:

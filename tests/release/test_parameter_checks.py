@@ -60,6 +60,14 @@ def test_file_that_contradicts_the_manifest_fails(section: str, key: str, value:
     assert failure(release, changed, honest) == failure(release, honest, changed) == expected
 
 
+def test_a_chat_template_must_be_the_one_that_rendered_the_prompts(release: Release) -> None:
+    changed, honest = changed_parameters("tokenize", "template", "own.jinja"), release_parameters()
+    assert "prompt_template.jinja is missing" in failure(release, changed, changed)
+    (release.folder / "prompt_template.jinja").write_text("{{ messages[0].content }}")
+    assert "is not the template that tokenize_prompts recorded" in failure(release, changed, changed)
+    assert "tokenize.template is null, but there is prompt_template.jinja" in failure(release, honest, honest)
+
+
 def test_private_path_is_compared_as_it_is_published(release: Release) -> None:
     written = changed_parameters("model", "source", "/home/somebody/tea")
     assert failure(release, written, changed_parameters("model", "source", "tea")) == ""

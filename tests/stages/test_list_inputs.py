@@ -76,3 +76,18 @@ def test_a_missing_marker_list_is_said_first(params: Params, capsys: pytest.Capt
     list_inputs(params)
     expected = "warning: prompts/declines.txt is missing: `unwrite markers --write prompts/declines.txt` proposes some."
     assert expected in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("project")
+def test_a_changed_chat_template_changes_the_list_of_prompt_files(params: Params) -> None:
+    changed = params.model_copy(update={"tokenize": params.tokenize.model_copy(update={"template": "own.jinja"})})
+    with pytest.raises(UnwriteError, match=r"own\.jinja is missing: check tokenize\.template in params\.yaml"):
+        list_inputs(changed)
+    lists = []
+    for text in ("{{ messages }}", "{{ messages[0].content }}"):
+        Path("own.jinja").write_text(text)
+        list_inputs(changed)
+        lists.append(PROMPT_FILES.read_bytes())
+    assert lists[0] != lists[1]
+    list_inputs(params.model_copy(update={"tokenize": params.tokenize.model_copy(update={"template": "raw"})}))
+    assert b"raw" not in PROMPT_FILES.read_bytes()

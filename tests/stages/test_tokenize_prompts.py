@@ -11,7 +11,7 @@ from unwrite.files.hashing import digest_of
 from unwrite.pipeline.tokens import read_tokens
 from unwrite.schema.artifacts import PromptOrigins, read_artifact
 from unwrite.schema.params import Params, PromptSource, Slices
-from unwrite.schema.paths import SOURCES, TOKENS
+from unwrite.schema.paths import SET_TOKENS, SOURCES, TEMPLATE, TOKENS
 from unwrite.stages.tokenize_prompts import tokenize_prompts
 from unwrite.stages.tokenize_sets import tokenize_sets
 from unwrite.terms import SETS, SPLITS
@@ -145,7 +145,9 @@ def test_a_tokenizer_without_a_chat_template_is_refused(project: Path, params: P
     from unwrite.stages.pin_model import pin_model
 
     pin_model(params)
-    assert_refused(params, "has no chat template")
+    assert_refused(
+        params, r"has no chat template .*Set tokenize\.template to raw if it is a base model, or to the path"
+    )
 
 
 def test_a_found_prefix_ends_every_prompt_and_is_recorded_for_the_extra_sets(project: Path, params: Params) -> None:
@@ -162,3 +164,32 @@ def test_the_control_responses_that_differ_leave_the_prompts_as_they_are(project
     before = {path: path.read_bytes() for path in TOKENS.iterdir()}
     tokenize_prompts(with_tokenize(params, response_prefix="auto"))
     assert {path: path.read_bytes() for path in TOKENS.iterdir()} == before
+
+
+OTHER = "<|bos|>{% for message in messages %}[{{ message.role }}] {{ message.content }}\n{% endfor %}[assistant] "
+
+
+def test_another_template_renders_everything_and_is_recorded(project: Path, params: Params) -> None:
+    Path("other.jinja").write_text(OTHER)
+    own = (TOKENS / TEMPLATE).read_text()
+    changed = with_tokenize(params, template="other.jinja")
+    tokenize_prompts(changed)
+    tokenize_sets(changed)
+    for name in (*SETS, "near_misses"):
+        assert all(row.text.endswith(f"[user] {row.prompt}\n[assistant] ") for row in read_tokens(name, "test"))
+    assert (TOKENS / TEMPLATE).read_text() == OTHER != own
+    for folder in (TOKENS, SET_TOKENS):
+        recorded = read_artifact(PromptOrigins, folder / SOURCES, "tokenize_prompts").template
+        assert recorded is not None
+        assert (recorded.source, recorded.sha256) == ("other.jinja", digest_of(Path("other.jinja")).sha256)
+
+
+def test_without_a_template_a_prompt_is_plain_text(project: Path, params: Params) -> None:
+    Path("demo/model/chat_template.jinja").unlink()
+    from unwrite.stages.pin_model import pin_model
+
+    pin_model(params)
+    tokenize_prompts(with_tokenize(params, template="raw"))
+    tokenizer = AutoTokenizer.from_pretrained("demo/model")
+    for row in read_tokens("target", "test"):
+        assert row.tokens == tokenizer(row.prompt)["input_ids"]

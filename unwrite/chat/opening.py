@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from unwrite.chat.prompting import Prompting, prompting_of
 from unwrite.chat.speaker import NewChoose, Speaker
 from unwrite.errors import UnwriteError
 from unwrite.models.loading import dtype_of_model, load_model, load_tokenizer
 from unwrite.models.placement import Placement
+from unwrite.models.raw_template import RAW_TEMPLATE
 from unwrite.models.source import resolve_source
 from unwrite.pipeline.base import pinned_folder
+from unwrite.pipeline.templates import named_template
 from unwrite.release.manifest import read_manifest
 from unwrite.schema.artifacts import PromptOrigins, read_artifact, read_base
-from unwrite.schema.params import FOUND, PARAMS_FILE, load_params
-from unwrite.schema.paths import MANIFEST, MODEL, SOURCES, TOKENS
+from unwrite.schema.params import FOUND, PARAMS_FILE, RAW, load_params
+from unwrite.schema.paths import MANIFEST, MODEL, PROMPT_TEMPLATE, SOURCES, TOKENS
+from unwrite.schema.text import read_text
 from unwrite.terms import ModelName
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 _ELSEWHERE = "or name a release: unwrite chat --release FOLDER"
 
@@ -27,6 +33,7 @@ class Opening(NamedTuple):
 
     folders: the folder of each model, by name, in the order in which they are shown.
     threads: CPU threads; 0 leaves torch's own choice.
+    template: the text of the chat template; None for each model's own.
     """
 
     folders: dict[ModelName, Path]
@@ -34,6 +41,7 @@ class Opening(NamedTuple):
     dtype: str
     placement: Placement | str
     threads: int
+    template: str | None
 
 
 def project_opening(names: Sequence[ModelName]) -> Opening:
@@ -62,6 +70,7 @@ def project_opening(names: Sequence[ModelName]) -> Opening:
         dtype=base.compute_dtype,
         placement=params.runtime,
         threads=params.runtime.threads,
+        template=None if params.tokenize.template is None else named_template(params.tokenize.template),
     )
 
 
@@ -87,6 +96,7 @@ def release_opening(release: str, base: Path | None, names: Sequence[ModelName])
         dtype="auto",
         placement="auto",
         threads=0,
+        template=_template_of_release(folder, stated.get("template")),
     )
 
 
@@ -110,12 +120,26 @@ def load_speakers(opening: Opening, *, max_tokens: int, new_choose: NewChoose) -
         Speaker(
             name,
             load_model(folder, dtype, opening.placement),
-            load_tokenizer(folder),
+            _tokenizer(folder, opening.template),
             max_tokens=max_tokens,
             new_choose=new_choose,
         )
         for name, folder in opening.folders.items()
     ]
+
+
+def _tokenizer(folder: Path, template: str | None) -> PreTrainedTokenizerBase:
+    tokenizer = load_tokenizer(folder)
+    if template is not None:
+        tokenizer.chat_template = template
+    return tokenizer
+
+
+def _template_of_release(folder: Path, stated: object) -> str | None:
+    """Return the chat template that a release brings along, if its prompts were not rendered with the model's own."""
+    if stated is None:
+        return None
+    return RAW_TEMPLATE if stated == RAW else read_text(folder / PROMPT_TEMPLATE, "download the release again")
 
 
 def _merged_folder() -> Path:

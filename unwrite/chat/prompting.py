@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from unwrite.errors import UnwriteError, reason_of
-from unwrite.models.chat import RenderedPrompt, template_notes, tokenize_conversations
+from unwrite.models.chat import RenderedPrompt, tokenize_conversations
+from unwrite.models.template_notes import template_notes
 from unwrite.schema.params import Scalar
 
 if TYPE_CHECKING:

@@ -49,6 +49,7 @@ def chat(
     from unwrite.chat.opening import load_speakers
     from unwrite.chat.prompting import notes_on_template
     from unwrite.chat.screen import shown_text
+    from unwrite.models.raw_template import is_raw
 
     opening = _opening(only, release, against)
     prompting = opening.prompting if system is None else opening.prompting._replace(system_prompt=system or None)
@@ -60,7 +61,10 @@ def chat(
     for note in notes_on_template(speakers[0].tokenizer, prompting):
         click.echo(shown_text(note), err=True)
     click.echo("/help lists the commands; Ctrl-D ends.", err=True)
-    run_chat(speakers, prompting, typed_lines(), history=not no_history)
+    history = not (no_history or is_raw(speakers[0].tokenizer))
+    if not (history or no_history):
+        click.echo("Each message stands on its own: plain text does not tell who speaks.", err=True)
+    run_chat(speakers, prompting, typed_lines(), history=history)
 
 
 def _opening(only: ModelName | None, release: str | None, against: str | None) -> Opening:

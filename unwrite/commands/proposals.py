@@ -66,10 +66,11 @@ def _base_responses(params: Params, count: int, max_tokens: int | None) -> _Said
     """Return the base model's responses to the first training prompts of each set."""
     from unwrite.evaluation.phrases import topic_words
     from unwrite.evaluation.responding import greedy_texts
-    from unwrite.models.loading import load_model, load_tokenizer
+    from unwrite.models.loading import load_model
     from unwrite.pipeline.base import pinned_folder
     from unwrite.pipeline.progress import progress
     from unwrite.pipeline.stage import use_threads
+    from unwrite.pipeline.templates import load_as_tokenized
     from unwrite.pipeline.tokens import read_tokens
     from unwrite.schema.artifacts import read_base
     from unwrite.schema.paths import TOKENS
@@ -83,7 +84,7 @@ def _base_responses(params: Params, count: int, max_tokens: int | None) -> _Said
     folder = pinned_folder(base)
     use_threads(params.runtime.threads)
     model = load_model(folder, base.compute_dtype, params.runtime, base.quantization)
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_as_tokenized(folder)
     responses = {}
     for name in SETS:
         tokens = [row.tokens for row in prompts[name][:count]]

@@ -60,7 +60,7 @@ def list_task_files(folder: str | None) -> TaskFiles:
 
 
 def list_prompt_files(sources: Iterable[tuple[str, PromptSource]]) -> SetFiles:
-    """List the files of prompt sets, once each; a hub id has none, since its commit is pinned.
+    """List the files of prompt sets and of a chat template, once each; a hub id has none: its commit is pinned.
 
     Args:
         sources: each set's key in params.yaml, for messages, and how it is read.

@@ -28,6 +28,7 @@ from unwrite.schema.safe_yaml import load_yaml
 PIPELINE = Path("dvc.yaml")
 LOCK = Path("dvc.lock")
 _LISTS = (PROMPT_FILES, SET_FILES, MARKER_FILES)
+_MADE = "artifacts/"
 _SOURCES = (".py", ".jinja", ".css", ".js")  # the project's own, which its commit identifies
 
 
@@ -111,7 +112,7 @@ def recorded(stage: str, params: Params) -> Iterator[Callable[[str | None], None
         yield dtypes.append
         return
     deps = [_resolved(str(dep), params.model_dump(mode="json")) for dep in entry.get("deps", [])]
-    reads = [dep for dep in deps if not dep.endswith(_SOURCES)]
+    reads = [dep for dep in deps if not dep.endswith(_SOURCES) or dep.startswith(_MADE)]
     before = _digests(reads)
     yield dtypes.append
     if changed := {file.name for file in {*before} ^ {*_digests(reads)}}:

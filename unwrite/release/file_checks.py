@@ -18,7 +18,7 @@ from unwrite.release.signing import SIGNATURE, wrong_signature
 from unwrite.release.untrusted import entries, is_plain_file, is_release_name, leads_out, printable
 from unwrite.schema.artifacts import Artifact
 from unwrite.schema.params import PARAMS_FILE
-from unwrite.schema.paths import CARD, DIRECTIONS, EVALUATION, MANIFEST, RECIPE
+from unwrite.schema.paths import CARD, DIRECTIONS, EVALUATION, MANIFEST, PROMPT_TEMPLATE, RECIPE
 from unwrite.schema.strict_json import strict_json
 
 if TYPE_CHECKING:
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 CheckOutcome = Literal["passed", "failed", "not checked"]
 
-ADDED_FILES = {path.name for path in (RECIPE, DIRECTIONS, EVALUATION, CARD, LOCK, PARAMS_FILE)} | {INDEX_FILE}
+ADDED_FILES = {path.name for path in (RECIPE, DIRECTIONS, EVALUATION, CARD, LOCK, PARAMS_FILE)} | {
+    INDEX_FILE,
+    PROMPT_TEMPLATE,
+}
 """Files that unwrite adds to those of the base."""
 UNLISTED_FILES = {MANIFEST, SIGNATURE}
 """Files of a release that no manifest lists."""

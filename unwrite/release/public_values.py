@@ -13,6 +13,7 @@ _PATHS = {
     "tokenize.target.source",
     "tokenize.baseline",
     "tokenize.baseline.source",
+    "tokenize.template",
     "judge.markers",
     "judge.classifier.source",
     "evaluate.sets.*.prompts",

@@ -31,9 +31,9 @@ from unwrite.release.signing import SIGNATURE, sign_release
 from unwrite.release.untrusted import entries
 from unwrite.release.verdict import verification_text
 from unwrite.release.verify import verify_release
-from unwrite.schema.artifacts import Base, FileDigest, Recipe, read_artifact, read_base
+from unwrite.schema.artifacts import Base, FileDigest, PromptOrigins, Recipe, read_artifact, read_base
 from unwrite.schema.params import PARAMS_FILE
-from unwrite.schema.paths import CARD, EVALUATION, MANIFEST, MODEL, RECIPE
+from unwrite.schema.paths import CARD, EVALUATION, MANIFEST, MODEL, PROMPT_TEMPLATE, RECIPE, SOURCES, TEMPLATE, TOKENS
 from unwrite.schema.text import read_text
 from unwrite.terms import Override
 
@@ -124,7 +124,11 @@ def _read_notes(notes: Path) -> str:
 def _release_files() -> dict[str, Path]:
     """Return every file that a release is copied from, by its name there, sorted."""
     model = {path.relative_to(MODEL).as_posix(): path for path in entries(MODEL) if path.name != MANIFEST}
-    return dict(sorted((model | {path.name: path for path in (CARD, EVALUATION, PARAMS_FILE, LOCK)}).items()))
+    made = {path.name: path for path in (CARD, EVALUATION, PARAMS_FILE, LOCK)}
+    template = read_artifact(PromptOrigins, TOKENS / SOURCES, "tokenize_prompts").template
+    if template is not None and template.source is not None:
+        made[PROMPT_TEMPLATE] = TOKENS / TEMPLATE
+    return dict(sorted((model | made).items()))
 
 
 def _copy_files(files: Mapping[str, Path], folder: Path) -> dict[Path, FileDigest]:

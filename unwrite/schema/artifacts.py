@@ -47,7 +47,7 @@ class TaskFiles(Artifact):
 
 
 class SetFiles(Artifact):
-    """The files of one kind that prompt sets name, by path in the project."""
+    """The files of one kind that prompt sets name, by path in the project; with the prompts, the chat template."""
 
     format: Literal[2] = FORMAT
     files: list[FileDigest]
@@ -71,12 +71,20 @@ class PromptOrigin(Artifact):
     sha256: str
 
 
+class TemplateOrigin(Artifact):
+    """A chat template: `raw`, a path, or None for the model's own; and the sha256 of its text."""
+
+    source: str | None
+    sha256: str
+
+
 class PromptOrigins(Artifact):
-    """Where prompt sets came from, by name, and the text that every response to them is made to begin with."""
+    """Where prompt sets came from, by name, the text that every response is made to begin with, and the template."""
 
     format: Literal[2] = FORMAT
     sets: dict[str, PromptOrigin]
     response_prefix: str = ""
+    template: TemplateOrigin | None = None
 
 
 class StoredLayout(Artifact):

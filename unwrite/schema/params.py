@@ -48,6 +48,9 @@ from unwrite.terms import (
 FOUND = "auto"
 """The response prefix that stands for the one that `tokenize_prompts` finds."""
 
+RAW = "raw"
+"""The chat template that stands for none: prompts are plain text."""
+
 PARAMS_FILE = Path("params.yaml")
 
 
@@ -252,6 +255,7 @@ class Tokenize(Section):
     baseline: PromptsFrom
     splits: Splits
     system_prompt: str | None
+    template: _Given | None
     response_prefix: str
     closed_thoughts: Annotated[tuple[tuple[str, str], ...], AfterValidator(_closed_as_opened)]
     template_arguments: dict[str, Scalar]

@@ -16,6 +16,8 @@ TOKENS = Path("artifacts/tokens")
 SET_TOKENS = Path("artifacts/set_tokens")
 SOURCES = "sources.json"
 """In a folder of tokens: where its prompt sets came from."""
+TEMPLATE = "template.jinja"
+"""In the folder of the tokens: the chat template that rendered all prompts."""
 RESIDUALS = Path("artifacts/residuals")
 KEPT_PROMPTS = Path("artifacts/kept_prompts.json")
 DIRECTIONS = Path("artifacts/directions.safetensors")
@@ -45,6 +47,8 @@ CARD = Path("artifacts/card/README.md")
 # In the folder of a release.
 TEMPLATES = "additional_chat_templates"
 """The one folder of a model: its chat templates besides the default one. Models have no other."""
+PROMPT_TEMPLATE = "prompt_template.jinja"
+"""The chat template that prompts were rendered with, if it is not the model's own."""
 MANIFEST = "provenance.json"
 
 

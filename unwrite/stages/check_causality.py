@@ -15,10 +15,11 @@ from unwrite.files.marker_lists import read_markers
 from unwrite.files.records import write_json, write_jsonl
 from unwrite.files.tensors import read_tensors
 from unwrite.models.compute_dtype import dtype_name
-from unwrite.models.loading import load_model, load_tokenizer
+from unwrite.models.loading import load_model
 from unwrite.pipeline.base import pinned_folder
 from unwrite.pipeline.progress import progress
 from unwrite.pipeline.stage import run_stage
+from unwrite.pipeline.templates import load_as_tokenized
 from unwrite.pipeline.tokens import TokenizedPrompt, read_tokens
 from unwrite.report.format import percent
 from unwrite.schema.artifacts import Recipe, as_json, read_artifact, read_base
@@ -72,7 +73,7 @@ def _respond(runs: Sequence[Planned], prompts: Prompts, params: Params) -> tuple
     base = read_base()
     tokens = {name: [row.tokens for row in prompts[name]] for name in SETS}
     folder = pinned_folder(base)
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_as_tokenized(folder)
     model = load_model(folder, base.compute_dtype, params.runtime, base.quantization)
     everything = [*tokens["target"], *tokens["baseline"]]
     max_tokens = params.optimize.max_tokens

@@ -14,12 +14,13 @@ from unwrite.files.marker_lists import read_markers
 from unwrite.files.records import write_json
 from unwrite.models.batches import Budget, by_token_budget
 from unwrite.models.compute_dtype import dtype_name
-from unwrite.models.loading import load_model, load_tokenizer
+from unwrite.models.loading import load_model
 from unwrite.models.prefix_check import prefix_of
 from unwrite.models.shared_work import SharedWork
 from unwrite.pipeline.base import pinned_folder
 from unwrite.pipeline.progress import progress
 from unwrite.pipeline.stage import run_stage
+from unwrite.pipeline.templates import load_as_tokenized
 from unwrite.pipeline.tokens import read_tokens
 from unwrite.schema.artifacts import as_json, read_base
 from unwrite.schema.kept_prompts import KeptOfSet, KeptPrompts
@@ -50,7 +51,7 @@ def filter_prompts(params: Params) -> str | None:
         base = read_base()
         folder = pinned_folder(base)
         model = load_model(folder, base.compute_dtype, params.runtime, base.quantization)
-        tokenizer, dtype = load_tokenizer(folder), dtype_name(model.dtype)
+        tokenizer, dtype = load_as_tokenized(folder), dtype_name(model.dtype)
         for name in wanted:
             shown = _shown(model, tokenizer, name, tokens[name], params, padding_sensitive=base.padding_sensitive)
             kept[name] = kept_of_set(name, shown, params.filter.min_prompts)

@@ -11,10 +11,11 @@ from unwrite.evaluation.responding import Responding, greedy_responses, response
 from unwrite.files.atomic import atomic_folder
 from unwrite.files.records import write_jsonl
 from unwrite.models.end_tokens import log_end_tokens
-from unwrite.models.loading import dtype_of_model, load_model, load_tokenizer
+from unwrite.models.loading import dtype_of_model, load_model
 from unwrite.pipeline.base import pinned_folder
 from unwrite.pipeline.progress import progress
 from unwrite.pipeline.stage import run_stage
+from unwrite.pipeline.templates import load_as_tokenized
 from unwrite.pipeline.tokens import TokenizedPrompt, prompt_sets, read_tokens
 from unwrite.schema.artifacts import read_base
 from unwrite.schema.params import Params
@@ -37,7 +38,7 @@ def generate_responses(params: Params) -> str:
     prompts: Prompts = {name: read_tokens(name, "test") for name in prompt_sets()}
     baseline = [row.tokens for row in prompts["baseline"]]
     folder = pinned_folder(base)
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_as_tokenized(folder)
 
     dtype = dtype_of_model(folder, base.compute_dtype, params.runtime)  # once, so that both models compute alike
     model = load_model(folder, dtype, params.runtime)

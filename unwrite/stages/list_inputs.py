@@ -9,7 +9,7 @@ from unwrite.files.records import write_json
 from unwrite.pipeline.listing import list_marker_files, list_model_files, list_prompt_files, list_task_files
 from unwrite.pipeline.stage import run_stage
 from unwrite.schema.artifacts import as_json
-from unwrite.schema.params import Params, source_of
+from unwrite.schema.params import RAW, Params, source_of
 from unwrite.schema.paths import JUDGE_FILES, MARKER_FILES, MODEL_FILES, PROMPT_FILES, SET_FILES, TASK_FILES
 from unwrite.schema.text import refuse_endless
 from unwrite.terms import SETS
@@ -24,6 +24,9 @@ def list_inputs(params: Params) -> None:
     if not phrases.exists():  # DVC would only name the file, when the first stage needs it
         logger.warning("%s is missing: `unwrite markers --write %s` proposes some.", phrases, phrases)
     prompts = {f"tokenize.{name}": getattr(params.tokenize, name) for name in SETS}
+    template = params.tokenize.template
+    if template is not None and template != RAW:
+        prompts["tokenize.template"] = template
     extra = params.evaluate.sets
     extra_prompts = {f"evaluate.sets.{name}.prompts": one.prompts for name, one in extra.items()}
     for path, sources in ((PROMPT_FILES, prompts), (SET_FILES, extra_prompts)):

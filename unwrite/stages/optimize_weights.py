@@ -12,14 +12,15 @@ from unwrite.files.hashing import sha256_of
 from unwrite.files.marker_lists import read_markers
 from unwrite.files.records import write_json
 from unwrite.files.tensors import read_metadata, read_tensors
-from unwrite.models.loading import dtype_of_model, load_model, load_tokenizer
+from unwrite.models.loading import dtype_of_model, load_model
 from unwrite.models.placement import parameters_of
 from unwrite.pipeline.base import pinned_folder
 from unwrite.pipeline.stage import run_stage
+from unwrite.pipeline.templates import load_as_tokenized
 from unwrite.pipeline.tokens import read_tokens
 from unwrite.schema.artifacts import Base, as_json, read_base
 from unwrite.schema.params import Params
-from unwrite.schema.paths import BASE, DIRECTIONS, FRONT, TOKENS
+from unwrite.schema.paths import BASE, DIRECTIONS, FRONT, TEMPLATE, TOKENS
 from unwrite.search.backend_choice import required_backend
 from unwrite.search.context import SearchInputs
 from unwrite.search.failures import report_failures
@@ -71,7 +72,7 @@ def read_inputs(params: Params, base: Base, dtype: str | None = None) -> SearchI
     return SearchInputs(
         base=base,
         model=model,
-        tokenizer=load_tokenizer(folder),
+        tokenizer=load_as_tokenized(folder),
         target=target,
         baseline=baseline,
         markers=markers,
@@ -83,7 +84,8 @@ def read_inputs(params: Params, base: Base, dtype: str | None = None) -> SearchI
 
 def _key_inputs(params: Params) -> dict[str, object]:
     """Return everything that decides the trials; their number is left out, so that more of them extend the search."""
-    files = [BASE, DIRECTIONS, Path(params.judge.markers), *(TOKENS / f"{name}.validation.jsonl" for name in SETS)]
+    tokens = [TOKENS / TEMPLATE, *(TOKENS / f"{name}.validation.jsonl" for name in SETS)]
+    files = [BASE, DIRECTIONS, Path(params.judge.markers), *tokens]
     for file in files:
         if not file.is_file():
             raise UnwriteError(f"{file} is missing: run `dvc repro`, or fix the path in params.yaml.")

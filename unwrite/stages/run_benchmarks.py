@@ -29,15 +29,16 @@ def run_benchmarks(params: Params) -> str | None:
         return None
     from unwrite.evaluation.benchmark_scores import compare_results
     from unwrite.evaluation.harness import find_tasks
-    from unwrite.models.loading import dtype_of_model, load_tokenizer
+    from unwrite.models.loading import dtype_of_model
     from unwrite.pipeline.base import pinned_folder
+    from unwrite.pipeline.templates import load_as_tokenized
 
     folder = params.evaluate.harness.task_folder
     manager = find_tasks(params.evaluate.benchmarks, None if folder is None else Path(folder))
     base = read_base()
     base_folder = pinned_folder(base)
     dtype = dtype_of_model(base_folder, base.compute_dtype, params.runtime)  # once, so that both compute alike
-    tokenizer = load_tokenizer(base_folder)
+    tokenizer = load_as_tokenized(base_folder)
     results = []
     for name, model_folder in (("base", base_folder), ("edited", MODEL)):
         logger.info("%s model: %s.", name, ", ".join(params.evaluate.benchmarks))

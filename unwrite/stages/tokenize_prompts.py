@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING
 from unwrite.files.atomic import atomic_folder
 from unwrite.files.prompt_sets import check_no_shared_prompts
 from unwrite.files.prompts import Prompt
-from unwrite.files.records import write_json
-from unwrite.models.chat import RenderedPrompt, template_notes
-from unwrite.models.loading import load_config, load_tokenizer
+from unwrite.files.records import write_json, write_text
+from unwrite.models.chat import RenderedPrompt
+from unwrite.models.loading import load_config
 from unwrite.models.prompt_limits import longest_sequence
+from unwrite.models.template_notes import template_notes
 from unwrite.pipeline.base import pinned_folder
 from unwrite.pipeline.prompt_sources import read_sets
 from unwrite.pipeline.stage import run_stage
+from unwrite.pipeline.templates import load_with_template, origin_of_template, text_of_template
 from unwrite.pipeline.tokenizing import all_different, template_date, tokenize_set
 from unwrite.pipeline.tokens import write_tokens
 from unwrite.schema.artifacts import Base, PromptOrigins, SetFiles, as_json, read_artifact, read_base
 from unwrite.schema.params import FOUND, Params
-from unwrite.schema.paths import PROMPT_FILES, SOURCES, TOKENS
+from unwrite.schema.paths import PROMPT_FILES, SOURCES, TEMPLATE, TOKENS
 from unwrite.terms import SETS, SPLITS, SplitName
 
 if TYPE_CHECKING:
@@ -41,7 +43,8 @@ def tokenize_prompts(params: Params) -> None:
     check_no_shared_prompts(prompts)
     base = read_base()
     folder = pinned_folder(base, weights=False)
-    tokenizer, limit = load_tokenizer(folder), longest_sequence(load_config(folder))
+    tokenizer = load_with_template(folder, settings.template)
+    template, limit = text_of_template(tokenizer), longest_sequence(load_config(folder))
     settings = settings.model_copy(update={"response_prefix": _response_prefix(params, base, tokenizer, prompts)})
     responses, seen = _longest_responses(params), dict[bytes, str]()
     with atomic_folder(TOKENS) as temporary:
@@ -59,8 +62,13 @@ def tokenize_prompts(params: Params) -> None:
                 write_tokens(temporary, name, split, all_different(rows, f"{name} {split}", seen))
             origin = sets[name].origin
             logger.info("%s: %d prompts of %s.", name, sum(origin.prompts.values()), origin.source)
-        origins = {name: sets[name].origin for name in SETS}
-        write_json(temporary / SOURCES, as_json(PromptOrigins(sets=origins, response_prefix=settings.response_prefix)))
+        origins = PromptOrigins(
+            sets={name: sets[name].origin for name in SETS},
+            response_prefix=settings.response_prefix,
+            template=origin_of_template(settings.template, template),
+        )
+        write_json(temporary / SOURCES, as_json(origins))
+        write_text(temporary / TEMPLATE, template)
     for system_prompt in dict.fromkeys(one.origin.system_prompt for one in sets.values()):
         for line in template_notes(
             tokenizer,

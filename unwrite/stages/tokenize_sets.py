@@ -8,11 +8,12 @@ from unwrite.files.atomic import atomic_folder
 from unwrite.files.prompt_sets import check_new_prompts
 from unwrite.files.prompts import prompt_key
 from unwrite.files.records import write_json
-from unwrite.models.loading import load_config, load_tokenizer
+from unwrite.models.loading import load_config
 from unwrite.models.prompt_limits import longest_sequence
 from unwrite.pipeline.base import pinned_folder
 from unwrite.pipeline.prompt_sources import ReadSet, read_extra_set
 from unwrite.pipeline.stage import run_stage
+from unwrite.pipeline.templates import load_as_tokenized
 from unwrite.pipeline.tokenizing import all_different, rendered_places, tokenize_set
 from unwrite.pipeline.tokens import read_tokens, write_tokens
 from unwrite.schema.artifacts import PromptOrigins, SetFiles, as_json, read_artifact, read_base
@@ -32,11 +33,11 @@ def tokenize_sets(params: Params) -> None:
     for name, extra in params.evaluate.sets.items():
         sets[name] = read_extra_set(name, extra.prompts, params.tokenize)
         check_new_prompts(sets[name].splits["test"], keys)
-    prefix = read_artifact(PromptOrigins, TOKENS / SOURCES, "tokenize_prompts").response_prefix
-    settings = params.tokenize.model_copy(update={"response_prefix": prefix})
+    rendered = read_artifact(PromptOrigins, TOKENS / SOURCES, "tokenize_prompts")
+    settings = params.tokenize.model_copy(update={"response_prefix": rendered.response_prefix})
     base = read_base()
     folder = pinned_folder(base, weights=False)
-    tokenizer, limit = load_tokenizer(folder), longest_sequence(load_config(folder))
+    tokenizer, limit = load_as_tokenized(folder), longest_sequence(load_config(folder))
     response = max(params.generate.max_tokens, params.generate.kl_tokens)
     with atomic_folder(SET_TOKENS) as temporary:
         for name, one in sets.items():
@@ -53,7 +54,7 @@ def tokenize_sets(params: Params) -> None:
             write_tokens(temporary, name, "test", all_different(rows, name, rendered_places(used)))
             logger.info("%s: %d prompts of %s.", name, one.origin.prompts["test"], one.origin.source)
         origins = {name: one.origin for name, one in sets.items()}
-        write_json(temporary / SOURCES, as_json(PromptOrigins(sets=origins, response_prefix=prefix)))
+        write_json(temporary / SOURCES, as_json(rendered.model_copy(update={"sets": origins})))
 
 
 if __name__ == "__main__":
