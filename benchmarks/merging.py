@@ -66,7 +66,8 @@ def report(repeats: int, gigabytes: float) -> str:
                     seconds |= alternated(others, repeats, between=clear)
                 tables.append(
                     f"Checkpoint of {size / 1e9:.2f} GB, every residual writer edited. PEFT: loading, "
-                    "`merge_and_unload`, `save_pretrained`. All end when their output is on disk. Torch and the "
+                    "`merge_and_unload`, `save_pretrained`. All end when their output is on disk. Ours also checks the "
+                    "sums of the base's files and computes those of the release's. Torch and the "
                     f"imports of the stage take {torch_alone:.0f} MB."
                 )
                 tables.append(_table(seconds, peaks, torch_alone))

@@ -10,6 +10,7 @@ from unwrite.commands.chatting import chat
 from unwrite.commands.comparing import compare_sides
 from unwrite.commands.measurements import show_geometry
 from unwrite.commands.model_commands import dequantize_file, writers
+from unwrite.commands.planning_command import show_plan
 from unwrite.commands.plotting import write_plots_page
 from unwrite.commands.project import audit, check, diff, summary
 from unwrite.commands.proposals import markers
@@ -40,6 +41,7 @@ for _command in (
     init,
     doctor,
     check,
+    show_plan,
     markers,
     summary,
     show_geometry,

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from unwrite.commands.running import FILE, FOLDER, expected_errors
 from unwrite.errors import UnwriteError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedConfig
 
 
 @click.command()
@@ -25,10 +21,14 @@ def writers(model: str, revision: str | None) -> None:
     """
     from unwrite.models.discovery.miniature import build_on_meta
     from unwrite.models.discovery.writers import find_writers
+    from unwrite.pipeline.found_model import find_config
     from unwrite.report.writer_table import writers_table
     from unwrite.schema.reasons import grouped_reasons
 
-    config = _config(model, revision)
+    path = Path(model)
+    if revision is None and path.name == "config.json" and path.is_file():
+        model = str(path.parent)
+    config = find_config(model, revision)
     discovery = find_writers(config)
     full = build_on_meta(config)
     shapes = {writer.parameter: list(full.get_parameter(writer.parameter).shape) for writer in discovery.writers}
@@ -36,22 +36,6 @@ def writers(model: str, revision: str | None) -> None:
     if discovery.incomplete:
         reasons = grouped_reasons(discovery.incomplete)
         raise UnwriteError("\n".join(("part of this model cannot be edited exactly:", *reasons)))
-
-
-def _config(model: str, revision: str | None) -> PreTrainedConfig:
-    from unwrite.models.gguf import gguf_config
-    from unwrite.models.gguf_header import is_gguf
-    from unwrite.models.loading import load_config
-    from unwrite.models.source import resolve_source
-    from unwrite.pipeline.found_model import refuse_revision_of_file
-
-    path = Path(model)
-    if revision is None and path.name == "config.json" and path.is_file():
-        model = str(path.parent)
-    if not is_gguf(path) or path.is_dir():
-        return load_config(resolve_source(model, revision, weights=False).folder, weights=False)
-    refuse_revision_of_file(model, revision)
-    return gguf_config(path)
 
 
 @click.command("dequantize")

@@ -70,13 +70,18 @@ def pass_limits(
             the free memory may have changed by now, and other batches round differently.
     """
     if device.type != "cuda":
-        tokens = GENERATION_TOKENS if batch_tokens == "auto" else batch_tokens
-        return Limits(tokens, min(tokens, FORWARD_TOKENS), _LOGITS)
+        return constant_limits(batch_tokens)
     if earlier is not None and batch_tokens in ("auto", earlier.generation):
         return earlier
     if batch_tokens == "auto":
         batch_tokens = _measured_tokens(device, run, _longest_row(prompts, response_tokens), reserved_bytes)
     return Limits(batch_tokens, batch_tokens, logits_that_fit(_free_bytes(device) - reserved_bytes))
+
+
+def constant_limits(batch_tokens: BatchTokens) -> Limits:
+    """Return the limits of passes on a device without memory statistics, such as a CPU."""
+    tokens = GENERATION_TOKENS if batch_tokens == "auto" else batch_tokens
+    return Limits(tokens, min(tokens, FORWARD_TOKENS), _LOGITS)
 
 
 def tokens_that_fit(free: int, small: PassMemory, large: PassMemory) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from unwrite.errors import UnwriteError
 from unwrite.models.folder import local_folder
@@ -11,6 +11,9 @@ from unwrite.models.gguf_header import is_gguf
 from unwrite.models.source import resolve_source
 from unwrite.pipeline.dequantized import dequantized_folder
 from unwrite.schema.artifacts import GgufOrigin
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 
 class FoundModel(NamedTuple):
@@ -37,6 +40,25 @@ def find_model(source: str, revision: str | None) -> FoundModel:
     refuse_revision_of_file(source, revision)
     made = dequantized_folder(local_folder(source))
     return FoundModel(made.folder, None, made.origin)
+
+
+def find_config(source: str, revision: str | None) -> PreTrainedConfig:
+    """Read the configuration of a model, whose weights need not be here and may be quantized.
+
+    Args:
+        source: a folder, GGUF file or hub id.
+        revision: a branch, tag or commit; None for a local file or folder, or for the default branch.
+
+    Raises:
+        UnwriteError: as in `resolve_source` and `load_config`.
+    """
+    from unwrite.models.gguf import gguf_config
+    from unwrite.models.loading import load_config
+
+    if not is_gguf(source) or local_folder(source).is_dir():
+        return load_config(resolve_source(source, revision, weights=False).folder, weights=False)
+    refuse_revision_of_file(source, revision)
+    return gguf_config(local_folder(source))
 
 
 def refuse_revision_of_file(source: str, revision: str | None) -> None:

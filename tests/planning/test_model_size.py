@@ -1,0 +1,48 @@
+"""Sizes read off a configuration are those of the model that is built from it, and of the cache that it fills."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.support.tiny import tiny_config, tiny_model
+from tests.support.zoo import zoo_config, zoo_model
+from unwrite.errors import UnwriteError
+from unwrite.models.layers import decoder_layers
+from unwrite.planning.model_size import count, matrices, model_size
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3", "mixtral"])
+def test_sizes_are_those_of_the_model(name: str) -> None:
+    model, size = zoo_model(name), model_size(zoo_config(name))
+    layers = decoder_layers(model)
+    assert size.parameters == sum(parameter.numel() for parameter in model.parameters())
+    assert size.largest_layer == max(map(count, layers))
+    assert size.layers == len(layers)
+    widths = [width for layer in layers for weight in matrices(layer) for width in weight.shape[-2:]]
+    assert size.widest == max(widths)
+    with torch.inference_mode():
+        output = model(torch.arange(10)[None], use_cache=True)
+    assert output.logits.shape[-1] == size.vocabulary
+    cached = sum(tensor.numel() for layer in output.past_key_values.layers for tensor in (layer.keys, layer.values))
+    assert cached == 10 * size.cached
+
+
+def test_what_a_window_keeps_is_less_than_what_is_counted() -> None:
+    with torch.inference_mode():
+        output = zoo_model("gemma2")(torch.arange(10)[None], use_cache=True)
+    cached = sum(tensor.numel() for layer in output.past_key_values.layers for tensor in (layer.keys, layer.values))
+    assert cached < 10 * model_size(zoo_config("gemma2")).cached
+
+
+def test_tied_weights_count_once() -> None:
+    tied, apart = (model_size(tiny_config("llama", tie_word_embeddings=tie)) for tie in (True, False))
+    assert apart.parameters - tied.parameters == apart.vocabulary * apart.hidden
+    assert tiny_model(tiny_config("llama")).num_parameters() == model_size(tiny_config("llama")).parameters
+
+
+def test_an_encoder_is_refused() -> None:
+    from transformers import T5Config
+
+    with pytest.raises(UnwriteError, match="has an encoder and a decoder"):
+        model_size(T5Config())
