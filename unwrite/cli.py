@@ -15,6 +15,7 @@ from unwrite.commands.plotting import write_plots_page
 from unwrite.commands.project import audit, check, diff, summary
 from unwrite.commands.proposals import markers
 from unwrite.commands.releases import explain, publish, verify
+from unwrite.commands.rendered_prompts import prompts
 from unwrite.commands.running import output_checked
 from unwrite.commands.starting import doctor, init
 
@@ -42,6 +43,7 @@ for _command in (
     doctor,
     check,
     show_plan,
+    prompts,
     markers,
     summary,
     show_geometry,

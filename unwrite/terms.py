@@ -41,6 +41,9 @@ SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 MEASURED_SPLITS: tuple[SplitName, ...] = ("train", "validation")
 """The splits whose residuals are extracted: directions come from the first, and the second tests them."""
 
+LongPrompts = Literal["error", "truncate"]
+"""What becomes of a prompt that, with its response, is longer than the model takes."""
+
 MapProjection = Literal["pca", "pacmap"]
 """What a map of residuals shows: the direction and a principal component, or a layout by neighbours."""
 

@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.gguf_files import write_gguf
+from tests.support.samples import sample_base
 from unwrite.errors import UnwriteError
-from unwrite.pipeline.found_model import find_model, refuse_unusable_gguf
+from unwrite.files.records import write_json
+from unwrite.pipeline.found_model import find_model, find_tokenizer_folder, refuse_unusable_gguf
+from unwrite.schema.artifacts import as_json
+from unwrite.schema.paths import BASE
 
 
 @pytest.fixture(autouse=True)
@@ -55,3 +59,14 @@ def test_a_file_is_refused_by_its_header_before_anything_is_written() -> None:
     with pytest.raises(UnwriteError, match="whose architecture is rwkv6"):
         refuse_unusable_gguf(str(write_gguf(Path("other.gguf"), architecture="rwkv6")), None)
     assert not Path(".unwrite").exists()
+
+
+def test_a_tokenizer_is_the_pinned_models_or_the_sources() -> None:
+    Path("kettle").mkdir()
+    assert find_tokenizer_folder("kettle", None) == Path("kettle")
+    Path("pot").mkdir()
+    write_json(BASE, as_json(sample_base(source="pot", commit=None, files=[])))
+    assert find_tokenizer_folder("pot", None) == Path("pot")
+    assert find_tokenizer_folder("kettle", None) == Path("kettle")  # params.yaml names another model now
+    with pytest.raises(UnwriteError, match=r"kettle\.gguf must be dequantized .* run `dvc repro pin_model`"):
+        find_tokenizer_folder("kettle.gguf", None)

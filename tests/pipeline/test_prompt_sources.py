@@ -30,6 +30,7 @@ def settings(target: str | PromptSource = "t.txt", system_prompt: str | None = N
         template=None,
         response_prefix="",
         closed_thoughts=(),
+        long_prompts="error",
         template_arguments={},
         today=None,
     )

@@ -1,24 +1,37 @@
 """Prompts are rendered as the chat template says, and those that the model cannot take are refused."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from tests.support.samples import sample_origin
 from unwrite.errors import UnwriteError
 from unwrite.files.prompts import Prompt
 from unwrite.models.loading import load_tokenizer
-from unwrite.pipeline.tokenizing import all_different, rendered_places, template_date, tokenize_set
+from unwrite.pipeline.tokenizing import (
+    ModelLimits,
+    all_different,
+    longest_responses,
+    recorded_origin,
+    rendered_places,
+    template_date,
+    tokenize_set,
+)
 from unwrite.pipeline.tokens import TokenizedPrompt
 from unwrite.schema.params import load_params
+from unwrite.terms import SplitName
 
 ROOT = Path(__file__).parents[2]
-SETTINGS = load_params(ROOT / "params.yaml").tokenize
+PARAMS = load_params(ROOT / "params.yaml")
+SETTINGS = PARAMS.tokenize
+LIMITS = ModelLimits(vocabulary=10**6, longest=None, response=5)
 
 
 def test_a_prompt_keeps_its_reference_and_is_rendered() -> None:
     tokenizer = load_tokenizer(ROOT / "demo/model")
     prompts = [Prompt("What is a golf tee?", "A peg."), Prompt("Where is it?", None)]
-    rows = list(tokenize_set(tokenizer, "near", prompts, SETTINGS, vocabulary=10**6, response=5, limit=None))
+    rows = list(tokenize_set(tokenizer, "near", prompts, SETTINGS, LIMITS))
     assert [Prompt(row.prompt, row.reference) for row in rows] == prompts
     assert all(tokenizer.decode(row.tokens) == row.text and row.prompt in row.text for row in rows)
 
@@ -27,13 +40,13 @@ def test_a_prompt_keeps_its_reference_and_is_rendered() -> None:
 def test_what_the_model_cannot_take_is_refused(vocabulary: int, limit: int | None) -> None:
     tokenizer, prompts = load_tokenizer(ROOT / "demo/model"), [Prompt("What is it?", None)]
     with pytest.raises(UnwriteError, match="near"):
-        list(tokenize_set(tokenizer, "near", prompts, SETTINGS, vocabulary=vocabulary, response=5, limit=limit))
+        list(tokenize_set(tokenizer, "near", prompts, SETTINGS, ModelLimits(vocabulary, limit, 5)))
 
 
 def test_every_prompt_has_its_own_system_prompt_in_the_order_given() -> None:
     tokenizer = load_tokenizer(ROOT / "demo/model")
     prompts = [Prompt("A?", None, "one"), Prompt("B?", None), Prompt("C?", None, "one"), Prompt("D?", None, "two")]
-    rows = list(tokenize_set(tokenizer, "near", prompts, SETTINGS, vocabulary=10**6, response=5, limit=None))
+    rows = list(tokenize_set(tokenizer, "near", prompts, SETTINGS, LIMITS))
     assert [(row.prompt, row.system_prompt) for row in rows] == [(p.text, p.system_prompt) for p in prompts]
     assert all((row.system_prompt or "") in row.text for row in rows)
     assert rows[1] == tokenized(prompts[1])
@@ -41,7 +54,7 @@ def test_every_prompt_has_its_own_system_prompt_in_the_order_given() -> None:
 
 def tokenized(prompt: Prompt) -> TokenizedPrompt:
     tokenizer = load_tokenizer(ROOT / "demo/model")
-    (row,) = tokenize_set(tokenizer, "near", [prompt], SETTINGS, vocabulary=10**6, response=5, limit=None)
+    (row,) = tokenize_set(tokenizer, "near", [prompt], SETTINGS, LIMITS)
     return row
 
 
@@ -65,3 +78,45 @@ def test_two_prompts_that_the_model_receives_alike_are_listed() -> None:
 def test_the_date_of_the_template_is_that_of_the_parameters() -> None:
     assert str(template_date(SETTINGS.today)) == SETTINGS.today
     assert template_date(None) is None
+
+
+def test_long_prompts_are_refused_or_shortened_as_the_settings_say() -> None:
+    tokenizer = load_tokenizer(ROOT / "demo/model")
+    short, long = Prompt("What is it?", "A cup."), Prompt("What is a tea cup? " * 40, None, None, ("Hello.", "Hi."))
+    limits = LIMITS._replace(longest=60)
+    with pytest.raises(UnwriteError, match=r"near prompt .* set tokenize\.long_prompts to truncate"):
+        list(tokenize_set(tokenizer, "near", [short, long], SETTINGS, limits))
+    shortened = Counter[str]()
+    settings = SETTINGS.model_copy(update={"long_prompts": "truncate"})
+    rows = list(tokenize_set(tokenizer, "near", [short, long], settings, limits, shortened=shortened))
+    assert rows[0] == tokenized(short)
+    whole = tokenized(long)
+    assert len(whole.tokens) > 60 - 5 >= len(rows[1].tokens) > 60 - 5 - 4
+    tail = whole.text[whole.text.rindex("cup? ") + len("cup?") :].lstrip()
+    assert rows[1].text.endswith(tail)
+    assert rows[1].text.startswith(whole.text[:40])
+    assert rows[1].prompt.startswith("User: Hello.\n\nAssistant: Hi.\n\nUser: What is a tea cup? What")
+    assert shortened == {"near": 1}
+
+
+def test_a_prompt_that_no_shortening_makes_fit_is_refused() -> None:
+    tokenizer = load_tokenizer(ROOT / "demo/model")
+    settings = SETTINGS.model_copy(update={"long_prompts": "truncate", "system_prompt": None})
+    with pytest.raises(UnwriteError, match="but the model takes 8"):
+        list(tokenize_set(tokenizer, "near", [Prompt("What is it?", None)], settings, ModelLimits(10**6, 8, 5)))
+
+
+def test_the_record_of_a_set_counts_its_shortened_prompts(caplog: pytest.LogCaptureFixture) -> None:
+    origin = sample_origin(prompts={"train": 12, "test": 8})
+    places: dict[SplitName, str] = {"train": "target train", "test": "target test"}
+    assert recorded_origin("target", origin, places, {}) == origin
+    assert "truncated" not in caplog.text
+    assert recorded_origin("target", origin, places, {"target test": 2, "baseline test": 3}).truncated == {"test": 2}
+    assert "target: 2 of 8 test prompts were truncated" in caplog.text
+
+
+def test_responses_to_training_prompts_need_room_only_where_they_filter() -> None:
+    filtering = PARAMS.filter.model_copy(update={"target": False, "baseline": True, "max_tokens": 7})
+    assert longest_responses(filtering, 8, 9) == {"train": 7, "validation": 8, "test": 9}
+    without = filtering.model_copy(update={"baseline": False})
+    assert longest_responses(without, 8, 9) == {"train": 0, "validation": 8, "test": 9}

@@ -193,3 +193,20 @@ def test_without_a_template_a_prompt_is_plain_text(project: Path, params: Params
     tokenizer = AutoTokenizer.from_pretrained("demo/model")
     for row in read_tokens("target", "test"):
         assert row.tokens == tokenizer(row.prompt)["input_ids"]
+
+
+def test_prompts_that_are_too_long_are_truncated_and_counted(
+    project: Path, params: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = TARGET.read_text().splitlines(keepends=True)
+    long = json.dumps({"prompt": "Tell me of the teapot. " * 1000 + "Then stop."}) + "\n"
+    TARGET.write_text("".join([*lines[:13], long, *lines[13:]]))
+    assert_refused(params, r"target validation prompt .* set tokenize\.long_prompts to truncate")
+    tokenize_prompts(with_tokenize(params, long_prompts="truncate"))
+    row = read_tokens("target", "validation")[1]
+    limit = json.loads(Path("demo/model/config.json").read_text())["max_position_embeddings"]
+    assert limit - 10 < len(row.tokens) + params.optimize.max_tokens <= limit
+    assert row.text.endswith(read_tokens("target", "test")[0].text[-10:])
+    sets = read_artifact(PromptOrigins, TOKENS / SOURCES, "tokenize_prompts").sets
+    assert (sets["target"].truncated, sets["baseline"].truncated) == ({"validation": 1}, {})
+    assert "target: 1 of 8 validation prompts were truncated" in capsys.readouterr().err

@@ -15,9 +15,11 @@ from unwrite.schema.artifacts import (
     DirectionRef,
     Edit,
     EditSettings,
+    FileDigest,
     Front,
     Kernel,
     ParameterLayout,
+    PromptOrigin,
     Recipe,
     SelectedTrial,
     StoredLayout,
@@ -177,6 +179,21 @@ def sample_recipe(edits: Sequence[Edit], trial: Trial | None = None, **changes: 
         "edits": list(edits),
     }
     return Recipe(**fields | changes)
+
+
+def sample_origin(**changes: Any) -> PromptOrigin:
+    """Return the record of a prompt set from a local file."""
+    values: dict[str, Any] = {
+        "source": "prompts/x.jsonl",
+        "commit": None,
+        "config": None,
+        "system_prompt": None,
+        "prompts": {"train": 12, "validation": 8, "test": 8},
+        "dropped": {},
+        "files": [FileDigest(name="x.jsonl", size=10, sha256="1" * 64)],
+        "sha256": "2" * 64,
+    }
+    return PromptOrigin(**{**values, **changes})
 
 
 def sample_run(stage: str, parameters: dict[str, Any] | None = None, **changes: Any) -> StageRun:

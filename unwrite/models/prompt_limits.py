@@ -51,7 +51,7 @@ def refuse_too_long(
             with_response = f" and its response of up to {response}" if response else ""
             raise UnwriteError(
                 f"The {where} prompt {prompt[:60]!r} has {len(ids)} tokens{with_response}, but the model takes "
-                f"{limit} (max_position_embeddings). Shorten the prompt" + (" or max_tokens." if response else ".")
+                f"{limit} (max_position_embeddings). Shorten it, or set tokenize.long_prompts to truncate."
             )
 
 

@@ -9,8 +9,10 @@ from unwrite.errors import UnwriteError
 from unwrite.models.folder import local_folder
 from unwrite.models.gguf_header import is_gguf
 from unwrite.models.source import resolve_source
+from unwrite.pipeline.base import pinned_folder
 from unwrite.pipeline.dequantized import dequantized_folder
-from unwrite.schema.artifacts import GgufOrigin
+from unwrite.schema.artifacts import GgufOrigin, read_base
+from unwrite.schema.paths import BASE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -59,6 +61,23 @@ def find_config(source: str, revision: str | None) -> PreTrainedConfig:
         return load_config(resolve_source(source, revision, weights=False).folder, weights=False)
     refuse_revision_of_file(source, revision)
     return gguf_config(local_folder(source))
+
+
+def find_tokenizer_folder(source: str, revision: str | None) -> Path:
+    """Return a folder with a model's tokenizer: of the pinned model if it is this one, else of the source itself.
+
+    Args:
+        source: a folder, a GGUF file or a hub id.
+        revision: branch, tag or commit of a hub id.
+
+    Raises:
+        UnwriteError: as in `resolve_source`; or the source is a GGUF file that is not pinned yet.
+    """
+    if BASE.is_file() and (base := read_base()).source == source:
+        return pinned_folder(base, weights=False)
+    if is_gguf(source) and not local_folder(source).is_dir():
+        raise UnwriteError(f"{source} must be dequantized before its tokenizer is there: run `dvc repro pin_model`.")
+    return resolve_source(source, revision, weights=False).folder
 
 
 def refuse_revision_of_file(source: str, revision: str | None) -> None:

@@ -25,10 +25,11 @@ logger = logging.getLogger(__name__)
 
 
 class ReadSet(NamedTuple):
-    """A prompt set: its prompts by split, each with its place in the source, and where it came from."""
+    """A prompt set: its prompts by split, each with its place in the source; where it came from; what ends each."""
 
     splits: dict[SplitName, list[Placed]]
     origin: PromptOrigin
+    suffix: str = ""
 
     def prompts(self) -> dict[SplitName, list[Prompt]]:
         """Return the prompts of each split."""
@@ -82,7 +83,7 @@ def _read(
     for what, count in dropped.items():
         if count:
             logger.info(f"{source.source}: dropped {count} {what}.")
-    return ReadSet(splits, _origin(source, located, system_prompt, splits, dropped))
+    return ReadSet(splits, _origin(source, located, system_prompt, splits, dropped), source.suffix)
 
 
 def _rows(path: Path, source: PromptSource, own_split: str | None, dropped: Counter[str]) -> Iterator[Row]:

@@ -57,8 +57,8 @@ class PromptOrigin(Artifact):
     """Where a prompt set came from.
 
     `commit` is the hub's, for a hub id; `files` those of a local source, with paths in its folder. `prompts` counts the
-    used ones by split, `dropped` what was left out. `sha256` is that of the prompts as they are used: a line of JSON
-    for each, [text, reference, system prompt, earlier turns].
+    used ones by split, `truncated` those of them that were too long, `dropped` what was left out. `sha256` is that of
+    the prompts before they are truncated: a line of JSON for each, [text, reference, system prompt, earlier turns].
     """
 
     source: str
@@ -67,6 +67,7 @@ class PromptOrigin(Artifact):
     system_prompt: str | None
     prompts: dict[str, int]
     dropped: dict[str, int]
+    truncated: dict[str, int] = {}
     files: list[FileDigest]
     sha256: str
 

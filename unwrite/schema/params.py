@@ -36,6 +36,7 @@ from unwrite.terms import (
     CenterMethod,
     ComputeDtype,
     JudgeInput,
+    LongPrompts,
     MapProjection,
     NormPreservation,
     Orthogonalize,
@@ -258,6 +259,7 @@ class Tokenize(Section):
     template: _Given | None
     response_prefix: str
     closed_thoughts: Annotated[tuple[tuple[str, str], ...], AfterValidator(_closed_as_opened)]
+    long_prompts: LongPrompts
     template_arguments: dict[str, Scalar]
     today: Annotated[str, AfterValidator(_date)] | None  # in quotes: DVC refuses YAML's dates
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unwrite.files.atomic import atomic_folder
@@ -15,13 +17,20 @@ from unwrite.models.loading import load_config
 from unwrite.models.prompt_limits import longest_sequence
 from unwrite.models.template_notes import template_notes
 from unwrite.pipeline.base import pinned_folder
-from unwrite.pipeline.prompt_sources import read_sets
+from unwrite.pipeline.prompt_sources import ReadSet, read_sets
 from unwrite.pipeline.stage import run_stage
 from unwrite.pipeline.templates import load_with_template, origin_of_template, text_of_template
-from unwrite.pipeline.tokenizing import all_different, template_date, tokenize_set
+from unwrite.pipeline.tokenizing import (
+    ModelLimits,
+    all_different,
+    longest_responses,
+    recorded_origin,
+    template_date,
+    tokenize_set,
+)
 from unwrite.pipeline.tokens import write_tokens
-from unwrite.schema.artifacts import Base, PromptOrigins, SetFiles, as_json, read_artifact, read_base
-from unwrite.schema.params import FOUND, Params
+from unwrite.schema.artifacts import Base, PromptOrigin, PromptOrigins, SetFiles, as_json, read_artifact, read_base
+from unwrite.schema.params import FOUND, Params, Tokenize
 from unwrite.schema.paths import PROMPT_FILES, SOURCES, TEMPLATE, TOKENS
 from unwrite.terms import SETS, SPLITS, SplitName
 
@@ -44,26 +53,17 @@ def tokenize_prompts(params: Params) -> None:
     base = read_base()
     folder = pinned_folder(base, weights=False)
     tokenizer = load_with_template(folder, settings.template)
-    template, limit = text_of_template(tokenizer), longest_sequence(load_config(folder))
+    template, longest = text_of_template(tokenizer), longest_sequence(load_config(folder))
     settings = settings.model_copy(update={"response_prefix": _response_prefix(params, base, tokenizer, prompts)})
-    responses, seen = _longest_responses(params), dict[bytes, str]()
+    responses = longest_responses(
+        params.filter,
+        max(params.optimize.max_tokens, params.optimize.kl_tokens),
+        max(params.generate.max_tokens, params.generate.kl_tokens),
+    )
+    limits = {split: ModelLimits(base.vocabulary, longest, tokens) for split, tokens in responses.items()}
     with atomic_folder(TOKENS) as temporary:
-        for name in SETS:
-            for split in SPLITS:
-                rows = tokenize_set(
-                    tokenizer,
-                    f"{name} {split}",
-                    prompts[name][split],
-                    settings,
-                    vocabulary=base.vocabulary,
-                    response=responses[split],
-                    limit=limit,
-                )
-                write_tokens(temporary, name, split, all_different(rows, f"{name} {split}", seen))
-            origin = sets[name].origin
-            logger.info("%s: %d prompts of %s.", name, sum(origin.prompts.values()), origin.source)
         origins = PromptOrigins(
-            sets={name: sets[name].origin for name in SETS},
+            sets=_write_sets(temporary, sets, tokenizer, settings, limits),
             response_prefix=settings.response_prefix,
             template=origin_of_template(settings.template, template),
         )
@@ -77,6 +77,27 @@ def tokenize_prompts(params: Params) -> None:
             today=template_date(settings.today),
         ):
             logger.info(line)
+
+
+def _write_sets(
+    folder: Path,
+    sets: Mapping[str, ReadSet],
+    tokenizer: PreTrainedTokenizerBase,
+    settings: Tokenize,
+    limits: Mapping[SplitName, ModelLimits],
+) -> dict[str, PromptOrigin]:
+    """Write the tokens of every split of every set, and return where they came from."""
+    seen, shortened, origins = dict[bytes, str](), Counter[str](), dict[str, PromptOrigin]()
+    for name, one in sets.items():
+        places = {split: f"{name} {split}" for split in SPLITS}
+        for split, place in places.items():
+            prompts = one.prompts()[split]
+            rows = tokenize_set(
+                tokenizer, place, prompts, settings, limits[split], suffix=one.suffix, shortened=shortened
+            )
+            write_tokens(folder, name, split, all_different(rows, place, seen))
+        origins[name] = recorded_origin(name, one.origin, places, shortened)
+    return origins
 
 
 def _response_prefix(
@@ -101,9 +122,7 @@ def _response_prefix(
             f"{name} train",
             prompts[name]["train"][:_READ],
             settings.model_copy(update={"response_prefix": ""}),
-            vocabulary=base.vocabulary,
-            response=0,
-            limit=None,
+            ModelLimits(base.vocabulary, None, 0),
         )
     ]
     return find_response_prefix(
@@ -114,15 +133,6 @@ def _response_prefix(
         batch_tokens=params.runtime.batch_tokens,
         padding_sensitive=base.padding_sensitive,
     )
-
-
-def _longest_responses(params: Params) -> dict[SplitName, int]:
-    """Return how many response tokens follow the prompts of each split, at most."""
-    return {
-        "train": 0,
-        "validation": max(params.optimize.max_tokens, params.optimize.kl_tokens),
-        "test": max(params.generate.max_tokens, params.generate.kl_tokens),
-    }
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+from collections import Counter
 
 from unwrite.files.atomic import atomic_folder
 from unwrite.files.prompt_sets import check_new_prompts
@@ -14,14 +14,18 @@ from unwrite.pipeline.base import pinned_folder
 from unwrite.pipeline.prompt_sources import ReadSet, read_extra_set
 from unwrite.pipeline.stage import run_stage
 from unwrite.pipeline.templates import load_as_tokenized
-from unwrite.pipeline.tokenizing import all_different, rendered_places, tokenize_set
+from unwrite.pipeline.tokenizing import (
+    ModelLimits,
+    all_different,
+    recorded_origin,
+    rendered_places,
+    tokenize_set,
+)
 from unwrite.pipeline.tokens import read_tokens, write_tokens
-from unwrite.schema.artifacts import PromptOrigins, SetFiles, as_json, read_artifact, read_base
+from unwrite.schema.artifacts import PromptOrigin, PromptOrigins, SetFiles, as_json, read_artifact, read_base
 from unwrite.schema.params import Params
 from unwrite.schema.paths import SET_FILES, SET_TOKENS, SOURCES, TOKENS
 from unwrite.terms import SETS, SPLITS
-
-logger = logging.getLogger("unwrite.stage")
 
 
 def tokenize_sets(params: Params) -> None:
@@ -37,23 +41,16 @@ def tokenize_sets(params: Params) -> None:
     settings = params.tokenize.model_copy(update={"response_prefix": rendered.response_prefix})
     base = read_base()
     folder = pinned_folder(base, weights=False)
-    tokenizer, limit = load_as_tokenized(folder), longest_sequence(load_config(folder))
-    response = max(params.generate.max_tokens, params.generate.kl_tokens)
+    tokenizer, longest = load_as_tokenized(folder), longest_sequence(load_config(folder))
+    limits = ModelLimits(base.vocabulary, longest, max(params.generate.max_tokens, params.generate.kl_tokens))
+    shortened, origins = Counter[str](), dict[str, PromptOrigin]()
     with atomic_folder(SET_TOKENS) as temporary:
         for name, one in sets.items():
-            rows = tokenize_set(
-                tokenizer,
-                name,
-                one.prompts()["test"],
-                settings,
-                vocabulary=base.vocabulary,
-                response=response,
-                limit=limit,
-            )
+            prompts = one.prompts()["test"]
+            rows = tokenize_set(tokenizer, name, prompts, settings, limits, suffix=one.suffix, shortened=shortened)
             # Two extra sets may share a prompt: each is measured on its own.
             write_tokens(temporary, name, "test", all_different(rows, name, rendered_places(used)))
-            logger.info("%s: %d prompts of %s.", name, one.origin.prompts["test"], one.origin.source)
-        origins = {name: one.origin for name, one in sets.items()}
+            origins[name] = recorded_origin(name, one.origin, {"test": name}, shortened)
         write_json(temporary / SOURCES, as_json(rendered.model_copy(update={"sets": origins})))
 
 
