@@ -1,12 +1,14 @@
 """A pinned file that changed by one byte is named."""
 
+from __future__ import annotations
+
 import hashlib
 from pathlib import Path
 
 import pytest
 
 from unwrite.errors import UnwriteError
-from unwrite.files.hashing import digest_of, sha256_of, verify_files
+from unwrite.files.hashing import PairedSums, digest_of, sha256_of, verify_files
 
 DATA = bytes(range(256)) * 100
 
@@ -27,6 +29,34 @@ def test_the_sha256_of_a_published_example(tmp_path: Path) -> None:
     # FIPS 180-2, appendix B.1
     (tmp_path / "abc").write_bytes(b"abc")
     assert sha256_of(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.parametrize("position", [0, 12_345, len(DATA) - 1, None])
+def test_files_read_side_by_side_have_the_sums_of_each_wherever_they_begin_to_differ(position: int | None) -> None:
+    other = bytearray(DATA)
+    if position is not None:
+        other[position] ^= 1
+    sums = PairedSums()
+    for start in range(0, len(DATA), 700):
+        sums.update(DATA[start : start + 700], bytes(other[start : start + 700]))
+    assert sums.hexdigests() == (hashlib.sha256(DATA).hexdigest(), hashlib.sha256(other).hexdigest())
+
+
+def test_what_two_files_begin_with_is_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[bytes] = []
+
+    class Counted:
+        def update(self, data: bytes) -> None:
+            hashed.append(data)
+
+        def copy(self) -> Counted:
+            return Counted()
+
+    monkeypatch.setattr(hashlib, "sha256", Counted)
+    sums = PairedSums()
+    for pair in ((b"same", b"same"), (b"one", b"two"), (b"same", b"same")):
+        sums.update(*pair)
+    assert hashed == [b"same", b"one", b"two", b"same", b"same"]
 
 
 def test_unchanged_files_pass(file: Path) -> None:

@@ -32,14 +32,16 @@ def verify(release: str, base: str | None, revision: str | None, key: Path | Non
     Needs only the two models: no repository and no GPU. The exit code is 1 if anything is wrong, and 3 if
     the edit is as declared, but unusual.
     """
+    from unwrite.models.preload import everything_kept
     from unwrite.release.writer_process import writers_process
 
     local = None if base is None or not Path(base).is_dir() else Path(base)
     with writers_process(local) as find_writers:  # starts before torch is imported here
-        from unwrite.files.threads import processors
-        from unwrite.models.source import resolve_release
-        from unwrite.release.verdict import verification_text
-        from unwrite.release.verify import verify_release
+        with everything_kept():
+            from unwrite.files.threads import processors
+            from unwrite.models.source import resolve_release
+            from unwrite.release.verdict import verification_text
+            from unwrite.release.verify import verify_release
 
         folder = resolve_release(release, revision)
         against = None if base is None else base_folder(folder, base)

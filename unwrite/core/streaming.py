@@ -11,9 +11,9 @@ from torch import Tensor
 
 from unwrite.core.reproducible import add_up, halves, stable_sqrt
 
-CACHED = 1 << 18
-"""Numbers held in float64 at once: few enough for a processor's cache, and enough that an operation on them takes
-longer than handing the GIL from thread to thread."""
+CACHED = 1 << 17
+"""Numbers held in float64 at once: few enough that two buffers of them fit in a processor's cache (2 MB), and enough
+that an operation on them takes longer than handing the GIL from thread to thread."""
 
 Halves = list[tuple[Tensor, Tensor]]
 """The result of `reproducible.halves`: adding the second of each pair to the first sums a buffer."""

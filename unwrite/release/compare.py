@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +9,7 @@ from typing import NamedTuple
 from unwrite.editing.changes import TensorChange
 from unwrite.editing.on_disk import merged_spans
 from unwrite.files.checkpoints import shard_files, stored_tensors
-from unwrite.files.hashing import sha256_of
+from unwrite.files.hashing import PairedSums, sha256_of
 from unwrite.files.safetensors import ByteRange, StoredTensor, read_span, spans
 from unwrite.files.threads import in_threads
 from unwrite.release.header_differences import (
@@ -119,24 +118,22 @@ def _compare_shard(
         release_shard: the release's shard, if everything in it lies at the same offsets as in the base's.
         end_if_stopped: called after each block.
     """
-    base_sum, release_sum = hashlib.sha256(), hashlib.sha256()
+    sums, whole = PairedSums(), release_shard is not None
     found: dict[str, TensorComparison] = {}
-    if release_shard is None:  # edits of tensors that cannot be compared need not be computed
+    if not whole:  # edits of tensors that cannot be compared need not be computed
         changes = {name: change for name, change in changes.items() if name in released}
     for span, blocks in merged_spans(file, tensors, changes):
         release_span = _release_span(span, released, release_shard)
         comparison = TensorComparison(declared=span.tensor in changes)
         for base_bytes, expected, actual in _with_release_bytes(blocks, release_span):
             end_if_stopped()
-            base_sum.update(base_bytes)
-            if actual is not None:
-                release_sum.update(actual)
+            sums.update(base_bytes, actual if whole and actual is not None else base_bytes)
             if actual is not None and span.tensor is not None:
                 comparison = with_block(comparison, tensors[span.tensor].dtype, base_bytes, expected, actual)
         if span.tensor is not None and release_span is not None:
             found[span.tensor] = comparison
-    whole = release_shard is not None
-    return _ShardComparison(file.name, base_sum.hexdigest(), release_sum.hexdigest() if whole else None, found)
+    base_sum, release_sum = sums.hexdigests()
+    return _ShardComparison(file.name, base_sum, release_sum if whole else None, found)
 
 
 def _release_span(

@@ -9,11 +9,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unwrite.files.threads import processors
+from unwrite.models.preload import everything_kept, import_transformers
 
 if TYPE_CHECKING:
     from unwrite.release.writer_checks import FoundWriters
@@ -79,4 +80,6 @@ def print_writers(base: Path) -> None:
 
 
 if __name__ == "__main__":
+    with everything_kept(), suppress(ImportError):  # of which `print_writers` says what is missing
+        import_transformers()
     print_writers(Path(sys.argv[1]))
