@@ -247,6 +247,11 @@ EXPECTED: Mapping[str, tuple[str, Sequence[Row]]] = {  # name in the zoo: (decod
             mlp("mlp.output_linear", axis=1, num_matrices=8, bias="mlp.bias", module="mlp"),
         ],
     ),
+    # Several streams.
+    "deepseek_v4": (MODEL, times(None, *only("0123", attention("self_attn.o_b_proj"), FUSED, SHARED))),
+    "hy_v4": (MODEL, times(None, *FIRST_DENSE_SHARED[1])),
+    "glm5_next": (LANGUAGE, times(None, *FIRST_DENSE_SHARED[1])),
+    "qwen4_exp_text_without_ple": (MODEL, times(None, *LINEAR_FIRST, FUSED, GATED)),
     # Mixers other than softmax attention.
     "granitemoehybrid": (MODEL, times(0.22, *only("02", MAMBA), *only("1", O), GRANITE_EXPERTS, GRANITE_SHARED)),
     "qwen3_next": (MODEL, [*LINEAR_FIRST, *only("0", DOWN), *only("12", FUSED, GATED)]),

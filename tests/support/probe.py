@@ -59,6 +59,8 @@ def edited(model: nn.Module, writers: Iterable[FoundWriter], v: Tensor, **edit: 
 def written_along(model: nn.Module, v: Tensor) -> float:
     """Measure the largest |v·h_out| / ‖h_out‖ over layers and tokens, in a run with v cleared from each layer's input.
 
+    Of several streams, over each of them.
+
     Args:
         model: a model in float64 without hooks; it runs on a few tokens.
         v: unit vector, [d].
@@ -69,12 +71,12 @@ def written_along(model: nn.Module, v: Tensor) -> float:
     shares: list[float] = []
 
     def clear(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        stream = stream_argument(args, kwargs)
-        stream.sub_((stream @ v)[..., None] * v)
+        rows = stream_argument(args, kwargs).view(-1, len(v))
+        rows.sub_((rows @ v)[..., None] * v)
 
     def measure(_module: nn.Module, _args: Any, output: Any) -> None:
-        stream = layer_output(output)
-        shares.append(float(((stream @ v).abs() / stream.norm(dim=-1)).max()))
+        rows = layer_output(output).reshape(-1, len(v))
+        shares.append(float(((rows @ v).abs() / rows.norm(dim=-1)).max()))
 
     layers = decoder_layers(model)
     with float64_throughout(), ExitStack() as hooks:

@@ -150,14 +150,40 @@ def layers_of(branch: Callable[[], nn.Module], add: Add = torch.add) -> Artifici
     return Artificial(Layer(branch(), add), Layer(branch(), add))
 
 
-def recorded_layer(layer: nn.Module) -> RecordedLayer:
-    """A layer with random values in float64, and a recorded call of it on two prompts of seven tokens."""
+class Streams(nn.Module):
+    """X → M X + m yᵀ on S streams, y = branch(norm(mix of streams)); a norm of all streams decides mix, M and m.
+
+    `add` takes M X, the numbers m [..., S, 1] and y [..., 1, d].
+    """
+
+    def __init__(
+        self, mlp: nn.Module, streams: int, add: Callable[[Tensor, Tensor, Tensor], Tensor], *, flat: bool = False
+    ) -> None:
+        super().__init__()
+        self.norm, self.mlp, self.streams, self.add, self.flat = nn.RMSNorm(D), mlp, streams, add, flat
+        self.gates = nn.Parameter(torch.empty(2 * streams + streams**2, streams * D))
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        streams = hidden_states.reshape(*hidden_states.shape[:2], self.streams, D)
+        flat = streams.flatten(-2)
+        gates = torch.sigmoid(flat / flat.square().mean(-1, keepdim=True).sqrt() @ self.gates.T)
+        mix, m, M = gates.tensor_split([self.streams, 2 * self.streams], -1)
+        y = self.mlp(self.norm((mix[..., None] * streams).sum(-2)))
+        after = self.add(M.reshape(*M.shape[:2], self.streams, -1) @ streams, m[..., None], y[..., None, :])
+        return after.flatten(-2) if self.flat else after
+
+
+def recorded_layer(layer: nn.Module, shape: tuple[int, ...] = (), streams: int = 1) -> RecordedLayer:
+    """A layer with random values in float64, and a recorded call of it on two prompts of seven tokens.
+
+    `shape` is that of what the layer gets of one token, and `streams` their number: one of width D by default.
+    """
     generator = torch.Generator().manual_seed(0)
     for parameter in layer.parameters():
         parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
     layer.eval().requires_grad_(False)
-    stream = torch.randn(2, 7, D, generator=generator, dtype=torch.float64)
-    return record_layer(CalledLayer("layers.0", layer, (stream,), {}))
+    stream = torch.randn(2, 7, *(shape or (D,)), generator=generator, dtype=torch.float64)
+    return record_layer(CalledLayer("layers.0", layer, (stream,), {}, streams))
 
 
 def examined(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> Discovery:

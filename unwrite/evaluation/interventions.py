@@ -120,7 +120,7 @@ def intervening(model: PreTrainedModel, run: Planned) -> AbstractContextManager[
     """Return a context in which the model runs under an intervention.
 
     Raises:
-        UnwriteError: the model has no decoder stack, or, during a pass, more than one stream.
+        UnwriteError: the model has no decoder stack, or, during a pass, streams that cannot be split.
     """
     if run.unit is None:
         return nullcontext()

@@ -10,6 +10,7 @@ from torch import Size, Tensor, nn
 
 from unwrite.errors import UnwriteError, reason_of
 from unwrite.models.batches import accepted_inputs
+from unwrite.models.streams import count_streams, text_config
 
 _RUN_ERRORS = (
     *(RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError, AssertionError),
@@ -65,35 +66,36 @@ def stream_argument(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
     return stream
 
 
-def refuse_several_streams(model: nn.Module, stream: Tensor) -> None:
-    """Refuse a stream that is not [batch, tokens, d].
-
-    Raises:
-        UnwriteError: the layers of the model pass on several streams.
-    """
-    if stream.dim() != 3:
-        raise UnwriteError(
-            f"{type(model).__name__} keeps several streams (shape {list(stream.shape)}), but a direction belongs "
-            "to one. Use a model whose layers pass on one stream [batch, tokens, hidden size]."
-        )
-
-
 class CalledLayer(NamedTuple):
-    """A decoder layer with the arguments of one call."""
+    """A decoder layer with the arguments of one call, and the number of residual streams that it gets."""
 
     name: str
     module: nn.Module
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    streams: int = 1
 
     def run(self) -> Tensor:
-        """Run the layer and return the stream after it, [batch, tokens, d]."""
+        """Run the layer and return what it passes on: the stream after it, [batch, tokens, d], or all streams."""
         copied = self.with_stream(self.stream().clone())  # some layers write into their arguments
         return layer_output(self.module(*copied.args, **copied.kwargs)).clone()
 
     def stream(self) -> Tensor:
-        """Return the stream before the layer, [batch, tokens, d]."""
+        """Return what the layer gets: the stream before it, [batch, tokens, d], or all streams."""
         return stream_argument(self.args, self.kwargs)
+
+    def width(self) -> int:
+        """Return d."""
+        batch, tokens = self.stream().shape[:2]
+        return self.stream().numel() // (batch * tokens * self.streams)
+
+    def rows(self) -> Tensor:
+        """Return every stream before the layer, token by token: [batch · tokens · streams, d]."""
+        return self.stream().reshape(-1, self.width())
+
+    def with_rows(self, rows: Tensor) -> CalledLayer:
+        """Return the same call with these streams before the layer, as `rows` gives them."""
+        return self.with_stream(rows.reshape(self.stream().shape))
 
     def with_stream(self, stream: Tensor) -> CalledLayer:
         """Return the same call with this stream before the layer."""
@@ -123,6 +125,9 @@ def capture_layers(model: nn.Module, inputs: Mapping[str, Tensor]) -> CapturedLa
     stack = decoder_layers(model)
     names = {module: name for name, module in model.named_modules()}
     captured = CapturedLayers([], [], [])
+    readers: list[str] = []
+    tokens = inputs["input_ids"].shape
+    one_stream = Size([*tokens, getattr(text_config(model), "hidden_size", 0)])
 
     def record_call(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         call = CalledLayer(names[module], module, args, kwargs)
@@ -135,8 +140,15 @@ def capture_layers(model: nn.Module, inputs: Mapping[str, Tensor]) -> CapturedLa
         # Only matrices with an output as wide as the stream can write it; scales and norms only read it.
         if len(captured.outputs) < len(stack) or not _has_matrix(module):
             return
-        if getattr(output, "shape", None) == captured.outputs[-1].shape:
+        if getattr(output, "shape", None) in (captured.outputs[-1].shape, one_stream):
             captured.after.append(names[module])
+
+    def record_reader(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        # What makes one stream of several reads them, as the norm behind it does; so does all that is in it.
+        given = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+        several = len(captured.outputs) == len(stack) and captured.outputs[-1].shape != one_stream
+        if several and given and given[0].shape == captured.outputs[-1].shape != output.shape == one_stream:
+            readers.append(names[module])
 
     inside = {module for layer in stack for module in layer.modules()}
     with ExitStack() as hooks:
@@ -146,10 +158,14 @@ def capture_layers(model: nn.Module, inputs: Mapping[str, Tensor]) -> CapturedLa
         for module in decoder_body(model).modules():
             if module not in inside:
                 hooks.enter_context(module.register_forward_hook(record_later_writer))
+                hooks.enter_context(module.register_forward_hook(record_reader, with_kwargs=True))
         run_model(model, inputs)
     _refuse_other_orders(model, stack, captured.layers)
-    _refuse_other_streams(model, captured.layers, inputs["input_ids"].shape)
-    return captured
+    layers = [
+        call._replace(streams=_count_streams(model, call, index, tokens)) for index, call in enumerate(captured.layers)
+    ]
+    after = [name for name in captured.after if not any(f"{name}.".startswith(f"{reader}.") for reader in readers)]
+    return CapturedLayers(layers, captured.outputs, after)
 
 
 def run_model(model: nn.Module, inputs: Mapping[str, Tensor]) -> None:
@@ -177,15 +193,10 @@ def _outermost(stacks: list[list[nn.Module]]) -> list[list[nn.Module]]:
 
 
 def _fits_config(model: nn.Module, stack: list[nn.Module]) -> bool:
-    config = _text_config(model)
+    config = text_config(model)
     layers, width = (getattr(config, key, None) for key in ("num_hidden_layers", "hidden_size"))
     shapes = [parameter.shape for layer in stack for parameter in layer.parameters()]
     return len(stack) == layers and any(width in shape for shape in shapes)
-
-
-def _text_config(model: nn.Module) -> Any:
-    config: Any = getattr(model, "config", None)
-    return config.get_text_config() if hasattr(config, "get_text_config") else config
 
 
 def _stream_key(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int | str:
@@ -201,34 +212,37 @@ def _has_matrix(module: nn.Module) -> bool:
 
 
 def _refuse_other_orders(model: nn.Module, stack: list[nn.Module], calls: list[CalledLayer]) -> None:
-    if [call.module for call in calls] != stack:
+    ran = [call.module for call in calls]
+    if len(ran) > len(set(ran)) and len(stack) == len(set(stack)):
+        raise StructureError(
+            f"{type(model).__name__} runs layers more than once in a pass ({len(ran)} runs of {len(stack)} layers), but "
+            "a direction is measured at one place of the residual stream, so this model is refused."
+        )
+    if ran != stack:
         raise StructureError(
             f"{type(model).__name__} does not run each of its {len(stack)} layers once, in order: {len(calls)} ran. "
             f"{_REFUSED}"
         )
 
 
-def _refuse_other_streams(model: nn.Module, calls: list[CalledLayer], tokens: Size) -> None:
-    for index, call in enumerate(calls):
-        shape = call.stream().shape
-        layer = f"{type(model).__name__}, layer {index}"
-        if streams := _number_of_streams(model, shape, tokens):
-            raise StructureError(
-                f"{layer}: the layers pass on {streams} streams (shape {list(shape)} for {list(tokens)} tokens), which "
-                f"are mixed between the branches; a direction belongs to one stream. {_REFUSED}"
-            )
-        if shape[:-1] != tokens:
-            raise StructureError(
-                f"{layer}: the stream must be one vector per token, got shape {list(shape)} for {list(tokens)} tokens. "
-                f"{_REFUSED}"
-            )
+def _count_streams(model: nn.Module, call: CalledLayer, index: int, tokens: Size) -> int:
+    """Count the streams that a layer gets.
 
-
-def _number_of_streams(model: nn.Module, shape: Size, tokens: Size) -> int | None:
-    """Return how many streams a layer gets, on an axis of their own or side by side; None if it gets one."""
-    width = getattr(_text_config(model), "hidden_size", None)
-    *others, last = shape
-    if others == list(tokens):
-        return last // width if type(width) is int and last > width and last % width == 0 else None
-    extra = [size for axis, size in enumerate(others) if others[:axis] + others[axis + 1 :] == list(tokens)]
-    return extra[0] if len(others) > len(tokens) and extra else None
+    Raises:
+        StructureError: it gets something else than streams with one vector per token.
+    """
+    shape = call.stream().shape
+    streams = count_streams(model, shape, tokens)
+    if streams is not None:
+        return streams
+    layer = f"{type(model).__name__}, layer {index}"
+    several = [size for axis, size in enumerate(shape[:-1]) if [*shape[:axis], *shape[axis + 1 : -1]] == list(tokens)]
+    if len(shape) > len(tokens) + 1 and several:
+        raise StructureError(
+            f"{layer}: the layers pass on {several[0]} streams in another form than [batch, tokens, streams, hidden "
+            f"size] (shape {list(shape)} for {list(tokens)} tokens). {_REFUSED}"
+        )
+    raise StructureError(
+        f"{layer}: the stream must be one vector per token, got shape {list(shape)} for {list(tokens)} tokens. "
+        f"{_REFUSED}"
+    )

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from unwrite.errors import UnwriteError
-from unwrite.models.layers import CalledLayer, decoder_layers, refuse_several_streams
+from unwrite.models.layers import CalledLayer, decoder_layers
+from unwrite.models.streams import followed_streams
 
 TensorMap = Callable[[Tensor], Tensor]
 """A function of a tensor that keeps its shape and dtype."""
@@ -29,6 +30,8 @@ class ModulePatch(NamedTuple):
 def added_to_stream(model: nn.Module, direction: Tensor, layer: int, scale: float) -> Iterator[None]:
     """While open, add `scale` times a direction to the residual stream at the output of one layer, at every token.
 
+    Of several streams, to each: their mean moves by as much.
+
     This checks sufficiency: whether the direction alone causes the behaviour (Arditi et al. 2024, section 3.2).
 
     Args:
@@ -39,7 +42,7 @@ def added_to_stream(model: nn.Module, direction: Tensor, layer: int, scale: floa
 
     Raises:
         ValueError: the model has no such layer, or the direction is not a vector.
-        UnwriteError: the model has no decoder stack, or, during a pass, more than one stream.
+        UnwriteError: the model has no decoder stack, or, during a pass, streams that cannot be split.
 
     Example:
         >>> model = load_model("demo/model")
@@ -58,10 +61,9 @@ def added_to_stream(model: nn.Module, direction: Tensor, layer: int, scale: floa
     shift = scale * direction
 
     def add(stream: Tensor) -> Tensor:
-        refuse_several_streams(model, stream)
-        return stream + shift.to(stream)
+        return (streams.split(stream) + shift.to(stream)).reshape(stream.shape)
 
-    with layers[layer].register_forward_hook(_output_hook(add)):
+    with followed_streams(model, layers[layer]) as streams, layers[layer].register_forward_hook(_output_hook(add)):
         yield
 
 
@@ -71,16 +73,15 @@ def mapped_stream(model: nn.Module, edit: TensorMap) -> Iterator[None]:
 
     Args:
         model: as in `added_to_stream`.
-        edit: receives the stream [batch, tokens, d] in float32 or wider.
+        edit: receives the stream [batch, tokens, d] in float32 or wider; several streams as [batch, tokens · S, d].
 
     Raises:
-        UnwriteError: the model has no decoder stack, or, during a pass, more than one stream.
+        UnwriteError: the model has no decoder stack, or, during a pass, streams that cannot be split.
     """
     layers = decoder_layers(model)
 
     def checked(stream: Tensor) -> Tensor:
-        refuse_several_streams(model, stream)
-        return edit(stream)
+        return edit(streams.split(stream).flatten(1, 2)).reshape(stream.shape)
 
     def map_input(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         call = CalledLayer("", module, args, kwargs)
@@ -88,7 +89,7 @@ def mapped_stream(model: nn.Module, edit: TensorMap) -> Iterator[None]:
         mapped = call.with_stream(checked(_widened(stream)).to(stream.dtype))
         return mapped.args, mapped.kwargs
 
-    with ExitStack() as hooks:
+    with followed_streams(model, layers[0]) as streams, ExitStack() as hooks:
         hooks.enter_context(layers[0].register_forward_pre_hook(map_input, with_kwargs=True))
         for layer in dict.fromkeys(layers):
             hooks.enter_context(layer.register_forward_hook(_output_hook(checked)))

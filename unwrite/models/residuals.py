@@ -19,9 +19,10 @@ from unwrite.models.batches import (
     run_batches,
     unpadded_batches,
 )
-from unwrite.models.layers import decoder_layers, layer_output, refuse_several_streams, stream_argument
+from unwrite.models.layers import decoder_layers, layer_output, stream_argument
 from unwrite.models.placement import input_device
 from unwrite.models.shared_work import NOTHING_SHARED, SharedWork, new_inputs, prefix_cache
+from unwrite.models.streams import followed_streams, mean_of_streams
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -105,17 +106,18 @@ def record_residuals(model: nn.Module, positions: Sequence[int]) -> Iterator[lis
     Residual index 0 is the input of layer 0, index ℓ + 1 the output of layer ℓ, before any final norm. Hooks see this
     stream whatever the model returns as hidden states (recurrent models count them differently).
 
+    Of several streams, their mean is recorded (`streams`).
+
     Raises:
-        UnwriteError: the model has no decoder stack, or, during a pass, more than one stream.
+        UnwriteError: the model has no decoder stack, or, during a pass, streams that cannot be split.
     """
     layers = decoder_layers(model)
     columns = list(positions)
     records: list[Tensor] = []
 
     def at_positions(stream: Tensor) -> Tensor:
-        refuse_several_streams(model, stream)
         # Indexing with a list copies: the stream can be freed, and rescaling it in place does not change the record.
-        return stream[:, columns]
+        return mean_of_streams(streams.split(stream)[:, columns])
 
     def record_input(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         records.clear()
@@ -124,7 +126,7 @@ def record_residuals(model: nn.Module, positions: Sequence[int]) -> Iterator[lis
     def record_output(_module: nn.Module, _args: Any, output: Any) -> None:
         records.append(at_positions(layer_output(output)))
 
-    with ExitStack() as hooks:
+    with followed_streams(model, layers[0]) as streams, ExitStack() as hooks:
         hooks.enter_context(layers[0].register_forward_pre_hook(record_input, with_kwargs=True))
         for layer in layers:
             hooks.enter_context(layer.register_forward_hook(record_output))

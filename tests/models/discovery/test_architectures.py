@@ -100,6 +100,19 @@ INCOMPLETE: Mapping[str, tuple[Sequence[str], set[str]]] = {
         ["layer 0: mlp.experts (LongcatFlashExperts)", "cannot be edited exactly"],
         {f"model.layers.0.{name}.weight" for n in "01" for name in (f"self_attn.{n}.o_proj", f"mlps.{n}.down_proj")},
     ),
+    "qwen4_exp_text": (  # several streams; in layer 1 a convolution writes too
+        ["layer 1: ", "is not explained by ple.value_proj"],
+        {
+            f"model.layers.{layer}.{name}"
+            for layer in range(3)
+            for name in (
+                f"{'self_attn.o_proj' if layer == 2 else 'linear_attn.out_proj'}.weight",
+                "mlp.shared_expert.down_proj.weight",
+                "mlp.experts.down_proj",
+            )
+        }
+        | {"model.layers.1.ple.value_proj.weight"},
+    ),
     "xlm": (
         ["something writes the stream between layers 0 and 1"],
         {f"transformer.ffns.{layer}.lin2.weight" for layer in range(3)},
@@ -147,12 +160,9 @@ def test_encoder_used_as_a_language_model_is_post_norm() -> None:
 
 
 REFUSED: Mapping[str, str] = {  # name in the zoo: the reason
-    "deepseek_v4": r"layer 0: the layers pass on 2 streams \(shape \[2, \d+, 2, 32\] for",  # hyper-connections
-    "hy_v4": r"layer 0: the layers pass on 2 streams \(shape \[2, \d+, 2, 32\] for",
-    "qwen4_exp_text": r"layer 0: the layers pass on \d streams \(shape \[2, \d+, \d+\] for",  # side by side
-    "gemma3n_text": r"layer 0: the layers pass on 2 streams \(shape \[2, 2, \d+, 32\] for",
+    "gemma3n_text": r"layer 0: the layers pass on 2 streams in another form .* \(shape \[2, 2, \d+, 32\] for",
     "mllama": "does not run each of its 3 layers once, in order: 2 ran",
-    "hrm_text": "does not run each of its 2 layers once, in order: 4 ran",
+    "hrm_text": "runs layers more than once in a pass .4 runs of 2 layers.",
     "blt": "the stream must be one vector per token, got shape",
     "xlnet": "the stream must be one vector per token, got shape",
 }

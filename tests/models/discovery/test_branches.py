@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from tests.support.synthetic_layers import CalledTwice, D, Layer, Mlp, recorded_layer
-from unwrite.models.discovery.branches import Branch, leaves, search_branches, skip_contribution, unexplained_share
+from unwrite.models.discovery.branches import Branch, leaves, search_branches
 from unwrite.models.discovery.findings import FoundNorm
 from unwrite.models.discovery.parameters import Weight
-from unwrite.models.discovery.probes import UnprovableError, run_to
 
 pytestmark = pytest.mark.usefixtures("no_grad")
 
@@ -59,19 +58,3 @@ def test_an_unexplained_share_has_a_reason(add: Callable[[Tensor, Tensor], Tenso
     assert examination.branches == ()
     assert examination.unexplained > 0.01
     assert phrase in examination.reasons[0]
-
-
-def test_skip_contribution_is_the_input_times_its_scale() -> None:
-    recorded = recorded_layer(Layer(Mlp(), lambda stream, y: 0.5 * stream + y))
-    stream = recorded.layer.stream().reshape(-1, D)
-    assert skip_contribution(recorded, None, ["mlp"]) == pytest.approx(0.5 * stream, abs=1e-5)
-    rest = run_to(recorded.layer, None) - 0.5 * stream
-    ones = torch.ones(len(rest), dtype=torch.float64)
-    assert unexplained_share(recorded, rest, ["mlp.down"], {"mlp.down": ones}) < 1e-12
-    assert unexplained_share(recorded, rest, [], {}) == 1
-
-
-def test_a_norm_of_the_stream_itself_is_refused() -> None:
-    recorded = recorded_layer(Layer(Mlp()))
-    with pytest.raises(UnprovableError, match=r"^norm \(RMSNorm\) normalizes or scales the stream itself$"):
-        skip_contribution(recorded, "norm", [])

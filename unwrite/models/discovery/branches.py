@@ -27,13 +27,11 @@ from unwrite.models.discovery.probes import (
     RecordedLayer,
     UnprovableError,
     multipliers_into,
-    outputs_fixed,
     record_calls,
     run_to,
     shift_multipliers,
 )
-
-COMPLETE = 1e-5  # the largest share of a sum that may be left unexplained
+from unwrite.models.discovery.sums import COMPLETE, skip_contribution, spread, unexplained_at, unexplained_share
 
 
 class Branch(NamedTuple):
@@ -84,16 +82,17 @@ def search_branches(recorded: RecordedLayer, sink: str | None = None) -> Examina
     """
     base = run_to(recorded.layer, sink)
     multipliers = _adding_modules(recorded, sink, base)
-    chosen = _choose(recorded, sink, base, multipliers)
+    chosen = _choose(recorded, sink, multipliers)
     parts = [_examine_module(recorded, name) for name in chosen.names]
     branches = tuple(branch for part in parts for branch in part.branches)
-    if chosen.unexplained > COMPLETE:
+    if chosen.unexplained > COMPLETE and recorded.layer.streams == 1:
         branches, chosen = _with_bare_biases(recorded, sink, branches, chosen, multipliers)
     reasons = [reason for part in parts for reason in part.reasons]
     if chosen.unexplained > COMPLETE:
         scaled = [name for name in _scaled_modules(recorded, sink, base) if name not in multipliers]
-        reasons = [_unexplained_message(recorded, chosen, scaled), *reasons]
-    if reasons and sink is None and not bool(skip_contribution(recorded, None, chosen.names).any()):
+        reasons = [_unexplained_message(recorded, sink, chosen, scaled), *reasons]
+    one_stream = sink is None and recorded.layer.streams == 1
+    if reasons and one_stream and not bool(skip_contribution(recorded, None, chosen.names).any()):
         reasons[0] += "; the layer's input does not reach its output unchanged (a norm after the sum, or a scale)"
     return Examination(branches, reasons, chosen.unexplained)
 
@@ -113,8 +112,7 @@ def _with_bare_biases(
     if not bias_of:
         return branches, chosen
     written = written_by_bare_biases(recorded, {bias: bare[bias] for bias in bias_of.values()})
-    whole = base - skip_contribution(recorded, sink, chosen.names) - written
-    left = unexplained_share(recorded, whole, chosen.names, multipliers)
+    left = unexplained_at(recorded, sink, chosen.names, multipliers, also=written)
     paired = (
         branch._replace(weights=tuple(_with_bias(weight, bias_of.get(weight.parameter)) for weight in branch.weights))
         for branch in branches
@@ -136,6 +134,8 @@ def _examine_module(recorded: RecordedLayer, name: str) -> Examination:
         inner = search_branches(recorded, name)
     except UnprovableError as error:
         return Examination((), [str(error)], 0.0)
+    if inner.unexplained > COMPLETE:  # so nothing says that its output loses the direction
+        return Examination((), [f"{recorded.label(name)} cannot be edited exactly: {inner.reasons[0]}"], 0.0)
     return inner._replace(branches=(Branch(name, norm=norm, inner=inner.branches),))
 
 
@@ -154,7 +154,7 @@ def _adding_modules(recorded: RecordedLayer, sink: str | None, base: Tensor) -> 
 def _modules_with_stream(recorded: RecordedLayer) -> set[str]:
     """Find the modules whose output contains the layer's input itself."""
     layer, v = recorded.layer, recorded.direction
-    moved = record_calls(layer.with_stream(layer.stream() + SHIFT * v))
+    moved = record_calls(layer.with_rows(layer.rows() + SHIFT * v))
     return {
         name
         for name, call in recorded.calls.items()
@@ -176,7 +176,7 @@ def _scaled_modules(recorded: RecordedLayer, sink: str | None, base: Tensor) -> 
     return _deepest(names)
 
 
-def _choose(recorded: RecordedLayer, sink: str | None, base: Tensor, multipliers: Mapping[str, Tensor]) -> _Chosen:
+def _choose(recorded: RecordedLayer, sink: str | None, multipliers: Mapping[str, Tensor]) -> _Chosen:
     """Choose the deepest modules that add up to what reaches a sink.
 
     Modules that do not add up to the output of the module around them are replaced by that module.
@@ -185,12 +185,12 @@ def _choose(recorded: RecordedLayer, sink: str | None, base: Tensor, multipliers
     names = _deepest(list(hits))
     containers = sorted(set(hits) - set(names), key=lambda name: (-name.count("."), name))
     while True:
-        left = unexplained_share(recorded, base - skip_contribution(recorded, sink, names), names, hits)
+        left = unexplained_at(recorded, sink, names, hits)
         if left <= COMPLETE or not containers:
             return _Chosen(names, left)
         container = containers.pop(0)
         inside = [name for name in names if name.startswith(f"{container}.")]
-        output = hits[container][:, None] * recorded.calls[container].output
+        output = spread(recorded.calls[container].output, len(hits[container])) * hits[container][:, None]
         if unexplained_share(recorded, output, inside, hits) > COMPLETE:
             names = [name for name in names if name not in inside] + [container]
 
@@ -200,37 +200,8 @@ def _deepest(names: Sequence[str]) -> list[str]:
     return [name for name in names if not any(other.startswith(f"{name}.") for other in names)]
 
 
-def unexplained_share(
-    recorded: RecordedLayer, whole: Tensor, names: Sequence[str], multipliers: Mapping[str, Tensor]
-) -> float:
-    """Measure the share of a whole [tokens, d] that is not the sum of the modules' outputs times their multipliers."""
-    rest = whole
-    for name in names:
-        rest = rest - multipliers[name][:, None] * recorded.calls[name].output
-    return float(rest.norm() / whole.norm())
-
-
-def skip_contribution(recorded: RecordedLayer, sink: str | None, names: Sequence[str]) -> Tensor:
-    """Measure how much of the layer's input itself reaches a sink, s·h_in, [tokens, d].
-
-    The named modules return their recorded outputs, so the input cannot reach the sink through them.
-
-    Raises:
-        UnprovableError: the input reaches the sink, which is a norm.
-    """
-    layer, v = recorded.layer, recorded.direction
-    stream = layer.stream()
-    with outputs_fixed(recorded, names):
-        base = run_to(layer, sink)
-        scale = shift_multipliers(run_to(layer.with_stream(stream + SHIFT * v), sink) - base, v)
-    if scale is None:
-        return torch.zeros_like(base)
-    if sink is not None:
-        raise UnprovableError(f"{recorded.label(sink)} normalizes or scales the stream itself")
-    return scale[:, None] * stream.reshape(base.shape)
-
-
-def _unexplained_message(recorded: RecordedLayer, chosen: _Chosen, scaled: Sequence[str]) -> str:
+def _unexplained_message(recorded: RecordedLayer, sink: str | None, chosen: _Chosen, scaled: Sequence[str]) -> str:
     modules = ", ".join(map(recorded.label, chosen.names)) or "any module"
     why = f"; each component is scaled separately after {', '.join(scaled)}" if scaled else ""
-    return f"{chosen.unexplained:.1%} of the output is not explained by {modules}{why}"
+    place = "the output" if sink is None else "its input"
+    return f"{chosen.unexplained:.1%} of {place} is not explained by {modules}{why}"

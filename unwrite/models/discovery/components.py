@@ -53,8 +53,9 @@ def _component(recorded: RecordedLayer, name: str, others: Sequence[str], elsewh
 
     with outputs_fixed(recorded, others), recorded.module(name).register_forward_hook(record):
         elsewhere.with_stream(stream).run()
-    output = recorded.calls[name].output.reshape(stream.shape)[:, -1]
-    change = (seen[0].reshape(stream.shape)[:, -1] - output).norm() / output.norm()
+    batch, tokens = stream.shape[:2]
+    output = recorded.calls[name].output.reshape(batch, tokens, -1)[:, -1]
+    change = (seen[0].reshape(batch, tokens, -1)[:, -1] - output).norm() / output.norm()
     return "attention" if change > TOLERANCE else "mlp"
 
 

@@ -1,6 +1,6 @@
 """Probe one decoder layer: record what its modules do, shift or fix their outputs, project their parameters.
 
-Notation: d is the width of the stream; v [d] is the unit vector that probes add or remove; a *sink* is the place where
+Notation: d is the width of a stream; v [d] is the unit vector that probes add or remove; a *sink* is the place where
 their effect is measured: the stream after the layer (None), or the input of a module in the layer (its name).
 """
 
@@ -58,15 +58,15 @@ def record_layer(layer: CalledLayer) -> RecordedLayer:
 
 
 def record_calls(layer: CalledLayer) -> dict[str, Call]:
-    """Record the call of each module that runs exactly once and whose output has the stream's width and size."""
+    """Record the call of each module that runs exactly once and whose output has the width and size of one stream."""
     seen: dict[str, list[Call]] = {}
-    stream = layer.stream()
+    width, size = layer.width(), layer.stream().numel() // layer.streams
 
     def recorder(name: str) -> Callable[..., None]:
         def record(_module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             tensor = first_tensor(output)
-            if tensor.shape[-1:] == stream.shape[-1:] and tensor.numel() == stream.numel():
-                call = Call(_cloned(args), _cloned(kwargs), tensor.clone().reshape(-1, tensor.shape[-1]))
+            if tensor.shape[-1:] == (width,) and tensor.numel() == size:
+                call = Call(_cloned(args), _cloned(kwargs), tensor.clone().reshape(-1, width))
                 seen.setdefault(name, []).append(call)
 
         return record
@@ -90,10 +90,9 @@ def run_again(module: nn.Module, call: Call) -> Tensor:
 
 
 def run_to(layer: CalledLayer, sink: str | None) -> Tensor:
-    """Run a layer and return what reaches the sink, [tokens, d]."""
+    """Run a layer and return what reaches the sink, [tokens, d]; of several streams after it, one row for each."""
     if sink is None:
-        output = layer.run()
-        return output.reshape(-1, output.shape[-1])
+        return layer.run().reshape(-1, layer.width())
     seen: list[Tensor] = []
 
     def record(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -176,7 +175,7 @@ def projected(parameter: nn.Parameter, axis: int, v: Tensor) -> Iterator[None]:
 
 def probe_direction(layer: CalledLayer) -> Tensor:
     """Return a random unit vector of the stream's width, the same for every layer of that width."""
-    width = layer.stream().shape[-1]
+    width = layer.width()
     return nn.functional.normalize(torch.randn(width, generator=seeded(2), dtype=torch.float64), dim=0)
 
 

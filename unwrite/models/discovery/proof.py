@@ -8,15 +8,9 @@ from contextlib import ExitStack
 from torch import Tensor, nn
 
 from unwrite.models.discovery.bare_biases import is_bare, written_by_bare_biases
-from unwrite.models.discovery.branches import (
-    COMPLETE,
-    Branch,
-    Examination,
-    search_branches,
-    skip_contribution,
-    unexplained_share,
-)
+from unwrite.models.discovery.branches import Branch, Examination, search_branches
 from unwrite.models.discovery.probes import EXACT, RecordedLayer, UnprovableError, multipliers_into, projected, run_to
+from unwrite.models.discovery.sums import COMPLETE, unexplained_at
 from unwrite.models.layers import CalledLayer
 
 
@@ -49,8 +43,8 @@ def prove_branches(recorded: RecordedLayer, branches: Sequence[Branch]) -> float
     """
     layer, v = recorded.layer, recorded.direction
     unexplained = _unexplained(recorded, branches, None)
-    stream = layer.stream()
-    clear = layer.with_stream(stream - (stream @ v)[..., None] * v)
+    rows = layer.rows()
+    clear = layer.with_rows(rows - (rows @ v)[:, None] * v)
     with ExitStack() as edits:
         for branch in branches:
             _edit(layer, branch, v, edits)
@@ -83,8 +77,7 @@ def _unexplained(recorded: RecordedLayer, branches: Sequence[Branch], sink: str 
         for weight in branch.weights
         if weight.bias is not None and is_bare(weight.bias, branch.module)
     }
-    whole = base - skip_contribution(recorded, sink, names) - written_by_bare_biases(recorded, bare)
-    left = unexplained_share(recorded, whole, names, multipliers)
+    left = unexplained_at(recorded, sink, names, multipliers, also=written_by_bare_biases(recorded, bare))
     if left > COMPLETE:
         raise UnprovableError(f"{left:.1%} of the output is not explained by {', '.join(names) or 'any module'}")
     inner = [_unexplained(recorded, branch.inner, branch.module) for branch in branches if branch.norm is not None]
