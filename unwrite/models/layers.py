@@ -215,8 +215,8 @@ def _refuse_other_orders(model: nn.Module, stack: list[nn.Module], calls: list[C
     ran = [call.module for call in calls]
     if len(ran) > len(set(ran)) and len(stack) == len(set(stack)):
         raise StructureError(
-            f"{type(model).__name__} runs layers more than once in a pass ({len(ran)} runs of {len(stack)} layers), but "
-            "a direction is measured at one place of the residual stream, so this model is refused."
+            f"{type(model).__name__} runs layers more than once in a pass ({len(ran)} runs of {len(stack)} layers), "
+            "but a direction is measured at one place of the residual stream, so this model is refused."
         )
     if ran != stack:
         raise StructureError(
