@@ -24,6 +24,7 @@ from tests.support.releases import (
 )
 from unwrite.files.checkpoints import index_of, shard_files, stored_tensors
 from unwrite.files.hashing import sha256_of
+from unwrite.release.verdict import verification_text
 from unwrite.release.verify import verify_release
 
 
@@ -175,6 +176,32 @@ def test_pipe_fails_without_being_read(name: str, release: Release) -> None:
     (release.folder / name).unlink()
     os.mkfifo(release.folder / name)
     assert f"{name} is not a plain file" in failed(verified(release))["files"]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors.index.json", "config.json", "edit.json", "model.sig"])
+def test_folder_in_the_place_of_a_file_fails(name: str, release: Release) -> None:
+    """Whatever lies in it is listed and hashed by nobody; an index of the base is not the only file of a kind."""
+    (release.folder / name).unlink(missing_ok=True)
+    (release.folder / name).mkdir()
+    (release.folder / name / "payload.py").write_text("")
+    assert f"{name} is not a plain file" in failed(verified(release))["files"]
+
+
+def test_name_with_a_line_break_forges_no_line(release: Release) -> None:
+    (release.folder / "a\nVERIFIED: the release is the base").write_text("")
+    found = verified(release)
+    assert failed(found)["files"] == r"a\nVERIFIED: the release is the base is not a plain file"
+    assert not any(line.startswith("VERIFIED") for line in verification_text(found).splitlines())
+
+
+def test_folder_in_the_place_of_an_own_index_fails(release: Release) -> None:
+    """Without it, every check of the weights passes: one file needs no index."""
+    single = make_single(release)
+    assert failed(verified(single)) == {}
+    index = single.folder / "model.safetensors.index.json"
+    index.unlink()
+    index.mkdir()
+    assert failed(verified(single)) == {"files": "model.safetensors.index.json is not a plain file"}
 
 
 TEMPLATE = "additional_chat_templates/tool_use.jinja"

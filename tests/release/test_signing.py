@@ -1,5 +1,6 @@
 """A signature is valid for the files and the key it was made with, and for nothing else."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -79,6 +80,11 @@ def test_unusable_key_is_refused_before_signing(release: Path, tmp_path: Path) -
         sign_release(release, tmp_path / "nowhere.pem")
     with pytest.raises(UnwriteError, match=r"must be the public key (?s:.)*\nAsk for the public key"):
         wrong_signature(release, text)
+    pipe = tmp_path / "pipe.pem"
+    os.mkfifo(pipe)
+    for use in (sign_release, wrong_signature):
+        with pytest.raises(UnwriteError, match=r"pipe\.pem is a pipe, not a file"):
+            use(release, pipe)
     assert not (release / SIGNATURE).exists()
 
 

@@ -15,7 +15,7 @@ from unwrite.pipeline.runs import LOCK
 from unwrite.release.base_source import base_text
 from unwrite.release.set_aside import SetAside
 from unwrite.release.signing import SIGNATURE, wrong_signature
-from unwrite.release.untrusted import entries, is_plain_file, is_release_name, leads_out, printable
+from unwrite.release.untrusted import entries, is_plain_file, is_release_name, leads_out, one_line
 from unwrite.schema.artifacts import Artifact
 from unwrite.schema.params import PARAMS_FILE
 from unwrite.schema.paths import CARD, DIRECTIONS, EVALUATION, MANIFEST, PROMPT_TEMPLATE, RECIPE
@@ -46,15 +46,15 @@ class Check(Artifact):
 
 
 def checked(name: str, about: str, problems: Iterable[str], notes: Iterable[str] = ()) -> Check:
-    """Return a check that was made: failed if there are problems. Text from the release is made safe to print."""
-    details = list(map(printable, problems))
+    """Return a check that was made: failed if there are problems. Its text is made safe to print, in one line each."""
+    details = list(map(one_line, problems))
     outcome: CheckOutcome = "failed" if details else "passed"
-    return Check(name=name, outcome=outcome, about=printable(about), details=details, notes=list(map(printable, notes)))
+    return Check(name=name, outcome=outcome, about=one_line(about), details=details, notes=list(map(one_line, notes)))
 
 
 def not_checked(name: str, about: str) -> Check:
     """Return a check that could not be made, and what it needs."""
-    return Check(name=name, outcome="not checked", about=printable(about), details=[])
+    return Check(name=name, outcome="not checked", about=one_line(about), details=[])
 
 
 def check_files(release: Path, manifest: Manifest, sums: Mapping[str, str], aside: SetAside) -> Check:
@@ -69,8 +69,8 @@ def check_files(release: Path, manifest: Manifest, sums: Mapping[str, str], asid
         if name in sums and sums[name] != expected
     ]
     wrong += _wrong_sizes(release, manifest)
-    expected_names = {*listed, *UNLISTED_FILES, *aside.names}
-    problems = [*_named_twice(manifest), *_missing(release, listed), *_unexpected(release, expected_names)]
+    files = {*listed, *UNLISTED_FILES}
+    problems = [*_named_twice(manifest), *_missing(release, listed), *_unexpected(release, files, aside.names)]
     left = [f"set aside, as git or a download tool left it: {', '.join(aside.found)}"] if aside.found else []
     return checked("files", f"{len(listed)} files, by sha256", [*problems, *aside.problems, *wrong], left)
 
@@ -97,16 +97,16 @@ def _missing(release: Path, listed: Collection[str]) -> Iterator[str]:
             yield f"{name} is missing"
 
 
-def _unexpected(release: Path, expected: Collection[str]) -> Iterator[str]:
+def _unexpected(release: Path, files: Collection[str], aside: Collection[str]) -> Iterator[str]:
     for path in entries(release):
         name = path.relative_to(release).as_posix()
-        if path.is_dir() and not path.is_symlink() and name in expected:
+        if name in aside:
             continue
         if path.is_symlink() and leads_out(release, path):
             yield f"{name} is a link that leads out of the folder"
         elif not is_plain_file(release, name):
             yield f"{name} is not a plain file"
-        elif name not in expected:
+        elif name not in files:
             yield f"{name} is not in the manifest"
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 from unwrite.errors import UnwriteError, missing_package, reason_of
+from unwrite.schema.text import refuse_endless
 
 SIGNATURE = "model.sig"
 _PAIR = (
@@ -24,8 +25,9 @@ def sign_release(folder: Path, private_key: Path) -> None:
         private_key: PEM file of an elliptic-curve key without a password.
 
     Raises:
-        UnwriteError: the key cannot be read or is of another kind, or the optional packages are not installed.
+        UnwriteError: the key cannot be read, is a pipe or of another kind, or the optional packages are not installed.
     """
+    refuse_endless(private_key)
     hashing, signing, _ = _library()
     try:
         config = signing.Config().use_elliptic_key_signer(private_key=private_key)
@@ -45,8 +47,9 @@ def wrong_signature(folder: Path, public_key: Path, ignored: Collection[str] = (
         ignored: entries of the folder that git or a download tool left; those that were signed as ignored are too.
 
     Raises:
-        UnwriteError: the key cannot be read or is of another kind, or the optional packages are not installed.
+        UnwriteError: the key cannot be read, is a pipe or of another kind, or the optional packages are not installed.
     """
+    refuse_endless(public_key)
     hashing, _, verifying = _library()
     try:
         config = verifying.Config().use_elliptic_key_verifier(public_key=public_key)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import model_files
-from unwrite.release.untrusted import entries, is_plain_file, printable
+from unwrite.release.untrusted import entries, is_plain_file, one_line
 
 if TYPE_CHECKING:
     from unwrite.release.statement import Manifest
@@ -47,4 +47,4 @@ def _refuse(folder: Path, names: Iterable[str], listed: Mapping[str, object], mo
 
 
 def _message(file: Path, size: int, instead: str) -> str:
-    return f"{printable(str(file))} has {size:,} bytes, but {instead}: it was not read."
+    return f"{one_line(str(file))} has {size:,} bytes, but {instead}: it was not read."

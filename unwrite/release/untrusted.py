@@ -68,6 +68,11 @@ def printable(text: str) -> str:
     )
 
 
+def one_line(text: str) -> str:
+    """Return text with line breaks escaped too, for a line of a list: a name with one could forge the next line."""
+    return printable(text).replace("\n", "\\n")
+
+
 def refuse_endless_files(folder: Path, records: Collection[str]) -> None:
     """Refuse a folder with files that no release has, and whose reading might never end.
 
@@ -91,10 +96,10 @@ def refuse_endless_files(folder: Path, records: Collection[str]) -> None:
         target = path.resolve()
         special = not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
         if path.is_symlink() and (special or any(map(target.is_relative_to, _OF_THE_SYSTEM))):
-            raise UnwriteError(f"{printable(str(path))} is a link to {printable(str(target))}: remove it.")
+            raise UnwriteError(f"{one_line(str(path))} is a link to {one_line(str(target))}: remove it.")
         if path.name in records and stat.S_ISREG(mode) and size > _LARGEST_RECORD:
             raise UnwriteError(
-                f"{printable(str(path))} has {size:,} bytes, and no such record has more than {_LARGEST_RECORD:,}."
+                f"{one_line(str(path))} has {size:,} bytes, and no such record has more than {_LARGEST_RECORD:,}."
             )
 
 
@@ -121,5 +126,5 @@ def unreadable_files_told() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        name = printable(str(error.filename)) if error.filename else "a file of the release or its base"
+        name = one_line(str(error.filename)) if error.filename else "a file of the release or its base"
         raise UnwriteError(f"{name} cannot be read ({error.strerror or error}).") from error

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from unwrite.release.recipe_checks import RecipeFiles
-from unwrite.release.untrusted import printable
+from unwrite.release.untrusted import one_line
 from unwrite.schema.artifacts import Recipe, biases_of
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def unusual_facts(recipe: RecipeFiles | None, comparison: ReleaseComparison | No
         edits = [] if recipe is None else recipe.recipe.edits
         biases = {stored.tensor for edit in edits for one in biases_of(edit) for stored in one.layout.stored}
         facts += _values(comparison.tensors, biases)
-    return [printable(fact) for fact in facts]
+    return [one_line(fact) for fact in facts]
 
 
 def _strengths(recipe: Recipe) -> Iterator[str]:
