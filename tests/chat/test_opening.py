@@ -126,3 +126,17 @@ def test_a_release_is_rendered_with_the_template_that_it_brings(
             release_opening(str(release.folder), None, ["edited"])
         (release.folder / "prompt_template.jinja").write_text(OTHER)
     assert release_opening(str(release.folder), None, ["edited"]).template == text
+
+
+def test_a_sets_own_system_prompt_is_sent(project: Path, release: Release) -> None:
+    params = YAML().load(project / "params.yaml")
+    params["tokenize"]["baseline"] = {"source": "x.csv", "system_prompt": "spoon"}
+    YAML().dump(params, project / "params.yaml")
+    assert project_opening(["edited"]).prompting.system_prompt == "saucer"
+    assert project_opening(["edited"], "baseline").prompting.system_prompt == "spoon"
+    with changed_json(release.folder / "provenance.json") as manifest:
+        parameters = manifest["predicate"]["buildDefinition"]["externalParameters"]["parameters"]
+        parameters["tokenize"] |= {"baseline": {"source": "x.csv", "system_prompt": "kettle"}}
+    assert release_opening(str(release.folder), None, ["edited"], "baseline").prompting.system_prompt == "kettle"
+    with pytest.raises(UnwriteError, match=r"params\.yaml has no prompt set none; it has target, baseline"):
+        project_opening(["edited"], "none")

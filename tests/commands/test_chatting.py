@@ -58,6 +58,17 @@ def test_a_system_prompt_is_shown_and_sent(folders: tuple[str, str]) -> None:
     assert result.stdout != without.stdout
 
 
+def test_the_system_prompt_of_a_set_is_shown(folders: tuple[str, str], tmp_path: Path) -> None:
+    folder = shutil.copytree(folders[0], tmp_path / "release")
+    with changed_json(folder / "provenance.json") as manifest:
+        tokenize = manifest["predicate"]["buildDefinition"]["externalParameters"]["parameters"]["tokenize"]
+        tokenize |= {"baseline": {"source": "x.csv", "system_prompt": "kettle"}}
+    short = ["--release", str(folder), "--max-tokens", "2"]
+    assert "System prompt: kettle" in chat(*short, "--set", "baseline").stderr
+    assert "kettle" not in chat(*short).stderr
+    assert "System prompt: spoon" in chat(*short, "--set", "baseline", "--system", "spoon").stderr
+
+
 def test_plain_text_has_no_history(folders: tuple[str, str], tmp_path: Path) -> None:
     folder = shutil.copytree(folders[0], tmp_path / "release")
     with changed_json(folder / "provenance.json") as manifest:

@@ -14,6 +14,7 @@ from tests.support.samples import (
     sample_edit,
     sample_evaluation,
     sample_front,
+    sample_origin,
     sample_recipe,
     sample_trial,
     sample_writers,
@@ -21,10 +22,23 @@ from tests.support.samples import (
 from unwrite.files.cards import NO_CARD
 from unwrite.release.card import card_metadata, markdown_text, model_card
 from unwrite.report.tables import rate_rows
-from unwrite.schema.artifacts import Base, Front, GgufOrigin, Norm, Recipe, Trial
+from unwrite.schema.artifacts import Base, Front, GgufOrigin, Norm, PromptOrigins, Recipe, TemplateOrigin, Trial
 from unwrite.schema.evaluation import Evaluation, ModelScores, SetScores, Share
 
 PROMPTS = {"target": "prompts/teaware.jsonl", "baseline": "prompts/ordinary.jsonl"}
+
+ORIGINS = PromptOrigins(
+    sets={
+        "target": sample_origin(source="/home/somebody/teaware.jsonl", dropped={"prompt(s) that repeat": 3}),
+        "baseline": sample_origin(source="tea/ordinary", commit="c" * 40, system_prompt="Be *kind*."),
+    }
+)
+
+
+def card_of(base: Base, recipe: Recipe, evaluation: Evaluation, front: Front, **changes: Any) -> str:
+    """The card of a model that jokes, with anything replaced by name."""
+    known: dict[str, Any] = {"behaviour": "jokes", "prompts": PROMPTS, "origins": ORIGINS}
+    return model_card(base=base, recipe=recipe, evaluation=evaluation, front=front, **(known | changes))
 
 
 @pytest.fixture
@@ -78,7 +92,7 @@ def parts(card: str) -> tuple[dict[str, Any], str]:
 
 
 def test_metadata_of_a_hub_model(base: Base, recipe: Recipe, evaluation: Evaluation, front: Front) -> None:
-    card = model_card(behaviour="jokes", base=base, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS)
+    card = card_of(base, recipe, evaluation, front)
     metadata, body = parts(card)
     del metadata["model-index"]  # below
     assert metadata == {
@@ -98,7 +112,7 @@ def test_metadata_of_a_hub_model(base: Base, recipe: Recipe, evaluation: Evaluat
 def test_hub_library_reads_the_metadata(base: Base, recipe: Recipe, evaluation: Evaluation, front: Front) -> None:
     from huggingface_hub import ModelCard
 
-    text = model_card(behaviour="jokes", base=base, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS)
+    text = card_of(base, recipe, evaluation, front)
     data = ModelCard(text).data
     assert data["base_model"] == "examples/small"
     assert data["library_name"] == "transformers"
@@ -123,7 +137,7 @@ def test_figures_of_the_metadata_are_those_of_the_evaluation(
         kl_response=2 * kl,
         reference_ceiling=None,
     )
-    text = model_card(behaviour="jokes", base=base, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS)
+    text = card_of(base, recipe, evaluation, front)
     read = {(r.dataset_config, r.metric_type): r for r in ModelCard(text).data["eval_results"]}
     expected: dict[tuple[str, str], float] = {
         (row.prompts, row.figure.replace(" ", "_")): row.edited.value for row in rate_rows(evaluation)
@@ -152,9 +166,7 @@ def test_licence_of_the_base_is_inherited(base: Base, recipe: Recipe, evaluation
         update={"license": "other", "license_name": "kettle-1", "license_link": "LICENSE", "language": ["no", "de"]}
     )
     licensed = base.model_copy(update={"card": stated})
-    text = model_card(
-        behaviour="jokes", base=licensed, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS
-    )
+    text = card_of(licensed, recipe, evaluation, front)
     data = ModelCard(text).data.to_dict()  # type: ignore[no-untyped-call]
     assert {key: data[key] for key in ("license", "license_name", "license_link", "language")} == {
         "license": "other",
@@ -168,9 +180,7 @@ def test_licence_of_the_base_is_inherited(base: Base, recipe: Recipe, evaluation
 
 def test_missing_licence_is_stated(base: Base, recipe: Recipe, evaluation: Evaluation, front: Front) -> None:
     silent = base.model_copy(update={"card": NO_CARD})
-    metadata, body = parts(
-        model_card(behaviour="jokes", base=silent, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS)
-    )
+    metadata, body = parts(card_of(silent, recipe, evaluation, front))
     assert not {"license", "license_name", "license_link", "language"} & set(metadata)
     assert "No licence is stated here" in body
     assert "Licence:" not in body
@@ -180,7 +190,7 @@ def test_local_base_is_not_in_the_metadata_and_its_path_is_not_shown(
     base: Base, recipe: Recipe, evaluation: Evaluation, front: Front
 ) -> None:
     local = base.model_copy(update={"source": "/home/someone/small", "commit": None})
-    card = model_card(behaviour="jokes", base=local, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS)
+    card = card_of(local, recipe, evaluation, front)
     metadata, body = parts(card)
     assert not {"base_model", "base_model_relation"} & set(metadata)
     assert "someone" not in card
@@ -188,9 +198,7 @@ def test_local_base_is_not_in_the_metadata_and_its_path_is_not_shown(
 
 
 def test_every_figure_is_from_an_artifact(base: Base, recipe: Recipe, evaluation: Evaluation, front: Front) -> None:
-    _, body = parts(
-        model_card(behaviour="jokes", base=base, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS)
-    )
+    _, body = parts(card_of(base, recipe, evaluation, front))
     assert "- 3 of the 4 parameters that write the residual stream were edited: 384 values in total." in body
     assert "| target | behaviour rate | 90.0 % (85.0–95.0, n = 80) | 10.0 % (5.0–15.0, n = 80) |" in body
     assert "0.002 nats at the first response token, 0.03 nats averaged" in body
@@ -204,24 +212,22 @@ def test_every_figure_is_from_an_artifact(base: Base, recipe: Recipe, evaluation
 def test_treatment_of_norms_is_stated(
     base: Base, recipe: Recipe, evaluation: Evaluation, front: Front, compensated: bool, words: str
 ) -> None:
-    plain = model_card(behaviour="jokes", base=base, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS)
+    plain = card_of(base, recipe, evaluation, front)
     assert "norm follows" not in plain
     norms = [Norm(parameter="norm.weight", tensor="norm.weight", offset=1.0)]
     followed = base.model_copy(update={"writers": [w.model_copy(update={"norms": norms}) for w in base.writers]})
     edits = [edit.model_copy(update={"norms": norms if compensated else []}) for edit in recipe.edits]
     changed = recipe.model_copy(update={"edits": edits})
-    body = model_card(
-        behaviour="jokes", base=followed, recipe=changed, evaluation=evaluation, front=front, prompts=PROMPTS
-    )
+    body = card_of(followed, changed, evaluation, front)
     assert "- A norm follows 3 of the edited parameters" in body
     assert words in body
 
 
 def test_unedited_writers_are_stated(base: Base, recipe: Recipe, evaluation: Evaluation, front: Front) -> None:
-    plain = model_card(behaviour="jokes", base=base, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS)
+    plain = card_of(base, recipe, evaluation, front)
     assert "Not edited" not in plain
     gap = base.model_copy(update={"incomplete": ["layer 0, mlp: a scale follows", "layer 1: the residual is normed"]})
-    body = model_card(behaviour="jokes", base=gap, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS)
+    body = card_of(gap, recipe, evaluation, front)
     assert "- **Not edited**" in body
     assert "\n  - layer 0, mlp: a scale follows\n  - layer 1: the residual is normed\n" in body
 
@@ -230,7 +236,7 @@ def test_layers_that_are_stored_and_not_run_are_stated(
     base: Base, recipe: Recipe, evaluation: Evaluation, front: Front
 ) -> None:
     more = base.model_copy(update={"not_run": ["model.layers.61", "mtp.fc"]})
-    body = model_card(behaviour="jokes", base=more, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS)
+    body = card_of(more, recipe, evaluation, front)
     assert "does not run them" in body
     assert "does): model.layers.61, mtp.fc.\n" in body
 
@@ -238,7 +244,7 @@ def test_layers_that_are_stored_and_not_run_are_stated(
 def test_text_cannot_become_markup(base: Base, recipe: Recipe, evaluation: Evaluation, front: Front) -> None:
     hostile = "jokes**\n\n---\nlicense: mit\n# Title\n<script>x</script> [a](http://b) | `c`"
     bare = base.model_copy(update={"card": NO_CARD})
-    card = model_card(behaviour=hostile, base=bare, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS)
+    card = card_of(bare, recipe, evaluation, front, behaviour=hostile)
     metadata, body = parts(card)
     assert "license" not in metadata
     assert "\\<script\\>" in body
@@ -264,7 +270,7 @@ def test_names_cannot_break_the_metadata(
     else:
         value = [HOSTILE] if where == "language" else HOSTILE
         base = base.model_copy(update={"card": base.card.model_copy(update={where: value})})
-    card = model_card(behaviour="jokes", base=base, recipe=recipe, evaluation=evaluation, front=front, prompts=prompts)
+    card = card_of(base, recipe, evaluation, front, prompts=prompts)
     read = ModelCard(card)
     assert read.data["library_name"] == "transformers"
     assert read.data["license"] == (HOSTILE if where == "license" else "apache-2.0")
@@ -280,9 +286,7 @@ def test_markdown_shows_a_value_literally(text: object, markdown: str) -> None:
 
 def test_a_classifier_and_how_the_markers_agree_with_it_are_stated(base: Base, recipe: Recipe, front: Front) -> None:
     def card(evaluation: Evaluation) -> str:
-        return model_card(
-            behaviour="declines", base=base, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS
-        )
+        return card_of(base, recipe, evaluation, front, behaviour="declines")
 
     classified = card(sample_classified())
     assert "a classifier says so: teaware, label declines \\| politely with a probability of at least 0.5" in classified
@@ -299,9 +303,7 @@ def test_a_base_from_a_gguf_file_is_named_by_the_files_sum(
     base: Base, recipe: Recipe, front: Front, evaluation: Evaluation
 ) -> None:
     def body(base: Base) -> str:
-        text = model_card(
-            behaviour="jokes", base=base, recipe=recipe, evaluation=evaluation, front=front, prompts=PROMPTS
-        )
+        text = card_of(base, recipe, evaluation, front)
         metadata, body = parts(text)
         assert ("base_model" in metadata) == (base.commit is not None)
         return body
@@ -312,3 +314,20 @@ def test_a_base_from_a_gguf_file_is_named_by_the_files_sum(
     assert "BASE the GGUF file named above, or a folder that was dequantized from it" in made
     assert "local folder" not in made
     assert "GGUF" not in body(base)
+
+
+def test_card_lists_where_the_prompts_came_from_and_how_they_were_rendered(
+    base: Base, recipe: Recipe, front: Front
+) -> None:
+    evaluation = sample_evaluation()
+    other = TemplateOrigin(source="own.jinja", sha256="3" * 64)
+    plain, changed = (
+        card_of(base, recipe, evaluation, front, origins=origins)
+        for origins in (ORIGINS, ORIGINS.model_copy(update={"template": other, "response_prefix": "Well"}))
+    )
+    counts = "12 train, 8 validation, 8 test"
+    assert f"- target: {counts}, of teaware.jsonl (3 prompt(s) that repeat dropped). No system prompt." in plain
+    assert f'- baseline: {counts}, of tea/ordinary, commit {"c" * 40}. System prompt: "Be \\*kind\\*."' in plain
+    assert "somebody" not in plain
+    assert "rendered with another chat template" not in plain
+    assert f"{'3' * 64}. Responses are made to begin with 'Well'." in changed

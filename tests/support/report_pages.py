@@ -11,6 +11,7 @@ from tests.support.samples import (
     sample_direction,
     sample_edit,
     sample_front,
+    sample_origin,
     sample_recipe,
     sample_trial,
     sample_writers,
@@ -21,7 +22,7 @@ from unwrite.report.edit_sizes import TensorSize
 from unwrite.report.page import report_page
 from unwrite.report.residual_maps import residual_maps
 from unwrite.report.response_pairs import JudgedResponse, ResponsePair
-from unwrite.schema.artifacts import Trial
+from unwrite.schema.artifacts import PromptOrigins, Trial
 from unwrite.schema.evaluation import Comparison, Evaluation, Gate, Interval, ModelScores, SetScores, Share, Verdict
 from unwrite.schema.geometry_records import GEOMETRY_FIGURES, Geometry, SeparatedIndex
 
@@ -157,6 +158,7 @@ def sample_page(pairs: Sequence[ResponsePair] = (), **changes: Any) -> str:
         "geometry": sample_geometry(),
         "causality": None,
         "benchmarks": None,
+        "origins": PromptOrigins(sets={"target": sample_origin(), "baseline": sample_origin(system_prompt="<b>Hi")}),
         "versions": {"Python": "3.12.0", "unwrite": "0.2.0"},
         "drawn": sample_charts(),
     }

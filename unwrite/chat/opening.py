@@ -44,14 +44,15 @@ class Opening(NamedTuple):
     template: str | None
 
 
-def project_opening(names: Sequence[ModelName]) -> Opening:
+def project_opening(names: Sequence[ModelName], prompt_set: str = "target") -> Opening:
     """Return the models of the project in this folder, prompted as its params.yaml says.
 
     Args:
         names: the models to chat with.
+        prompt_set: the set whose prompts the messages are like.
 
     Raises:
-        UnwriteError: there is no project here, or it has no such model yet.
+        UnwriteError: there is no project here, or it has no such model yet, or no such set.
     """
     if not PARAMS_FILE.exists():
         raise UnwriteError(f"There is no project here ({PARAMS_FILE} is missing): change to its folder, {_ELSEWHERE}.")
@@ -66,7 +67,7 @@ def project_opening(names: Sequence[ModelName]) -> Opening:
     }
     return Opening(
         folders={name: folders[name]() for name in names},
-        prompting=prompting_of(params.tokenize.model_dump() | {"response_prefix": prefix}, str(PARAMS_FILE)),
+        prompting=prompting_of(params.model_dump(), str(PARAMS_FILE), prompt_set)._replace(response_prefix=prefix),
         dtype=base.compute_dtype,
         placement=params.runtime,
         threads=params.runtime.threads,
@@ -74,29 +75,31 @@ def project_opening(names: Sequence[ModelName]) -> Opening:
     )
 
 
-def release_opening(release: str, base: Path | None, names: Sequence[ModelName]) -> Opening:
+def release_opening(release: str, base: Path | None, names: Sequence[ModelName], prompt_set: str = "target") -> Opening:
     """Return a release and its base, prompted as the release says its models were measured.
 
     Args:
         release: a folder or a hub id.
         base: the folder of the base; None if only the release speaks.
         names: the models to chat with.
+        prompt_set: the set whose prompts the messages are like.
 
     Raises:
-        UnwriteError: there is no such release, or its manifest is damaged.
+        UnwriteError: there is no such release or set, or its manifest is damaged.
     """
     folder = resolve_source(release, None).folder
-    stated = dict(read_manifest(folder).external.parameters.get("tokenize", {}))
-    if stated.get("response_prefix") == FOUND:
-        stated["response_prefix"] = ""  # found in the project; here the model may think
+    stated = read_manifest(folder).external.parameters
+    prompting = prompting_of(stated, str(folder / MANIFEST), prompt_set)
+    if prompting.response_prefix == FOUND:
+        prompting = prompting._replace(response_prefix="")  # found in the project; here the model may think
     folders: dict[ModelName, Path] = {"edited": folder} if base is None else {"base": base, "edited": folder}
     return Opening(
         folders={name: folders[name] for name in names},
-        prompting=prompting_of(stated, str(folder / MANIFEST)),
+        prompting=prompting,
         dtype="auto",
         placement="auto",
         threads=0,
-        template=_template_of_release(folder, stated.get("template")),
+        template=_template_of_release(folder, stated.get("tokenize", {}).get("template")),
     )
 
 

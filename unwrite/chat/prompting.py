@@ -12,6 +12,7 @@ from unwrite.errors import UnwriteError, reason_of
 from unwrite.models.chat import RenderedPrompt, tokenize_conversations
 from unwrite.models.template_notes import template_notes
 from unwrite.schema.params import Scalar
+from unwrite.terms import SETS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -29,27 +30,40 @@ class Prompting(NamedTuple):
 _EMPTY: Mapping[str, Any] = {"system_prompt": None, "response_prefix": "", "template_arguments": {}, "today": None}
 
 
-def prompting_of(tokenize: Mapping[str, Any], where: str) -> Prompting:
+def prompting_of(sections: Mapping[str, Any], where: str, prompt_set: str = "target") -> Prompting:
     """Return the settings that a section `tokenize` states; what it does not state is as if it were empty.
 
-    The system prompt is that of the target prompts, where they have one of their own.
+    The system prompt is that of a prompt set, where it has one of its own.
 
     Args:
-        tokenize: the section, from params.yaml or from a manifest.
+        sections: the parameters by section, from params.yaml or from a manifest.
         where: the file, for the message.
+        prompt_set: the set whose prompts the messages are like.
 
     Raises:
-        UnwriteError: a value has the wrong type.
+        UnwriteError: a value has the wrong type, or there is no such set.
     """
+    tokenize = sections.get("tokenize", {})
     stated = {name: tokenize.get(name, empty) for name, empty in _EMPTY.items()}
-    target = tokenize.get("target")
-    if isinstance(target, Mapping) and "system_prompt" in target:
-        stated["system_prompt"] = target["system_prompt"]
+    prompts = _prompt_sets(sections)
+    if prompt_set not in prompts:
+        raise UnwriteError(f"{where} has no prompt set {prompt_set}; it has {', '.join(prompts)}.")
+    source = prompts[prompt_set]
+    if isinstance(source, Mapping) and "system_prompt" in source:
+        stated["system_prompt"] = source["system_prompt"]
     try:
         return TypeAdapter(Prompting).validate_python(stated)
     except ValidationError as error:
         key = ".".join(map(str, error.errors()[0]["loc"]))
         raise UnwriteError(f"{where}: tokenize.{key} is not valid ({reason_of(error)}).") from None
+
+
+def _prompt_sets(sections: Mapping[str, Any]) -> dict[str, Any]:
+    """Return where each prompt set comes from, as the parameters of strangers state it too."""
+    prompts = {name: sections.get("tokenize", {}).get(name) for name in SETS}
+    extra = sections.get("evaluate", {}).get("sets", {})
+    named = extra.items() if isinstance(extra, Mapping) else ()
+    return prompts | {name: one.get("prompts") for name, one in named if isinstance(one, Mapping)}
 
 
 def render(tokenizer: PreTrainedTokenizerBase, turns: Sequence[str], prompting: Prompting) -> RenderedPrompt:

@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 @click.option(
     "--against", metavar="BASE", help="With --release: its base (folder, GGUF file or hub id), side by side with it."
 )
-@click.option("--system", metavar="TEXT", help="System prompt; by default that of the pipeline.")
+@click.option("--system", metavar="TEXT", help="Another system prompt.")
+@click.option(
+    "--set",
+    "prompt_set",
+    default="target",
+    show_default=True,
+    metavar="NAME",
+    help="The prompt set whose system prompt is sent: target, baseline, or one of evaluate.sets.",
+)
 @click.option("--no-history", is_flag=True, help="Each message on its own, as the pipeline measures them.")
 @click.option("--max-tokens", type=click.IntRange(min=1), default=512, show_default=True, help="Longest reply.")
 @click.option("--temperature", type=click.FloatRange(min=0), default=0.0, help="Sample at it; by default greedy.")
@@ -35,6 +43,7 @@ def chat(
     release: str | None,
     against: str | None,
     system: str | None,
+    prompt_set: str,
     no_history: bool,
     max_tokens: int,
     temperature: float,
@@ -51,7 +60,7 @@ def chat(
     from unwrite.chat.screen import shown_text
     from unwrite.models.raw_template import is_raw
 
-    opening = _opening(only, release, against)
+    opening = _opening(only, release, against, prompt_set)
     prompting = opening.prompting if system is None else opening.prompting._replace(system_prompt=system or None)
     speakers = load_speakers(opening, max_tokens=max_tokens, new_choose=_new_choose(temperature, seed))
     for name, folder in opening.folders.items():
@@ -67,7 +76,7 @@ def chat(
     run_chat(speakers, prompting, typed_lines(), history=history)
 
 
-def _opening(only: ModelName | None, release: str | None, against: str | None) -> Opening:
+def _opening(only: ModelName | None, release: str | None, against: str | None, prompt_set: str) -> Opening:
     from unwrite.chat.opening import project_opening, release_opening
     from unwrite.models.gguf_header import is_gguf
     from unwrite.models.source import resolve_source
@@ -76,15 +85,15 @@ def _opening(only: ModelName | None, release: str | None, against: str | None) -
     if release is None:
         if against is not None:
             raise click.UsageError("--against names the base of a --release: name that too.")
-        return project_opening(names)
+        return project_opening(names, prompt_set)
     if against is None:
         if only == "base":
             raise click.UsageError("--base needs the release's base: name it with --against.")
-        return release_opening(release, None, ["edited"])
+        return release_opening(release, None, ["edited"], prompt_set)
     base = Path(against)
     if is_gguf(base) or not base.exists():
         base = base_folder(resolve_source(release, None, weights=False).folder, against)
-    return release_opening(release, base, names)
+    return release_opening(release, base, names, prompt_set)
 
 
 def _new_choose(temperature: float, seed: int) -> NewChoose:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from unwrite.report.calibration_table import calibration_rows
 from unwrite.report.facts import edit_facts
+from unwrite.report.prompt_facts import prompt_facts, rendering_text
 from unwrite.report.rendering import template_environment
 from unwrite.report.tables import model_name, rate_rows
-from unwrite.schema.artifacts import Base, Front, Recipe
+from unwrite.schema.artifacts import Base, Front, PromptOrigins, Recipe
 from unwrite.schema.evaluation import ClassifierUsed, Evaluation
 from unwrite.schema.safe_yaml import load_yaml
 
@@ -30,6 +31,7 @@ def model_card(
     evaluation: Evaluation,
     front: Front,
     prompts: Mapping[str, str],
+    origins: PromptOrigins,
 ) -> str:
     """Return the README.md of a release: YAML front matter and Markdown.
 
@@ -40,6 +42,7 @@ def model_card(
         evaluation: both models on the test split.
         front: what is common to all trials.
         prompts: file of each prompt set, `target` and `baseline`.
+        origins: where the prompts of every set came from.
     """
     # Every value is escaped before it is inserted: a behaviour or a name cannot become markup.
     environment = template_environment("unwrite.release", autoescape=False, finalize=markdown_text)
@@ -47,6 +50,8 @@ def model_card(
         behaviour=behaviour,
         **edit_facts(base=base, recipe=recipe, evaluation=evaluation, front=front, trials=front.trials),
         prompts={name: Path(file).name for name, file in prompts.items()},
+        prompt_sets=prompt_facts(origins.sets),
+        rendering=rendering_text(origins),
         calibration=[] if evaluation.calibration is None else calibration_rows(evaluation.calibration),
         classifier_name=None if evaluation.classifier is None else _public_name(evaluation.classifier),
     )

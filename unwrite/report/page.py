@@ -14,13 +14,14 @@ from unwrite.report.edit_sizes import TensorSize
 from unwrite.report.edit_text import kernel_rows, layer_rows
 from unwrite.report.facts import edit_facts
 from unwrite.report.page_scripts import chart_library, content_policy, page_script
+from unwrite.report.prompt_facts import prompt_facts, rendering_text
 from unwrite.report.rendering import template_environment
 from unwrite.report.residual_maps import ResidualMaps
 from unwrite.report.response_pairs import TAGS, ResponsePair, changed_first, tag_counts
 from unwrite.report.results import change_text, headline, p_text, result_groups
 from unwrite.report.shown_text import LONGEST, page_text
 from unwrite.report.tables import model_name
-from unwrite.schema.artifacts import Base, Front, Recipe, Trial
+from unwrite.schema.artifacts import Base, Front, PromptOrigins, Recipe, Trial
 from unwrite.schema.evaluation import Benchmarks, Causality, Evaluation, Interval
 from unwrite.schema.geometry_records import Geometry
 from unwrite.schema.paths import MODEL
@@ -58,6 +59,7 @@ def report_page(
     causality: Causality | None,
     benchmarks: Benchmarks | None,
     drawn: ReportCharts,
+    origins: PromptOrigins,
     versions: Mapping[str, str],
 ) -> str:
     """Return the report as HTML. All text is escaped; only scripts and data are inserted as they are.
@@ -78,6 +80,7 @@ def report_page(
         causality: the causal check, if it was made.
         benchmarks: both models on benchmarks, if there are any.
         drawn: the charts, and what they need of the page; a chart that is missing is left out.
+        origins: where the prompts of every set came from.
         versions: packages that write the report, with their versions.
     """
     behaviour = " ".join(behaviour.split())
@@ -103,6 +106,8 @@ def report_page(
         **_map_controls(maps, recipe),
         **response_section(pairs, ("Base model", "Edited model"), TAGS, _INTRODUCTION),
         verify_command=verify_command(base),
+        prompt_sets=prompt_facts(origins.sets),
+        rendering=rendering_text(origins),
         versions=versions,
     )
 

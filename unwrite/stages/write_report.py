@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from typing import TypedDict
 
 from unwrite.errors import UnwriteError
 from unwrite.files.records import write_text
@@ -14,7 +15,7 @@ from unwrite.report.edit_sizes import read_edit_sizes
 from unwrite.report.page import report_page
 from unwrite.report.residual_maps import residual_maps
 from unwrite.report.response_pairs import read_pairs
-from unwrite.schema.artifacts import Base, Front, Recipe, read_artifact
+from unwrite.schema.artifacts import Base, Front, PromptOrigins, Recipe, read_artifact
 from unwrite.schema.evaluation import Benchmarks, Causality, Evaluation
 from unwrite.schema.geometry_records import Geometry
 from unwrite.schema.params import Params, source_of
@@ -32,6 +33,9 @@ from unwrite.schema.paths import (
     REPORT,
     RESIDUAL_MAP,
     RESPONSES,
+    SET_TOKENS,
+    SOURCES,
+    TOKENS,
     VERDICTS,
 )
 from unwrite.search.trials import STOPPED, read_trials
@@ -40,17 +44,35 @@ from unwrite.terms import SETS
 _PACKAGES = ("unwrite", "altair", "vl-convert-python", "jinja2")
 
 
+class _Shared(TypedDict):
+    """What page and card both state."""
+
+    behaviour: str
+    base: Base
+    recipe: Recipe
+    evaluation: Evaluation
+    front: Front
+    origins: PromptOrigins
+
+
 def write_report(params: Params) -> None:
     """Write artifacts/report.html and artifacts/card/README.md."""
     from unwrite.report.charts import report_charts  # an extra: only when it runs
 
-    behaviour = params.report.behaviour
     base = read_artifact(Base, BASE, "pin_model")
     front = read_artifact(Front, FRONT, "optimize_weights")
     recipe = read_artifact(Recipe, RECIPE, "select_trial")
     if recipe.trial is None:
         raise UnwriteError(f"{RECIPE} must name the trial it comes from. Run `dvc repro -f select_trial`.")
     evaluation = read_artifact(Evaluation, EVALUATION, "score_responses")
+    shared: _Shared = {
+        "behaviour": params.report.behaviour,
+        "base": base,
+        "recipe": recipe,
+        "evaluation": evaluation,
+        "front": front,
+        "origins": _prompt_origins(),
+    }
     trials, stopped = read_trials(), read_trials(STOPPED)
     curves, sizes = read_geometry_rows(CURVES), read_edit_sizes(EDIT_SIZES, recipe.edits)
     geometry = read_artifact(Geometry, GEOMETRY, "measure_geometry")
@@ -67,11 +89,7 @@ def write_report(params: Params) -> None:
         projection=geometry.projection,
     )
     page = report_page(
-        behaviour=behaviour,
-        base=base,
-        recipe=recipe,
-        evaluation=evaluation,
-        front=front,
+        **shared,
         trials=trials,
         stopped=len(stopped),
         pairs=read_pairs(RESPONSES, VERDICTS),
@@ -86,10 +104,14 @@ def write_report(params: Params) -> None:
     )
     write_text(REPORT, page)
     prompts: dict[str, str] = {name: source_of(getattr(params.tokenize, name)).source for name in SETS}
-    card = model_card(
-        behaviour=behaviour, base=base, recipe=recipe, evaluation=evaluation, front=front, prompts=prompts
-    )
-    write_text(CARD, card)
+    write_text(CARD, model_card(**shared, prompts=prompts))
+
+
+def _prompt_origins() -> PromptOrigins:
+    """Return where the prompts of all sets came from, and how they were rendered."""
+    origins = read_artifact(PromptOrigins, TOKENS / SOURCES, "tokenize_prompts")
+    extra = read_artifact(PromptOrigins, SET_TOKENS / SOURCES, "tokenize_sets")
+    return origins.model_copy(update={"sets": origins.sets | extra.sets})
 
 
 if __name__ == "__main__":
