@@ -49,6 +49,11 @@ def test_checkpoint_loads_as_any_other(checkpoint: Path) -> None:
     assert tokenizer.decode(tokenizer.encode("hello, ☕")) == "hello, ☕"
 
 
+def test_a_log_has_no_bars(file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    dequantize(file, tmp_path)
+    assert capfd.readouterr().err == ""
+
+
 def test_every_run_writes_the_same_bytes(
     checkpoint: Path, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -67,18 +68,33 @@ def _load(file: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
     logging.set_verbosity_error()  # missing tensors are reported below, in one line
     source: dict[str, Any] = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
     plain: Any = GgufConfig(dequantize=True)
     options = {"dtype": dtype, "quantization_config": plain, "output_loading_info": True}
-    with _conversion_errors(file):
+    with _conversion_errors(file), _bars_on_terminals():
         tokenizer = AutoTokenizer.from_pretrained(**source)
         loaded: Any = AutoModelForCausalLM.from_pretrained(**source, **options)
     model, report = loaded
     if missing := sorted(report["missing_keys"]):
         raise UnwriteError(f"{file} has no tensor {missing[0]} ({len(missing)} in all). Get it again.")
     return tokenizer, model
+
+
+@contextmanager
+def _bars_on_terminals() -> Iterator[None]:
+    """Show the bars of transformers on a terminal only: a log would keep every step of them."""
+    from transformers import modeling_gguf_pytorch_utils
+    from transformers.utils import logging
+
+    reading: Any = modeling_gguf_pytorch_utils
+    original = reading.tqdm
+    logging.disable_progress_bar()
+    reading.tqdm = partial(original, disable=None)
+    try:
+        yield
+    finally:
+        reading.tqdm = original
 
 
 @contextmanager
