@@ -59,10 +59,11 @@ bench-real: $(INSTALLED)
 architectures: $(INSTALLED)
 	python -m benchmarks.architectures
 
+# Not compiled in advance: that takes half of the installation, and most modules are never imported.
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("unwrite needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": run make with PYTHON=python3.11")'
 	$(PYTHON) -m venv --clear $(VENV)
-	python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	python -m pip install --quiet --disable-pip-version-check --no-compile --requirement requirements.lock
 	python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 

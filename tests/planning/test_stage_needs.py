@@ -63,6 +63,12 @@ def test_memory_of_the_search_grows_with_the_tokens_that_are_compared() -> None:
     assert many["weights"] == few["weights"]
 
 
+def test_the_divergence_of_the_release_is_counted_too() -> None:
+    params = small_params()
+    memory = needs(params)["generate_responses"].memory
+    assert memory["base log-probabilities"] == 20 * params.generate.kl_tokens * SIZE.vocabulary * 4
+
+
 @pytest.mark.parametrize("tokens", [1, 10**6])
 def test_a_pass_holds_one_row_at_least_and_all_rows_at_most(tokens: int) -> None:
     params = small_params()

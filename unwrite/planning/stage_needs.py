@@ -77,7 +77,7 @@ def stage_needs(params: Params, work: Work, size: ModelSize, itemsize: int, limi
             "generate_responses",
             weights
             | {"a pass": _pass_bytes(size, itemsize, work.of("test"), generate.max_tokens, limits)}
-            | {"logits": _logit_bytes(size, len(work.of("test")) // 2, generate.kl_tokens, limits)},
+            | _divergence_bytes(size, len(work.lengths["baseline", "test"]), generate.kl_tokens, limits),
             _responses([*work.of("test"), *work.extra()], generate.max_tokens).times(2),
         ),
     ]
@@ -97,9 +97,8 @@ def _search(
     memory = {
         "weights": size.parameters * itemsize,
         "a pass": _pass_bytes(size, itemsize, target, optimize.max_tokens, limits),
-        "logits": _logit_bytes(size, len(baseline), optimize.kl_tokens, limits),
-        "base log-probabilities": len(baseline) * optimize.kl_tokens * size.vocabulary * 4,
         "lower layers": kept,
+        **_divergence_bytes(size, len(baseline), optimize.kl_tokens, limits),
     }
     trial = Passes(
         sum(target) + sum(baseline) + len(baseline) * optimize.kl_tokens, ((len(target), optimize.max_tokens),)
@@ -129,6 +128,7 @@ def _pass_bytes(size: ModelSize, itemsize: int, lengths: Sequence[int], generate
     return (cached + between) * itemsize
 
 
-def _logit_bytes(size: ModelSize, prompts: int, tokens: int, limits: Limits) -> int:
-    """Return what a pass that compares logits holds of them."""
-    return _BYTES_PER_LOGIT * min(limits.logits, prompts * tokens * size.vocabulary)
+def _divergence_bytes(size: ModelSize, prompts: int, tokens: int, limits: Limits) -> dict[str, int]:
+    """Return what the KL divergence takes: the base model's log-probabilities in float32, and a pass's own logits."""
+    logits = prompts * tokens * size.vocabulary
+    return {"base log-probabilities": 4 * logits, "logits": _BYTES_PER_LOGIT * min(limits.logits, logits)}
