@@ -181,6 +181,39 @@ def test_every_prompt_must_be_rendered_and_not_only_the_first() -> None:
         tokenize_prompts(tokenizer, ["teapot", "kettle spoon"])
 
 
+@pytest.mark.parametrize("prompt", ["user", "kettle"])
+def test_a_prompt_whose_words_the_template_holds_itself_is_given_in_parts_too(prompt: str) -> None:
+    assert render(prompt, chat_template=IN_PARTS).text == f"<user> {prompt} "
+
+
+TURNS = ["teapot", "spoon", "kettle"]
+
+
+@pytest.mark.parametrize(
+    ("template", "lost"),
+    [
+        ("{{ messages[-1].content }}", "prompt 'teapot'"),
+        (
+            "{% for message in messages if message.role == 'user' %}{{ message.content }} {% endfor %}",
+            "response 'spoon'",
+        ),
+    ],
+)
+def test_a_conversation_must_be_rendered_whole(template: str, lost: str) -> None:
+    tokenizer = tiny_tokenizer()
+    assert tokenize_conversations(tokenizer, [TURNS])  # the control
+    tokenizer.chat_template = template
+    with pytest.raises(UnwriteError, match=rf"leaves out the {lost}"):
+        tokenize_conversations(tokenizer, [TURNS])
+
+
+def test_a_template_may_leave_out_what_a_response_thought() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = "{% for message in messages %}{{ message.content.split('</think>')[-1] }} {% endfor %}"
+    (rendered,) = tokenize_conversations(tokenizer, [["teapot", "<think>saucer</think> spoon", "kettle"]])
+    assert rendered.text.split() == TURNS
+
+
 def test_a_template_may_strip_and_wrap_a_prompt() -> None:
     assert render(chat_template="{{ messages[-1].content.strip().replace(' ', '\n') }}").text == "teapot\nkettle"
 
@@ -194,6 +227,13 @@ def test_a_template_may_strip_and_wrap_a_prompt() -> None:
 )
 def test_a_system_prompt_that_the_template_has_no_place_for_goes_before_the_first_message(template: str) -> None:
     assert render(chat_template=template, system_prompt="saucer").text == "saucer\n\nteapot kettle"
+
+
+def test_a_system_prompt_whose_words_the_template_holds_itself_still_has_no_place_in_it() -> None:
+    template = "<saucer> {{ messages[-1].content }}"
+    assert render(chat_template=template, system_prompt="saucer").text == "<saucer> saucer\n\nteapot kettle"
+    with_place = "<saucer> {% for message in messages %}{{ message.content }} {% endfor %}"
+    assert render(chat_template=with_place, system_prompt="saucer").text == "<saucer> saucer teapot kettle "
 
 
 def test_an_argument_that_the_template_does_not_read_is_refused() -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, NamedTuple
 
 from unwrite.errors import UnwriteError
-from unwrite.models.conversation_text import Rendering, holds, rendered_text, takes_system_prompt
+from unwrite.models.conversation_text import Rendering, holds, in_its_form, rendered_text, takes_system_prompt
 from unwrite.models.raw_template import is_raw, opening_tokens
+from unwrite.models.template_arguments import refuse_unknown_arguments
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -87,18 +87,17 @@ def tokenize_conversations(
             f"The tokenizer in {tokenizer.name_or_path} has no chat template. Set tokenize.template to raw if it is a "
             "base model, which continues plain text, or to the path of a template."
         )
-    _refuse_unknown_arguments(str(tokenizer.chat_template), template_arguments)
+    refuse_unknown_arguments(str(tokenizer.get_chat_template()), template_arguments)
     if is_raw(tokenizer):
         _refuse_turns(conversations)
     rendering = Rendering(system_prompt, template_arguments, today)
     if system_prompt is not None and not takes_system_prompt(tokenizer, rendering):
         rendering = rendering._replace(system_prompt=None)
         conversations = [[f"{system_prompt}\n\n{turns[0]}", *turns[1:]] for turns in conversations]
-    if conversations and not holds(rendered_text(tokenizer, conversations[0], rendering), conversations[0][-1]):
-        rendering = rendering._replace(in_parts=True)
+    rendering = in_its_form(tokenizer, rendering)
     texts = [rendered_text(tokenizer, turns, rendering) for turns in conversations]
     for turns, text in zip(conversations, texts, strict=True):
-        _refuse_lost_text(turns[-1], text)
+        _refuse_lost_text(turns, text)
     return _tokenized(tokenizer, [text + response_prefix for text in texts])
 
 
@@ -133,20 +132,12 @@ def _refuse_turns(conversations: Sequence[Sequence[str]]) -> None:
             )
 
 
-def _refuse_unknown_arguments(template: str, arguments: Mapping[str, object]) -> None:
-    """Refuse an argument that the template never reads: Jinja would ignore it without a word."""
-    for name in arguments:
-        if not re.search(rf"\b{re.escape(name)}\b", template):
+def _refuse_lost_text(turns: Sequence[str], rendered: str) -> None:
+    """Refuse a rendering without the words of a message, or of a response as far as it is no closed thought."""
+    for number, turn in enumerate(turns):
+        kind, text = ("response", turn.rpartition("</think>")[2]) if number % 2 else ("prompt", turn)
+        if not holds(rendered, text):
             raise UnwriteError(
-                f"The chat template has no argument {name!r}, which tokenize.template_arguments sets. "
-                "Check its spelling in the template, or remove it."
+                f"The chat template leaves out the {kind} {text.strip()[:60]!r}: it rendered {rendered[-120:]!r}. "
+                "Use a template that renders text messages."
             )
-
-
-def _refuse_lost_text(message: str, rendered: str) -> None:
-    """Refuse a rendering without the user's words."""
-    if not holds(rendered, message):
-        raise UnwriteError(
-            f"The chat template leaves out the prompt {message[:60]!r}: it rendered {rendered[-120:]!r}. "
-            "Use a template that renders text messages."
-        )

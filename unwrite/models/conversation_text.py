@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 PLACEHOLDER = "unwrite"
 """A message for the template to render; no template contains it."""
+_SYSTEM = "etirwnu"
+"""A system prompt for it to render; no template contains that either."""
 _TWO_DAYS = (date(2025, 1, 31), date(2034, 12, 6))
 """Days that no directive prints alike."""
 
@@ -93,14 +95,28 @@ def _apply(
     return cast("str", rendered)
 
 
+def in_its_form(tokenizer: PreTrainedTokenizerBase, rendering: Rendering) -> Rendering:
+    """Return a rendering with messages in the form that the template takes: as text or, if it leaves that out, parts.
+
+    A template that rejects a message of its own accord is left to whoever renders one.
+    """
+    try:
+        text = rendered_text(tokenizer, [PLACEHOLDER], rendering)
+    except UnwriteError:
+        return rendering
+    return rendering if holds(text, PLACEHOLDER) else rendering._replace(in_parts=True)
+
+
 def takes_system_prompt(tokenizer: PreTrainedTokenizerBase, rendering: Rendering) -> bool:
     """Return whether a chat template has a place for the system prompt; many leave it out or reject it."""
     for in_parts in (False, True):
+        prompts = (rendering.system_prompt or "", _SYSTEM)  # a template may hold the words of the first itself
+        given = (rendering._replace(system_prompt=prompt, in_parts=in_parts) for prompt in prompts)
         try:
-            text = rendered_text(tokenizer, [PLACEHOLDER], rendering._replace(in_parts=in_parts))
+            texts = [rendered_text(tokenizer, [PLACEHOLDER], one) for one in given]
         except UnwriteError:
             continue
-        if holds(text, rendering.system_prompt or ""):
+        if all(map(holds, texts, prompts)):
             return True
     return False
 

@@ -11,7 +11,7 @@ from unwrite.models.conversation_text import (
     PLACEHOLDER,
     Rendering,
     default_system_prompt,
-    holds,
+    in_its_form,
     rendered_text,
     takes_system_prompt,
 )
@@ -44,8 +44,7 @@ def template_notes(
     if system_prompt is not None and not takes_system_prompt(tokenizer, rendering):
         notes.append("The chat template has no system prompt: it is put before the first message, in the user's turn.")
         rendering = rendering._replace(system_prompt=None)
-    if not holds(rendered_text(tokenizer, [PLACEHOLDER], rendering), PLACEHOLDER):
-        rendering = rendering._replace(in_parts=True)
+    rendering = in_its_form(tokenizer, rendering)
     if system_prompt is None and (default := default_system_prompt(tokenizer, rendering)):
         notes.append(f"The chat template adds a system prompt: {default!r}. Set tokenize.system_prompt to replace it.")
     try:
