@@ -25,8 +25,8 @@ from unwrite.pipeline.tokens import TokenizedPrompt, write_tokens
 from unwrite.schema.artifacts import Kernel, TrialParameters, read_base
 from unwrite.schema.params import Params, load_params
 from unwrite.schema.paths import DIRECTIONS, TOKENS
+from unwrite.search.inputs import read_inputs
 from unwrite.search.objective import prepare_objective
-from unwrite.stages.optimize_weights import read_inputs
 from unwrite.stages.pin_model import pin_model
 from unwrite.terms import SETS
 

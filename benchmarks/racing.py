@@ -25,10 +25,10 @@ from unwrite.schema.artifacts import read_base
 from unwrite.schema.params import load_params
 from unwrite.schema.paths import DIRECTIONS
 from unwrite.search.front import best_trial
+from unwrite.search.inputs import read_inputs
 from unwrite.search.objective import prepare_objective
 from unwrite.search.study import run_study
 from unwrite.search.trials import STOPPED, TrialOutcome
-from unwrite.stages.optimize_weights import read_inputs
 
 AIM = 0.05
 TABLE = Path(__file__).with_suffix(".md")

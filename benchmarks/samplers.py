@@ -29,11 +29,11 @@ from unwrite.files.tensors import read_metadata
 from unwrite.schema.artifacts import TrialParameters, read_base
 from unwrite.schema.params import Params, load_params
 from unwrite.schema.paths import BASE, DIRECTIONS, TOKENS
+from unwrite.search.inputs import read_inputs
 from unwrite.search.objective import prepare_objective
 from unwrite.search.samplers import Observation, ask, batch_seed, make_sampler, observe
 from unwrite.search.space import Sampled, one_shot_settings, search_space, trial_parameters
 from unwrite.search.trials import Measured
-from unwrite.stages.optimize_weights import read_inputs
 from unwrite.terms import Sampler
 
 if TYPE_CHECKING:

@@ -37,11 +37,11 @@ from unwrite.pipeline.tokens import read_tokens
 from unwrite.schema.artifacts import Base, Edit, EditSettings, TrialParameters, read_base
 from unwrite.schema.params import Params, load_params
 from unwrite.schema.paths import DIRECTIONS
+from unwrite.search.inputs import read_inputs
 from unwrite.search.objective import Objective, prepare_objective
 from unwrite.search.racing import ANY_TRIAL, Standard
 from unwrite.search.selection import best_within
 from unwrite.search.trials import STOPPED, Measured, read_trials
-from unwrite.stages.optimize_weights import read_inputs
 from unwrite.terms import SETS, BackendName, NormPreservation
 
 if TYPE_CHECKING:

@@ -14,6 +14,8 @@ _OPTIONAL = {  # top-level module: the package's name, and the extra of unwrite 
     "datasets": ("datasets", "datasets"),
     "pyarrow": ("pyarrow", "datasets"),
     "pacmap": ("PaCMAP", "maps"),
+    "ray": ("Ray", "cluster"),
+    "grpc": ("the client of Ray", "cluster"),
     "altair": ("Altair", "pipeline"),
     "dvc": ("DVC", "pipeline"),
     "dvc_data": ("DVC", "pipeline"),

@@ -14,12 +14,12 @@ from unwrite.editing.recipe import edit_settings
 from unwrite.schema.artifacts import Base
 from unwrite.schema.params import Params
 from unwrite.search.backend_choice import BackendChoice
+from unwrite.search.inputs import read_inputs
 from unwrite.search.objective import Objective, prepare_objective
 from unwrite.stages.compute_directions import compute_directions
 from unwrite.stages.extract_residuals import extract
 from unwrite.stages.filter_prompts import filter_prompts
 from unwrite.stages.list_inputs import list_inputs
-from unwrite.stages.optimize_weights import read_inputs
 from unwrite.stages.pin_model import pin_model
 from unwrite.stages.tokenize_prompts import tokenize_prompts
 

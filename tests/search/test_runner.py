@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,9 +32,7 @@ class Formulas:
         self.choice: BackendChoice | None = None
         self.lists = 0
         self.stop_after = stop_after
-        self.context = SimpleNamespace(
-            target=[[1]] * 3, teacher_forced=SimpleNamespace(prompts=[[1]] * 2), share_of_raced=0.5
-        )
+        self.prompts, self.share_of_raced, self.base_rate = 5, 0.5, 1.0
 
     def show_progress(self, progress: TrialProgress) -> None:
         """Keep the progress, to end each trial there."""
@@ -59,9 +56,8 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def run(objective: Formulas, style: Style = "none", **changes: Any) -> list[TrialOutcome]:
-    stand_in: Any = objective
     with search_state(KEY) as state:
-        return run_search(stand_in, settings(**changes), state, layers=9, positions=2, style=style)
+        return run_search(objective, settings(**changes), state, layers=9, positions=2, style=style)
 
 
 def measured(outcomes: Sequence[TrialOutcome]) -> list[object]:

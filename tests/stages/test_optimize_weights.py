@@ -352,7 +352,7 @@ def test_a_backend_that_the_model_excludes_is_refused_before_it_is_loaded(
 
     base = Path("artifacts/base.json")
     base.write_text(json.dumps(json.loads(base.read_text()) | {"quantization": "nf4"}))
-    monkeypatch.setattr("unwrite.stages.optimize_weights.load_model", never)
+    monkeypatch.setattr("unwrite.search.inputs.load_model", never)
     assert params.runtime.backend == "weights"
     with pytest.raises(UnwriteError, match=r"runtime\.backend must be auto or activations"):
         optimize_weights(params)

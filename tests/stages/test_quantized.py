@@ -16,10 +16,10 @@ from unwrite.editing.recipe import edit_settings
 from unwrite.models.quantized import load_quantized
 from unwrite.schema.artifacts import read_base
 from unwrite.schema.params import Params
+from unwrite.search.inputs import read_inputs
 from unwrite.search.objective import prepare_objective
 from unwrite.search.space import one_shot_settings, trial_parameters
 from unwrite.search.trials import Measured
-from unwrite.stages.optimize_weights import read_inputs
 from unwrite.terms import Quantization
 
 PROMPTS = 100

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from unwrite.pipeline.environment import Environment
 from unwrite.pipeline.runs import recorded
 from unwrite.schema.params import Params, load_params
 from unwrite.stages.check_causality import check_causality
@@ -27,7 +28,7 @@ from unwrite.stages.write_report import write_report
 
 ROOT = Path(__file__).parents[2]
 # In the order of the pipeline.
-STAGES: dict[str, Callable[[Params], str | None]] = {
+STAGES: dict[str, Callable[[Params], str | Environment | None]] = {
     "list_inputs": list_inputs,
     "pin_model": pin_model,
     "tokenize_prompts": tokenize_prompts,

@@ -94,27 +94,28 @@ def stage_names() -> list[str]:
 
 
 @contextmanager
-def recorded(stage: str, params: Params) -> Iterator[Callable[[str | None], None]]:
+def recorded(stage: str, params: Params) -> Iterator[Callable[[str | Environment | None], None]]:
     """Record the run of a stage: its inputs when this opens, its outputs and environment when this closes.
 
     A script that dvc.yaml does not name is not recorded, nor is a stage that always runs: its record would name another
     machine after every clone, though its result is the same.
 
     Yields:
-        A function to call with the dtype that the stage's model computed in, if it ran one.
+        A function to call with the dtype that the stage's model computed in, if it ran one, or with the environment of
+        the processes that ran it.
 
     Raises:
         UnwriteError: a file that the stage reads changed while it was running.
     """
     entry = _stages().get(stage) if PIPELINE.is_file() else None
-    dtypes: list[str | None] = [None]
+    computed_in: list[str | Environment | None] = [None]
     if entry is None or entry.get("always_changed"):
-        yield dtypes.append
+        yield computed_in.append
         return
     deps = [_resolved(str(dep), params.model_dump(mode="json")) for dep in entry.get("deps", [])]
     reads = [dep for dep in deps if not dep.endswith(_SOURCES) or dep.startswith(_MADE)]
     before = _digests(reads)
-    yield dtypes.append
+    yield computed_in.append
     if changed := {file.name for file in {*before} ^ {*_digests(reads)}}:
         raise UnwriteError(f"{min(changed)} changed while {stage} was running; run it again.")
     run = StageRun(
@@ -122,7 +123,7 @@ def recorded(stage: str, params: Params) -> Iterator[Callable[[str | None], None
         parameters=_parameters(entry.get("params", []), params),
         reads=before,
         writes=_digests(path for path in _outs(entry) if Path(path) != run_file(stage)),
-        environment=current_environment(dtypes[-1]),
+        environment=last if isinstance(last := computed_in[-1], Environment) else current_environment(last),
     )
     write_json(run_file(stage), as_json(run))
 

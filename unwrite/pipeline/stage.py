@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from unwrite.errors import UnwriteError, is_out_of_memory, missing_package, reason_of
+from unwrite.pipeline.environment import Environment
 from unwrite.pipeline.lock import exclusive_run
 from unwrite.pipeline.logs import log_to_stderr
 from unwrite.pipeline.runs import recorded
@@ -19,10 +20,10 @@ _ARTIFACTS = Path("artifacts")
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
-def run_stage(work: Callable[[Params], str | None]) -> None:
+def run_stage(work: Callable[[Params], str | Environment | None]) -> None:
     """Run a stage's `work` with the validated parameters, under the stage's lock.
 
-    `work` returns the dtype that its model computed in, or None if it ran none.
+    `work` returns the dtype that its model computed in, what its workers computed on, or None if it ran no model.
 
     DVC does not stop its child process when it is killed; the lock keeps the next run from writing at the same time. An
     expected error ends the process with one or two lines on stderr and exit code 1.

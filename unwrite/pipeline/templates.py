@@ -34,15 +34,28 @@ def load_with_template(folder: Path, template: str | None) -> PreTrainedTokenize
     return tokenizer
 
 
-def load_as_tokenized(folder: Path) -> PreTrainedTokenizerBase:
+def load_as_tokenized(folder: Path, template: str | None = None) -> PreTrainedTokenizerBase:
     """Load a model's tokenizer, with the chat template that the stored prompts were rendered with.
+
+    Args:
+        folder: the model's folder.
+        template: result of `stored_template`; None to read it.
 
     Raises:
         UnwriteError: the tokenizer cannot be loaded, or the prompts have not been tokenized.
     """
     tokenizer = load_tokenizer(folder)
-    tokenizer.chat_template = read_text(TOKENS / TEMPLATE, "run `dvc repro tokenize_prompts` first")
+    tokenizer.chat_template = stored_template() if template is None else template
     return tokenizer
+
+
+def stored_template() -> str:
+    """Return the text of the chat template that the stored prompts were rendered with.
+
+    Raises:
+        UnwriteError: the prompts have not been tokenized.
+    """
+    return read_text(TOKENS / TEMPLATE, "run `dvc repro tokenize_prompts` first")
 
 
 def named_template(template: str) -> str:

@@ -95,6 +95,19 @@ def _batch_tokens(value: Any) -> Any:
     return value
 
 
+def _workers(value: Any) -> Any:
+    is_number = type(value) is int and value >= 1
+    if not is_number and not (isinstance(value, str) and re.fullmatch(r"auto|ray://[^/\s]+:\d+", value)):
+        raise ValueError("must be auto, an integer of at least 1, or ray://HOST:PORT")
+    return value
+
+
+def _gpus_per_worker(value: Any) -> Any:
+    if value != "auto" and (type(value) is not int or value < 0):
+        raise ValueError("must be auto or an integer of at least 0")
+    return value
+
+
 def _distinct(positions: tuple[int, ...]) -> tuple[int, ...]:
     if len(set(positions)) < len(positions):
         raise ValueError("must not list a position twice")
@@ -480,6 +493,8 @@ class Runtime(Section):
     threads: Annotated[int, Field(ge=0)]
     backend: BackendName | Literal["auto"]
     trials_at_once: Annotated[int, Field(ge=0)]
+    workers: Annotated[int | str, BeforeValidator(_workers)]
+    gpus_per_worker: Annotated[int | Literal["auto"], BeforeValidator(_gpus_per_worker)]
     progress: Literal["auto", "bar", "lines", "none"]
 
     @field_validator("max_memory")

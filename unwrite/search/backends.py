@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from unwrite.editing.activations import RowSelector, edited_activations
 from unwrite.editing.weights import edited_weights
-from unwrite.editing.weights_needed import why_recipe_needs_weights
 from unwrite.errors import UnwriteError
 from unwrite.evaluation.behaviour import behaviour_verdicts
 from unwrite.evaluation.divergence import measure_kl, teacher_forced_batches
@@ -24,16 +23,15 @@ from unwrite.models.lower_layers import LowerLayers
 from unwrite.models.patching import patched_parameters
 from unwrite.models.placement import input_device
 from unwrite.models.shared_work import SharedWork
-from unwrite.schema.artifacts import Edit
 from unwrite.search.backend_choice import BackendChoice, ChosenBackend
 from unwrite.search.context import EvaluationContext, do_not_count
+from unwrite.search.grouping import Edits, together_on_activations, why_weights
 from unwrite.search.racing import Race
 from unwrite.search.trials import Measured
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-Edits = Sequence[Edit]
 Result = Measured | UnwriteError
 
 _MAX_TIME_SHARE = 0.5  # of the time on weights; the backends round differently, so timing noise must not decide
@@ -57,18 +55,10 @@ def on_weights(context: EvaluationContext, trials: Sequence[Edits]) -> list[Resu
 def on_activations(context: EvaluationContext, trials: Sequence[Edits], at_once: int) -> list[Result]:
     """Measure `at_once` trials per forward pass without exchanging weights.
 
-    A trial that must be edited on weights is measured by itself. If one of several fails, each of them is measured
-    again by itself, so that only that one fails.
+    A trial that must be edited on weights is alone. If one of several fails, each of them is measured again, alone.
     """
     results: dict[int, Result] = {}
-    together = []
-    for number, edits in enumerate(trials):
-        if _why_weights(context, edits) is None:
-            together.append(number)
-        else:
-            results[number] = _result_or_error(_one_on_activations, context, edits)
-    for first in range(0, len(together), at_once):
-        numbers = together[first : first + at_once]
+    for numbers in together_on_activations(context, trials, at_once):
         results |= zip(numbers, _several_on_activations(context, [trials[number] for number in numbers]), strict=True)
     return [results[number] for number in range(len(trials))]
 
@@ -86,7 +76,7 @@ def choose_backend(context: EvaluationContext, trials: Sequence[Edits], at_once:
     """
     if _is_on_cpu(context.model):
         return ChosenBackend("weights", "the model is on a CPU")
-    reasons = [reason for edits in trials if (reason := _why_weights(context, edits)) is not None]
+    reasons = [reason for edits in trials if (reason := why_weights(context, edits)) is not None]
     if reasons:
         return ChosenBackend("weights", reasons[0])
     tokens = min(context.max_tokens, _TOKENS_TO_CHOOSE)
@@ -126,10 +116,6 @@ def _difference(by_weights: Sequence[Result], by_activations: Sequence[Result]) 
         if abs(weights.kl - activations.kl) > _KL_TOLERANCE * max(weights.kl, activations.kl) + 1e-3:
             return f"KL divergence {activations.kl:.4g}, on weights {weights.kl:.4g}"
     return None
-
-
-def _why_weights(context: EvaluationContext, edits: Edits) -> str | None:
-    return why_recipe_needs_weights(context.model, edits, context.writers, context.cache.norm_preservation)
 
 
 def _result_or_error(

@@ -13,8 +13,9 @@ from unwrite.report.format import percent
 from unwrite.schema.artifacts import EditSettings, TrialParameters
 from unwrite.schema.params import Optimize, Runtime
 from unwrite.search.backend_choice import BackendChoice, required_backend, settled_choice
-from unwrite.search.backends import Edits, Result, choose_backend, measure_trials
+from unwrite.search.backends import Result, choose_backend, measure_trials
 from unwrite.search.context import EvaluationContext, SearchInputs, prepare_context
+from unwrite.search.grouping import Edits, measured_together
 from unwrite.search.racing import ANY_TRIAL, Standard
 from unwrite.search.trial_progress import TrialProgress
 
@@ -49,16 +50,43 @@ class Objective:
         self._settings = settings
         self._trials_at_once = trials_at_once
 
+    @property
+    def base_rate(self) -> float:
+        """Behaviour rate of the base model on the target prompts."""
+        return self.context.base_rate
+
+    @property
+    def prompts(self) -> int:
+        """Prompts of a trial."""
+        return len(self.context.target) + len(self.context.teacher_forced.prompts)
+
+    @property
+    def share_of_raced(self) -> float:
+        """`EvaluationContext.share_of_raced`."""
+        return self.context.share_of_raced
+
     def show_progress(self, progress: TrialProgress) -> None:
         """Report every further measurement."""
         self.context = self.context._replace(advance=progress.advance, end_trial=progress.end_trial)
 
     def evaluate(self, trials: Sequence[TrialParameters], standard: Standard = ANY_TRIAL) -> list[Result]:
         """Measure some trials, each as far as it can still meet the standard; one that fails gives an UnwriteError."""
-        recipes = [build_edits(trial, self.context.writers, self._settings) for trial in trials]
+        recipes = self._recipes(trials)
+        choice = self.settle(trials)
+        return measure_trials(self.context._replace(standard=standard), recipes, choice)
+
+    def settle(self, trials: Sequence[TrialParameters]) -> BackendChoice:
+        """Return how trials are measured, chosen by some trials if it is not settled."""
         if self.choice is None:
-            self.choice = self._choose(recipes)
-        return measure_trials(self.context._replace(standard=standard), recipes, self.choice)
+            self.choice = self._choose(self._recipes(trials))
+        return self.choice
+
+    def groups(self, trials: Sequence[TrialParameters]) -> list[list[int]]:
+        """Return the numbers of the trials that `evaluate` measures together, in its order."""
+        return measured_together(self.context, self._recipes(trials), self.settle(trials))
+
+    def _recipes(self, trials: Sequence[TrialParameters]) -> list[Edits]:
+        return [build_edits(trial, self.context.writers, self._settings) for trial in trials]
 
     def _choose(self, recipes: Sequence[Edits]) -> BackendChoice:
         at_once = self._trials_at_once or len(recipes)

@@ -3,23 +3,53 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from typing import Protocol
 
 from unwrite.pipeline.progress import Style
+from unwrite.schema.artifacts import TrialParameters
 from unwrite.schema.params import Optimize
+from unwrite.search.backend_choice import BackendChoice
+from unwrite.search.backends import Result
 from unwrite.search.front import best_trial
 from unwrite.search.journal import Journal
-from unwrite.search.objective import Objective
+from unwrite.search.racing import Standard
 from unwrite.search.space import search_space, why_no_one_shots
 from unwrite.search.state import SearchState
 from unwrite.search.study import run_study
-from unwrite.search.trial_progress import trial_progress
+from unwrite.search.trial_progress import TrialProgress, trial_progress
 from unwrite.search.trials import TrialOutcome, describe_trial, write_trials
 
 logger = logging.getLogger(__name__)
 
 
+class Measurer(Protocol):
+    """What measures trials: this process (`objective`), or workers (`parallel`).
+
+    choice: how trials are measured; None until it is settled.
+    base_rate: behaviour rate of the base model on the target prompts.
+    prompts: prompts of a trial.
+    share_of_raced: `EvaluationContext.share_of_raced`.
+    """
+
+    choice: BackendChoice | None
+
+    @property
+    def base_rate(self) -> float: ...  # noqa: D102
+    @property
+    def prompts(self) -> int: ...  # noqa: D102
+    @property
+    def share_of_raced(self) -> float: ...  # noqa: D102
+
+    def show_progress(self, progress: TrialProgress) -> None:
+        """Report every further measurement."""
+
+    def evaluate(self, trials: Sequence[TrialParameters], standard: Standard) -> list[Result]:
+        """Measure some trials, each as far as it can still meet the standard; one that fails gives an UnwriteError."""
+
+
 def run_search(
-    objective: Objective, optimize: Optimize, state: SearchState, *, layers: int, positions: int, style: Style
+    objective: Measurer, optimize: Optimize, state: SearchState, *, layers: int, positions: int, style: Style
 ) -> list[TrialOutcome]:
     """Run the trials that the record lacks. Whenever this is stopped, trials.csv holds every trial that has ended.
 
@@ -40,13 +70,11 @@ def run_search(
     outcomes = state.done[: optimize.trials]
     if outcomes:
         write_trials(outcomes)  # DVC has removed the table of the earlier run
-    context = objective.context
-    prompts = len(context.target) + len(context.teacher_forced.prompts)
     with trial_progress(
         trials=optimize.trials,
         batch=optimize.batch,
-        prompts=prompts,
-        share_of_raced=context.share_of_raced if optimize.racing else 1.0,
+        prompts=objective.prompts,
+        share_of_raced=objective.share_of_raced if optimize.racing else 1.0,
         style=style,
         done=len(outcomes),
     ) as shown:

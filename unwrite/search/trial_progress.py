@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from unwrite.pipeline.progress import OnProgress, Style, progress
@@ -26,6 +26,15 @@ class TrialProgress:
         """
         self._report, self._trials, self._prompts, self._weights = report, trials, prompts, weights
         self._number, self._measured, self._best = done, 0, ""
+        self._workers: Callable[[], str] | None = None
+
+    def show_workers(self, describe: Callable[[], str]) -> None:
+        """Show what workers do in place of the prompts of one trial; trials end in any order.
+
+        Args:
+            describe: says how many trials run, and on how many workers.
+        """
+        self._workers = describe
 
     def advance(self, prompts: int) -> None:
         """Count prompts of the present trial."""
@@ -49,6 +58,8 @@ class TrialProgress:
 
     def _say(self, done: float) -> None:
         title = f"trial {self._number + 1} of {self._trials}, {self._measured} of {self._prompts} prompts"
+        if self._workers is not None:
+            title = f"{self._number} of {self._trials} trials, {self._workers()}"
         if self._number >= self._trials:
             title = f"{self._trials} trials"
         self._report(done, self._best, title)

@@ -2,84 +2,85 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from unwrite.editing.blocks import blocks_of_model
-from unwrite.editing.exact import parameter_names
 from unwrite.editing.recipe import edit_settings
 from unwrite.errors import UnwriteError
 from unwrite.files.hashing import sha256_of
-from unwrite.files.marker_lists import read_markers
 from unwrite.files.records import write_json
 from unwrite.files.tensors import read_metadata, read_tensors
-from unwrite.models.loading import dtype_of_model, load_model
-from unwrite.models.placement import parameters_of
+from unwrite.models.loading import dtype_of_model
 from unwrite.pipeline.base import pinned_folder
+from unwrite.pipeline.environment import Environment
 from unwrite.pipeline.stage import run_stage
-from unwrite.pipeline.templates import load_as_tokenized
-from unwrite.pipeline.tokens import read_tokens
-from unwrite.schema.artifacts import Base, as_json, read_base
+from unwrite.schema.artifacts import Base, EditSettings, as_json, read_base
 from unwrite.schema.params import Params
 from unwrite.schema.paths import BASE, DIRECTIONS, FRONT, TEMPLATE, TOKENS
 from unwrite.search.backend_choice import required_backend
-from unwrite.search.context import SearchInputs
 from unwrite.search.failures import report_failures
 from unwrite.search.front import build_front
+from unwrite.search.inputs import read_files, read_inputs
 from unwrite.search.key import search_key
 from unwrite.search.objective import prepare_objective
-from unwrite.search.runner import run_search
+from unwrite.search.parallel import prepare_workers
+from unwrite.search.runner import Measurer, run_search
 from unwrite.search.space import check_spans
-from unwrite.search.state import search_state
+from unwrite.search.state import SearchState, search_state
+from unwrite.search.worker import SearchSetup
 from unwrite.terms import SETS
+from unwrite.workers.model_on_node import ModelOnNode
+from unwrite.workers.pool import open_pool
 
 
-def optimize_weights(params: Params) -> str:
+def optimize_weights(params: Params) -> str | Environment:
     """Write artifacts/trials.csv (every trial that has ended) and artifacts/front.json (those that no other beats).
 
-    Returns the dtype that the model computed in.
+    Returns the dtype that the model computed in, or what the workers computed on.
     """
-    optimize = params.optimize
+    optimize, runtime = params.optimize, params.runtime
     base = read_base()
     check_spans(optimize.space, layers=base.layers)
-    required_backend(params.runtime.backend, base.quantization)  # refused here, before the model is loaded
+    required_backend(runtime.backend, base.quantization)  # refused here, before the model is loaded
     settings = edit_settings(optimize, read_metadata(DIRECTIONS, "compute_directions")["orthogonalize"])
-    folder = pinned_folder(base, weights=False)  # whose weights are read and checked once, by read_inputs
-    dtype = dtype_of_model(folder, base.compute_dtype, params.runtime, base.quantization)
+    if runtime.workers == 1:
+        folder = pinned_folder(base, weights=False)  # whose weights are read and checked once, by read_inputs
+        dtype = dtype_of_model(folder, base.compute_dtype, runtime, base.quantization)
+        _search(params, base, settings, dtype, partial(_in_this_process, params, base, settings, dtype))
+        return dtype
+    with open_pool(runtime, optimize.batch) as pool:
+        pool.prepare(partial(ModelOnNode, base, Path.cwd()))
+        pool.wait_until_ready()  # before any work, so that every node has the model
+        dtype = pool.ask("dtype", runtime)
+        setup = SearchSetup(read_files(params, base), Path.cwd(), optimize, settings, runtime, dtype)
+        _search(params, base, settings, dtype, lambda state: prepare_workers(pool, setup, state.done, state.choice))
+        return pool.environment(dtype)
+
+
+def _search(
+    params: Params, base: Base, settings: EditSettings, dtype: str, prepare: Callable[[SearchState], Measurer]
+) -> None:
+    """Search from where the record ends, with what measures trials, and write the front."""
+    optimize = params.optimize
     with search_state(search_key(_key_inputs(params) | {"dtype": dtype}, Path(__file__))) as state:
-        inputs = read_inputs(params, base, dtype)
-        objective = prepare_objective(inputs, optimize, settings, params.runtime, earlier=state.choice)
+        objective = prepare(state)
         outcomes = run_search(
             objective,
             optimize,
             state,
             layers=base.layers,
-            positions=len(inputs.directions),
+            positions=len(read_tensors(DIRECTIONS, "compute_directions")["directions"]),
             style=params.runtime.progress,
         )
     report_failures(outcomes, state.folder)
-    front = build_front(outcomes, optimize, settings, base_rate=objective.context.base_rate, layers=base.layers)
+    front = build_front(outcomes, optimize, settings, base_rate=objective.base_rate, layers=base.layers)
     write_json(FRONT, as_json(front))
-    return dtype
 
 
-def read_inputs(params: Params, base: Base, dtype: str | None = None) -> SearchInputs:
-    """Read everything that the search needs, and load the model, in this dtype or the one that base.json asks for."""
-    target, baseline = ([row.tokens for row in read_tokens(name, "validation")] for name in SETS)
-    markers = read_markers(Path(params.judge.markers))
-    tensors = read_tensors(DIRECTIONS, "compute_directions")
-    folder = pinned_folder(base)
-    model = load_model(folder, dtype or base.compute_dtype, params.runtime, base.quantization)
-    return SearchInputs(
-        base=base,
-        model=model,
-        tokenizer=load_as_tokenized(folder),
-        target=target,
-        baseline=baseline,
-        markers=markers,
-        directions=tensors["directions"],
-        baseline_means=tensors["baseline_mean"],
-        blocks=blocks_of_model(parameters_of(model, parameter_names(base.writers)), folder),
-    )
+def _in_this_process(params: Params, base: Base, settings: EditSettings, dtype: str, state: SearchState) -> Measurer:
+    inputs = read_inputs(params, base, dtype)
+    return prepare_objective(inputs, params.optimize, settings, params.runtime, earlier=state.choice)
 
 
 def _key_inputs(params: Params) -> dict[str, object]:

@@ -1,0 +1,66 @@
+"""The pool with two real workers: results by number, errors as they were raised, and jobs of the dead done again."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.support.jobs import TWO, Jobs, descendants
+from unwrite.errors import UnwriteError
+from unwrite.workers.pool import Pool, open_pool
+
+
+@pytest.fixture(scope="module")
+def deaths(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("deaths")
+
+
+@pytest.fixture(scope="module")
+def pool(deaths: Path) -> Iterator[Pool]:
+    """Two workers, that are gone at the end."""
+    before = descendants()
+    with open_pool(TWO) as opened:
+        opened.prepare(partial(Jobs, str(deaths)))
+        opened.wait_until_ready()
+        yield opened
+    assert descendants() <= before
+
+
+def test_every_job_gives_its_result(pool: Pool) -> None:
+    assert pool.workers == 2
+    results = dict(pool.run("square", [(number,) for number in range(20)], ahead=1))
+    assert results == {number: number * number for number in range(20)}
+    assert pool.running == 0
+
+
+def test_an_expected_error_is_raised_as_it_was_and_a_bug_with_its_traceback(pool: Pool) -> None:
+    with pytest.raises(UnwriteError) as expected:
+        pool.ask("refuse")
+    assert str(expected.value) == "the teapot is empty"
+    with pytest.raises(IndexError, match=r"in fail\n(.|\n)*string index out of range"):
+        pool.ask("fail")
+
+
+def test_workers_have_the_threads_and_the_environment_of_the_driver(pool: Pool) -> None:
+    assert pool.ask("threads") == TWO.threads == 1
+    environment = pool.environment("float32")
+    assert (environment.threads, environment.dtype, environment.accelerator) == (1, "float32", None)
+
+
+def test_workers_say_the_same_once(deaths: Path, pool: Pool, capsys: pytest.CaptureFixture[str]) -> None:
+    pool.prepare(partial(Jobs, str(deaths), "second"), again=True)
+    pool.wait_until_ready()
+    assert [pool.ask("name_of") for _ in range(3)] == ["second"] * 3
+    assert "a worker of tests began" not in capsys.readouterr().err  # said when the first of them began
+
+
+def test_a_job_whose_worker_died_is_done_again(pool: Pool, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = [("whole", 0), ("mended", 1), ("lost", 99), ("last", 0)]
+    results = dict(pool.run("die", jobs, ahead=1))
+    lost = results.pop(2)
+    assert results == {0: "whole", 1: "mended", 3: "last"}
+    assert isinstance(lost, UnwriteError)
+    assert str(lost).startswith("3 workers died of it, as they do when memory runs out")
+    assert capsys.readouterr().err.count("A worker died (") >= 4
+    assert pool.ask("name_of") == "second"  # the replacements are prepared as those before them

@@ -1,0 +1,125 @@
+"""Start Ray on this machine, or connect to a cluster that exists; and leave nothing behind."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from unwrite.errors import UnwriteError, reason_of
+from unwrite.schema.params import Runtime
+from unwrite.workers.capacity import Needs, Node, check_capacity, free_workers, needs_of_worker
+
+ADDRESS = "RAY_ADDRESS"
+"""The variable that names the cluster of this machine, as Ray's own tools set and read it."""
+_LONGEST_FOLDER = 40  # Ray adds up to 65 characters to it, and the name of a socket has at most 107
+_GRACE_SECONDS = "10"  # after which a cluster ends the workers of a driver that was cut off from it
+
+
+class Cluster(NamedTuple):
+    """A connection to Ray.
+
+    needs: what one worker takes.
+    size: how many workers to start.
+    is_local: whether it was started for this run alone.
+    """
+
+    needs: Needs
+    size: int
+    is_local: bool
+
+
+@contextmanager
+def open_cluster(runtime: Runtime) -> Iterator[Cluster]:
+    """Start Ray on this machine or connect to a cluster, and yield how many workers it holds; disconnect at the end.
+
+    `runtime.workers: auto` is the cluster that RAY_ADDRESS names, and this machine alone where it names none.
+
+    Args:
+        runtime: section `runtime` of params.yaml, with more than one worker.
+
+    Raises:
+        UnwriteError: the cluster cannot be reached, or has fewer GPUs than the workers need.
+        ModuleNotFoundError: Ray is not installed.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would send them to a server
+    os.environ.setdefault("RAY_CLIENT_RECONNECT_GRACE_PERIOD", _GRACE_SECONDS)
+    os.environ.setdefault("RAY_worker_niceness", "0")  # by default, workers yield to everything else
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a worker without a GPU sees none
+    import ray
+
+    workers = runtime.workers
+    address = os.environ.get(ADDRESS) if workers == "auto" else workers
+    if not isinstance(address, str) or not address:
+        with _local(runtime, workers if isinstance(workers, int) else None) as cluster:
+            yield cluster
+        return
+    _connect(address)
+    try:
+        machines = nodes()
+        needs = needs_of_worker(runtime.device, runtime.threads, runtime.gpus_per_worker, machines)
+        fitting = check_capacity(machines, needs, None)
+        free = ray.available_resources()  # type: ignore[no-untyped-call]
+        yield Cluster(needs, free_workers(fitting, needs, free), is_local=False)
+    finally:
+        ray.shutdown()
+
+
+def nodes() -> list[Node]:
+    """Return the nodes of the cluster that are alive, with all that they have."""
+    import ray
+
+    return [
+        Node(node["NodeManagerHostname"], node["Resources"].get("CPU", 0), node["Resources"].get("GPU", 0))
+        for node in ray.nodes()  # type: ignore[no-untyped-call]
+        if node["Alive"]
+    ]
+
+
+@contextmanager
+def _local(runtime: Runtime, workers: int | None) -> Iterator[Cluster]:
+    import ray
+    import torch
+
+    machine = [Node(platform.node(), os.cpu_count() or 1, torch.cuda.device_count())]
+    needs = needs_of_worker(runtime.device, runtime.threads, runtime.gpus_per_worker, machine)
+    count = check_capacity(machine, needs, workers)
+    with tempfile.TemporaryDirectory(prefix="unwrite-", dir=_short_folder(), ignore_cleanup_errors=True) as folder:
+        try:
+            ray.init(
+                address="local",
+                num_cpus=count * needs.cpus,
+                num_gpus=count * needs.gpus,
+                include_dashboard=False,
+                _temp_dir=folder,
+                **_quiet(),
+            )
+            yield Cluster(needs, count, is_local=True)
+        finally:
+            ray.shutdown()  # before its folder is deleted
+
+
+def _short_folder() -> str | None:
+    return None if len(tempfile.gettempdir()) <= _LONGEST_FOLDER else "/tmp"
+
+
+def _connect(address: str) -> None:
+    import ray
+
+    try:
+        ray.init(address=address, **_quiet())
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:  # Ray raises many kinds, RuntimeError and ConnectionError among them
+        raise UnwriteError(
+            f"runtime.workers: no Ray cluster can be reached at {address} ({reason_of(error)}). "
+            "Check the address with `ray status` there, or name a number of workers on this machine."
+        ) from error
+
+
+def _quiet() -> dict[str, Any]:
+    return {"log_to_driver": False, "logging_level": logging.CRITICAL}
