@@ -22,8 +22,10 @@ def writer(layer: int, **changes: object) -> FoundWriter:
     return plain._replace(**changes)  # type: ignore[arg-type]
 
 
-def table(*writers: FoundWriter, incomplete: tuple[str, ...] = (), padding_sensitive: bool = False) -> list[str]:
-    found = Discovery("TinyForCausalLM", 3, 32, 96, list(writers), 2e-10, list(incomplete), padding_sensitive)
+def table(
+    *writers: FoundWriter, incomplete: tuple[str, ...] = (), padding_sensitive: bool = False, streams: int = 1
+) -> list[str]:
+    found = Discovery("TinyForCausalLM", 3, 32, 96, list(writers), 2e-10, list(incomplete), padding_sensitive, streams)
     return writers_table(found, {one.parameter: [32, 48] for one in writers}).splitlines()
 
 
@@ -52,3 +54,13 @@ def test_only_the_layer_number_is_replaced() -> None:
 def test_last_line_says_incomplete_or_batched_by_equal_length() -> None:
     assert table(writer(0), incomplete=("layer 0: why",))[-1].endswith("incomplete.")
     assert table(writer(0), padding_sensitive=True)[-1].endswith("prompts are batched by equal length.")
+
+
+def test_last_line_says_that_there_are_several_streams() -> None:
+    assert table(writer(0), streams=4)[-1].endswith("left unexplained; the residual is the mean of 4 streams.")
+    assert "streams" not in table(writer(0))[-1]
+
+
+def test_a_norm_is_shown_with_what_it_does() -> None:
+    norms = (FoundNorm("a.first", None, 1.0, centered=True), FoundNorm("a.last", "w", 0.0, centered=True, bias="b"))
+    assert table(writer(0, norms=norms))[2].endswith("first (centered), last (centered, bias)")

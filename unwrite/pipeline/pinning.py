@@ -106,6 +106,7 @@ def pin_base(
         incomplete=discovery.incomplete,
         not_run=_not_run(config, tensors),
         padding_sensitive=discovery.padding_sensitive,
+        streams=discovery.streams,
         card=_card(folder),
         files=files,
         left_out=_left_out(folder, names),

@@ -11,7 +11,7 @@ from tabulate import tabulate
 from unwrite.schema.reasons import ranges
 
 if TYPE_CHECKING:
-    from unwrite.models.discovery.findings import Discovery, FoundWriter
+    from unwrite.models.discovery.findings import Discovery, FoundNorm, FoundWriter
 
 HEADERS = ("layers", "component", "parameter", "shape", "hidden axis", "matrices", "bias", "multiplier", "norms after")
 
@@ -31,8 +31,9 @@ def writers_table(discovery: Discovery, shapes: Mapping[str, Sequence[int]]) -> 
     found = f"{discovery.architecture}: {discovery.layers} layers, {len(discovery.writers)} writers"
     if discovery.incomplete:
         return f"{table}\n{found}; incomplete."
+    mean = f"; the residual is the mean of {discovery.streams} streams" if discovery.streams > 1 else ""
     batches = "; prompts are batched by equal length" if discovery.padding_sensitive else ""
-    return f"{table}\n{found}; {discovery.unexplained:.1e} of a layer's output is left unexplained{batches}."
+    return f"{table}\n{found}; {discovery.unexplained:.1e} of a layer's output is left unexplained{mean}{batches}."
 
 
 def _row(writer: FoundWriter, shape: Sequence[int]) -> tuple[str, ...]:
@@ -44,8 +45,14 @@ def _row(writer: FoundWriter, shape: Sequence[int]) -> tuple[str, ...]:
         str(writer.num_matrices),
         "no" if writer.bias is None else "yes",
         "varies" if writer.multiplier is None else f"{writer.multiplier:.4g}",
-        ", ".join(norm.module.rpartition(".")[2] for norm in writer.norms) or "none",
+        ", ".join(map(_norm, writer.norms)) or "none",
     )
+
+
+def _norm(norm: FoundNorm) -> str:
+    """Return the last part of a norm's name, and whether it subtracts the mean or has a bias that is edited."""
+    facts = [fact for fact, holds in (("centered", norm.centered), ("bias", norm.bias is not None)) if holds]
+    return norm.module.rpartition(".")[2] + (f" ({', '.join(facts)})" if facts else "")
 
 
 def _numbered(parameter: str, layer: int) -> str:

@@ -180,6 +180,7 @@ class Base(Artifact):
     `incomplete` lists what cannot be edited exactly; it is empty unless model.allow_incomplete is true.
     `not_run` names what the checkpoint stores as layers and the model does not run: it is left as it is.
     `padding_sensitive`: padding changes what the model computes, so the prompts of a batch must have one length.
+    `streams` is the number of residual streams; of several, residuals are their mean.
     `left_out` names what the model's folder holds beside its files; a release does not have it.
     `gguf` is the file that `files` were made from, if `source` is one.
     """
@@ -198,6 +199,7 @@ class Base(Artifact):
     incomplete: list[str]
     not_run: list[str] = []
     padding_sensitive: bool
+    streams: int = 1
     card: BaseCard
     files: list[FileDigest]
     left_out: list[str] = []

@@ -40,6 +40,9 @@ def test_writers_are_exactly_the_expected_ones(name: str) -> None:
     assert (discovery.layers, discovery.hidden_size) == (text.num_hidden_layers, text.hidden_size)
     assert discovery.vocabulary == text.vocab_size
     assert discovery.architecture == type(zoo_model(name)).__name__
+    assert discovery.streams == (
+        2 if name in {"deepseek_v4", "hy_v4", "glm5_next", "qwen4_exp_text_without_ple"} else 1
+    )
 
 
 V = random_direction(32)

@@ -43,7 +43,10 @@ class FoundWriter(NamedTuple):
 
 
 class Discovery(NamedTuple):
-    """Every writer, the largest share of a layer's output that they leave unexplained, and what cannot be edited."""
+    """Every writer, the largest share of a layer's output that they leave unexplained, and what cannot be edited.
+
+    `streams` is the number of residual streams; of several, the residual is their mean.
+    """
 
     architecture: str
     layers: int
@@ -53,3 +56,4 @@ class Discovery(NamedTuple):
     unexplained: float
     incomplete: list[str]
     padding_sensitive: bool
+    streams: int = 1

@@ -96,6 +96,7 @@ def find_writers(config: PreTrainedConfig, *, padding: bool = True) -> Discovery
         unexplained=unexplained,
         incomplete=incomplete + merged.reasons,
         padding_sensitive=run.padding_sensitive,
+        streams=run.captured.layers[0].streams,
     )
 
 
