@@ -202,6 +202,23 @@ def test_a_direction_vanishes_after_norms_that_subtract_the_mean_and_add_a_bias(
     assert written_along_v(reordered, after[1:]) > 1e-3  # control: centering and scaling do not commute
 
 
+@pytest.mark.parametrize("strength", [0.0, 0.4, 1.0, 1.5])
+@pytest.mark.parametrize("centered", [False, True])
+def test_the_strength_counts_before_the_norm_whose_own_scale_changes_too(centered: bool, strength: float) -> None:
+    v, x, gamma = unit(normal(0, 24)), normal(1, 24, 5), 1 + normal(2, 24)
+    u = through_norms(v, [AffineNorm(gamma, centered)])
+
+    def after_norm(y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what there is along v after the norm, and what the norm divides by, for each token."""
+        y = y - y.mean(0) if centered else y
+        size = y.square().mean(0).sqrt()
+        return v @ (gamma[:, None] * y / size), size
+
+    along, size = after_norm(x)
+    left, new_size = after_norm(x - strength * u[:, None] * (u @ x))
+    torch.testing.assert_close(left, (1 - strength) * along * size / new_size, rtol=1e-10, atol=1e-12)
+
+
 def projected(x: Tensor, u: Tensor) -> Tensor:
     return x - (u[:, None] * (u @ x) if x.dim() > 1 else u * (u @ x))
 

@@ -71,8 +71,8 @@ class Streams:
         Raises:
             UnwriteError: the streams have another place in its shape.
         """
-        tokens = self._tokens or list(stream.shape[:-1])
-        count = count_streams(self._model, stream.shape, tokens) if len(tokens) == 2 else None
+        tokens = self._tokens if stream.dim() == 4 else stream.shape[:2]
+        count = count_streams(self._model, stream.shape, tokens)
         if count is None:
             raise UnwriteError(
                 f"{type(self._model).__name__} keeps several streams (shape {list(stream.shape)}) in another form than "
