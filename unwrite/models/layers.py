@@ -147,7 +147,8 @@ def capture_layers(model: nn.Module, inputs: Mapping[str, Tensor]) -> CapturedLa
         # What makes one stream of several reads them, as the norm behind it does; so does all that is in it.
         given = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
         several = len(captured.outputs) == len(stack) and captured.outputs[-1].shape != one_stream
-        if several and given and given[0].shape == captured.outputs[-1].shape != output.shape == one_stream:
+        makes_one = getattr(output, "shape", None) == one_stream
+        if several and makes_one and given and given[0].shape == captured.outputs[-1].shape:
             readers.append(names[module])
 
     inside = {module for layer in stack for module in layer.modules()}

@@ -168,6 +168,8 @@ REFUSED: Mapping[str, str] = {  # name in the zoo: the reason
     "hrm_text": "runs layers more than once in a pass .4 runs of 2 layers.",
     "blt": "the stream must be one vector per token, got shape",
     "xlnet": "the stream must be one vector per token, got shape",
+    "cpmant": "the stream must be one vector per token, got shape",
+    "reformer": "the stream must be one vector per token, got shape",
 }
 
 
