@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from unwrite.errors import UnwriteError
@@ -45,6 +47,18 @@ def test_a_split_of_data_files_is_read(folder: Path) -> None:
     read = rows(folder, "test")
     assert [row.value["question"] for row in read] == ["test 0", "test 1", "test 2"]
     assert read[2].place == "teaware (test), row 3"
+
+
+def test_parquet_files_of_a_split_are_read_one_after_the_other(tmp_path: Path) -> None:
+    for split, part, first in (("train", 0, 0), ("train", 1, 3), ("test", 0, 9)):
+        table = pyarrow.table({"question": [f"{n}" for n in range(first, first + 3)], "id": [1, 2, 3]})
+        pyarrow.parquet.write_table(table, tmp_path / f"{split}-0000{part}-of-00002.parquet", row_group_size=2)
+    read = rows(tmp_path, "train")
+    assert [row.value for row in read] == [{"question": f"{n}"} for n in range(6)]
+    assert read[4].place == "teaware (train), row 5"
+    assert [row.value["question"] for row in rows(tmp_path, "test")] == ["9", "10", "11"]
+    with pytest.raises(UnwriteError, match=r"teaware \(test\) has no column 'text'; its columns: 'question', 'id'"):
+        rows(tmp_path, "test", Columns(("text",), None))
 
 
 @pytest.mark.parametrize("several", [True, False])

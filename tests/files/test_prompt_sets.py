@@ -110,6 +110,24 @@ def test_slices_are_of_the_source_or_of_its_own_splits() -> None:
     }
 
 
+def test_only_the_prompts_of_slices_are_held() -> None:
+    gone, held = list[int](), list[int]()
+
+    class Counted(str):
+        def __del__(self) -> None:
+            gone.append(1)
+
+    def read(_: str | None) -> Iterator[Placed]:
+        for number in range(100):
+            held.append(number - len(gone))
+            yield "", Prompt(Counted(number), None)
+
+    source = PromptSource(source="x", slices=Slices(train="[:2]", validation="[50:51]", test="[98:99]"))
+    found = cut_splits(source, read, SIZES, Counter())
+    assert [prompt.text for prompts in found.values() for _, prompt in prompts] == ["0", "1", "50", "98"]
+    assert max(held) <= 5  # of the 98 that were read when the last one is
+
+
 @pytest.mark.parametrize("test", ["[2:9]", "[5:]", "[7:9]"])
 def test_a_slice_beyond_the_prompts_is_refused(test: str) -> None:
     with pytest.raises(UnwriteError, match=r"x holds 3 prompts, fewer than the slice .* of test needs"):

@@ -1,6 +1,7 @@
 """Prompts are rendered as the chat template says, and those that the model cannot take are refused."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from tests.support.samples import sample_origin
 from unwrite.errors import UnwriteError
 from unwrite.files.prompts import Prompt
+from unwrite.models.chat import RenderedPrompt
 from unwrite.models.loading import load_tokenizer
 from unwrite.pipeline.tokenizing import (
     ModelLimits,
@@ -120,3 +122,21 @@ def test_responses_to_training_prompts_need_room_only_where_they_filter() -> Non
     assert longest_responses(filtering, 8, 9) == {"train": 7, "validation": 8, "test": 9}
     without = filtering.model_copy(update={"baseline": False})
     assert longest_responses(without, 8, 9) == {"train": 0, "validation": 8, "test": 9}
+
+
+@pytest.mark.parametrize(("length", "together"), [(10, 1000), (10_000, 200), (3_000_000, 1)])
+def test_as_many_prompts_are_tokenized_together_as_memory_allows(
+    length: int, together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = list[int]()
+
+    def tokenized(tokenizer: object, turns: Sequence[object], **_: object) -> list[RenderedPrompt]:
+        seen.append(len(turns))
+        return [RenderedPrompt("a", [1])] * len(turns)
+
+    monkeypatch.setattr("unwrite.models.chat.tokenize_conversations", tokenized)
+    text = "a" * length
+    prompts = (Prompt(text, None) for _ in range(together + 2))
+    tokenizer = load_tokenizer(ROOT / "demo/model")
+    assert len(list(tokenize_set(tokenizer, "near", prompts, SETTINGS, LIMITS))) == together + 2
+    assert seen[0] == together

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from unwrite.errors import UnwriteError, missing_package, reason_of
-from unwrite.files.prompt_rows import Columns, Row
+from unwrite.files.prompt_rows import Columns, Row, file_rows
 
 _CAN_RUN_CODE = {".py", ".pkl", ".pickle", ".joblib", ".dill", ".pt", ".pth", ".bin", ".ckpt", ".npy", ".npz"}
 _SAVED = ("state.json", "dataset_dict.json")
@@ -34,13 +36,23 @@ def dataset_rows(folder: Path, name: str, config: str | None, split: str | None,
         import datasets
     except ModuleNotFoundError as error:
         raise missing_package(name, error) from None
+    files: Mapping[str, Sequence[str]] = {}
     with _datasets_errors(name):
         if any((folder / file).is_file() for file in _SAVED):
             loaded = datasets.load_from_disk(str(folder))
         else:
-            loaded = datasets.load_dataset(str(folder), name=config, streaming=True)
-    rows = _split_of(loaded, name, split)
+            builder = datasets.load_dataset_builder(str(folder), name=config)
+            loaded, files = builder.as_streaming_dataset(), builder.config.data_files or {}
     place = name if split is None else f"{name} ({split})"
+    of_split = _name_of_split(loaded, name, split)
+    of_parquet = [Path(file) for file in files.get(of_split or "", ())]
+    if of_parquet and all(file.suffix == ".parquet" for file in of_parquet):  # the library holds whole row groups
+        numbers = count(1)
+        for file in of_parquet:
+            for row in file_rows(file, place, columns, Counter()):
+                yield Row(f"{place}, row {next(numbers)}", row.value)
+        return
+    rows = loaded if of_split is None else loaded[of_split]
     if rows.column_names is not None:
         rows = rows.select_columns(columns.wanted(rows.column_names, place))
     with _datasets_errors(name):
@@ -52,17 +64,18 @@ def dataset_rows(folder: Path, name: str, config: str | None, split: str | None,
             iterator.close()  # and with it the file that is read
 
 
-def _split_of(loaded: Any, name: str, split: str | None) -> Any:
+def _name_of_split(loaded: Any, name: str, split: str | None) -> str | None:
+    """Return which split is read; None for a data set without splits."""
     if not isinstance(loaded, dict):
         if split is None:
-            return loaded
+            return None
         raise UnwriteError(f"{name} has no splits, so `split` must be null, got {split!r}.")
     if split is None and len(loaded) == 1:
-        return next(iter(loaded.values()))
+        return str(next(iter(loaded)))
     if split not in loaded:
         wrong = "" if split is None else f", not {split!r}"
         raise UnwriteError(f"{name} has the splits {', '.join(loaded)}{wrong}: name one with `split` in params.yaml.")
-    return loaded[split]
+    return split
 
 
 def _refuse_code(folder: Path, name: str) -> None:

@@ -98,13 +98,20 @@ def _sliced(
     for own_split, _, stop in slices.values():
         known = ends.get(own_split, 0)
         ends[own_split] = None if known is None or stop is None else max(known, stop)
-    prompts = {own: list(islice(without_repetitions(read(own), dropped), end)) for own, end in ends.items()}
-    cut = {name: prompts[own][start:stop] for name, (own, start, stop) in slices.items()}
+    cut: dict[_Name, list[Placed]] = {name: [] for name in slices}
+    counts = dict.fromkeys(ends, 0)
+    for own, end in ends.items():
+        of_own = {name: cut_at for name, cut_at in slices.items() if cut_at.own_split == own}
+        for number, placed in enumerate(islice(without_repetitions(read(own), dropped), end)):
+            counts[own] = number + 1
+            for name, (_, start, stop) in of_own.items():
+                if start <= number and (stop is None or number < stop):
+                    cut[name].append(placed)
     for name, (own, start, stop) in slices.items():
         if not cut[name] or (stop is not None and len(cut[name]) < stop - start):
             where = source.source if own is None else f"{source.source} ({own})"
             raise UnwriteError(
-                f"{where} holds {len(prompts[own])} prompts, fewer than the slice {getattr(source.slices, name)!r} of "
+                f"{where} holds {counts[own]} prompts, fewer than the slice {getattr(source.slices, name)!r} of "
                 f"{name} needs. Change the slice."
             )
     return cut

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from datetime import date
 from hashlib import blake2b
-from itertools import groupby, islice
+from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from unwrite.files.prompt_sets import refuse_listed
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 1000
 """Prompts that are tokenized together: enough to keep every core busy, few enough to take no memory."""
+_CHARACTERS_AT_ONCE = 2_000_000
+"""Characters after which no further prompt is added to those: a token takes some 40 bytes in Python."""
 
 
 class ModelLimits(NamedTuple):
@@ -184,8 +186,14 @@ def template_date(today: str | None) -> date | None:
 
 
 def _batches(prompts: Iterable[Prompt]) -> Iterator[list[Prompt]]:
-    iterator = iter(prompts)
-    while some := list(islice(iterator, _AT_ONCE)):
+    some, characters = list[Prompt](), 0
+    for prompt in prompts:
+        some.append(prompt)
+        characters += sum(map(len, prompt.turns))
+        if len(some) == _AT_ONCE or characters >= _CHARACTERS_AT_ONCE:
+            yield some
+            some, characters = [], 0
+    if some:
         yield some
 
 
