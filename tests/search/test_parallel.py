@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,53 +11,25 @@ import pytest
 
 from tests.search.conftest import prepared, with_runtime
 from tests.search.test_objective import TRIALS
+from tests.support.shuffled import Shuffled
 from unwrite.editing.recipe import edit_settings
-from unwrite.errors import UnwriteError
 from unwrite.schema.artifacts import read_base
 from unwrite.schema.params import Params
 from unwrite.search.inputs import read_files
 from unwrite.search.parallel import ParallelObjective, prepare_workers
 from unwrite.search.trial_progress import trial_progress
 from unwrite.search.worker import SearchSetup
+from unwrite.workers.model_setup import ModelSetup
 from unwrite.workers.pool import Pool
 
 pytestmark = pytest.mark.usefixtures("demo_project")
-
-
-class Shuffled:
-    """Workers of this process, as a pool: each job goes to one of them by chance, and ends in an order by chance."""
-
-    def __init__(self, lost: int | None = None) -> None:
-        """Begin; a job of this number is lost."""
-        self.made: list[Any] = []
-        self.makers: list[Callable[[], Any]] = []
-        self.workers, self.running = 2, 1
-        self.lost = lost
-
-    def prepare(self, make: Callable[[], Any], **_: object) -> None:
-        """Make an object, and one more if all are to make one."""
-        self.makers.append(make)
-        self.made.append(make())
-
-    def ask(self, method: str, *arguments: Any) -> Any:
-        """Ask the first worker."""
-        return getattr(self.made[0], method)(*arguments)
-
-    def run(self, method: str, jobs: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
-        """Run the jobs."""
-        chance = random.Random(1)
-        for number in chance.sample(range(len(jobs)), len(jobs)):
-            if number == self.lost:
-                yield number, UnwriteError("3 workers died of it")
-            else:
-                yield number, getattr(chance.choice(self.made), method)(*jobs[number])
 
 
 def in_workers(params: Params, pool: Shuffled) -> ParallelObjective:
     """Return the objective in these workers."""
     settings = edit_settings(params.optimize, "projected")
     files = read_files(params, read_base())
-    setup = SearchSetup(files, Path.cwd(), params.optimize, settings, params.runtime, "float32")
+    setup = SearchSetup(ModelSetup(files.base, Path.cwd(), params.runtime, "float32"), files, params.optimize, settings)
     stand_in: Any = pool
     return prepare_workers(stand_in, setup, [], None)
 
@@ -104,8 +75,8 @@ def test_the_other_workers_do_as_the_first_one_chose() -> None:
     objective = in_workers(with_runtime(backend="auto"), pool)
     assert [made.report().choice for made in pool.made] == [objective.choice] * 2
     assert objective.choice is not None
-    assert pool.makers[1].args[1] == objective.choice  # type: ignore[attr-defined]
+    assert pool.makers[1].args[1] == objective.choice
 
 
 def test_the_stand_in_has_what_a_pool_has() -> None:
-    assert {"prepare", "ask", "run", "workers", "running"} <= set(dir(Pool))
+    assert {name for name in dir(Shuffled) if name[0] != "_" and name != "opened"} <= set(dir(Pool))

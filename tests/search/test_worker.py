@@ -11,6 +11,7 @@ from unwrite.schema.artifacts import read_base
 from unwrite.search.inputs import read_files
 from unwrite.search.racing import ANY_TRIAL
 from unwrite.search.worker import SearchSetup, SearchWorker
+from unwrite.workers.model_setup import ModelSetup
 
 pytestmark = pytest.mark.usefixtures("demo_project")
 
@@ -19,7 +20,10 @@ def test_it_measures_as_the_objective_does_and_shows_no_progress(capsys: pytest.
     params = with_runtime(backend="auto", progress="lines")
     settings = edit_settings(params.optimize, "projected")
     setup = SearchSetup(
-        read_files(params, read_base()), Path.cwd(), params.optimize, settings, params.runtime, "float32"
+        ModelSetup(read_base(), Path.cwd(), params.runtime, "float32"),
+        read_files(params, read_base()),
+        params.optimize,
+        settings,
     )
     unsettled = SearchWorker(setup, None)
     assert unsettled.report().choice is None

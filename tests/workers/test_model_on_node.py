@@ -2,39 +2,15 @@
 
 import os
 import platform
-import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.support.jobs import TWO
-from tests.support.small_project import ROOT
+from tests.workers.conftest import base
 from unwrite.errors import UnwriteError
 from unwrite.files.hashing import digest_of
-from unwrite.schema.artifacts import Base
 from unwrite.workers.model_on_node import ModelOnNode, check_once_a_node, folder_on_node
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the demo's model, as the current one."""
-    shutil.copytree(ROOT / "demo/model", tmp_path / "demo/model")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def base(**changes: object) -> Base:
-    """Return the record of the demo's model, without what is not read here."""
-    files = [digest_of(path) for path in sorted((ROOT / "demo/model").iterdir()) if path.is_file()]
-    fields: dict[str, object] = {
-        "source": "demo/model",
-        "commit": None,
-        "gguf": None,
-        "files": files,
-        "compute_dtype": "auto",
-        "quantization": "none",
-    }
-    return Base.model_construct(**fields | changes)  # type: ignore[arg-type]
 
 
 def test_the_model_is_found_by_its_path(project: Path) -> None:

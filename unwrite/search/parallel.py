@@ -38,7 +38,7 @@ class ParallelObjective:
     def show_progress(self, progress: TrialProgress) -> None:
         """Report every further measurement, and how many workers are at it."""
         self._progress = progress
-        progress.show_workers(lambda: f"{self._pool.running} running on {self._pool.workers} workers")
+        progress.show_workers(self._pool.describe)
 
     def evaluate(self, trials: Sequence[TrialParameters], standard: Standard = ANY_TRIAL) -> list[Result]:
         """Measure some trials, each as far as it can still meet the standard.

@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from unwrite.schema.artifacts import EditSettings, TrialParameters
-from unwrite.schema.params import Optimize, Runtime
+from unwrite.schema.params import Optimize
 from unwrite.search.backend_choice import BackendChoice
 from unwrite.search.backends import Result
 from unwrite.search.inputs import SearchFiles, load_inputs
 from unwrite.search.objective import prepare_objective
 from unwrite.search.racing import Standard
 from unwrite.workers.model_on_node import folder_on_node
+from unwrite.workers.model_setup import ModelSetup
 
 
 class SearchSetup(NamedTuple):
     """What all workers of a search are given.
 
+    model: what they load.
     files: everything that the search reads apart from the model.
-    project: the project's folder.
     optimize: section `optimize` of params.yaml.
     settings: settings that all trials share.
-    runtime: section `runtime` of params.yaml.
-    dtype: the dtype that every model computes in.
     """
 
+    model: ModelSetup
     files: SearchFiles
-    project: Path
     optimize: Optimize
     settings: EditSettings
-    runtime: Runtime
-    dtype: str
 
 
 class SearchReport(NamedTuple):
@@ -61,9 +57,9 @@ class SearchWorker:
             earlier: the choice of the first worker, or of an earlier part of the search, if any.
             first_batch: trials to choose by, where nothing is settled.
         """
-        runtime = setup.runtime.model_copy(update={"progress": "none"})
-        folder = folder_on_node(setup.files.base, setup.project)
-        inputs = load_inputs(setup.files, folder, setup.dtype, runtime)
+        base, project, runtime, dtype = setup.model
+        runtime = runtime.model_copy(update={"progress": "none"})
+        inputs = load_inputs(setup.files, folder_on_node(base, project), dtype, runtime)
         self._objective = prepare_objective(inputs, setup.optimize, setup.settings, runtime, earlier=earlier)
         if first_batch:
             self._objective.settle(first_batch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 
 from unwrite.errors import UnwriteError
 from unwrite.files.tensors import write_tensors
@@ -16,28 +17,45 @@ from unwrite.models.quantized import describe_quantization
 from unwrite.models.residuals import extract_residuals, residuals_of_batch
 from unwrite.models.shared_work import SharedWork
 from unwrite.pipeline.base import pinned_folder
+from unwrite.pipeline.environment import Environment
 from unwrite.pipeline.progress import progress
 from unwrite.pipeline.stage import run_stage
 from unwrite.pipeline.tokens import read_tokens
-from unwrite.schema.artifacts import read_base
+from unwrite.schema.artifacts import Base, read_base
 from unwrite.schema.params import Params
 from unwrite.schema.paths import residuals_file
-from unwrite.terms import MEASURED_SPLITS, SETS
+from unwrite.terms import MEASURED_SPLITS, SETS, SetName, SplitName
+from unwrite.workers.extraction import residuals_from_workers
+from unwrite.workers.model_setup import set_up_model
+from unwrite.workers.pool import open_pool
+
+_Prompts = Mapping[tuple[SetName, SplitName], Sequence[Sequence[int]]]
 
 logger = logging.getLogger("unwrite.stage")
 
 
-def extract(params: Params) -> str:
+def extract(params: Params) -> str | Environment:
     """Write artifacts/residuals/{target,baseline}.{train,validation}.safetensors: `residuals` [n, P, L+1, d].
 
     Directions are computed from the training prompts alone; the validation prompts show how well they separate others.
 
-    Returns the dtype of the residuals, which is the model's.
+    Returns the dtype of the residuals, which is the model's, or what the workers computed on.
     """
     base = read_base()
     prompts = {
         (name, split): [row.tokens for row in read_tokens(name, split)] for split in MEASURED_SPLITS for name in SETS
     }
+    if params.runtime.workers == 1:
+        return _in_this_process(params, base, prompts)
+    positions = params.residuals.positions
+    with open_pool(params.runtime) as pool:
+        setup = set_up_model(pool, base, params.runtime)
+        for (name, split), residuals in residuals_from_workers(pool, setup, prompts, positions).items():
+            write_tensors(residuals_file(name, split), {"residuals": residuals}, {"positions": positions})
+        return pool.environment(setup.dtype)
+
+
+def _in_this_process(params: Params, base: Base, prompts: _Prompts) -> str:
     model = load_model(pinned_folder(base), base.compute_dtype, params.runtime, base.quantization)
     if base.quantization != "none":
         logger.info("%s: %s", base.quantization, describe_quantization(model))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,15 +18,19 @@ from unwrite.models.loading import load_model
 from unwrite.models.prefix_check import prefix_of
 from unwrite.models.shared_work import SharedWork
 from unwrite.pipeline.base import pinned_folder
+from unwrite.pipeline.environment import Environment
 from unwrite.pipeline.progress import progress
 from unwrite.pipeline.stage import run_stage
-from unwrite.pipeline.templates import load_as_tokenized
+from unwrite.pipeline.templates import load_as_tokenized, stored_template
 from unwrite.pipeline.tokens import read_tokens
 from unwrite.schema.artifacts import as_json, read_base
 from unwrite.schema.kept_prompts import KeptOfSet, KeptPrompts
 from unwrite.schema.params import Params
 from unwrite.schema.paths import KEPT_PROMPTS
 from unwrite.terms import SETS, SetName
+from unwrite.workers.model_setup import set_up_model
+from unwrite.workers.pool import open_pool
+from unwrite.workers.verdicts import Judging, verdicts_from_workers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -34,29 +38,52 @@ if TYPE_CHECKING:
 logger = logging.getLogger("unwrite.stage")
 
 
-def filter_prompts(params: Params) -> str | None:
+def filter_prompts(params: Params) -> str | Environment | None:
     """Write artifacts/kept_prompts.json.
 
     Validation and test prompts are all kept: rates are measured on them.
 
-    Returns the dtype that the model computed in; None if it was not needed.
+    Returns the dtype that the model computed in, or what the workers computed on; None if it was not needed.
     """
     wanted = [name for name in SETS if getattr(params.filter, name)]
     tokens = {name: [row.tokens for row in read_tokens(name, "train")] for name in SETS}
     kept = {
         name: KeptOfSet(prompts=len(rows), shown=None, rows=list(range(len(rows)))) for name, rows in tokens.items()
     }
-    dtype = None
+    computed_in: str | Environment | None = None
     if wanted:
-        base = read_base()
-        folder = pinned_folder(base)
-        model = load_model(folder, base.compute_dtype, params.runtime, base.quantization)
-        tokenizer, dtype = load_as_tokenized(folder), dtype_name(model.dtype)
-        for name in wanted:
-            shown = _shown(model, tokenizer, name, tokens[name], params, padding_sensitive=base.padding_sensitive)
+        prompts = {name: tokens[name] for name in wanted}
+        if params.runtime.workers == 1:
+            verdicts, computed_in = _in_this_process(params, prompts)
+        else:
+            verdicts, computed_in = _in_workers(params, prompts)
+        for name, shown in verdicts.items():
             kept[name] = kept_of_set(name, shown, params.filter.min_prompts)
     write_json(KEPT_PROMPTS, as_json(KeptPrompts(target=kept["target"], baseline=kept["baseline"])))
-    return dtype
+    return computed_in
+
+
+def _in_this_process(
+    params: Params, prompts: Mapping[SetName, Sequence[Sequence[int]]]
+) -> tuple[dict[SetName, list[bool]], str]:
+    base = read_base()
+    folder = pinned_folder(base)
+    model = load_model(folder, base.compute_dtype, params.runtime, base.quantization)
+    tokenizer = load_as_tokenized(folder)
+    verdicts = {
+        name: _shown(model, tokenizer, name, rows, params, padding_sensitive=base.padding_sensitive)
+        for name, rows in prompts.items()
+    }
+    return verdicts, dtype_name(model.dtype)
+
+
+def _in_workers(
+    params: Params, prompts: Mapping[SetName, Sequence[Sequence[int]]]
+) -> tuple[dict[SetName, list[bool]], Environment]:
+    judging = Judging(stored_template(), read_markers(Path(params.judge.markers)), params.filter.max_tokens)
+    with open_pool(params.runtime) as pool:
+        setup = set_up_model(pool, read_base(), params.runtime)
+        return verdicts_from_workers(pool, setup, prompts, judging), pool.environment(setup.dtype)
 
 
 def kept_of_set(name: SetName, shown: Sequence[bool], least: int) -> KeptOfSet:

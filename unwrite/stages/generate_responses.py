@@ -13,29 +13,47 @@ from unwrite.files.records import write_jsonl
 from unwrite.models.end_tokens import log_end_tokens
 from unwrite.models.loading import dtype_of_model, load_model
 from unwrite.pipeline.base import pinned_folder
+from unwrite.pipeline.environment import Environment
 from unwrite.pipeline.progress import progress
 from unwrite.pipeline.stage import run_stage
-from unwrite.pipeline.templates import load_as_tokenized
+from unwrite.pipeline.templates import load_as_tokenized, stored_template
 from unwrite.pipeline.tokens import TokenizedPrompt, prompt_sets, read_tokens
 from unwrite.schema.artifacts import read_base
 from unwrite.schema.params import Params
 from unwrite.schema.paths import MODEL, RESPONSES
+from unwrite.workers.both_models import BothModels, released_files, responses_from_workers
+from unwrite.workers.model_setup import set_up_model
+from unwrite.workers.pool import open_pool
+from unwrite.workers.responder import Questions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Prompts = Mapping[str, Sequence[TokenizedPrompt]]
-Responses = dict[str, list[list[int]]]
 
 
-def generate_responses(params: Params) -> str:
+def generate_responses(params: Params) -> str | Environment:
     """Write artifacts/responses/{base,edited}.SET.jsonl of every prompt set, and kl.jsonl (baseline prompts).
 
-    Returns the dtype that the models computed in.
+    Returns the dtype that the models computed in, or what the workers computed on.
     """
+    prompts: Prompts = {name: read_tokens(name, "test") for name in prompt_sets()}
+    if params.runtime.workers == 1:
+        return _in_this_process(params, prompts)
+    with open_pool(params.runtime) as pool:
+        base = read_base()
+        setup = set_up_model(pool, base.model_copy(update={"quantization": "none"}), params.runtime)
+        tokens = {name: [row.tokens for row in rows] for name, rows in prompts.items()}
+        questions = Questions(tokens, stored_template(), params.generate.max_tokens, params.generate.kl_tokens)
+        both = responses_from_workers(pool, setup, questions, released_files(MODEL))
+        tokenizer = load_as_tokenized(pinned_folder(base, weights=False))
+        _write(prompts, tokenizer, both, params.generate.max_tokens)
+        return pool.environment(setup.dtype)
+
+
+def _in_this_process(params: Params, prompts: Prompts) -> str:
     settings = params.generate
     base = read_base()
-    prompts: Prompts = {name: read_tokens(name, "test") for name in prompt_sets()}
     baseline = [row.tokens for row in prompts["baseline"]]
     folder = pinned_folder(base)
     tokenizer = load_as_tokenized(folder)
@@ -61,18 +79,24 @@ def generate_responses(params: Params) -> str:
     edited_responses = _respond(model, "edited", prompts, params, responding)
     divergences = measure_kl(model, teacher_forced, shared=shared, budget=budget)
 
-    with atomic_folder(RESPONSES) as temporary:
-        for which, responses in (("base", base_responses), ("edited", edited_responses)):
-            for name in prompts:
-                rows = _response_rows(tokenizer, prompts[name], responses[name], settings.max_tokens)
-                write_jsonl(temporary / f"{which}.{name}.jsonl", rows)
-        write_jsonl(temporary / "kl.jsonl", _kl_rows(prompts["baseline"], divergences))
+    _write(prompts, tokenizer, BothModels(base_responses, edited_responses, divergences), settings.max_tokens)
     return dtype
 
 
-def _respond(model: PreTrainedModel, which: str, prompts: Prompts, params: Params, responding: Responding) -> Responses:
+def _write(prompts: Prompts, tokenizer: PreTrainedTokenizerBase, both: BothModels, longest: int) -> None:
+    with atomic_folder(RESPONSES) as temporary:
+        for which, responses in (("base", both.base), ("edited", both.edited)):
+            for name in prompts:
+                rows = _response_rows(tokenizer, prompts[name], responses[name], longest)
+                write_jsonl(temporary / f"{which}.{name}.jsonl", rows)
+        write_jsonl(temporary / "kl.jsonl", _kl_rows(prompts["baseline"], both.divergences))
+
+
+def _respond(
+    model: PreTrainedModel, which: str, prompts: Prompts, params: Params, responding: Responding
+) -> dict[str, list[list[int]]]:
     longest = params.generate.max_tokens
-    responses: Responses = {}
+    responses: dict[str, list[list[int]]] = {}
     for name in prompts:
         tokens = [row.tokens for row in prompts[name]]
         with progress(f"{which} model, {name} prompts", len(tokens), params.runtime.progress) as advance:

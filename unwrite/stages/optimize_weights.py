@@ -30,7 +30,7 @@ from unwrite.search.space import check_spans
 from unwrite.search.state import SearchState, search_state
 from unwrite.search.worker import SearchSetup
 from unwrite.terms import SETS
-from unwrite.workers.model_on_node import ModelOnNode
+from unwrite.workers.model_setup import set_up_model
 from unwrite.workers.pool import open_pool
 
 
@@ -50,12 +50,11 @@ def optimize_weights(params: Params) -> str | Environment:
         _search(params, base, settings, dtype, partial(_in_this_process, params, base, settings, dtype))
         return dtype
     with open_pool(runtime, optimize.batch) as pool:
-        pool.prepare(partial(ModelOnNode, base, Path.cwd()))
-        pool.wait_until_ready()  # before any work, so that every node has the model
-        dtype = pool.ask("dtype", runtime)
-        setup = SearchSetup(read_files(params, base), Path.cwd(), optimize, settings, runtime, dtype)
-        _search(params, base, settings, dtype, lambda state: prepare_workers(pool, setup, state.done, state.choice))
-        return pool.environment(dtype)
+        model = set_up_model(pool, base, runtime)
+        setup = SearchSetup(model, read_files(params, base), optimize, settings)
+        prepare = partial(prepare_workers, pool, setup)
+        _search(params, base, settings, model.dtype, lambda state: prepare(state.done, state.choice))
+        return pool.environment(model.dtype)
 
 
 def _search(

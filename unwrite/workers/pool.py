@@ -41,6 +41,10 @@ class Pool:
         """How many jobs workers have."""
         return sum(len(worker.jobs) for worker in self._crew.workers)
 
+    def describe(self) -> str:
+        """Return how many jobs run on how many workers, in a few words for progress."""
+        return f"{self.running} running on {self.workers} workers"
+
     def environment(self, dtype: str) -> Environment:
         """Return what the workers compute on, in this dtype, for the record of the run.
 
