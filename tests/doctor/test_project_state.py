@@ -52,6 +52,15 @@ def test_git_is_told_without_commit_changed_and_clean(project: Path, monkeypatch
     monkeypatch.chdir(project.parent)
     (found,) = examine_git()
     assert "not a git repository" in found.fact
+    assert "git init" in found.remedy
+
+
+def test_a_repository_of_another_owner_needs_no_new_one(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit(project)
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    (found,) = examine_git()
+    assert "safe.directory" in found.fact
+    assert "git init" not in found.remedy
 
 
 def test_an_upgrade_is_named(project: Path) -> None:

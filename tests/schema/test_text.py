@@ -26,6 +26,15 @@ def test_other_encodings_are_refused(tmp_path: Path) -> None:
         read_text(tmp_path / "text")
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf16_without_a_mark_is_refused_although_its_bytes_are_utf8(encoding: str, tmp_path: Path) -> None:
+    data = "teapot\nspoon".encode(encoding)
+    assert data.decode("utf-8").replace("\0", "") == "teapot\nspoon"  # the control
+    (tmp_path / "text").write_bytes(data)
+    with pytest.raises(UnwriteError, match=r"text holds a NUL in line 1, as UTF-16 does: save it as UTF-8"):
+        read_text(tmp_path / "text")
+
+
 def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")  # opening it would wait for a writer
     with pytest.raises(UnwriteError, match=r"pipe is a pipe, not a file\. Write its content to a file"):

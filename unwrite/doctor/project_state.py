@@ -9,7 +9,7 @@ from pathlib import Path
 from unwrite.doctor.diagnosis import Diagnosis
 from unwrite.errors import UnwriteError
 from unwrite.pipeline.check import check_params
-from unwrite.pipeline.git import git_state, uncommitted_changes
+from unwrite.pipeline.git import OUTSIDE, git_state, uncommitted_changes
 from unwrite.pipeline.runs import stage_names
 from unwrite.projects.installed_code import changed_code, installed_code, upgrade_text
 from unwrite.projects.pipeline_text import CODE
@@ -45,7 +45,8 @@ def examine_git() -> Iterator[Diagnosis]:
         changed = uncommitted_changes()
     except UnwriteError as error:
         reason = str(error).rstrip(".")
-        yield Diagnosis("note", f"Runs record no commit: {reason}.", "`git init` makes a repository.")
+        remedy = "`git init` makes a repository." if OUTSIDE in reason else ""  # any other reason has its own
+        yield Diagnosis("note", f"Runs record no commit: {reason}.", remedy)
         return
     if git_state().commit is None:
         yield Diagnosis("note", "git has no commit yet, so runs record none.", "git add . && git commit.")

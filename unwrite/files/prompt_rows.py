@@ -102,6 +102,8 @@ def _lines(path: Path, name: str, dropped: Counter[str]) -> Iterator[tuple[int, 
                     f"{name}, line {number} is not UTF-8 (byte {before + error.start}): save it as UTF-8."
                 ) from None
             before += len(raw)
+            if "\0" in line:  # UTF-16 without a mark is valid UTF-8, as far as it is ASCII
+                raise UnwriteError(f"{name}, line {number} holds a NUL, as UTF-16 does: save it as UTF-8.")
             if line.startswith(_MARK):
                 line = line.removeprefix(_MARK)
                 dropped["byte order mark(s) from the middle of the file"] += number > 1
@@ -123,7 +125,7 @@ def _json_lines(path: Path, name: str, dropped: Counter[str]) -> Iterator[Row]:
             try:
                 yield Row(place, strict_json(line))
             except AmbiguousJson as error:
-                raise UnwriteError(f"{place}: {error}. Keep one of them.") from None
+                raise UnwriteError(f"{place}: {error}. {error.remedy}") from None
             except (json.JSONDecodeError, RecursionError) as error:
                 reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
                 raise UnwriteError(f"{place}: not JSON ({reason}). Expected one object or text per line.") from None
@@ -173,7 +175,7 @@ def _item(text: str, place: str) -> Any:
     try:
         return strict_json(text)
     except AmbiguousJson as error:
-        raise UnwriteError(f"{place}: {error}. Keep one of them.") from None
+        raise UnwriteError(f"{place}: {error}. {error.remedy}") from None
 
 
 def _separated(path: Path, name: str, separator: str, columns: Columns, dropped: Counter[str]) -> Iterator[Row]:

@@ -64,7 +64,7 @@ def read_numbered_jsonl(path: Path, required: Sequence[str]) -> list[tuple[int, 
         try:
             row = strict_json(line)
         except AmbiguousJson as error:
-            raise UnwriteError(f"{path}, line {number}: {error}. Keep one of them.") from None
+            raise UnwriteError(f"{path}, line {number}: {error}. {error.remedy}") from None
         except (json.JSONDecodeError, RecursionError) as error:
             reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
             raise UnwriteError(f"{path}, line {number}: not JSON ({reason}). Expected one object per line.") from None

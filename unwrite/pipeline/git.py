@@ -11,7 +11,8 @@ from unwrite.errors import UnwriteError, git_refusal
 
 # In every folder: an example's pipeline runs in its own, and the code is in another.
 _WRITTEN_BY_A_PIPELINE = (":(top,exclude,glob)**/dvc.lock", ":(top,exclude,glob)**/artifacts/**")
-_OUTSIDE = "not a git repository"
+OUTSIDE = "not a git repository"
+"""Git's own words, and those of our errors, where there is no repository."""
 logger = logging.getLogger(__name__)
 
 
@@ -44,8 +45,8 @@ def uncommitted_changes() -> list[str]:
     except FileNotFoundError:
         raise UnwriteError("git is not installed, so the commit cannot be recorded") from None
     if status.returncode:
-        if _OUTSIDE in status.stderr:
-            raise UnwriteError("this is not a git repository, so there is no commit to record")
+        if OUTSIDE in status.stderr:
+            raise UnwriteError(f"this is {OUTSIDE}, so there is no commit to record")
         raise git_refusal(status.stderr)
     return [line[3:] for line in status.stdout.splitlines()]
 
@@ -58,7 +59,7 @@ def _output(*arguments: str) -> str | None:
         return None
     if process.returncode == 0:
         return process.stdout.strip()
-    if arguments[0] == "status" and _OUTSIDE not in process.stderr:
+    if arguments[0] == "status" and OUTSIDE not in process.stderr:
         logger.warning("No commit is recorded. %s", git_refusal(process.stderr))
     return None
 

@@ -9,7 +9,14 @@ _MOST_DIGITS = 300  # a longer whole number is beyond the range of a float
 
 
 class AmbiguousJson(ValueError):  # noqa: N818 - it is caught as a ValueError where any bad JSON is
-    """JSON that parses, but that not every reader understands alike; the message completes "it …"."""
+    """JSON that parses, but that not every reader understands alike; the message completes "it …".
+
+    `remedy` is a sentence to whoever writes it.
+    """
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.remedy = remedy
 
 
 def strict_json(data: bytes | str) -> Any:
@@ -28,11 +35,12 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(values) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise AmbiguousJson(f"has the key {twice[:60]!r} twice in one object")
+        raise AmbiguousJson(f"has the key {twice[:60]!r} twice in one object", "Keep one of them.")
     return values
 
 
 def _short(digits: str) -> int:
     if len(digits) > _MOST_DIGITS:
-        raise AmbiguousJson(f"has a whole number of {len(digits.lstrip('-'))} digits")
+        digits = digits.lstrip("-")
+        raise AmbiguousJson(f"has a whole number of {len(digits)} digits", "Shorten it, or write it as text.")
     return int(digits)

@@ -20,12 +20,16 @@ def read_text(path: Path, remedy: str = "") -> str:
     """
     try:
         refuse_endless(path)
-        return path.read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         reason = f"{path} cannot be read ({error.strerror})"
         raise UnwriteError(f"{reason}: {remedy}." if remedy else f"{reason}.") from None
     except UnicodeDecodeError as error:
         raise UnwriteError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8.") from None
+    if "\0" in text:  # UTF-16 without a mark is valid UTF-8, as far as it is ASCII
+        line = text[: text.index("\0")].count("\n") + 1
+        raise UnwriteError(f"{path} holds a NUL in line {line}, as UTF-16 does: save it as UTF-8.")
+    return text
 
 
 def refuse_endless(path: Path) -> None:
