@@ -10,7 +10,7 @@ from unwrite.cli import main
 from unwrite.commands import starting
 from unwrite.doctor import examine
 from unwrite.doctor.diagnosis import Diagnosis
-from unwrite.schema.params import load_params
+from unwrite.schema.params import PromptSource, load_params
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +50,20 @@ def test_a_terminal_is_asked_what_is_not_given(monkeypatch: pytest.MonkeyPatch) 
     assert params.tokenize.target == "prompts/t.txt"
     assert params.report.behaviour == "says no"
     assert "Model:" not in result.output  # it was given
+
+
+def test_of_a_table_the_column_is_asked_or_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("t", "b"):
+        rows = "".join(f"What {name} holds {n} cups?\n" for n in range(12))
+        Path(f"{name}.csv").write_text(f"question\n{rows}")
+    arguments = ["--model", "model", "--target", "t.csv", "--baseline", "b.csv"]
+    assert invoke("init", "given", *arguments, "--column", "question").exit_code == 0
+    assert "its columns: 'question'. Name one" in invoke("init", "tea", *arguments).output
+    monkeypatch.setattr(starting, "is_terminal", lambda: True)
+    result = invoke("init", "asked", *arguments, answers=["question", "", "says no"])
+    assert result.exit_code == 0, result.output
+    sources = [load_params(Path(name, "params.yaml")).tokenize.target for name in ("given", "asked")]
+    assert sources == [PromptSource(source="prompts/t.csv", column="question")] * 2
 
 
 def test_an_empty_answer_is_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from unwrite.projects.new_project import Answers
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("projects") / "tea"
-    create_project(folder, Answers())
+    create_project(folder, Answers(), plots_page="<p>")
     return folder
 
 

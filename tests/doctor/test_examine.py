@@ -11,7 +11,7 @@ from unwrite.projects.new_project import Answers
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    create_project(tmp_path / "tea", Answers())
+    create_project(tmp_path / "tea", Answers(), plots_page="<p>")
     monkeypatch.chdir(tmp_path / "tea")
     return tmp_path / "tea"
 

@@ -22,7 +22,7 @@ from unwrite.projects.new_project import Answers
 
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    create_project(tmp_path / "tea", Answers())
+    create_project(tmp_path / "tea", Answers(), plots_page="<p>")
     monkeypatch.chdir(tmp_path / "tea")
     return tmp_path / "tea"
 

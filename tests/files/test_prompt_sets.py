@@ -17,7 +17,7 @@ from unwrite.files.prompt_sets import (
     check_no_shared_prompts,
     cut_splits,
     read_all,
-    read_prompt_file,
+    read_local_prompts,
     refuse_listed,
 )
 from unwrite.files.prompts import Prompt
@@ -145,9 +145,9 @@ def test_an_extra_set_is_all_of_its_source_or_a_slice() -> None:
 
 def test_a_file_is_read_whole(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("a\nA\nb\n")
-    assert read_prompt_file(tmp_path / "x.txt") == prompts("a", "b")
+    assert read_local_prompts(PromptSource(source=str(tmp_path / "x.txt"))) == prompts("a", "b")
     with pytest.raises(UnwriteError, match=r"y\.txt cannot be read"):
-        read_prompt_file(tmp_path / "y.txt")
+        read_local_prompts(PromptSource(source=str(tmp_path / "y.txt")))
 
 
 def prompts(*texts: str, system_prompt: str | None = None) -> list[Prompt]:

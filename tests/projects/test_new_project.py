@@ -8,7 +8,7 @@ import pytest
 from unwrite.errors import UnwriteError
 from unwrite.projects.new_project import Answers, ProjectPlan, plan_project
 from unwrite.projects.pipeline_text import DEMO
-from unwrite.schema.params import Params, source_of
+from unwrite.schema.params import Params, PromptSource, source_of
 from unwrite.schema.safe_yaml import load_yaml
 
 
@@ -49,6 +49,33 @@ def test_own_files_are_copied_and_named() -> None:
     assert params.judge.markers == "prompts/m.txt"
     assert params.report.behaviour == "does: not # say"
     assert made.files == {f"prompts/{name}": Path(name) for name in ("t.txt", "b.txt", "m.txt")}
+
+
+def test_a_table_is_copied_and_its_column_named() -> None:
+    for name in ("t", "b"):
+        Path(f"{name}.csv").write_text("id,question\n" + "".join(f"{n},What {name} is {n}?\n" for n in range(12)))
+    with pytest.raises(
+        UnwriteError, match=r"t\.csv has no column 'prompt'; its columns: 'id', 'question'\. .*--column"
+    ):
+        plan(target=Path("t.csv"), baseline=Path("b.csv"))
+    made = plan(target=Path("t.csv"), baseline=Path("b.csv"), column="question")
+    assert params_of(made).tokenize.target == PromptSource(source="prompts/t.csv", column="question")
+    assert made.files == {"prompts/t.csv": Path("t.csv"), "prompts/b.csv": Path("b.csv")}
+
+
+def test_a_data_set_stays_where_it_is_and_its_split_is_named() -> None:
+    for name in ("t", "b"):
+        Path(name).mkdir()
+        for split in ("train", "test"):
+            rows = "".join(f'{{"prompt": "What {name} is {n}?"}}\n' for n in range(12))
+            Path(name, f"{split}.jsonl").write_text(rows)
+    with pytest.raises(UnwriteError, match=r"t has the splits train, test: name one .*--split"):
+        plan(target=Path("t"), baseline=Path("b"))
+    made = plan(target=Path("t"), baseline=Path("b"), split="train")
+    assert params_of(made).tokenize.baseline == PromptSource(source="../../b", split="train")
+    assert made.files == {}
+    with_file = plan(target=Path("t"), baseline=Path("b.txt"), split="train")  # a file has no splits
+    assert params_of(with_file).tokenize.baseline == "prompts/b.txt"
 
 
 def test_what_is_the_demos_alone_is_reset() -> None:

@@ -74,7 +74,9 @@ def _name_of_split(loaded: Any, name: str, split: str | None) -> str | None:
         return str(next(iter(loaded)))
     if split not in loaded:
         wrong = "" if split is None else f", not {split!r}"
-        raise UnwriteError(f"{name} has the splits {', '.join(loaded)}{wrong}: name one with `split` in params.yaml.")
+        raise UnwriteError(
+            f"{name} has the splits {', '.join(loaded)}{wrong}: name one with `split` in params.yaml (or --split)."
+        )
     return split
 
 

@@ -45,7 +45,8 @@ class Columns(NamedTuple):
                 return column
         listed = ", ".join(map(repr, list(there)[:20])) or "none"
         raise UnwriteError(
-            f"{place} has no column {self.prompts[0]!r}; its columns: {listed}. Name one with `column` in params.yaml."
+            f"{place} has no column {self.prompts[0]!r}; its columns: {listed}. Name one with `column` in params.yaml "
+            "(or --column)."
         )
 
     def wanted(self, there: Sequence[str], place: str) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from unwrite.errors import UnwriteError
+from unwrite.files.dataset_rows import dataset_rows
 from unwrite.files.prompt_rows import file_rows
 from unwrite.files.prompts import Prompt, columns_of, prompts_of, without_repetitions
 from unwrite.schema.params import SLICE, PromptSource
@@ -79,14 +80,17 @@ def read_all(source: PromptSource, read: ReadSplit, dropped: Counter[str]) -> li
     return prompts
 
 
-def read_prompt_file(path: Path) -> list[Prompt]:
-    """Read all prompts of a file, as a path alone in params.yaml means it.
+def read_local_prompts(source: PromptSource) -> list[Prompt]:
+    """Read all prompts of a local file or data set.
 
     Raises:
-        UnwriteError: the file is missing, damaged, of another type, or holds no prompts.
+        UnwriteError: it is missing, damaged, of another type, lacks the column or split, or holds no prompts.
     """
-    source, dropped = PromptSource(source=str(path)), Counter[str]()
-    rows = file_rows(path, source.source, columns_of(source), dropped)
+    path, columns, dropped = Path(source.source), columns_of(source), Counter[str]()
+    if path.is_dir():
+        rows = dataset_rows(path, source.source, source.config, source.split, columns)
+    else:
+        rows = file_rows(path, source.source, columns, dropped)
     return [prompt for _, prompt in read_all(source, lambda _: prompts_of(rows, source, None, dropped), dropped)]
 
 

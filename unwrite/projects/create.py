@@ -16,6 +16,8 @@ from unwrite.projects.pipeline_text import demo_pipeline, project_pipeline
 from unwrite.schema.params import PARAMS_FILE, load_params
 
 _TEMPLATES = Path(__file__).parent / "templates"
+PLOTS_PAGE = Path(".dvc/plots/page.html")
+"""The page of DVC's plots, as the project's DVC configuration names it."""
 _COPIED: Mapping[str, str] = {  # template → name in the project; DVC makes the same files with `dvc init --subdir`
     "gitignore": ".gitignore",
     "dvcignore": ".dvcignore",
@@ -24,12 +26,13 @@ _COPIED: Mapping[str, str] = {  # template → name in the project; DVC makes th
 }
 
 
-def create_project(folder: Path, answers: Answers) -> list[str]:
+def create_project(folder: Path, answers: Answers, *, plots_page: str) -> list[str]:
     """Write a project.
 
     Args:
         folder: a folder that is empty or does not exist.
         answers: what the user says about the project.
+        plots_page: the page that `dvc plots` fills, which needs no network.
 
     Returns:
         Notes for the user.
@@ -53,6 +56,7 @@ def create_project(folder: Path, answers: Answers) -> list[str]:
         for template, name in _COPIED.items():
             (temporary / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(_TEMPLATES / template, temporary / name)
+        write_text(temporary / PLOTS_PAGE, plots_page)
         markers = not (temporary / params.judge.markers).is_file()
         readme = _readme(folder.resolve().name, params.model.source, params.report.behaviour, propose=markers)
         write_text(temporary / "README.md", readme)

@@ -9,17 +9,20 @@ from typing import Any, NamedTuple
 
 from unwrite.errors import UnwriteError
 from unwrite.files.marker_lists import read_markers
-from unwrite.files.prompt_sets import check_no_shared_prompts, read_prompt_file
+from unwrite.files.prompt_sets import check_no_shared_prompts, read_local_prompts
 from unwrite.projects.pipeline_text import DEMO
 from unwrite.projects.splits import fitted_splits, splits_text
 from unwrite.schema.edited_yaml import edited_yaml
-from unwrite.schema.params import PARAMS_FILE
+from unwrite.schema.params import PARAMS_FILE, PromptSource
 
 _MARKERS = "prompts/markers.txt"
 
 
 class Answers(NamedTuple):
-    """What the user says about a project; None: the demo's, or to be found out later."""
+    """What the user says about a project; None: the demo's, or to be found out later.
+
+    `target` and `baseline` are files or folders of data sets; `column` and `split` say where in both the prompts are.
+    """
 
     model: str | None = None
     revision: str | None = None
@@ -27,6 +30,8 @@ class Answers(NamedTuple):
     baseline: Path | None = None
     markers: Path | None = None
     behaviour: str | None = None
+    column: str | None = None
+    split: str | None = None
 
 
 class ProjectPlan(NamedTuple):
@@ -59,13 +64,13 @@ def plan_project(folder: Path, answers: Answers) -> ProjectPlan:
         "runtime.threads": 0,
     }
     if answers.target is not None and answers.baseline is not None:
-        files, own, notes = _own_prompts(answers.target, answers.baseline, answers.markers)
+        files, own, notes = _own_prompts(folder, answers.target, answers.baseline, answers)
         own["report.behaviour"] = answers.behaviour or "shows the behaviour of the target prompts"
         if answers.behaviour is None:
             notes.append("say what the behaviour is before you publish: report.behaviour in params.yaml.")
         return ProjectPlan(edited_yaml(demo_params, changes | own), files, notes)
-    if any(answer is not None for answer in (answers.target, answers.baseline, answers.markers, answers.behaviour)):
-        raise UnwriteError("give both --target and --baseline; --markers and --behaviour say something about them.")
+    if any(answer is not None for answer in answers[2:]):
+        raise UnwriteError("give both --target and --baseline; --markers, --behaviour and others are about them.")
     notes = ["prompts/ holds the demo's prompts and markers, as examples: put yours in their place."]
     return ProjectPlan(edited_yaml(demo_params, changes), _demo_files("prompts", "prompts"), notes)
 
@@ -86,29 +91,43 @@ def _source(model: str, folder: Path) -> str:
 
 
 def _own_prompts(
-    target: Path, baseline: Path, markers: Path | None
+    folder: Path, target: Path, baseline: Path, answers: Answers
 ) -> tuple[dict[str, Path], dict[str, Any], list[str]]:
-    """Return the files to copy, the parameters that name them, and notes."""
-    names = _distinct_names(target, baseline, markers or Path(_MARKERS))
-    prompts = {"target": read_prompt_file(target), "baseline": read_prompt_file(baseline)}
+    """Return the files to copy, the parameters that name them, and notes. Folders stay where they are."""
+    copied = [path for path in (target, baseline) if not path.is_dir()]
+    names = _distinct_names(*copied, answers.markers or Path(_MARKERS))
+    sets = {"target": target, "baseline": baseline}
+    where = {name: _where(path, answers) for name, path in sets.items()}
+    prompts = {name: read_local_prompts(PromptSource(source=str(path), **where[name])) for name, path in sets.items()}
     counts = len(prompts["target"]), len(prompts["baseline"])
     splits = fitted_splits(*counts)
     used = sum(splits.values())
     check_no_shared_prompts({name: {"prompts": rows[:used]} for name, rows in prompts.items()})
     notes = [splits_text(splits, *counts)]
-    files = {f"prompts/{names[target]}": target, f"prompts/{names[baseline]}": baseline}
+    files = {f"prompts/{names[path]}": path for path in copied}
+    sources = {
+        name: f"prompts/{names[path]}" if path in copied else _source(str(path), folder) for name, path in sets.items()
+    }
     changes: dict[str, Any] = {
-        "tokenize.target": f"prompts/{names[target]}",
-        "tokenize.baseline": f"prompts/{names[baseline]}",
+        **{
+            f"tokenize.{name}": {"source": source, **where[name]} if where[name] else source
+            for name, source in sources.items()
+        },
         **{f"tokenize.splits.{name}": size for name, size in splits.items()},
         "evaluate.sets": {},
         "judge.markers": _MARKERS,
     }
-    if markers is not None:
-        read_markers(markers)
-        files[f"prompts/{names[markers]}"] = markers
-        changes["judge.markers"] = f"prompts/{names[markers]}"
+    if answers.markers is not None:
+        read_markers(answers.markers)
+        files[f"prompts/{names[answers.markers]}"] = answers.markers
+        changes["judge.markers"] = f"prompts/{names[answers.markers]}"
     return files, changes, notes
+
+
+def _where(path: Path, answers: Answers) -> dict[str, str]:
+    """Return where in a file or data set its prompts are, as params.yaml says it; a file has no splits."""
+    given = {"column": answers.column, "split": answers.split if path.is_dir() else None}
+    return {key: value for key, value in given.items() if value is not None}
 
 
 def _distinct_names(*paths: Path) -> dict[Path, str]:
