@@ -98,7 +98,10 @@ def _own_prompts(
     names = _distinct_names(*copied, answers.markers or Path(_MARKERS))
     sets = {"target": target, "baseline": baseline}
     where = {name: _where(path, answers) for name, path in sets.items()}
-    prompts = {name: read_local_prompts(PromptSource(source=str(path), **where[name])) for name, path in sets.items()}
+    prompts = {
+        name: read_local_prompts(PromptSource.model_validate({"source": str(path), **where[name]}))
+        for name, path in sets.items()
+    }
     counts = len(prompts["target"]), len(prompts["baseline"])
     splits = fitted_splits(*counts)
     used = sum(splits.values())
