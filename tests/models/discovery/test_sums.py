@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.support.synthetic_layers import D, Layer, Mlp, Streams, recorded_layer
 from unwrite.models.discovery.branches import search_branches
@@ -83,6 +83,25 @@ def test_control_streams_that_something_else_writes_are_refused(
     assert unmixed_share(recorded, run_to(recorded.layer, None), ["mlp.down"]) > 1e-5
     examination = search_branches(recorded)
     assert "is not explained by" in examination.reasons[0]
+
+
+def test_a_module_that_writes_every_stream_differently_is_named() -> None:
+    class Every(Mlp):
+        """Write a vector for each of two streams."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.both = nn.Linear(D, 2 * D)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.both(super().forward(x)).tanh()
+            return y.reshape(*x.shape[:2], 2, D)
+
+    recorded = recorded_layer(Streams(Every(), 2, lambda streams, m, y: streams + m * y[..., 0, :, :]), (2, D), 2)
+    assert recorded.calls["mlp"].output.shape == (2 * 14, D)
+    assert unmixed_share(recorded, run_to(recorded.layer, None), ["mlp"]) < 1e-12
+    reason = "mlp (Every) cannot be edited exactly: none of its parameters writes along one axis"
+    assert search_branches(recorded).reasons == [reason]
 
 
 def test_an_output_is_repeated_for_each_stream_of_its_token() -> None:

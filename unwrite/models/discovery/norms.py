@@ -26,10 +26,15 @@ def find_norm(recorded: RecordedLayer, name: str) -> FoundNorm | None:
     anything else, a factor that all components share included.
     """
     module, call = recorded.module(name), recorded.calls[name]
-    if not call.args or not isinstance(call.args[0], Tensor) or call.args[0].shape[-1] != call.output.shape[-1]:
+    given = call.args[0] if call.args else None
+    if (
+        not isinstance(given, Tensor)
+        or given.shape[-1] != call.output.shape[-1]
+        or given.numel() != call.output.numel()
+    ):
         return None
     # So large that the ε under the root, which guards against division by zero, does not show.
-    x = 1024 * torch.randn(call.args[0].shape, generator=seeded(4), dtype=torch.float64)
+    x = 1024 * torch.randn(given.shape, generator=seeded(4), dtype=torch.float64)
     y = rerun(module, call._replace(args=(x, *call.args[1:])))
     x = x.reshape(y.shape)
     centered = x - x.mean(-1, keepdim=True)

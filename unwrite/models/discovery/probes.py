@@ -25,7 +25,7 @@ class UnprovableError(Exception):
 
 
 class Call(NamedTuple):
-    """One call of a module, with its output as [tokens, d]."""
+    """One call of a module, with its output as [tokens, d], or [tokens · streams, d] if it has one part per stream."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
@@ -58,14 +58,15 @@ def record_layer(layer: CalledLayer) -> RecordedLayer:
 
 
 def record_calls(layer: CalledLayer) -> dict[str, Call]:
-    """Record the call of each module that runs exactly once and whose output has the width and size of one stream."""
+    """Record the call of each module that runs exactly once and whose output is as large as one stream, or as all."""
     seen: dict[str, list[Call]] = {}
     width, size = layer.width(), layer.stream().numel() // layer.streams
 
     def recorder(name: str) -> Callable[..., None]:
         def record(_module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             tensor = first_tensor(output)
-            if tensor.shape[-1:] == (width,) and tensor.numel() == size:
+            widths, sizes = ({one, one * layer.streams} for one in (width, size))
+            if tensor.dim() > 0 and tensor.shape[-1] in widths and tensor.numel() in sizes:
                 call = Call(_cloned(args), _cloned(kwargs), tensor.clone().reshape(-1, width))
                 seen.setdefault(name, []).append(call)
 
@@ -139,7 +140,8 @@ def shifted(layer: CalledLayer, name: str, v: Tensor) -> Iterator[None]:
     """Add K·v to a module's output while open."""
 
     def shift(_module: nn.Module, _args: Any, output: Any) -> Any:
-        return _with_first(output, first_tensor(output) + SHIFT * v)
+        tensor = first_tensor(output)
+        return _with_first(output, (tensor.reshape(-1, len(v)) + SHIFT * v).reshape(tensor.shape))
 
     with layer.module.get_submodule(name).register_forward_hook(shift):
         yield

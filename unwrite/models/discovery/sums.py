@@ -59,8 +59,8 @@ def unmixed_share(recorded: RecordedLayer, base: Tensor, names: Sequence[str]) -
     """
     layer = recorded.layer
     before = layer.rows().view(-1, layer.streams, layer.width())  # [tokens, S, d]
-    outputs = [recorded.calls[name].output[:, None] for name in names]
-    parts = torch.cat([before, *outputs], 1).mT  # [tokens, d, S + modules]
+    outputs = [recorded.calls[name].output.view(len(before), -1, layer.width()) for name in names]
+    parts = torch.cat([before, *outputs], 1).mT  # [tokens, d, S + outputs]
     after = base.reshape(before.shape).mT
     left = after - parts @ torch.linalg.lstsq(parts, after, driver="gelsd").solution
     return float(left.norm() / after.norm())
