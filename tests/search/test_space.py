@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import optuna
@@ -13,7 +14,14 @@ from unwrite.core.kernel import kernel_weight
 from unwrite.errors import UnwriteError
 from unwrite.schema.artifacts import Kernel, TrialParameters
 from unwrite.schema.params import KernelSpace, Space
-from unwrite.search.space import check_spans, one_shot_settings, search_space, trial_parameters, why_no_one_shots
+from unwrite.search.space import (
+    check_spans,
+    one_shot_settings,
+    search_space,
+    starting_settings,
+    trial_parameters,
+    why_no_one_shots,
+)
 from unwrite.terms import COMPONENTS
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -124,6 +132,31 @@ def test_one_shot_settings_are_within_the_bounds_and_one_everywhere(space: Space
         assert parameters.direction_scope == "global"
         kernels = [getattr(parameters, component).model_dump() for component in COMPONENTS]
         assert all(kernel_weight(layer, **kernel) == 1 for kernel in kernels for layer in range(layers))
+
+
+@settings(max_examples=60)
+@given(SPACES, st.integers(1, 60))
+def test_a_search_begins_with_one_shot_settings_and_a_late_edit_within_the_bounds(space: Space, layers: int) -> None:
+    *one_shots, late = starting_settings(space, layers=layers)
+    assert one_shots == one_shot_settings(space, layers=layers)
+    distributions = search_space(space, layers=layers, positions=1)
+    assert set(late) == set(distributions)
+    for name, value in late.items():
+        assert distributions[name]._contains(distributions[name].to_internal_repr(value))
+    check(trial_parameters(late), space, layers, 1)
+
+
+@pytest.mark.parametrize("layers", [6, 30])
+def test_the_late_edit_fades_from_half_strength_in_the_last_layer(layers: int) -> None:
+    kernel = FLAT.model_copy(update={"max_weight_position": (0.4, 1.0), "min_weight_distance": (0.1, 0.6)})
+    space = WIDE.model_copy(update={"attention": kernel, "mlp": kernel, "direction_scope": ("global", "per_layer")})
+    late = trial_parameters(starting_settings(space, layers=layers)[-1])
+    assert late.direction_scope == "per_layer"
+    weights = [kernel_weight(layer, **late.mlp.model_dump()) for layer in range(layers)]
+    assert weights[-1] == 0.5
+    assert weights == sorted(weights)
+    assert sum(weight > 0 for weight in weights) == math.ceil(0.6 * (layers - 1))
+    assert late.attention == late.mlp
 
 
 @pytest.mark.parametrize("layers", [2, 6, 36, 80])

@@ -16,13 +16,13 @@ from unwrite.search import study
 from unwrite.search.front import best_trial, pareto_front
 from unwrite.search.racing import ANY_TRIAL, Standard
 from unwrite.search.samplers import Observation, observe
-from unwrite.search.space import one_shot_settings, trial_parameters
+from unwrite.search.space import one_shot_settings, starting_settings, trial_parameters
 from unwrite.search.study import EvaluateTrials, run_study
 from unwrite.search.trials import OVER_MAX_KL, STOPPED, Measured, TrialOutcome
 from unwrite.terms import Sampler
 
 LAYERS, POSITIONS = 9, 2
-ONE_SHOTS = one_shot_settings(SPACE, layers=LAYERS)
+STARTS = starting_settings(SPACE, layers=LAYERS)
 
 
 def all_succeed(trials: Sequence[TrialParameters], *_: object) -> list[Measured | UnwriteError]:
@@ -53,7 +53,7 @@ def test_the_same_seed_gives_the_same_trials(sampler: Sampler) -> None:
 
 
 def test_another_seed_gives_other_trials() -> None:
-    ours, theirs = ([o.parameters for o in run(seed=seed)[len(ONE_SHOTS) :]] for seed in (0, 1))
+    ours, theirs = ([o.parameters for o in run(seed=seed)[len(STARTS) :]] for seed in (0, 1))
     assert all(a != b for a, b in zip(ours, theirs, strict=True))
 
 
@@ -216,11 +216,11 @@ def test_a_stopped_trial_is_told_to_the_sampler_and_cannot_be_the_best() -> None
     assert [o.parameters for o in outcomes] == [o.parameters for o in run(trials=10, racing=False)]
 
 
-def test_the_one_shot_settings_come_first() -> None:
-    assert len(ONE_SHOTS) == 5
-    asked = [o.sampled for o in run(batch=3, trials=9)]
-    assert asked[:5] == ONE_SHOTS
-    assert not any(sampled in ONE_SHOTS for sampled in asked[5:])
+def test_the_starting_settings_come_first() -> None:
+    assert len(STARTS) == 6
+    asked = [o.sampled for o in run(batch=4, trials=9)]
+    assert asked[:6] == STARTS
+    assert not any(sampled in STARTS for sampled in asked[6:])
 
 
 def test_gradients_may_be_disabled_around_the_search() -> None:

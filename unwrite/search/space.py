@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Sampled = Mapping[str, float | int | str]
 
 _DEPTHS = 5  # one-shot settings
+_LATE_STRENGTH = 0.5
 
 
 def check_spans(space: Space, *, layers: int) -> None:
@@ -103,6 +104,34 @@ def one_shot_settings(space: Space, *, layers: int) -> list[dict[str, float | in
     low, high = (bound * (layers - 1) for bound in space.direction_index)
     depths = dict.fromkeys(min(high, low + (high - low) * step / (_DEPTHS - 1)) for step in range(_DEPTHS))
     return [flat | {"direction_index": depth} for depth in depths]
+
+
+def starting_settings(space: Space, *, layers: int) -> list[dict[str, float | int | str]]:
+    """Return the settings that a search begins with: the one-shot settings, and a late edit at half strength.
+
+    The late edit takes each layer's own direction, at half strength in the last layer, and fades towards the first. A
+    behaviour is mostly written late, and strengths drawn at random are rarely small in both components at once.
+
+    Args:
+        space: bounds; fractions are of L − 1. What they exclude of the late edit is as near as they allow.
+        layers: L.
+    """
+    scope = "per_layer" if "per_layer" in space.direction_scope else space.direction_scope[0]
+    late: dict[str, float | int | str] = {
+        "direction_scope": scope,
+        "direction_index": space.direction_index[1] * (layers - 1),
+        "position": 0,
+    }
+    for component in COMPONENTS:
+        bounds = _kernel_bounds(getattr(space, component), layers - 1)
+        low, high = bounds["max_weight"]
+        late |= {
+            f"{component}.max_weight": min(max(_LATE_STRENGTH, low), high),
+            f"{component}.max_weight_position": bounds["max_weight_position"][1],
+            f"{component}.min_weight": bounds["min_weight"][0],
+            f"{component}.min_weight_distance": bounds["min_weight_distance"][1],
+        }
+    return [*one_shot_settings(space, layers=layers), late]
 
 
 def why_no_one_shots(space: Space, *, layers: int) -> str | None:

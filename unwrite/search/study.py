@@ -11,7 +11,7 @@ from unwrite.schema.params import Optimize
 from unwrite.search.front import best_trial
 from unwrite.search.racing import ANY_TRIAL, Standard
 from unwrite.search.samplers import ask, batch_seed, make_sampler, observe
-from unwrite.search.space import Sampled, one_shot_settings, search_space, trial_parameters
+from unwrite.search.space import Sampled, search_space, starting_settings, trial_parameters
 from unwrite.search.trials import Measured, TrialOutcome
 
 EvaluateTrials = Callable[[Sequence[TrialParameters], Standard], Sequence[Measured | UnwriteError]]
@@ -51,7 +51,7 @@ def run_study(
 def ask_batch(outcomes: Sequence[TrialOutcome], settings: Optimize, *, layers: int, positions: int) -> list[Sampled]:
     """Return the sampled parameters of the next batch; they depend only on the arguments, so a search can be resumed.
 
-    The one-shot settings come first. Failed trials are left out: a sampler can learn nothing from them.
+    The starting settings come first. Failed trials are left out: a sampler can learn nothing from them.
 
     Args:
         outcomes: every trial so far.
@@ -75,7 +75,7 @@ def ask_batch(outcomes: Sequence[TrialOutcome], settings: Optimize, *, layers: i
         sampler,
         observed,
         search_space(settings.space, layers=layers, positions=positions),
-        one_shot_settings(settings.space, layers=layers)[len(outcomes) :],
+        starting_settings(settings.space, layers=layers)[len(outcomes) :],
         settings.batch,
     )
 
