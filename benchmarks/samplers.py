@@ -32,7 +32,7 @@ from unwrite.schema.paths import BASE, DIRECTIONS, TOKENS
 from unwrite.search.inputs import read_inputs
 from unwrite.search.objective import prepare_objective
 from unwrite.search.samplers import Observation, ask, batch_seed, make_sampler, observe
-from unwrite.search.space import Sampled, one_shot_settings, search_space, trial_parameters
+from unwrite.search.space import Sampled, one_shot_settings, search_space, starting_settings, trial_parameters
 from unwrite.search.trials import Measured
 from unwrite.terms import Sampler
 
@@ -48,21 +48,23 @@ CACHE = Path(".unwrite/benchmarks")
 TABLE = Path(__file__).with_suffix(".md")
 
 
+Observe = Callable[[Measured, float, float | None], Observation]
+"""How a sampler sees a trial, given the highest rate of any trial and the lowest KL divergence within the aim."""
+
+
 class Strategy(NamedTuple):
-    """A way to search: its title, its sampler for a seed, what that observes, whether one-shot settings are first."""
+    """A way to search: its title, its sampler for a seed, what that observes, whether starting settings are first."""
 
     title: str
     make: Callable[[int], BaseSampler]
-    observe: Callable[[Measured], Observation]
-    one_shots: bool = True
+    observe: Observe
+    starts: bool = True
 
 
-def _ours(
-    sampler: Sampler, random_trials: int
-) -> tuple[Callable[[int], BaseSampler], Callable[[Measured], Observation]]:
+def _ours(sampler: Sampler, random_trials: int) -> tuple[Callable[[int], BaseSampler], Observe]:
     return (
         lambda seed: make_sampler(sampler, seed=seed, random_trials=random_trials),
-        lambda measured: observe(sampler, measured, AIM),
+        lambda measured, highest, best: observe(sampler, measured, AIM, highest, best),
     )
 
 
@@ -72,11 +74,11 @@ def _whole_process(seed: int) -> BaseSampler:
     return GPSampler(seed=seed, n_startup_trials=10, warn_independent_sampling=False)
 
 
-def _both(measured: Measured) -> Observation:
+def _both(measured: Measured, _highest: float, _best: float | None) -> Observation:
     return Observation([_rate(measured), math.log(measured.kl)], None)
 
 
-def _penalty(measured: Measured) -> Observation:
+def _penalty(measured: Measured, _highest: float, _best: float | None) -> Observation:
     return Observation([math.log(measured.kl) + 10 * max(0.0, _rate(measured) - AIM)], None)
 
 
@@ -86,7 +88,7 @@ def _rate(measured: Measured) -> float:
 
 
 STRATEGIES = {
-    "plain": Strategy("TPE, two objectives (`tpe` without one-shot settings)", *_ours("tpe", 30), one_shots=False),
+    "plain": Strategy("TPE, two objectives (`tpe` without starting settings)", *_ours("tpe", 30), starts=False),
     "gp": Strategy("GP, constrained (`gp`)", *_ours("gp", 10)),
     "tpe_constrained": Strategy("TPE, constrained (`tpe_constrained`)", *_ours("tpe_constrained", 15)),
     "tpe": Strategy("TPE, two objectives (`tpe`)", *_ours("tpe", 30)),
@@ -153,11 +155,13 @@ def _search(
     """Run one search, and return its trials and the seconds per ask."""
     space, layers = params.optimize.space, read_base().layers
     distributions = search_space(space, layers=layers, positions=positions)
-    first = one_shot_settings(space, layers=layers) if strategy.one_shots else []
+    first = starting_settings(space, layers=layers) if strategy.starts else []
     ended: list[tuple[Sampled, Measured]] = []
     asking = 0.0
     while len(ended) < trials:
-        observed = [(sampled, strategy.observe(measured)) for sampled, measured in ended]
+        rates = [_rate(measured) for _, measured in ended]
+        best = min((measured.kl for _, measured in ended if _rate(measured) <= AIM), default=None)
+        observed = [(sampled, strategy.observe(measured, max(rates), best)) for sampled, measured in ended]
         start = time.perf_counter()
         sampler = strategy.make(batch_seed(seed, len(ended)))
         asked = ask(sampler, observed, distributions, first[len(ended) :], BATCH)
