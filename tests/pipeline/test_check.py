@@ -69,6 +69,17 @@ def test_files_of_extra_sets_are_checked(params_file: Path, tmp_path: Path) -> N
         check_params(params_file)
 
 
+def test_a_chat_template_must_be_there(params_file: Path, tmp_path: Path) -> None:
+    replace(params_file, "\n  template: ", "\n  template: own.jinja")
+    with pytest.raises(
+        UnwriteError, match=r"own\.jinja cannot be read .*tokenize\.template must be null, raw or the path"
+    ):
+        check_params(params_file)
+    (tmp_path / "own.jinja").write_text("{{ messages[0].content }}")
+    replace(params_file, "template: own.jinja", f"template: {tmp_path}/own.jinja ")
+    assert check_params(params_file) == []
+
+
 def test_a_gate_on_an_unknown_figure_is_refused(params_file: Path) -> None:
     replace(params_file, "  gates: []", "  gates:\n  - kl_responses <= 0.2")
     with pytest.raises(UnwriteError, match=r"evaluate\.gates must name a figure .*did you mean kl_response"):

@@ -11,6 +11,7 @@ from unwrite.files.prompt_sets import check_new_prompts, check_no_shared_prompts
 from unwrite.pipeline.classifier_judge import check_classifier
 from unwrite.pipeline.found_model import refuse_unusable_gguf
 from unwrite.pipeline.prompt_sources import read_extra_set, read_sets
+from unwrite.pipeline.templates import named_template
 from unwrite.schema.gates import best_end, parse_gate
 from unwrite.schema.params import Params, load_params
 
@@ -19,7 +20,7 @@ _SLOW = 1.5
 
 
 def check_params(path: Path) -> list[str]:
-    """Check params.yaml, the prompt and marker files that it names, a GGUF file, and the classifier's configuration.
+    """Check params.yaml, the prompt, template and marker files it names, a GGUF file and the classifier's configuration.
 
     Args:
         path: params.yaml.
@@ -32,6 +33,8 @@ def check_params(path: Path) -> list[str]:
     """
     params = load_params(path)
     refuse_unusable_gguf(params.model.source, params.model.revision)
+    if params.tokenize.template is not None:
+        named_template(params.tokenize.template)
     sets = read_sets(params.tokenize)
     used = check_no_shared_prompts({name: one.prompts() for name, one in sets.items()})
     prompts = {name: one.origin.prompts["test"] for name, one in sets.items()}
