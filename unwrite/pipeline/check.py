@@ -20,7 +20,7 @@ _SLOW = 1.5
 
 
 def check_params(path: Path) -> list[str]:
-    """Check params.yaml, the prompt, template and marker files it names, a GGUF file and the classifier's configuration.
+    """Check params.yaml, the prompt, template and marker files it names, a GGUF file and the configured classifier.
 
     Args:
         path: params.yaml.
