@@ -62,4 +62,7 @@ def test_the_key_of_an_installed_package_reads_no_package_beside_it(tmp_path: Pa
     for name in ("torch", "optuna"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("(")  # which nothing can parse
+    (tmp_path / "ruamel/yaml").mkdir(parents=True)  # a namespace: no __init__.py
+    (tmp_path / "ruamel/yaml/__init__.py").write_text("(")
+    (tmp_path / "numpy.py").write_text("(")
     assert search_key({}, tmp_path / "unwrite/stages/optimize_weights.py") == search_key({}, STAGE)

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from modulefinder import ModuleFinder
 from pathlib import Path
-from pkgutil import iter_modules
 from typing import Any
 
 from unwrite.files.hashing import sha256_of
@@ -48,8 +47,9 @@ def canonical_json(value: Any) -> bytes:
 def _imported(script: Path) -> list[str]:
     """Return the script and the files of its package that it imports, at the top of a module or inside a function."""
     package, home = script.parents[1], script.parents[2]
-    # Installed, the package lies beside all others, whose imports would take minutes to read.
-    others = [module.name for module in iter_modules([str(home)]) if module.name != package.name]
+    # Installed, the package lies beside all others, whose imports would take minutes to read; and ModuleFinder fails on
+    # those without an __init__.py.
+    others = {path.name.partition(".")[0] for path in home.iterdir()} - {package.name}
     finder = ModuleFinder(path=[str(home)], excludes=others)
     finder.run_script(str(script))
     # typeshed lacks modulefinder.Module.__file__
