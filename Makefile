@@ -1,4 +1,4 @@
-# make repro · make real · make test · make test-fast · make test-oldest · make check · make audit · make bench ·
+# make repro · make real · make test · make test-cluster · make test-fast · make test-oldest · make check · make audit · make bench ·
 # make bench-real · make architectures.
 # Each but test-oldest creates .venv from requirements.lock first, if need be.
 
@@ -7,7 +7,7 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro real test test-fast test-oldest check audit bench bench-real architectures clean
+.PHONY: repro real test test-cluster test-fast test-oldest check audit bench bench-real architectures clean
 
 repro: $(INSTALLED)
 	unwrite check
@@ -23,9 +23,13 @@ real: $(INSTALLED)
 test: $(INSTALLED)
 	python -m pytest -n 2 --dist worksteal
 
+# Searches in workers whose processes and nodes are killed: two minutes.
+test-cluster: $(INSTALLED)
+	python -m pytest -m cluster tests/stages/test_nodes.py
+
 # The rooms that need no model: under a minute.
 test-fast: $(INSTALLED)
-	python -m pytest -n 2 --dist worksteal -m "not slow" tests/core tests/files tests/schema tests/report tests/history \
+	python -m pytest -n 2 --dist worksteal -m "not slow and not cluster" tests/core tests/files tests/schema tests/report tests/history \
 		tests/pipeline tests/test_house.py tests/test_pipeline.py tests/test_docs.py tests/test_terms.py
 
 # The oldest versions that pyproject.toml allows, newer ones where these need them; torch from PyPI brings 5 GB of CUDA.
@@ -37,7 +41,7 @@ test-oldest:
 		--extra pipeline --extra quantized --extra signing --extra gguf pyproject.toml --output-file .venv-oldest/oldest.txt
 	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest/bin/python \
 		--constraint .venv-oldest/oldest.txt --editable '.[dev]'
-	.venv-oldest/bin/python -m pytest -n 2 --dist worksteal -o filterwarnings= -m "not pipeline and not zoo"
+	.venv-oldest/bin/python -m pytest -n 2 --dist worksteal -o filterwarnings= -m "not pipeline and not zoo and not cluster"
 
 check: $(INSTALLED)
 	ruff check .

@@ -1,7 +1,9 @@
 """Compare the samplers on the demo, at equal numbers of trials and over several seeds: which finds the best trial?
 
     python -m benchmarks.samplers [--seeds 5] [--trials 60] [--only gp --only tpe …]
+    python -m benchmarks.samplers --batch 5 --batch 10 …
 
+With --batch it compares numbers of trials that are asked for together: the more, the less the sampler has seen.
 Run it where `dvc repro` has run. Each trial is measured once and kept in .unwrite/benchmarks, so that an interrupted
 run continues, and another sampler costs only its own trials. The table is written to benchmarks/samplers.md.
 """
@@ -13,6 +15,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import fmean, median
 from typing import TYPE_CHECKING, NamedTuple
@@ -102,11 +105,17 @@ STRATEGIES = {
 @click.option("--seeds", default=5, show_default=True)
 @click.option("--trials", default=60, show_default=True, help=f"Trials of each sampler; plain TPE has {PLAIN}.")
 @click.option("--only", multiple=True, type=click.Choice(list(STRATEGIES)), help="Run only this sampler; repeatable.")
-def main(seeds: int, trials: int, only: tuple[str, ...]) -> None:
+@click.option(
+    "--batch", "batches", multiple=True, type=click.IntRange(min=1), help="Compare batches of so many trials."
+)
+def main(seeds: int, trials: int, only: tuple[str, ...], batches: tuple[int, ...]) -> None:
     """Search with each sampler and each seed, then print and write the table."""
     torch.set_num_threads(1)
     params = load_params()
     measure, positions = _measured_once(params)
+    if batches:
+        _compare_batches(params, positions, measure, only or ("gp",), batches, seeds=seeds, trials=trials)
+        return
     rows = []
     for name in only or STRATEGIES:
         strategy = STRATEGIES[name]
@@ -125,7 +134,48 @@ def main(seeds: int, trials: int, only: tuple[str, ...]) -> None:
     headers = ["", "trials", *(f"seed {seed}" for seed in range(seeds)), "median", "s per ask"]
     table = tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
     print(table)
-    write_text(TABLE, _PAGE.format(aim=100 * AIM, batch=BATCH, seeds=seeds, table=table))
+    page = _PAGE.format(aim=100 * AIM, batch=BATCH, seeds=seeds, table=table)
+    write_text(TABLE, page + _section_of_batches())
+
+
+def _compare_batches(
+    params: Params,
+    positions: int,
+    measure: Measure,
+    samplers: Sequence[str],
+    batches: Sequence[int],
+    *,
+    seeds: int,
+    trials: int,
+) -> None:
+    """Search with each number of trials in a batch, and write the section on it."""
+    rows = []
+    for name in samplers:
+        for batch in batches:
+            search = partial(_search, STRATEGIES[name], params, positions, measure, trials=trials, batch=batch)
+            found = [search(seed=seed)[0] for seed in range(seeds)]
+            rows.append([STRATEGIES[name].title, batch, *_figures(found)])
+            print(*rows[-1], sep=" | ", flush=True)
+    headers = ["", "batch", *(f"seed {seed}" for seed in range(seeds)), "median"]
+    table = tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+    before = TABLE.read_text(encoding="utf-8").partition(_BATCHES)[0]
+    write_text(TABLE, before + _BATCHES + _ABOUT_BATCHES.format(trials=trials, table=table))
+
+
+def _section_of_batches() -> str:
+    """Return what an earlier run with --batch has written, or nothing."""
+    page = TABLE.read_text(encoding="utf-8") if TABLE.is_file() else ""
+    _, heading, rest = page.partition(_BATCHES)
+    return heading + rest
+
+
+_BATCHES = "\n## Trials in a batch\n"
+_ABOUT_BATCHES = """
+`python -m benchmarks.samplers --batch …`: the same figures after {trials} trials, by how many of them are asked for
+together. Of a batch, no result is known when it is asked for.
+
+{table}
+"""
 
 
 _PAGE = """# Samplers
@@ -150,9 +200,9 @@ def _figures(runs: Sequence[Sequence[Measured]]) -> list[str]:
 
 
 def _search(
-    strategy: Strategy, params: Params, positions: int, measure: Measure, *, trials: int, seed: int
+    strategy: Strategy, params: Params, positions: int, measure: Measure, *, trials: int, seed: int, batch: int = BATCH
 ) -> tuple[list[Measured], float]:
-    """Run one search, and return its trials and the seconds per ask."""
+    """Run one search in batches, and return its first trials and the seconds per ask."""
     space, layers = params.optimize.space, read_base().layers
     distributions = search_space(space, layers=layers, positions=positions)
     first = starting_settings(space, layers=layers) if strategy.starts else []
@@ -164,10 +214,10 @@ def _search(
         observed = [(sampled, strategy.observe(measured, max(rates), best)) for sampled, measured in ended]
         start = time.perf_counter()
         sampler = strategy.make(batch_seed(seed, len(ended)))
-        asked = ask(sampler, observed, distributions, first[len(ended) :], BATCH)
+        asked = ask(sampler, observed, distributions, first[len(ended) :], batch)
         asking += time.perf_counter() - start
         ended += zip(asked, measure([trial_parameters(sampled) for sampled in asked]), strict=True)
-    return [measured for _, measured in ended], asking / len(ended)
+    return [measured for _, measured in ended[:trials]], asking / len(ended)
 
 
 def _measured_once(params: Params) -> tuple[Measure, int]:

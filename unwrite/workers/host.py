@@ -10,10 +10,14 @@ import logging
 import os
 import platform
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+_SECONDS_TO_OUTLIVE = 1.0
 
 Message = tuple[int, str]
 """A message for the driver to show, with its level."""
@@ -37,6 +41,7 @@ class Host:
         if Path(code, "unwrite").is_dir():
             sys.path.insert(0, code)
         self._work: Any = None
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
 
     def introduce(self) -> tuple[str, int, Any]:
         """Return the name of this machine, the number of this process, and its `Identity`, or why it has none."""
@@ -65,6 +70,13 @@ class Host:
         said: list[Message] = []
         with _collected(said):
             return getattr(self._work, method)(*arguments), said
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent has ended, be it in the middle of a trial: Ray waits for the trial."""
+    while os.getppid() == parent:
+        time.sleep(_SECONDS_TO_OUTLIVE)
+    os._exit(1)
 
 
 @contextmanager

@@ -1,0 +1,231 @@
+"""Workers against one process on the demo: trials and residuals a second, and the driver's share with many workers.
+
+    python -m benchmarks.workers [--trials 40] [--repeats 3] [--output benchmarks/workers.md]
+
+Run it where `dvc repro` has run. Every process computes with one thread, start-up is left out, and the ways alternate.
+The driver's share is computed: it asks the Gaussian process while workers wait, and a trial takes as long as it does.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import click
+import torch
+from tabulate import tabulate
+
+from benchmarks.comparison import quiet
+from benchmarks.search import shared_settings
+from unwrite.files.records import write_text
+from unwrite.models.batches import by_token_budget
+from unwrite.pipeline.tokens import read_tokens
+from unwrite.schema.artifacts import TrialParameters, read_base
+from unwrite.schema.params import Params, load_params
+from unwrite.search.inputs import read_files
+from unwrite.search.parallel import ParallelObjective, prepare_workers
+from unwrite.search.racing import ANY_TRIAL
+from unwrite.search.space import trial_parameters
+from unwrite.search.study import ask_batch
+from unwrite.search.trials import Measured, TrialOutcome
+from unwrite.search.worker import SearchSetup, SearchWorker
+from unwrite.terms import MEASURED_SPLITS, SETS
+from unwrite.workers.extraction import ResidualWorker
+from unwrite.workers.model_setup import ModelSetup
+from unwrite.workers.pool import Pool, open_pool
+
+OUTPUT = Path(__file__).with_suffix(".md")
+_CROWDS = (1, 8, 16, 32, 64, 128)
+_SECONDS_OF_TRIAL = (1.0, 10.0, 60.0)
+
+
+class Rates(NamedTuple):
+    """Units a second: of one process without Ray, of one worker, and of two."""
+
+    alone: list[float]
+    one: list[float]
+    two: list[float]
+
+
+@click.command()
+@click.option("--trials", default=40, show_default=True, type=click.IntRange(min=2), help="Trials of each round.")
+@click.option("--repeats", default=3, show_default=True, type=click.IntRange(min=1), help="Rounds.")
+@click.option("--simulated", default=200, show_default=True, help="Trials of the simulated searches.")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the page into this file.")
+def main(trials: int, repeats: int, simulated: int, output: Path | None) -> None:
+    """Measure, print the tables, and write them if a file is named."""
+    torch.set_num_threads(1)
+    quiet()
+    params = _one_thread(load_params())
+    rows = [
+        _row(f"search, {trials} trials measured in full", _search_rates(params, trials, repeats), "trials"),
+        _row("extraction, all training and validation prompts", _extraction_rates(params, repeats), "prompts"),
+    ]
+    headers = ["", "one process", "one worker", "two workers", "overhead of a worker", "two against one process"]
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    page = _PAGE.format(
+        cores=os.cpu_count(),
+        load=load,
+        repeats=repeats,
+        rates=tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True),
+        simulated=simulated,
+        shares=_shares(params, simulated),
+    )
+    click.echo(page)
+    if output is not None:
+        write_text(output, page)
+
+
+_PAGE = """# Workers
+
+`python -m benchmarks.workers`, on the demo: one thread per process, start-up apart, medians of {repeats} rounds that
+alternate, on {cores} cores with a load of {load} at the end (1, 5 and 15 minutes).
+
+{rates}
+
+## The driver's share
+
+Between two batches the driver asks the sampler (`gp`), and workers wait. The share of the wall clock that this takes,
+over {simulated} trials with as many trials in a batch as there are workers, by what a trial takes. Asks are measured
+here, trials are simulated.
+
+{shares}
+"""
+
+
+def _one_thread(params: Params) -> Params:
+    runtime = params.runtime.model_copy(update={"device": "cpu", "threads": 1, "progress": "none"})
+    return params.model_copy(update={"runtime": runtime})
+
+
+def _search_rates(params: Params, count: int, repeats: int) -> Rates:
+    base = read_base()
+    files = read_files(params, base)
+    positions = len(files.directions)
+    optimize = params.optimize.model_copy(update={"batch": count})
+    trials = [trial_parameters(sampled) for sampled in ask_batch([], optimize, layers=base.layers, positions=positions)]
+    model = ModelSetup(base, Path.cwd(), params.runtime, "float32")
+    setup = SearchSetup(model, files, optimize, shared_settings(params))
+    alone = SearchWorker(setup, None, trials[:1])
+
+    @contextmanager
+    def in_workers(workers: int) -> Iterator[Callable[[], object]]:
+        with open_pool(params.runtime.model_copy(update={"workers": workers})) as pool:
+            objective = prepare_workers(pool, setup, [], None)
+            pool.wait_until_ready()
+            yield partial(_all_trials, objective, trials)
+
+    return _rates(partial(alone.measure, trials, ANY_TRIAL), in_workers, count, repeats)
+
+
+def _all_trials(objective: ParallelObjective, trials: Sequence[TrialParameters]) -> object:
+    return objective.evaluate(trials)
+
+
+def _extraction_rates(params: Params, repeats: int) -> Rates:
+    base = read_base()
+    prompts = {
+        (name, split): [row.tokens for row in read_tokens(name, split)] for split in MEASURED_SPLITS for name in SETS
+    }
+    make = partial(
+        ResidualWorker,
+        ModelSetup(base, Path.cwd(), params.runtime, "float32"),
+        prompts,
+        params.residuals.positions,
+    )
+    alone = make()
+    jobs = [
+        (*key, batch)
+        for key, rows in prompts.items()
+        for batch in by_token_budget([len(tokens) for tokens in rows], alone.most_tokens(), padding_sensitive=False)
+    ]
+
+    @contextmanager
+    def in_workers(workers: int) -> Iterator[Callable[[], object]]:
+        with open_pool(params.runtime.model_copy(update={"workers": workers})) as pool:
+            pool.prepare(make)
+            pool.wait_until_ready()
+            yield partial(_all_batches, pool, jobs)
+
+    return _rates(lambda: [alone.extract(*job) for job in jobs], in_workers, sum(map(len, prompts.values())), repeats)
+
+
+def _all_batches(pool: Pool, jobs: Sequence[tuple[object, ...]]) -> object:
+    return list(pool.run("extract", jobs, ahead=1))
+
+
+def _rates(
+    alone: Callable[[], object],
+    in_workers: Callable[[int], AbstractContextManager[Callable[[], object]]],
+    units: int,
+    repeats: int,
+) -> Rates:
+    """Run the three ways in turn, each once before it is timed."""
+    rates = Rates([], [], [])
+    for _ in range(repeats):
+        rates.alone.append(_rate(alone, units))
+        for workers, found in ((1, rates.one), (2, rates.two)):
+            with in_workers(workers) as run:
+                found.append(_rate(run, units))
+    return rates
+
+
+def _rate(run: Callable[[], object], units: int) -> float:
+    run()
+    start = time.perf_counter()
+    run()
+    return units / (time.perf_counter() - start)
+
+
+def _row(title: str, rates: Rates, unit: str) -> list[str]:
+    alone, one, two = (median(found) for found in rates)
+    spans = [f"{median(found):.3g} {unit}/s [{min(found):.3g}–{max(found):.3g}]" for found in rates]
+    return [title, *spans, f"{alone / one - 1:+.1%}", f"{two / alone:.2f} ×"]
+
+
+def _shares(params: Params, trials: int) -> str:
+    """Return the table of the driver's share of the wall clock, by workers and by seconds of a trial."""
+    rows = []
+    for workers in _CROWDS:
+        asking = _asking_seconds(params, batch=workers, trials=trials)
+        batches = -(-trials // workers)
+        shares = [asking / (asking + batches * _makespan(workers, workers, seconds)) for seconds in _SECONDS_OF_TRIAL]
+        rows.append([str(workers), f"{asking / batches:.2f}", *(f"{share:.1%}" for share in shares)])
+    headers = ["workers", "s per ask", *(f"trials of {seconds:g} s" for seconds in _SECONDS_OF_TRIAL)]
+    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+
+
+def _makespan(trials: int, workers: int, seconds: float) -> float:
+    """Return how long a batch takes if each worker takes the next trial when it is free."""
+    free = [0.0] * workers
+    for _ in range(trials):
+        heapq.heapreplace(free, free[0] + seconds)
+    return max(free)
+
+
+def _asking_seconds(params: Params, *, batch: int, trials: int) -> float:
+    """Return the seconds that the driver asks in a whole search, on measurements by a formula."""
+    settings, base = params.optimize.model_copy(update={"batch": batch, "trials": trials}), read_base()
+    outcomes: list[TrialOutcome] = []
+    seconds = 0.0
+    while len(outcomes) < trials:
+        start = time.perf_counter()
+        asked = ask_batch(outcomes, settings, layers=base.layers, positions=1)
+        seconds += time.perf_counter() - start
+        for number, sampled in enumerate(asked, len(outcomes)):
+            parameters = trial_parameters(sampled)
+            strength = parameters.attention.max_weight + max(0.0, parameters.mlp.max_weight)
+            measured = Measured(max(0.0, 1 - strength / 2), 0.001 + strength**2 / 100)
+            outcomes.append(TrialOutcome(number, sampled, parameters, measured, "", 0.0))
+    return seconds
+
+
+if __name__ == "__main__":
+    main()
