@@ -87,7 +87,7 @@ def title(process: psutil.Process) -> str:
 
 
 def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """Return the processes that the stage has started, but Ray's agents, which compute nothing and end minutes later."""
+    """Return the processes that the stage has started, but Ray's agents, which compute nothing and end later."""
     started = psutil.Process(process.pid).children(recursive=True)
     return [one for one in started if not title(one).startswith(("ray::RuntimeEnvAgent", "ray::DashboardAgent"))]
 
