@@ -43,6 +43,17 @@ def test_another_form_of_the_same_values_is_told(name: str, write: Callable[[Any
     assert told(release) == [name]
 
 
+@pytest.mark.parametrize(
+    ("name", "field"), [("edit.json", "format"), ("provenance.json", "_type"), ("provenance.json", "predicateType")]
+)
+def test_a_record_that_does_not_say_its_kind_is_told(name: str, field: str, release: Release) -> None:
+    path = release.folder / name
+    values = json.loads(path.read_text())
+    del values[field]
+    path.write_text(json_text(values))
+    assert told(release) == [name]
+
+
 def test_a_damaged_record_is_left_to_its_check(release: Release) -> None:
     for damaged in ("{", "[]", '{"a": 1}', "[" * 100_000):
         (release.folder / "edit.json").write_text(damaged)

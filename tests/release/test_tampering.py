@@ -9,7 +9,7 @@ import fnmatch
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -130,6 +130,34 @@ def test_changed_field_fails_or_is_named_unproven(name: str, published: Release,
         if found is not None and found.passed and not named_unproven(found, name, record, place):
             unseen.append(".".join(map(str, place)))
     assert count > 10
+    assert unseen == []
+
+
+def keys(values: Any, place: Path_ = ()) -> Iterator[Path_]:
+    """The place of every key in a record; of a list, only those of its first entry, which the others are like."""
+    items = values.items() if isinstance(values, dict) else enumerate(values[:1]) if isinstance(values, list) else ()
+    for key, value in list(items):
+        if isinstance(values, dict):
+            yield (*place, key)
+        yield from keys(value, (*place, key))
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_removed_field_fails_or_is_unusual_or_named_unproven(name: str, published: Release, tmp_path: Path) -> None:
+    release, record = copied(published, tmp_path), read_record(published.folder / name)
+    unseen, places = [], list(keys(record))
+    for place in places:
+        values = read_record(published.folder / name)
+        del at(values, place[:-1])[place[-1]]
+        write_record(release.folder / name, values)
+        if name != "provenance.json":
+            list_again(release.folder)
+        with suppress(UnwriteError):  # the manifest is refused
+            found = verified(release)
+            if found.passed and not found.unusual and not named_unproven(found, name, record, place):
+                unseen.append(".".join(map(str, place)))
+        shutil.copy(published.folder / "provenance.json", release.folder)
+    assert len(places) > 10
     assert unseen == []
 
 

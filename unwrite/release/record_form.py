@@ -19,6 +19,8 @@ from unwrite.schema.parsing import parse_record
 from unwrite.schema.paths import EVALUATION, MANIFEST, RECIPE
 from unwrite.schema.strict_json import strict_json
 
+_ALWAYS = {"format", "type", "predicate_type"}
+"""Fields that have a default, and that unwrite always writes: without them, other readers cannot tell the kind."""
 _RECORDS: dict[str, type[BaseModel]] = {MANIFEST: Manifest, RECIPE.name: Recipe, EVALUATION.name: Evaluation}
 
 
@@ -45,4 +47,6 @@ def _values(name: str, data: bytes) -> Any:
     """Return the values of a record, in the order of its fields as far as it has any."""
     if name not in _RECORDS:
         return strict_json(data)
-    return parse_record(_RECORDS[name], data, name).model_dump(mode="json", by_alias=True, exclude_unset=True)
+    record = parse_record(_RECORDS[name], data, name)
+    always = {field: getattr(record, field) for field in _ALWAYS if hasattr(record, field)}
+    return record.model_copy(update=always).model_dump(mode="json", by_alias=True, exclude_unset=True)

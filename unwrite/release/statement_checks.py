@@ -17,7 +17,7 @@ from unwrite.schema.paths import DIRECTIONS, EVALUATION, RECIPE
 
 MERGED_FROM = ("model", "tokenize", "residuals", "directions", "optimize", "select")
 """The sections of params.yaml that lead to the merged model."""
-_MEASURED_FROM = ("generate", "judge", "score")
+_MEASURED_FROM = ("generate", "judge", "score", "evaluate")
 _STAGES = (
     "pin_model",
     "tokenize_prompts",
