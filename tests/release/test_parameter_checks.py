@@ -68,6 +68,14 @@ def test_a_chat_template_must_be_the_one_that_rendered_the_prompts(release: Rele
     assert "tokenize.template is null, but there is prompt_template.jinja" in failure(release, honest, honest)
 
 
+def test_a_chat_template_is_checked_without_params_yaml_too(release: Release) -> None:
+    assert failed(verified(release)) == {}
+    (release.folder / "prompt_template.jinja").write_text("{{ messages[0].content }}")
+    rewrite_manifest(release)
+    found = failed(verified(release))
+    assert found == {"parameters": "tokenize.template is null, but there is prompt_template.jinja"}
+
+
 def test_private_path_is_compared_as_it_is_published(release: Release) -> None:
     written = changed_parameters("model", "source", "/home/somebody/tea")
     assert failure(release, written, changed_parameters("model", "source", "tea")) == ""

@@ -30,6 +30,7 @@ def check_parameters(release: Path, manifest: Manifest, recipe: RecipeFiles | No
     declared = manifest.external.parameters
     problems = [] if recipe is None else [*_trial_problems(manifest, recipe.recipe)]
     has_file = is_plain_file(release, PARAMS_FILE.name)
+    problems += _template_problems(manifest, published=has_file)
     if not declared and not has_file:
         if problems:
             return checked("parameters", "", problems)
@@ -37,20 +38,23 @@ def check_parameters(release: Path, manifest: Manifest, recipe: RecipeFiles | No
     if recipe is not None:
         problems += malformed_told(_recipe_problems(declared, recipe), "the manifest's parameters")
     if has_file:
-        problems += _template_problems(manifest)
         problems += malformed_told(_file_problems(release / PARAMS_FILE.name, declared), PARAMS_FILE.name)
     return checked("parameters", "manifest, params.yaml and recipe agree", problems)
 
 
-def _template_problems(manifest: Manifest) -> Iterator[str]:
-    """Yield how the chat template that a release brings along is not the one that its prompts were rendered with."""
+def _template_problems(manifest: Manifest, *, published: bool) -> Iterator[str]:
+    """Yield how the chat template that a release brings along is not the one that its prompts were rendered with.
+
+    A merged model that is not `published` brings none.
+    """
     stated = manifest.external.parameters.get("tokenize", {}).get("template")
     sums = {one.name: one.digest.get("sha256") for one in manifest.subject}
     made = {one.name: one.digest.get("sha256") for one in manifest.dependencies("artifact")}
     if stated is None and PROMPT_TEMPLATE in sums.keys() - {one.name for one in manifest.dependencies("base")}:
         yield f"tokenize.template is null, but there is {PROMPT_TEMPLATE}"
     elif stated is not None and PROMPT_TEMPLATE not in sums:
-        yield f"tokenize.template is {stated}, but {PROMPT_TEMPLATE} is missing"
+        if published:
+            yield f"tokenize.template is {stated}, but {PROMPT_TEMPLATE} is missing"
     elif stated is not None and sums[PROMPT_TEMPLATE] != made.get((TOKENS / TEMPLATE).as_posix()):
         yield f"{PROMPT_TEMPLATE} is not the template that tokenize_prompts recorded"
 
