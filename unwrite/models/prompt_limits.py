@@ -49,9 +49,11 @@ def refuse_too_long(
     for prompt, ids in zip(prompts, tokens, strict=True):
         if len(ids) + response > limit:
             with_response = f" and its response of up to {response}" if response else ""
+            or_responses = " Or lower max_tokens in filter, optimize and generate." if response else ""
             raise UnwriteError(
                 f"The {where} prompt {prompt[:60]!r} has {len(ids)} tokens{with_response}, but the model takes "
                 f"{limit} (max_position_embeddings). Shorten it, or set tokenize.long_prompts to truncate."
+                f"{or_responses}"
             )
 
 
