@@ -55,12 +55,15 @@ def test_workers_say_the_same_once(deaths: Path, pool: Pool, capsys: pytest.Capt
     assert "a worker of tests began" not in capsys.readouterr().err  # said when the first of them began
 
 
-def test_a_job_whose_worker_died_is_done_again(pool: Pool, capsys: pytest.CaptureFixture[str]) -> None:
-    jobs = [("whole", 0), ("mended", 1), ("lost", 99), ("last", 0)]
+def test_a_job_whose_worker_died_is_done_again(deaths: Path, pool: Pool, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = [("whole", 0), ("mended", 1), ("lost", 99), ("last", 0)]  # each with how often it ends its worker
     results = dict(pool.run("die", jobs, ahead=1))
     lost = results.pop(2)
     assert results == {0: "whole", 1: "mended", 3: "last"}
     assert isinstance(lost, UnwriteError)
     assert str(lost).startswith("3 workers died of it, as they do when memory runs out")
-    assert capsys.readouterr().err.count("A worker died (") >= 4
+    # Three deaths with "lost" alone in a worker, and one more if another job waited behind it: it was not known which.
+    tries = len((deaths / "lost").read_text())
+    assert tries in (3, 4)
+    assert capsys.readouterr().err.count("A worker died (") == tries + 1
     assert pool.ask("name_of") == "second"  # the replacements are prepared as those before them
