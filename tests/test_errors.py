@@ -36,12 +36,11 @@ def test_any_other_missing_module_is_a_bug(module: str | None) -> None:
 def test_every_package_of_an_extra_is_known_and_no_other() -> None:
     installs = {
         extra: {Requirement(line).name.lower() for line in PROJECT["optional-dependencies"][extra]}
-        for extra in ("pipeline", "quantized", "signing", "benchmarks", "datasets", "maps")
+        for extra in ("pipeline", "quantized", "signing", "benchmarks", "datasets", "maps", "cluster")
     }
-    named: dict[str, set[str]] = {extra: set() for extra in installs}
-    for package, extra in _OPTIONAL.values():
-        named[extra].add(package.lower())
-    assert named == installs
+    named = {(package.lower(), extra) for package, extra in _OPTIONAL.values()}
+    assert {package for package, _ in named} == set().union(*installs.values())
+    assert all(package in installs[extra] for package, extra in named)
 
 
 def test_gits_refusal_is_one_line_with_the_remedy_for_another_owner() -> None:

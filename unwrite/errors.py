@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 _OPTIONAL = {  # top-level module: the package's name, and the extra of unwrite that installs it
     "bitsandbytes": ("bitsandbytes", "quantized"),
-    "accelerate": ("accelerate", "quantized"),
     "model_signing": ("model-signing", "signing"),
     "OpenSSL": ("pyOpenSSL", "signing"),
     "lm_eval": ("lm-eval", "benchmarks"),
@@ -15,7 +14,8 @@ _OPTIONAL = {  # top-level module: the package's name, and the extra of unwrite 
     "pyarrow": ("pyarrow", "datasets"),
     "pacmap": ("PaCMAP", "maps"),
     "ray": ("Ray", "cluster"),
-    "grpc": ("the client of Ray", "cluster"),
+    "grpc": ("Ray", "cluster"),
+    "accelerate": ("accelerate", "pipeline"),
     "altair": ("Altair", "pipeline"),
     "dvc": ("DVC", "pipeline"),
     "dvc_data": ("DVC", "pipeline"),

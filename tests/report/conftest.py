@@ -13,6 +13,7 @@ from tests.support.samples import (
     sample_direction,
     sample_edit,
     sample_front,
+    sample_origin,
     sample_outcome,
     sample_recipe,
     sample_trial,
@@ -21,7 +22,7 @@ from tests.support.samples import (
 from unwrite.core.intervals import wilson_interval
 from unwrite.files.records import write_csv, write_jsonl
 from unwrite.report.curves import MappedPrompt
-from unwrite.schema.artifacts import Artifact, Base, FileDigest, Front, Recipe, Trial, as_json
+from unwrite.schema.artifacts import Artifact, Base, FileDigest, Front, PromptOrigins, Recipe, Trial, as_json
 from unwrite.schema.evaluation import Benchmarks, Causality, Evaluation, ModelScores, SetScores, Share
 from unwrite.schema.geometry_records import GEOMETRY_FIGURES
 from unwrite.terms import COMPONENTS
@@ -103,7 +104,10 @@ def project(
     }
     records["causality"] = Causality(confidence=0.95, max_tokens=40, untouched=[], checks=[])
     records["benchmarks"] = Benchmarks(harness=None, scores=[])
+    origins = {"tokens": {"target": sample_origin(), "baseline": sample_origin()}, "set_tokens": {}}
+    records |= {f"{folder}/sources": PromptOrigins(sets=sets) for folder, sets in origins.items()}
     for name, record in records.items():
+        (artifacts / f"{name}.json").parent.mkdir(exist_ok=True)
         (artifacts / f"{name}.json").write_text(record.model_dump_json())
     write_trials([sample_outcome(trial) for trial in trials])
     curves = [

@@ -94,6 +94,8 @@ def test_only_dependencies_are_read(project: Path, params: Params) -> None:
         ("plots/edit_size.csv", "dvc repro"),
         ("residual_map.csv", "dvc repro"),
         ("verdicts/edited.target.jsonl", "dvc repro"),
+        ("tokens/sources.json", "tokenize_prompts"),
+        ("set_tokens/sources.json", "tokenize_sets"),
     ],
 )
 def test_missing_artifact_is_named(project: Path, params: Params, missing: str, stage: str) -> None:
