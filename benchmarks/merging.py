@@ -25,6 +25,7 @@ from torch import Tensor
 
 from benchmarks.adapter import with_adapter
 from benchmarks.comparison import alternated, peak_memory, ratio, spread, table
+from benchmarks.projects import is_demo
 from tests.support.samples import record_upstream
 from unwrite.core.directions import difference_direction, orthogonalize
 from unwrite.editing.recipe import make_recipe
@@ -123,11 +124,6 @@ def clear() -> None:
     for folder in (MODEL, PLAIN, Path("copy")):
         shutil.rmtree(folder, ignore_errors=True)
     os.sync()
-
-
-def is_demo() -> bool:
-    """Return whether the project in the current folder is the demo, whose model is too small to merge and verify."""
-    return read_base().source == "demo/model"
 
 
 @contextmanager

@@ -15,12 +15,18 @@ from safetensors.torch import load_file, save_file
 
 from unwrite.files.tensors import read_metadata, read_tensors, write_tensors
 from unwrite.pipeline.tokens import read_tokens, write_tokens
+from unwrite.schema.artifacts import read_base
 from unwrite.schema.params import load_params
 from unwrite.schema.paths import BASE, DIRECTIONS, TOKENS, TRIALS
 from unwrite.stages.pin_model import pin_model
 from unwrite.terms import SETS
 
 PARAMS = Path("params.yaml")
+
+
+def is_demo() -> bool:
+    """Return whether the project in the current folder is the demo, and not a real model's."""
+    return read_base().source == "demo/model"
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmarks.adapter import change_of, set_adapter, with_adapter
 from benchmarks.comparison import alternated, peak_memory, ratio, spread, table
-from benchmarks.projects import deeper_demo, fewer_prompts
+from benchmarks.projects import deeper_demo, fewer_prompts, is_demo
 from unwrite.core.kl import kl_from_log_probs, log_probabilities
 from unwrite.core.markers import shows_behaviour
 from unwrite.editing.exact import applied_direction, edited_parameters, parameter_names
@@ -104,7 +104,7 @@ def report(repeats: int, count: int = TRIALS) -> str:
             ("ours, on activations, 5 at once", "activations"),
             ("plain way", "plain"),
         )
-        if way in {"weights", "plain"} or read_base().source == "demo/model"
+        if way in {"weights", "plain"} or is_demo()
     ]
     sizes = load_params().tokenize.splits.validation
     parts = [
@@ -114,7 +114,7 @@ def report(repeats: int, count: int = TRIALS) -> str:
         checked,
         table(["", "peak MB"], memory),
     ]
-    return "\n\n".join([*parts, *([_growth(1)] if read_base().source == "demo/model" else [])])
+    return "\n\n".join([*parts, *([_growth(1)] if is_demo() else [])])
 
 
 def recipes(count: int) -> list[TrialParameters]:
@@ -194,9 +194,9 @@ def _check(trials: Trials) -> str:
     same, compared, rates, divergences = _agreement(exact, trials)
     objective = _objective(with_runtime(exact.params, "weights"), exact.base)
     results = [measured(result) for result in objective.evaluate(trials)]
-    is_demo = exact.base.source == "demo/model"
-    if same < compared * (1 if is_demo else 0.98) or (
-        is_demo and [result.behaviour_rate for result in results] != rates
+    on_demo = exact.base.source == "demo/model"
+    if same < compared * (1 if on_demo else 0.98) or (
+        on_demo and [result.behaviour_rate for result in results] != rates
     ):
         raise RuntimeError(f"Verdicts differ: {same} of {compared} are equal; rates must be {rates}, got {results}.")
     apart = max(abs(kl - result.kl) / max(kl, 1e-4) for kl, result in zip(divergences, results, strict=True))
@@ -206,7 +206,7 @@ def _check(trials: Trials) -> str:
         f"Verdicts, float32 and `none` (where the adapter's rank is enough): {same} of {compared} equal, first-token "
         f"divergences to {apart:.1%}."
     )
-    if not is_demo:  # a second round of the plain way takes minutes
+    if not on_demo:  # a second round of the plain way takes minutes
         return exactly
     timed = settings_of(load_params())
     same_timed, all_timed, _, _ = _agreement(timed, trials)

@@ -108,7 +108,7 @@ def test_other_rows_run_every_layer() -> None:
 
 @pytest.mark.parametrize(("most", "begins_at"), [(1 << 20, 3), (2 * 4 * 14 * 32 * 4, 2), (100, 0)])
 def test_what_does_not_fit_is_not_recorded(most: int, begins_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lower_layers, "_MOST_BYTES", most)
+    monkeypatch.setattr(lower_layers, "MOST_BYTES", most)
     model = model_with_layers()
     layers = LowerLayers(model, is_continued=False)
     with layers.recording(ROWS):

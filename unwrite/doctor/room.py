@@ -10,9 +10,6 @@ from unwrite.errors import UnwriteError
 from unwrite.schema.artifacts import Base, read_artifact
 from unwrite.schema.paths import BASE
 
-_MARGIN = 1.25
-"""Room that a model needs relative to its weights: passes and caches take the rest."""
-
 
 def weights_of(source: str) -> int | None:
     """Return the bytes of a model's weights, in its folder or as pinned; None if they are not known yet.
@@ -45,7 +42,9 @@ def examine_room(weights: int, *, memory: int, disk: int, copies: int, spreads: 
         copies: how often the edited model is stored: once, or twice where DVC's cache copies it.
         spreads: whether a model larger than its device is spread over others, memory and disk (`models.placement`).
     """
-    needed = int(_MARGIN * weights)
+    from unwrite.models.placement import ROOM_FOR_PASSES
+
+    needed = int(ROOM_FOR_PASSES * weights)
     room = f"The model has {_size(weights)} of weights; {_size(memory)} of memory are free."
     if spreads and memory < needed:
         remedy = "set model.quantization to nf4 (extra quantized), or use a larger device."

@@ -19,7 +19,7 @@ from unwrite.models.layers import decoder_layers, stream_argument
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_MOST_BYTES = 1 << 29
+MOST_BYTES = 1 << 29
 """The most memory that a record may take."""
 
 
@@ -53,7 +53,7 @@ class LowerLayers:
         self._layers = decoder_layers(model)
         self._is_continued = is_continued
         self._passes: dict[tuple[int, ...], _Pass] = {}
-        self._free = _MOST_BYTES
+        self._free = MOST_BYTES
 
     @contextmanager
     def recording(self, rows: Sequence[int]) -> Iterator[None]:

@@ -158,7 +158,7 @@ def is_offloaded(model: nn.Module) -> bool:
 
 def input_device(model: PreTrainedModel) -> torch.device:
     """Return the device that a model takes its inputs on; an embedding that is offloaded is on none."""
-    if not is_offloaded(model):
+    if model.device.type != "meta":
         return model.device
     hook: Any = model._hf_hook
     return torch.device(hook.execution_device)

@@ -59,7 +59,7 @@ class RunPlan(NamedTuple):
 
 
 def make_plan(params: Params, *, measure: bool) -> RunPlan:
-    """RunPlan the run of the project in the current folder. Runs no stage, and downloads no weights.
+    """Plan the run of the project in the current folder. Runs no stage, and downloads no weights.
 
     Args:
         params: all parameters.

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from unwrite.models.batches import FORWARD_TOKENS
+from unwrite.models.lower_layers import MOST_BYTES
 from unwrite.models.memory import Limits
 from unwrite.planning.model_size import ModelSize
 from unwrite.planning.work import Work
@@ -13,7 +14,6 @@ from unwrite.schema.params import Params
 
 _BYTES_PER_LOGIT = 12  # in a pass that compares logits: the logits, their log-softmax, and the terms of the sum
 _STREAMS, _WIDEST = 6, 3  # vectors of width d, and of a layer's widest module, that a pass holds per token at its peak
-_KEPT_LAYERS = 1 << 29  # what the search keeps of the base model's passes, per set (`models.lower_layers`)
 
 
 class Passes(NamedTuple):
@@ -93,7 +93,7 @@ def _search(
 ) -> tuple[dict[str, int], Passes]:
     optimize = params.optimize
     target, baseline = (work.lengths[name, "validation"] for name in ("target", "baseline"))
-    kept = sum(min(_KEPT_LAYERS, sum(lengths) * size.layers * size.hidden * itemsize) for lengths in (target, baseline))
+    kept = sum(min(MOST_BYTES, sum(lengths) * size.layers * size.hidden * itemsize) for lengths in (target, baseline))
     memory = {
         "weights": size.parameters * itemsize,
         "a pass": _pass_bytes(size, itemsize, target, optimize.max_tokens, limits),

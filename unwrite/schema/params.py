@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import date
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -89,9 +90,9 @@ def _memory(value: Any) -> Any:
     return value
 
 
-def _batch_tokens(value: Any) -> Any:
-    if value != "auto" and (type(value) is not int or value < 1):
-        raise ValueError("must be auto or an integer of at least 1")
+def _auto_or_at_least(least: int, value: Any) -> Any:
+    if value != "auto" and (type(value) is not int or value < least):
+        raise ValueError(f"must be auto or an integer of at least {least}")
     return value
 
 
@@ -99,12 +100,6 @@ def _workers(value: Any) -> Any:
     is_number = type(value) is int and value >= 1
     if not is_number and not (isinstance(value, str) and re.fullmatch(r"auto|ray://[^/\s]+:\d+", value)):
         raise ValueError("must be auto, an integer of at least 1, or ray://HOST:PORT")
-    return value
-
-
-def _gpus_per_worker(value: Any) -> Any:
-    if value != "auto" and (type(value) is not int or value < 0):
-        raise ValueError("must be auto or an integer of at least 0")
     return value
 
 
@@ -489,12 +484,12 @@ class Runtime(Section):
     device: Annotated[str, AfterValidator(_device)]
     max_memory: MemoryByDevice | None
     offload_folder: Annotated[str, Field(min_length=1)]
-    batch_tokens: Annotated[int | Literal["auto"], BeforeValidator(_batch_tokens)]
+    batch_tokens: Annotated[int | Literal["auto"], BeforeValidator(partial(_auto_or_at_least, 1))]
     threads: Annotated[int, Field(ge=0)]
     backend: BackendName | Literal["auto"]
     trials_at_once: Annotated[int, Field(ge=0)]
     workers: Annotated[int | str, BeforeValidator(_workers)]
-    gpus_per_worker: Annotated[int | Literal["auto"], BeforeValidator(_gpus_per_worker)]
+    gpus_per_worker: Annotated[int | Literal["auto"], BeforeValidator(partial(_auto_or_at_least, 0))]
     progress: Literal["auto", "bar", "lines", "none"]
 
     @field_validator("max_memory")

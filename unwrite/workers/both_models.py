@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 from unwrite.errors import UnwriteError
 from unwrite.evaluation.divergence import KLDivergences, teacher_forced_batches
 from unwrite.models.batches import by_token_budget
-from unwrite.pipeline.progress import progress
 from unwrite.schema.artifacts import FileDigest
 from unwrite.schema.paths import MANIFEST
 from unwrite.workers.model_setup import ModelSetup
-from unwrite.workers.pool import Pool
+from unwrite.workers.pool import Pool, finished_batches
 from unwrite.workers.responder import CommonPasses, Questions, Responder
 
 ResponsesOfSets = Mapping[str, Sequence[Sequence[int]]]
@@ -97,15 +96,10 @@ def _respond(pool: Pool, which: str, setup: ModelSetup, questions: Questions, pa
         batches = by_token_budget(lengths, passes.limits.generation, padding_sensitive=setup.base.padding_sensitive)
         jobs += [(name, batch) for batch in batches]
     responses: dict[str, list[list[int]]] = {name: [[]] * len(rows) for name, rows in questions.prompts.items()}
-    count = sum(map(len, questions.prompts.values()))
-    with progress(f"{which} model, all prompts", count, setup.runtime.progress) as advance:
-        for number, answered in pool.run("respond", jobs):
-            if isinstance(answered, UnwriteError):
-                raise answered
-            name, rows = jobs[number]
-            for row, tokens in zip(rows, answered, strict=True):
-                responses[name][row] = tokens
-            advance(len(rows), pool.describe())
+    title = f"{which} model, all prompts"
+    for (name, rows), answered in finished_batches(pool, "respond", jobs, title, setup.runtime.progress):
+        for row, tokens in zip(rows, answered, strict=True):
+            responses[name][row] = tokens
     return responses
 
 

@@ -16,10 +16,9 @@ from unwrite.models.prefix_check import prefix_of
 from unwrite.models.quantized import describe_quantization
 from unwrite.models.residuals import extract_residuals, residuals_of_batch
 from unwrite.models.shared_work import SharedWork
-from unwrite.pipeline.progress import progress
 from unwrite.terms import SetName, SplitName
 from unwrite.workers.model_setup import ModelSetup
-from unwrite.workers.pool import Pool
+from unwrite.workers.pool import Pool, finished_batches
 
 logger = logging.getLogger(__name__)
 
@@ -103,14 +102,11 @@ def residuals_from_workers(
         )
     ]
     tables: dict[tuple[SetName, SplitName], Tensor] = {}
-    with progress("residuals", sum(map(len, prompts.values())), setup.runtime.progress) as advance:
-        for number, block in pool.run("extract", jobs, ahead=1):
-            if isinstance(block, UnwriteError):
-                raise block
-            name, split, rows = jobs[number]
-            key = name, split
-            if key not in tables:
-                tables[key] = block.new_empty((len(prompts[key]), *block.shape[1:]))
-            tables[key][list(rows)] = block
-            advance(len(rows), pool.describe())
+    for (name, split, rows), block in finished_batches(
+        pool, "extract", jobs, "residuals", setup.runtime.progress, ahead=1
+    ):
+        key = name, split
+        if key not in tables:
+            tables[key] = block.new_empty((len(prompts[key]), *block.shape[1:]))
+        tables[key][list(rows)] = block
     return tables

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unwrite.errors import UnwriteError
+from unwrite.pipeline.progress import Style, progress
 from unwrite.schema.params import Runtime
 from unwrite.workers.cluster import open_cluster
 from unwrite.workers.crew import Crew
@@ -132,6 +133,30 @@ class Pool:
                 return
             job = waiting.popleft()
             self._crew.give(worker, job, method, jobs[job])
+
+
+def finished_batches(
+    pool: Pool, method: str, jobs: Sequence[tuple[Any, ...]], title: str, style: Style, *, ahead: int = 0
+) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Run jobs that end with the rows of a batch; yield each with its result, in any order, and show the progress.
+
+    Args:
+        pool: workers.
+        method: method of the object that they made.
+        jobs: the arguments of each call, the last of them row numbers.
+        title: what the progress is called.
+        style: how it is shown.
+        ahead: as in `Pool.run`.
+
+    Raises:
+        UnwriteError: a worker raised one, or three workers died of a batch.
+    """
+    with progress(title, sum(len(job[-1]) for job in jobs), style) as advance:
+        for number, result in pool.run(method, jobs, ahead=ahead):
+            if isinstance(result, UnwriteError):
+                raise result
+            yield jobs[number], result
+            advance(len(jobs[number][-1]), pool.describe())
 
 
 @contextmanager

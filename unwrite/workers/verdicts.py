@@ -6,18 +6,17 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from unwrite.errors import UnwriteError, as_user_error
+from unwrite.errors import as_user_error
 from unwrite.evaluation.behaviour import behaviour_verdicts
 from unwrite.evaluation.pass_limits import measuring_limits
 from unwrite.models.batches import Budget, by_token_budget
 from unwrite.models.prefix_check import prefix_of
 from unwrite.models.shared_work import SharedWork
-from unwrite.pipeline.progress import progress
 from unwrite.pipeline.templates import load_as_tokenized
 from unwrite.terms import SetName
 from unwrite.workers.model_on_node import folder_on_node
 from unwrite.workers.model_setup import ModelSetup
-from unwrite.workers.pool import Pool
+from unwrite.workers.pool import Pool, finished_batches
 
 _Prompts = Mapping[SetName, Sequence[Sequence[int]]]
 
@@ -105,12 +104,7 @@ def verdicts_from_workers(
         jobs += [(name, batch) for batch in batches]
     verdicts = {name: [False] * len(rows) for name, rows in prompts.items()}
     title = "base responses to training prompts"
-    with progress(title, sum(map(len, prompts.values())), setup.runtime.progress) as advance:
-        for number, shown in pool.run("judge", jobs):
-            if isinstance(shown, UnwriteError):
-                raise shown
-            name, batch = jobs[number]
-            for row, verdict in zip(batch, shown, strict=True):
-                verdicts[name][row] = verdict
-            advance(len(batch), pool.describe())
+    for (name, batch), shown in finished_batches(pool, "judge", jobs, title, setup.runtime.progress):
+        for row, verdict in zip(batch, shown, strict=True):
+            verdicts[name][row] = verdict
     return verdicts
