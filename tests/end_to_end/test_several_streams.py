@@ -1,4 +1,7 @@
-"""Models with several residual streams: pinned, edited alike in memory, on activations and on disk, and verified."""
+"""Models with several residual streams, and with layers that run several times.
+
+They are pinned, edited alike in memory, on activations and on disk, and verified.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,10 @@ class Pinned(NamedTuple):
     directions: dict[str, Tensor]
 
 
-@pytest.fixture(scope="module", params=["hy_v4", "deepseek_v4"])
+SEVERAL_STREAMS = ("hy_v4", "deepseek_v4")
+
+
+@pytest.fixture(scope="module")
 def pinned(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pinned:
     folder = tmp_path_factory.mktemp(request.param) / "base"
     zoo_model(request.param, torch.float64).save_pretrained(folder)
@@ -62,6 +68,7 @@ def parameters(**changes: Any) -> TrialParameters:
     )
 
 
+@pytest.mark.parametrize("pinned", SEVERAL_STREAMS, indirect=True)
 def test_the_record_says_how_many_streams_there_are(pinned: Pinned) -> None:
     assert pinned.base.streams == 2
     assert pinned.base.incomplete == []
@@ -85,6 +92,7 @@ def along(pinned: Pinned) -> float:
     return max(float((one @ v).abs().max() / one.norm(dim=-1).max()) for one in streams[1:])
 
 
+@pytest.mark.parametrize("pinned", SEVERAL_STREAMS, indirect=True)
 def test_no_stream_gains_anything_along_the_direction_once_every_writer_is_edited(pinned: Pinned) -> None:
     recipe = make_recipe(parameters(), pinned.base.writers, sample_settings(norm_preservation="none"))
     assert along(pinned) > 1e-2
@@ -100,6 +108,7 @@ def test_no_stream_gains_anything_along_the_direction_once_every_writer_is_edite
 
 
 @pytest.mark.parametrize("mode", ["none", "rows"])
+@pytest.mark.parametrize("pinned", [*SEVERAL_STREAMS, "hrm_text"], indirect=True)
 def test_memory_activations_and_checkpoint_agree_and_the_release_verifies(
     mode: NormPreservation, pinned: Pinned, tmp_path: Path
 ) -> None:

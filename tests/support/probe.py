@@ -69,20 +69,22 @@ def written_along(model: nn.Module, v: Tensor) -> float:
         UnwriteError: the model has no decoder stack, or does not run on text alone.
     """
     shares: list[float] = []
+    measured: set[nn.Module] = set()
 
     def clear(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         rows = stream_argument(args, kwargs).view(-1, len(v))
         rows.sub_((rows @ v)[..., None] * v)
 
-    def measure(_module: nn.Module, _args: Any, output: Any) -> None:
+    def measure(module: nn.Module, _args: Any, output: Any) -> None:
+        measured.add(module)
         rows = layer_output(output).reshape(-1, len(v))
         shares.append(float(((rows @ v).abs() / rows.norm(dim=-1)).max()))
 
     layers = decoder_layers(model)
     with float64_throughout(), ExitStack() as hooks:
-        for layer in layers:
+        for layer in dict.fromkeys(layers):
             hooks.enter_context(layer.register_forward_pre_hook(clear, with_kwargs=True))
             hooks.enter_context(layer.register_forward_hook(measure))
         run_model(model, {"input_ids": TOKENS})
-    assert len(shares) == len(layers)
+    assert measured == set(layers)
     return max(shares)

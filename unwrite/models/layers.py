@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
+import torch
 from torch import Size, Tensor, nn
 
 from unwrite.errors import UnwriteError, reason_of
@@ -27,7 +28,8 @@ def decoder_layers(model: nn.Module) -> list[nn.Module]:
     """Return the decoder stack, in order: the list of modules in the decoder that fits the model's configuration.
 
     It fits with as many items as the configuration has layers, as wide as its stream: a narrow miniature may still have
-    a wide encoder. Of several that fit, or if none does, the one with most parameters is taken.
+    a wide encoder. Of several that fit, or if none does, the one with most parameters is taken. Where none fits because
+    the layers of several equal lists run in turn, one pass through all of these is the stack.
 
     Raises:
         UnwriteError: the model has none.
@@ -36,8 +38,22 @@ def decoder_layers(model: nn.Module) -> list[nn.Module]:
     stacks = (_stacks(get_decoder()) if get_decoder else []) or _stacks(model)
     if not stacks:
         raise UnwriteError(f"{type(model).__name__} has no decoder stack. Use a decoder-only model.")
-    fitting = [stack for stack in _outermost(stacks) if _fits_config(model, stack)]
+    outermost = _outermost(stacks)
+    fitting = [stack for stack in outermost if _fits_config(model, stack)]
+    if not fitting and len(outermost) > 1 and len({_kind(stack) for stack in outermost}) == 1:
+        return [layer for stack in outermost for layer in stack]
     return max(fitting or stacks, key=lambda stack: sum(p.numel() for layer in stack for p in layer.parameters()))
+
+
+def entrances(model: nn.Module) -> list[nn.Module]:
+    """Return the layers that begin a list of the decoder stack: what they get need not be a layer's output.
+
+    Raises:
+        UnwriteError: the model has no decoder stack.
+    """
+    layers = decoder_layers(model)
+    first = [stack[0] for stack in _stacks(model)]
+    return [layer for layer in dict.fromkeys(layers) if layer in first]
 
 
 def decoder_body(model: nn.Module) -> nn.Module:
@@ -106,49 +122,51 @@ class CalledLayer(NamedTuple):
 
 
 class CapturedLayers(NamedTuple):
-    """The layers of one run, in order."""
+    """The layers of one run, in order; of a stack that runs several times, in the last one."""
 
     layers: list[CalledLayer]
     outputs: list[Tensor]
     """The stream after each layer."""
     after: list[str]
     """Names of the modules that ran after all layers and could write the stream."""
+    chained: bool
+    """Whether each layer got what the one before it passed on, in every run."""
 
 
 def capture_layers(model: nn.Module, inputs: Mapping[str, Tensor]) -> CapturedLayers:
-    """Run the model and capture the call and the output of every layer.
+    """Run the model and capture the call and the output of every layer, in its last run.
 
     Raises:
-        UnwriteError: the model has no decoder stack, does not run, does not run each layer once and in order, or its
-            stream is not one vector per token.
+        UnwriteError: the model has no decoder stack, does not run, does not run each layer in order, or its stream is
+            not one vector per token.
     """
     stack = decoder_layers(model)
     names = {module: name for name, module in model.named_modules()}
-    captured = CapturedLayers([], [], [])
+    calls: list[CalledLayer] = []
+    outputs: list[Tensor] = []
+    later: list[tuple[int, str]] = []  # with the number of runs of layers before it
     readers: list[str] = []
     tokens = inputs["input_ids"].shape
     one_stream = Size([*tokens, getattr(text_config(model), "hidden_size", 0)])
 
     def record_call(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         call = CalledLayer(names[module], module, args, kwargs)
-        captured.layers.append(call.with_stream(call.stream().clone()))
+        calls.append(call.with_stream(call.stream().clone()))
 
     def record_output(_module: nn.Module, _args: Any, output: Any) -> None:
-        captured.outputs.append(layer_output(output).clone())
+        outputs.append(layer_output(output).clone())
 
     def record_later_writer(module: nn.Module, _args: Any, output: Any) -> None:
         # Only matrices with an output as wide as the stream can write it; scales and norms only read it.
-        if len(captured.outputs) < len(stack) or not _has_matrix(module):
-            return
-        if getattr(output, "shape", None) in (captured.outputs[-1].shape, one_stream):
-            captured.after.append(names[module])
+        if outputs and _has_matrix(module) and getattr(output, "shape", None) in (outputs[-1].shape, one_stream):
+            later.append((len(outputs), names[module]))
 
     def record_reader(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         # What makes one stream of several reads them, as the norm behind it does; so does all that is in it.
         given = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
-        several = len(captured.outputs) == len(stack) and captured.outputs[-1].shape != one_stream
+        several = len(outputs) == len(stack) and outputs[-1].shape != one_stream
         makes_one = getattr(output, "shape", None) == one_stream
-        if several and makes_one and given and given[0].shape == captured.outputs[-1].shape:
+        if several and makes_one and given and given[0].shape == outputs[-1].shape:
             readers.append(names[module])
 
     inside = {module for layer in stack for module in layer.modules()}
@@ -161,12 +179,13 @@ def capture_layers(model: nn.Module, inputs: Mapping[str, Tensor]) -> CapturedLa
                 hooks.enter_context(module.register_forward_hook(record_later_writer))
                 hooks.enter_context(module.register_forward_hook(record_reader, with_kwargs=True))
         run_model(model, inputs)
-    _refuse_other_orders(model, stack, captured.layers)
-    layers = [
-        call._replace(streams=_count_streams(model, call, index, tokens)) for index, call in enumerate(captured.layers)
-    ]
-    after = [name for name in captured.after if not any(f"{name}.".startswith(f"{reader}.") for reader in readers)]
-    return CapturedLayers(layers, captured.outputs, after)
+    last = calls[-len(stack) :]
+    _refuse_other_orders(model, stack, [call.module for call in last])
+    layers = [call._replace(streams=_count_streams(model, call, index, tokens)) for index, call in enumerate(last)]
+    after = [name for runs, name in later if runs == len(outputs)]
+    after = [name for name in after if not any(f"{name}.".startswith(f"{reader}.") for reader in readers)]
+    chained = all(torch.equal(output, call.stream()) for output, call in zip(outputs, calls[1:], strict=False))
+    return CapturedLayers(layers, outputs[-len(stack) :], after, chained)
 
 
 def run_model(model: nn.Module, inputs: Mapping[str, Tensor]) -> None:
@@ -200,6 +219,11 @@ def _fits_config(model: nn.Module, stack: list[nn.Module]) -> bool:
     return len(stack) == layers and any(width in shape for shape in shapes)
 
 
+def _kind(stack: list[nn.Module]) -> tuple[tuple[str, Size], ...]:
+    """Return the names and shapes of all parameters of a stack."""
+    return tuple((name, parameter.shape) for name, parameter in nn.ModuleList(stack).named_parameters())
+
+
 def _stream_key(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int | str:
     arguments: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
     for key, value in arguments:
@@ -212,17 +236,10 @@ def _has_matrix(module: nn.Module) -> bool:
     return any(parameter.dim() > 1 for parameter in module.parameters(recurse=False))
 
 
-def _refuse_other_orders(model: nn.Module, stack: list[nn.Module], calls: list[CalledLayer]) -> None:
-    ran = [call.module for call in calls]
-    if len(ran) > len(set(ran)) and len(stack) == len(set(stack)):
-        raise StructureError(
-            f"{type(model).__name__} runs layers more than once in a pass ({len(ran)} runs of {len(stack)} layers), "
-            "but a direction is measured at one place of the residual stream, so this model is refused."
-        )
+def _refuse_other_orders(model: nn.Module, stack: list[nn.Module], ran: list[nn.Module]) -> None:
     if ran != stack:
         raise StructureError(
-            f"{type(model).__name__} does not run each of its {len(stack)} layers once, in order: {len(calls)} ran. "
-            f"{_REFUSED}"
+            f"{type(model).__name__} does not run each of its {len(stack)} layers, in order: {len(ran)} ran. {_REFUSED}"
         )
 
 

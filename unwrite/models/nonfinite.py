@@ -35,24 +35,22 @@ def non_finite_error(model: PreTrainedModel, tokens: Sequence[int], row: int) ->
 
 @torch.inference_mode()
 def _first_non_finite(model: PreTrainedModel, tokens: Sequence[int]) -> str:
-    finite: list[bool] = []  # the input of layer 0, then the output of each layer
+    layers = decoder_layers(model)
+    broken: list[str] = []
 
-    def record(stream: Tensor) -> None:
-        finite.append(bool(stream.isfinite().all()))
+    def record(stream: Tensor, where: str) -> None:
+        if not stream.isfinite().all():
+            broken.append(where)
 
     def record_input(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        record(stream_argument(args, kwargs))
+        record(stream_argument(args, kwargs), "The embedding")
 
-    def record_output(_module: Any, _args: Any, output: Any) -> None:
-        record(layer_output(output))
+    def record_output(module: Any, _args: Any, output: Any) -> None:
+        record(layer_output(output), f"Layer {layers.index(module)}")
 
-    layers = decoder_layers(model)
     with ExitStack() as hooks:
         hooks.enter_context(layers[0].register_forward_pre_hook(record_input, with_kwargs=True))
-        for layer in layers:
+        for layer in dict.fromkeys(layers):
             hooks.enter_context(layer.register_forward_hook(record_output))
         model(**accepted_inputs(model, {**left_padded([tokens], input_device(model)), "use_cache": False}))
-    if all(finite):
-        return "The output head"
-    index = finite.index(False)
-    return "The embedding" if index == 0 else f"Layer {index - 1}"
+    return broken[0] if broken else "The output head"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unwrite.errors import UnwriteError
-from unwrite.models.layers import CalledLayer, decoder_layers
+from unwrite.models.layers import CalledLayer, decoder_layers, entrances
 from unwrite.models.streams import followed_streams
 
 TensorMap = Callable[[Tensor], Tensor]
@@ -30,7 +30,7 @@ class ModulePatch(NamedTuple):
 def added_to_stream(model: nn.Module, direction: Tensor, layer: int, scale: float) -> Iterator[None]:
     """While open, add `scale` times a direction to the residual stream at the output of one layer, at every token.
 
-    Of several streams, to each: their mean moves by as much.
+    Of several streams, to each: their mean moves by as much. Of a layer that runs several times, to each output.
 
     This checks sufficiency: whether the direction alone causes the behaviour (Arditi et al. 2024, section 3.2).
 
@@ -71,6 +71,8 @@ def added_to_stream(model: nn.Module, direction: Tensor, layer: int, scale: floa
 def mapped_stream(model: nn.Module, edit: TensorMap) -> Iterator[None]:
     """While open, apply a map to the residual stream at every residual index: the input of layer 0, every output.
 
+    Where the stack is made of several lists, also to the input of each list.
+
     Args:
         model: as in `added_to_stream`.
         edit: receives the stream [batch, tokens, d] in float32 or wider; several streams as [batch, tokens · S, d].
@@ -90,7 +92,8 @@ def mapped_stream(model: nn.Module, edit: TensorMap) -> Iterator[None]:
         return mapped.args, mapped.kwargs
 
     with followed_streams(model, layers[0]) as streams, ExitStack() as hooks:
-        hooks.enter_context(layers[0].register_forward_pre_hook(map_input, with_kwargs=True))
+        for layer in entrances(model):
+            hooks.enter_context(layer.register_forward_pre_hook(map_input, with_kwargs=True))
         for layer in dict.fromkeys(layers):
             hooks.enter_context(layer.register_forward_hook(_output_hook(checked)))
         yield

@@ -106,7 +106,7 @@ def record_residuals(model: nn.Module, positions: Sequence[int]) -> Iterator[lis
     Residual index 0 is the input of layer 0, index ℓ + 1 the output of layer ℓ, before any final norm. Hooks see this
     stream whatever the model returns as hidden states (recurrent models count them differently).
 
-    Of several streams, their mean is recorded (`streams`).
+    Of several streams, their mean is recorded (`streams`); of a stack that runs several times, the last run.
 
     Raises:
         UnwriteError: the model has no decoder stack, or, during a pass, streams that cannot be split.

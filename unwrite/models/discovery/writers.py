@@ -30,6 +30,7 @@ from unwrite.models.discovery.probes import (
     seeded,
 )
 from unwrite.models.discovery.proof import examine_layer
+from unwrite.models.discovery.seams import writes_between
 from unwrite.models.discovery.sharing import merge_shared
 from unwrite.models.layers import CalledLayer, CapturedLayers, StructureError, capture_layers
 from unwrite.terms import Component
@@ -42,10 +43,11 @@ _LENGTH = 34  # tokens in a prompt: more than a window or a block of a few could
 
 
 class _Run(NamedTuple):
-    """A miniature that ran on some tokens, and its layers in a second run that shares only the last token."""
+    """A miniature that ran on some tokens, what writes between its layers, and these in a run that shares one token."""
 
     model: PreTrainedModel
     captured: CapturedLayers
+    between: list[str]
     elsewhere: list[CalledLayer]
     padding_sensitive: bool
 
@@ -74,7 +76,8 @@ def find_writers(config: PreTrainedConfig, *, padding: bool = True) -> Discovery
     """
     with float64_throughout():
         run = _run_miniature(config, padding=padding)
-        incomplete = _writes_outside(run.captured)
+        incomplete = [*run.between]
+        incomplete += [f"{name} runs after the layers and can write the stream" for name in run.captured.after]
         writers: list[FoundWriter] = []
         known: dict[Any, tuple[Branch, ...]] = {}
         unexplained = 0.0
@@ -120,9 +123,11 @@ def _run_twice(model: PreTrainedModel, *, padding: bool) -> _Run:
     with filled_while_run(model):
         tokens, others = _two_prompts(model)
         captured, elsewhere = (capture_layers(model, {"input_ids": ids}) for ids in (tokens, others))
+        width = captured.layers[0].width()
+        between = [] if captured.chained else writes_between(model, {"input_ids": tokens}, width)
     with filled_while_run(model, from_pool=True):  # many passes, which need no particular values
         padding_sensitive = not padding or is_padding_sensitive(model)
-    return _Run(model, captured, elsewhere.layers, padding_sensitive)
+    return _Run(model, captured, between, elsewhere.layers, padding_sensitive)
 
 
 def _two_prompts(model: PreTrainedModel) -> Tensor:
@@ -136,16 +141,6 @@ def _two_prompts(model: PreTrainedModel) -> Tensor:
     tokens = torch.randint(1, highest, (2, 2, _LENGTH), generator=seeded(1))
     tokens[1, :, -1] = tokens[0, :, -1]
     return tokens
-
-
-def _writes_outside(captured: CapturedLayers) -> list[str]:
-    """List the reasons why something writes the stream between the layers or after them."""
-    between = [
-        f"something writes the stream between layers {index} and {index + 1}"
-        for index, (output, following) in enumerate(zip(captured.outputs, captured.layers[1:], strict=False))
-        if not torch.equal(output, following.stream())
-    ]
-    return between + [f"{name} runs after the layers and can write the stream" for name in captured.after]
 
 
 def _layer_kind(layer: nn.Module) -> Any:
