@@ -77,6 +77,7 @@ MAY_IMPORT = {
         "schema",
         "search",
         "terms",
+        "workers",
     },
     "cli": {"commands"},
     "stages": {

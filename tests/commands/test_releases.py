@@ -5,6 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.support.releases import Release, flip_bit, make_release
+from tests.support.shuffled import Shuffled
 from unwrite.cli import main
 
 
@@ -24,6 +25,27 @@ def test_verify_prints_its_verdict_and_sets_the_exit_code(release: Release) -> N
     assert "lm_head.weight differs from the base: 1 of" in tampered.stdout
     assert "NOT VERIFIED: files, unedited tensors failed." in tampered.stdout
     assert json.loads(CliRunner().invoke(main, [*command, "--json"]).stdout)["passed"] is False
+
+
+def test_verify_in_workers_prints_the_same(release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = Shuffled()
+    monkeypatch.setattr("unwrite.workers.shards.open_pool", workers.opened)
+    command = ["verify", str(release.folder), "--base", str(release.base), "--json"]
+    for code in (0, 1):
+        one, two = (CliRunner().invoke(main, [*command, "--workers", count]) for count in ("1", "2"))
+        assert (one.exit_code, two.exit_code) == (code, code)
+        assert one.stdout == two.stdout
+        flip_bit(release.folder, "lm_head.weight")
+    assert len(workers.made) == 2
+
+
+@pytest.mark.parametrize("workers", ["0", "-1", "tea", "ray://head"])
+def test_workers_that_cannot_be_are_refused_in_one_line(workers: str, release: Release) -> None:
+    result = CliRunner().invoke(main, ["verify", str(release.folder), "--workers", workers])
+    assert result.exit_code == 1
+    expected = "--workers: must be auto, an integer of at least 1, or ray://HOST:PORT"
+    assert result.stderr.startswith(f"error: {expected}")
+    assert result.stderr.count("\n") == 1
 
 
 def test_anything_but_a_release_is_refused_in_one_line(tmp_path: Path) -> None:

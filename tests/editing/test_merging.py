@@ -14,6 +14,7 @@ from unwrite.editing.merging import base_errors_first, merge_files
 from unwrite.errors import UnwriteError
 from unwrite.files.checkpoints import stored_tensors
 from unwrite.files.hashing import digest_of
+from unwrite.files.threads import map_in_threads
 from unwrite.schema.artifacts import FileDigest, StoredLayout
 
 V = torch.nn.functional.normalize(torch.arange(1.0, 9).double(), dim=0)
@@ -40,15 +41,23 @@ def test_files_are_the_bases_with_the_changes_and_described_by_their_digests(bas
     merged = base.with_name("merged")
     merged.mkdir()
     advanced: list[int] = []
-    files = merge_files(
-        base, merged, pinned(base), stored_tensors(base), {"w": CHANGE}, advance=advanced.append, threads=threads
+    written = merge_files(
+        base,
+        merged,
+        pinned(base),
+        stored_tensors(base),
+        {"w": CHANGE},
+        advance=advanced.append,
+        map_files=map_in_threads(threads),
     )
+    files = [file.digest for file in written]
     before = (base / "model.safetensors").read_bytes()
     overwrite(stored_tensors(base)["w"], CHANGE)
     assert (merged / "model.safetensors").read_bytes() == (base / "model.safetensors").read_bytes() != before
     assert (merged / "config.json").read_text() == "{}"
     assert files == [digest_of(merged / name) for name in ("model.safetensors", "config.json")]
     assert advanced == [1]
+    assert [[size.tensor for size in file.sizes] for file in written] == [["w"], []]
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
@@ -59,7 +68,15 @@ def test_a_file_that_is_not_the_pinned_one_is_refused(base: Path, name: str) -> 
     content = (base / name).read_bytes()
     (base / name).write_bytes(content[:-1] + b"!")
     with pytest.raises(UnwriteError, match=rf"{name} has sha256"):
-        merge_files(base, merged, files, stored_tensors(base), {"w": CHANGE}, advance=lambda _: None, threads=1)
+        merge_files(
+            base,
+            merged,
+            files,
+            stored_tensors(base),
+            {"w": CHANGE},
+            advance=lambda _: None,
+            map_files=map_in_threads(1),
+        )
 
 
 def test_a_changed_base_is_reported_instead_of_the_error_that_follows_from_it(base: Path) -> None:

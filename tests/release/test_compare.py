@@ -19,6 +19,7 @@ from unwrite.errors import UnwriteError
 from unwrite.files import safetensors
 from unwrite.files.checkpoints import INDEX_FILE, SINGLE_FILE, stored_tensors
 from unwrite.files.hashing import sha256_of
+from unwrite.files.threads import map_in_threads
 from unwrite.release.compare import ReleaseComparison, compare_checkpoints
 from unwrite.release.tensor_comparison import TensorComparison
 from unwrite.schema.artifacts import StoredLayout
@@ -63,7 +64,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def compared(changes: Mapping[str, TensorChange] = CHANGES, threads: int = 1) -> ReleaseComparison:
-    return compare_checkpoints(RELEASE, BASE, changes, threads=threads)
+    return compare_checkpoints(RELEASE, BASE, changes, map_in_threads(threads))
 
 
 def differing(comparison: ReleaseComparison) -> dict[str, TensorComparison]:

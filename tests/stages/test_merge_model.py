@@ -20,6 +20,7 @@ from torch import Tensor
 from tests.support.architectures import written_by
 from tests.support.probe import written_along
 from tests.support.samples import record_upstream, sample_base, sample_direction, sample_edit, sample_recipe
+from tests.support.shuffled import Shuffled
 from tests.support.tiny import tiny_tokenizer
 from tests.support.zoo import zoo_model
 from unwrite.core.layout import as_matrices, as_vectors
@@ -39,6 +40,7 @@ from unwrite.models.placement import parameters_of
 from unwrite.release import save
 from unwrite.schema.artifacts import ParameterLayout, Recipe, StoredLayout, as_json
 from unwrite.schema.params import Params, load_params
+from unwrite.schema.paths import EDIT_SIZES
 from unwrite.stages import merge_model as stage
 from unwrite.terms import NormPreservation
 
@@ -228,6 +230,22 @@ def test_the_number_of_threads_does_not_change_the_bytes(
     assert actual[0].keys() == actual[1].keys() == actual[2].keys() == actual[3].keys()
     for name in actual[0].keys() - {"provenance.json"}:
         assert all(files[name] == actual[0][name] for files in actual), name
+    assert len(shard_files(MODEL)) > 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_number_of_workers_does_not_change_the_bytes(
+    dtype: torch.dtype, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare("rows", "mixtral", dtype, shard="20KB")
+    actual = []
+    workers = Shuffled()
+    monkeypatch.setattr("unwrite.workers.shards.open_pool", workers.opened)
+    for count in (1, 2):
+        stage.merge_model(params.model_copy(update={"runtime": params.runtime.model_copy(update={"workers": count})}))
+        actual.append({path.name: path.read_bytes() for path in [*MODEL.iterdir(), EDIT_SIZES]})
+    assert len(workers.made) == 2
+    assert actual[0] == actual[1]
     assert len(shard_files(MODEL)) > 2
 
 

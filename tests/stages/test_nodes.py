@@ -260,5 +260,5 @@ def test_a_cluster_that_is_not_there_is_one_line(project: Path) -> None:
     with search() as process:
         _, err = process.communicate()
     assert process.returncode == 1
-    assert err.splitlines()[-1].startswith("error: runtime.workers: no Ray cluster can be reached at ray://127.0.0.1:")
+    assert err.splitlines()[-1].startswith("error: No Ray cluster can be reached at ray://127.0.0.1:")
     assert "Traceback" not in err

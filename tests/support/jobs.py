@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from unwrite.errors import UnwriteError
+from unwrite.files.threads import Tick
 from unwrite.schema.params import Runtime
 
 TWO = Runtime(
@@ -30,6 +31,22 @@ TWO = Runtime(
 def descendants() -> set[int]:
     """Return the numbers of the processes that this one started, directly or not."""
     return {process.pid for process in psutil.Process().children(recursive=True)}
+
+
+def die_once(deaths: Path, name: str, tick: Tick) -> str:
+    """Do some of the work on a file, and end this process the first time that it is this one's turn."""
+    tick(1)
+    if not (deaths / name).exists():
+        (deaths / name).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    tick(1)
+    return name
+
+
+def read_file(folder: Path, name: str, tick: Tick) -> bytes:
+    """Return the content of a file."""
+    tick(1)
+    return (folder / name).read_bytes()
 
 
 class Jobs:

@@ -48,7 +48,7 @@ def test_a_cluster_that_cannot_be_reached_is_an_error_of_one_line(
     monkeypatch.setattr("ray.init", refuse)
     with pytest.raises(UnwriteError) as error, open_cluster(TWO.model_copy(update={"workers": "ray://head:10001"})):
         pass
-    assert str(error.value).startswith("runtime.workers: no Ray cluster can be reached at ray://head:10001 (could not")
+    assert str(error.value).startswith("No Ray cluster can be reached at ray://head:10001 (could not")
     assert "\n" not in str(error.value)
     monkeypatch.setenv("RAY_ADDRESS", "head:6379")
     with pytest.raises(UnwriteError, match="at head:6379"), open_cluster(TWO.model_copy(update={"workers": "auto"})):

@@ -24,28 +24,44 @@ _UNUSUAL = 3  # the exit code of a release that is as declared, but unusual
 @click.option("--base", help="The base: a folder, a GGUF file, or a hub id (at the commit that the release declares).")
 @click.option("--revision", help="Branch, tag or commit of RELEASE, if it is a hub id.")
 @click.option("--key", type=FILE, help="Public key (PEM) of the person who signed the release.")
+@click.option(
+    "--workers",
+    default="1",
+    show_default=True,
+    help="Processes that read the shards: a number here, auto or ray://HOST:PORT for a Ray cluster. 1 is this process.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @expected_errors
-def verify(release: str, base: str | None, revision: str | None, key: Path | None, as_json: bool) -> None:
+def verify(
+    *, release: str, base: str | None, revision: str | None, key: Path | None, workers: str, as_json: bool
+) -> None:
     """Check that RELEASE (a folder or hub id) is its base plus the declared edit, and nothing more.
 
     Needs only the two models: no repository and no GPU. The exit code is 1 if anything is wrong, and 3 if
     the edit is as declared, but unusual.
     """
+    from unwrite.errors import as_user_error
     from unwrite.models.preload import everything_kept
     from unwrite.release.writer_process import writers_process
+    from unwrite.schema.params import workers_value
+
+    with as_user_error("--workers"):
+        count: int | str = workers_value(int(workers) if re.fullmatch(r"-?\d+", workers) else workers)
 
     local = None if base is None or not Path(base).is_dir() else Path(base)
     with writers_process(local) as find_writers:  # starts before torch is imported here
         with everything_kept():
-            from unwrite.files.threads import processors
+            from unwrite.files.checkpoints import WEIGHTS
             from unwrite.models.source import resolve_release
             from unwrite.release.verdict import verification_text
             from unwrite.release.verify import verify_release
+            from unwrite.workers.shards import open_file_map
 
         folder = resolve_release(release, revision)
         against = None if base is None else base_folder(folder, base)
-        verdict = verify_release(folder, against, public_key=key, threads=processors(), find_writers=find_writers)
+        folders = [folder, *([] if against is None else [against])]
+        with open_file_map(count, folders, len(list(folder.glob(f"*{WEIGHTS}")))) as map_files:
+            verdict = verify_release(folder, against, public_key=key, map_files=map_files, find_writers=find_writers)
     click.echo(verdict.model_dump_json(indent=2) if as_json else verification_text(verdict))
     sys.exit((_UNUSUAL if verdict.unusual else 0) if verdict.passed else 1)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from unwrite.errors import UnwriteError
+from unwrite.files.threads import FileMap, Tick
 from unwrite.schema.artifacts import FileDigest
 
 
@@ -14,6 +16,15 @@ def sha256_of(path: Path) -> str:
     """Return the sha256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sums_of(folder: Path, names: Sequence[str], map_files: FileMap) -> dict[str, str]:
+    """Return the sha256 of some files of a folder by name, several hashed at once."""
+    return dict(zip(names, map_files(partial(_sum_of, folder), names), strict=True))
+
+
+def _sum_of(folder: Path, name: str, _: Tick) -> str:
+    return sha256_of(folder / name)
 
 
 class PairedSums:

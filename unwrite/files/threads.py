@@ -1,4 +1,4 @@
-"""The same work on several files at once, in threads: reading, hashing and torch all release the GIL."""
+"""The same work on several files at once: here in threads, since reading, hashing and torch all release the GIL."""
 
 from __future__ import annotations
 
@@ -7,12 +7,30 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, CancelledError, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from threading import Event
-from typing import TypeVar
+from threading import Event, Lock
+from typing import Protocol, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
 _SWITCH_SECONDS = 5e-4
+
+
+class Tick(Protocol):
+    """What work calls often: with the units it has done since the last call; it raises an error once it should stop."""
+
+    def __call__(self, done: int = 0, /) -> None: ...  # noqa: D102
+
+
+class FileMap(Protocol):
+    """Does the same work on several files at once, in threads or in other processes, and returns the results in order.
+
+    Called with the work, a function of a module so that it can be sent elsewhere; the items; and what is called with
+    the units that are done.
+    """
+
+    def __call__(  # noqa: D102
+        self, work: Callable[[T, Tick], R], items: Sequence[T], advance: Callable[[int], None] = ...
+    ) -> list[R]: ...
 
 
 def processors() -> int:
@@ -20,29 +38,48 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_threads(work: Callable[[T, Callable[[], None]], R], items: Sequence[T], threads: int) -> list[R]:
+def map_in_threads(threads: int) -> FileMap:
+    """Return the map that works on so many items at once, in threads of this process."""
+
+    def mapped(work: Callable[[T, Tick], R], items: Sequence[T], advance: Callable[[int], None] = _ignore) -> list[R]:
+        return in_threads(work, items, threads, advance)
+
+    return mapped
+
+
+def _ignore(_: int) -> None:
+    """Show no progress."""
+
+
+def in_threads(
+    work: Callable[[T, Tick], R], items: Sequence[T], threads: int, advance: Callable[[int], None] = _ignore
+) -> list[R]:
     """Return the result of `work` for each item, in the order of the items.
 
     After an error or an interrupt, the other threads stop when they next call the function that `work` receives as its
     second argument, so `work` should call it often. No thread is still running on return.
 
     Args:
-        work: called with an item and a function that raises an exception once the thread should stop.
+        work: called with an item and a function to call often.
         items: the items to work on.
         threads: the number of items at once.
+        advance: called with the units that `work` has done, by one thread at a time.
 
     Raises:
         Exception: any error of `work`; of several, the first in the order of the items.
     """
     _keep_freed_memory()
-    stopped = Event()
+    stopped, lock = Event(), Lock()
 
-    def end_if_stopped() -> None:
+    def tick(done: int = 0, /) -> None:
         if stopped.is_set():
             raise CancelledError
+        if done:
+            with lock:
+                advance(done)
 
     with _quick_handover(), ThreadPoolExecutor(max(1, threads)) as pool:
-        jobs = [pool.submit(work, item, end_if_stopped) for item in items]
+        jobs = [pool.submit(work, item, tick) for item in items]
         try:
             wait(jobs, return_when=FIRST_EXCEPTION)
         finally:

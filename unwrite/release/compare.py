@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from unwrite.editing.changes import TensorChange
 from unwrite.editing.on_disk import merged_spans
 from unwrite.files.checkpoints import shard_files, stored_tensors
-from unwrite.files.hashing import PairedSums, sha256_of
+from unwrite.files.hashing import PairedSums, sums_of
 from unwrite.files.safetensors import ByteRange, StoredTensor, read_span, spans
-from unwrite.files.threads import in_threads
+from unwrite.files.threads import FileMap, Tick
 from unwrite.release.header_differences import (
     Shards,
     header_differences,
@@ -48,8 +49,28 @@ class _ShardComparison(NamedTuple):
     tensors: dict[str, TensorComparison]
 
 
+class _Comparing(NamedTuple):
+    """What is the same for every shard.
+
+    Attributes:
+        release: the folder of the release.
+        base: the folder of the base.
+        changes: the declared changes, by tensor.
+        tensors: the base's tensors, by name.
+        shards: the release's shards that can be read.
+        released: the release's tensors that have the dtype and shape of the base's, by name.
+    """
+
+    release: Path
+    base: Path
+    changes: Mapping[str, TensorChange]
+    tensors: Mapping[str, StoredTensor]
+    shards: Shards
+    released: Mapping[str, StoredTensor]
+
+
 def compare_checkpoints(
-    release: Path, base: Path, changes: Mapping[str, TensorChange], *, threads: int
+    release: Path, base: Path, changes: Mapping[str, TensorChange], map_files: FileMap
 ) -> ReleaseComparison:
     """Read two checkpoints side by side, a few values at a time; once, unless their tensors lie at other offsets.
 
@@ -57,7 +78,7 @@ def compare_checkpoints(
         release: the folder of the released model.
         base: the folder of the model it was made from.
         changes: the declared changes, by tensor, as `changes_of` computes them for the base.
-        threads: number of shards compared at once; the result does not depend on it.
+        map_files: what compares several shards at once; the result does not depend on it.
 
     Raises:
         UnwriteError: the base's checkpoint is damaged, or a change cannot be computed.
@@ -70,19 +91,12 @@ def compare_checkpoints(
         for name, tensor in tensors_by_name(shards).items()
         if name in tensors and _kind(tensor) == _kind(tensors[name])
     }
-
-    def compare(name: str, end_if_stopped: Callable[[], None]) -> _ShardComparison:
-        same_layout = name in shards and _layout(release / name, shards[name]) == _layout(base / name, tensors)
-        shard = release / name if same_layout else None
-        return _compare_shard(
-            base / name, tensors, changes, released=released, release_shard=shard, end_if_stopped=end_if_stopped
-        )
-
     largest_first = sorted(names, key=lambda name: -(base / name).stat().st_size)
-    found = in_threads(compare, largest_first, threads)
+    comparing = _Comparing(release, base, changes, tensors, shards, released)
+    found = map_files(partial(_compare_shard, comparing), largest_first)
     compared = {name: one for shard in found for name, one in shard.tensors.items()}
     return ReleaseComparison(
-        release_sums=_release_sums(release, found, names, shards, threads),
+        release_sums=_release_sums(release, found, names, shards, map_files),
         base_sums={shard.name: shard.base_sum for shard in sorted(found)},
         headers=headers,
         tensors={name: compared[name] for name in tensors if name in compared},
@@ -90,50 +104,35 @@ def compare_checkpoints(
 
 
 def _release_sums(
-    release: Path, found: Iterable[_ShardComparison], names: Sequence[str], shards: Shards, threads: int
+    release: Path, found: Iterable[_ShardComparison], names: Sequence[str], shards: Shards, map_files: FileMap
 ) -> dict[str, str]:
     """Return the sha256 of every shard of the release; only those that were not compared as a whole are read again."""
     sums = {shard.name: shard.release_sum for shard in found if shard.release_sum is not None}
     others = [name for name in dict.fromkeys([*shards, *names]) if name not in sums and (release / name).is_file()]
-    sums |= zip(others, in_threads(lambda name, _: sha256_of(release / name), others, threads), strict=True)
-    return dict(sorted(sums.items()))
+    return dict(sorted((sums | sums_of(release, others, map_files)).items()))
 
 
-def _compare_shard(
-    file: Path,
-    tensors: Mapping[str, StoredTensor],
-    changes: Mapping[str, TensorChange],
-    *,
-    released: Mapping[str, StoredTensor],
-    release_shard: Path | None,
-    end_if_stopped: Callable[[], None],
-) -> _ShardComparison:
-    """Compare one shard of the base, from its first byte to its last.
-
-    Args:
-        file: the base's shard.
-        tensors: the base's tensors, by name.
-        changes: the declared changes, by name.
-        released: the release's tensors that have the dtype and shape of the base's, by name.
-        release_shard: the release's shard, if everything in it lies at the same offsets as in the base's.
-        end_if_stopped: called after each block.
-    """
-    sums, whole = PairedSums(), release_shard is not None
+def _compare_shard(comparing: _Comparing, name: str, tick: Tick) -> _ShardComparison:
+    """Compare one shard of the base, from its first byte to its last."""
+    release, base, changes, tensors, shards, released = comparing
+    whole = name in shards and _layout(release / name, shards[name]) == _layout(base / name, tensors)
+    release_shard = release / name if whole else None  # if everything in it lies at the same offsets as in the base's
+    sums = PairedSums()
     found: dict[str, TensorComparison] = {}
     if not whole:  # edits of tensors that cannot be compared need not be computed
-        changes = {name: change for name, change in changes.items() if name in released}
-    for span, blocks in merged_spans(file, tensors, changes):
+        changes = {tensor: change for tensor, change in changes.items() if tensor in released}
+    for span, blocks in merged_spans(base / name, tensors, changes):
         release_span = _release_span(span, released, release_shard)
         comparison = TensorComparison(declared=span.tensor in changes)
         for base_bytes, expected, actual in _with_release_bytes(blocks, release_span):
-            end_if_stopped()
+            tick()
             sums.update(base_bytes, actual if whole and actual is not None else base_bytes)
             if actual is not None and span.tensor is not None:
                 comparison = with_block(comparison, tensors[span.tensor].dtype, base_bytes, expected, actual)
         if span.tensor is not None and release_span is not None:
             found[span.tensor] = comparison
     base_sum, release_sum = sums.hexdigests()
-    return _ShardComparison(file.name, base_sum, release_sum if whole else None, found)
+    return _ShardComparison(name, base_sum, release_sum if whole else None, found)
 
 
 def _release_span(

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from unwrite.editing.changes import changes_of
-from unwrite.editing.edit_size import EditSize, EditSizes
+from unwrite.editing.edit_size import EditSize
 from unwrite.editing.merging import base_errors_first, merge_files
 from unwrite.errors import UnwriteError
 from unwrite.files.atomic import atomic_folder, check_free_space, copy_file
@@ -19,7 +19,7 @@ from unwrite.files.hashing import digest_of
 from unwrite.files.records import write_json
 from unwrite.files.safetensors import StoredTensor
 from unwrite.files.tensors import write_tensors
-from unwrite.files.threads import processors
+from unwrite.files.threads import FileMap, map_in_threads, processors
 from unwrite.pipeline.runs import StageRun
 from unwrite.release.manifest import build_manifest, manifest_json
 from unwrite.schema.artifacts import Base, FileDigest, Recipe, as_json
@@ -38,6 +38,7 @@ def save_edited_checkpoint(
     directions_file: Path | None = None,
     runs: Sequence[StageRun] = (),
     advance: Callable[[int], None] = lambda _: None,
+    map_files: FileMap | None = None,
 ) -> list[EditSize]:
     """Write the base model with a recipe's edits in it; an earlier release in `folder` is replaced as a whole.
 
@@ -52,7 +53,8 @@ def save_edited_checkpoint(
             them or directions.safetensors holds them.
         directions_file: the file that they were read from, to be copied; without it a new one is written.
         runs: the records of the stages that led to the recipe, for the manifest; none for a recipe made by hand.
-        advance: called with 1 after each edited tensor.
+        advance: called with 1 for each edited tensor.
+        map_files: what writes several files at once; None for threads, one for each processor.
 
     Returns:
         The size of the edit of each tensor, in the order of the checkpoint.
@@ -90,17 +92,16 @@ def save_edited_checkpoint(
         with base_errors_first(base_folder, base.files):
             tensors = stored_tensors(base_folder)
             changes = changes_of(recipe, tensors, directions)
-            sizes = EditSizes(tensors)
-            files = merge_files(
+            merged = merge_files(
                 base_folder,
                 unfinished,
                 base.files,
                 tensors,
                 changes,
                 advance=advance,
-                threads=processors(),
-                measure=sizes.add,
+                map_files=map_files or map_in_threads(processors()),
             )
+        files = [file.digest for file in merged]
         files += _write_index(unfinished, tensors)
         files += _write_recipe(unfinished, recipe, directions, directions_file)
         manifest = build_manifest(base, recipe, tensors, sorted(files, key=lambda file: file.name), runs)
@@ -108,7 +109,8 @@ def save_edited_checkpoint(
     if base.left_out:
         logger.info("Left out, as no part of the checkpoint: %s.", ", ".join(base.left_out))
     logger.info("%d of %d tensors edited; the model is in %s.", len(changes), len(tensors), folder)
-    return sizes.sizes()
+    sizes = {size.tensor: size for file in merged for size in file.sizes}
+    return [sizes[name] for name in tensors if name in sizes]
 
 
 def _refuse_folder(folder: Path, base_folder: Path) -> None:

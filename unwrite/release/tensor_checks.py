@@ -14,6 +14,7 @@ from unwrite.release.recipe_checks import RecipeFiles
 from unwrite.schema.paths import RECIPE
 
 if TYPE_CHECKING:
+    from unwrite.files.threads import FileMap
     from unwrite.release.compare import ReleaseComparison
     from unwrite.release.tensor_comparison import TensorComparison
 
@@ -21,7 +22,7 @@ _MAX_ROUNDED = 1e-4  # share of a tensor's values that may differ by a rounding:
 
 
 def compare_with_base(
-    release: Path, base: Path, recipe: RecipeFiles, threads: int
+    release: Path, base: Path, recipe: RecipeFiles, map_files: FileMap
 ) -> tuple[ReleaseComparison | None, str | None]:
     """Compare every tensor with the base's, or with its recomputed edit.
 
@@ -34,7 +35,7 @@ def compare_with_base(
     tensors = stored_tensors(base)
     try:
         changes = changes_of(recipe.recipe, tensors, recipe.directions)
-        return compare_checkpoints(release, base, changes, threads=threads), None
+        return compare_checkpoints(release, base, changes, map_files), None
     except UnwriteError as error:
         return None, f"{RECIPE.name} does not fit the base: {reason_of(error)}"
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from unwrite.files.checkpoints import left_out_files, model_files, shard_files
-from unwrite.files.hashing import sha256_of
-from unwrite.files.threads import in_threads, one_torch_thread
+from unwrite.files.hashing import sums_of
+from unwrite.files.threads import FileMap, map_in_threads, one_torch_thread
 from unwrite.models.preload import transformers_preloaded
 from unwrite.release.direction_checks import check_directions
 from unwrite.release.figure_checks import check_figures
@@ -90,6 +90,7 @@ def verify_release(
     *,
     public_key: Path | None = None,
     threads: int = 1,
+    map_files: FileMap | None = None,
     find_writers: FindWriters | None = None,
 ) -> Verification:
     """Verify a release, against its base if that is given.
@@ -99,6 +100,7 @@ def verify_release(
         base: folder of the base model.
         public_key: PEM file of the key that should have signed it.
         threads: number of files read at once.
+        map_files: what reads several files at once, in place of threads; the result does not depend on it.
         find_writers: what finds the base's writers, if another process already does.
 
     Returns:
@@ -118,11 +120,11 @@ def verify_release(
     """
     refuse_endless_files(release, ADDED_FILES | UNLISTED_FILES)
     with unreadable_files_told(), one_torch_thread():
-        return _verify(release, base, public_key, threads, find_writers)
+        return _verify(release, base, public_key, map_files or map_in_threads(threads), find_writers)
 
 
 def _verify(
-    release: Path, base: Path | None, public_key: Path | None, threads: int, find_writers: FindWriters | None
+    release: Path, base: Path | None, public_key: Path | None, map_files: FileMap, find_writers: FindWriters | None
 ) -> Verification:
     manifest = read_manifest(release)
     base_shards = None if base is None else set(shard_files(base))
@@ -133,9 +135,9 @@ def _verify(
     comparison, misfit = (None, None)
     if base is not None and recipe is not None:
         with transformers_preloaded() if find_writers is None else nullcontext():  # to find the writers
-            comparison, misfit = compare_with_base(release, base, recipe, threads)
-    sums = _release_sums(release, comparison, aside.names, threads)
-    base_sums = None if base is None else _base_sums(base, _names_in_base(manifest, sums), comparison, threads)
+            comparison, misfit = compare_with_base(release, base, recipe, map_files)
+    sums = _release_sums(release, comparison, aside.names, map_files)
+    base_sums = None if base is None else _base_sums(base, _names_in_base(manifest, sums), comparison, map_files)
     base_files = [] if base is None else model_files(base)
     checks = [
         check_files(release, manifest, sums, aside),
@@ -163,18 +165,20 @@ def _verify(
 
 
 def _release_sums(
-    release: Path, comparison: ReleaseComparison | None, aside: Collection[str], threads: int
+    release: Path, comparison: ReleaseComparison | None, aside: Collection[str], map_files: FileMap
 ) -> dict[str, str]:
     """Return the sha256 of every file of the release; comparing has already computed those of the shards."""
     sums = {} if comparison is None else dict(comparison.release_sums)
     names = {path.relative_to(release).as_posix() for path in entries(release)} - UNLISTED_FILES - {*aside, *sums}
-    return sums | _sums(release, sorted(names), threads)
+    return sums | _sums(release, sorted(names), map_files)
 
 
-def _base_sums(base: Path, names: Iterable[str], comparison: ReleaseComparison | None, threads: int) -> dict[str, str]:
+def _base_sums(
+    base: Path, names: Iterable[str], comparison: ReleaseComparison | None, map_files: FileMap
+) -> dict[str, str]:
     """Return the sha256 of every file of the base model, and of the named files if the base has them."""
     sums = {} if comparison is None else dict(comparison.base_sums)
-    return sums | _sums(base, sorted({*model_files(base), *names} - sums.keys()), threads)
+    return sums | _sums(base, sorted({*model_files(base), *names} - sums.keys()), map_files)
 
 
 def _left_out(base: Path | None, base_files: Collection[str], sums: Mapping[str, str]) -> list[str]:
@@ -187,10 +191,9 @@ def _names_in_base(manifest: Manifest, sums: dict[str, str]) -> set[str]:
     return {*sums, *(one.name for one in manifest.dependencies("base"))} - ADDED_FILES
 
 
-def _sums(folder: Path, names: Iterable[str], threads: int) -> dict[str, str]:
+def _sums(folder: Path, names: Iterable[str], map_files: FileMap) -> dict[str, str]:
     """Return the sha256 of those files that exist, under plain names."""
-    present = [name for name in names if is_plain_file(folder, name)]
-    return dict(zip(present, in_threads(lambda name, _: sha256_of(folder / name), present, threads), strict=True))
+    return sums_of(folder, [name for name in names if is_plain_file(folder, name)], map_files)
 
 
 def _counts(comparison: ReleaseComparison) -> TensorCounts:

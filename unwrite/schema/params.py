@@ -96,7 +96,12 @@ def _auto_or_at_least(least: int, value: Any) -> Any:
     return value
 
 
-def _workers(value: Any) -> Any:
+def workers_value(value: Any) -> Any:
+    """Return a number of workers, or where they are.
+
+    Raises:
+        ValueError: it is neither.
+    """
     is_number = type(value) is int and value >= 1
     if not is_number and not (isinstance(value, str) and re.fullmatch(r"auto|ray://[^/\s]+:\d+", value)):
         raise ValueError("must be auto, an integer of at least 1, or ray://HOST:PORT")
@@ -488,7 +493,7 @@ class Runtime(Section):
     threads: Annotated[int, Field(ge=0)]
     backend: BackendName | Literal["auto"]
     trials_at_once: Annotated[int, Field(ge=0)]
-    workers: Annotated[int | str, BeforeValidator(_workers)]
+    workers: Annotated[int | str, BeforeValidator(workers_value)]
     gpus_per_worker: Annotated[int | Literal["auto"], BeforeValidator(partial(_auto_or_at_least, 0))]
     progress: Literal["auto", "bar", "lines", "none"]
 

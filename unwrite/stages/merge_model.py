@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unwrite.files.checkpoints import WEIGHTS
 from unwrite.files.records import write_csv
 from unwrite.files.tensors import read_tensors
 from unwrite.pipeline.base import pinned_folder
@@ -13,6 +14,7 @@ from unwrite.release.save import save_edited_checkpoint
 from unwrite.schema.artifacts import Recipe, read_artifact, read_base
 from unwrite.schema.params import Params
 from unwrite.schema.paths import BASE, DIRECTIONS, EDIT_SIZES, MODEL, RECIPE
+from unwrite.workers.shards import open_file_map
 
 # The stages that lead to the recipe: the manifest lists what they read, wrote and ran on.
 BEFORE = (
@@ -33,9 +35,21 @@ def merge_model(params: Params) -> None:
     recipe = read_artifact(Recipe, RECIPE, "select_trial")
     directions = read_tensors(DIRECTIONS, "compute_directions")
     base_folder = pinned_folder(base, weights=False)  # the shards are checked while they are merged
-    with progress("edited tensors", len(tensor_edits(recipe)), params.runtime.progress) as advance:
+    shards = sum(file.name.endswith(WEIGHTS) for file in base.files)
+    with (
+        open_file_map(params.runtime.workers, [base_folder], shards) as map_files,
+        progress("edited tensors", len(tensor_edits(recipe)), params.runtime.progress) as advance,
+    ):
         sizes = save_edited_checkpoint(
-            MODEL, base_folder, base, recipe, directions, directions_file=DIRECTIONS, runs=runs, advance=advance
+            MODEL,
+            base_folder,
+            base,
+            recipe,
+            directions,
+            directions_file=DIRECTIONS,
+            runs=runs,
+            advance=advance,
+            map_files=map_files,
         )
     rows = [(size.tensor, size.norm, size.change, size.relative) for size in sizes]
     write_csv(EDIT_SIZES, ["tensor", "norm", "change", "relative"], rows)

@@ -8,16 +8,28 @@ import platform
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 from unwrite.errors import UnwriteError, reason_of
-from unwrite.schema.params import Runtime
 from unwrite.workers.capacity import Needs, Node, check_capacity, free_workers, needs_of_worker
 
 ADDRESS = "RAY_ADDRESS"
 """The variable that names the cluster of this machine, as Ray's own tools set and read it."""
 _LONGEST_FOLDER = 40  # Ray adds up to 65 characters to it, and the name of a socket has at most 107
 _GRACE_SECONDS = "10"  # after which a cluster ends the workers of a driver that was cut off from it
+
+
+class Wanted(Protocol):
+    """The workers that are wanted; section `runtime` of params.yaml says it for those that hold a model."""
+
+    @property
+    def workers(self) -> int | str: ...  # noqa: D102
+    @property
+    def device(self) -> str: ...  # noqa: D102
+    @property
+    def threads(self) -> int: ...  # noqa: D102
+    @property
+    def gpus_per_worker(self) -> int | Literal["auto"]: ...  # noqa: D102
 
 
 class Cluster(NamedTuple):
@@ -34,13 +46,13 @@ class Cluster(NamedTuple):
 
 
 @contextmanager
-def open_cluster(runtime: Runtime) -> Iterator[Cluster]:
+def open_cluster(wanted: Wanted) -> Iterator[Cluster]:
     """Start Ray on this machine or connect to a cluster, and yield how many workers it holds; disconnect at the end.
 
-    `runtime.workers: auto` is the cluster that RAY_ADDRESS names, and this machine alone where it names none.
+    `auto` workers are on the cluster that RAY_ADDRESS names, and this machine alone where it names none.
 
     Args:
-        runtime: section `runtime` of params.yaml, with more than one worker.
+        wanted: more than one worker.
 
     Raises:
         UnwriteError: the cluster cannot be reached, or has fewer GPUs than the workers need.
@@ -52,16 +64,16 @@ def open_cluster(runtime: Runtime) -> Iterator[Cluster]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a worker without a GPU sees none
     import ray
 
-    workers = runtime.workers
+    workers = wanted.workers
     address = os.environ.get(ADDRESS) if workers == "auto" else workers
     if not isinstance(address, str) or not address:
-        with _local(runtime, workers if isinstance(workers, int) else None) as cluster:
+        with _local(wanted, workers if isinstance(workers, int) else None) as cluster:
             yield cluster
         return
     _connect(address)
     try:
         machines = nodes()
-        needs = needs_of_worker(runtime.device, runtime.threads, runtime.gpus_per_worker, machines)
+        needs = needs_of_worker(wanted.device, wanted.threads, wanted.gpus_per_worker, machines)
         fitting = check_capacity(machines, needs, None)
         free = ray.available_resources()  # type: ignore[no-untyped-call]
         yield Cluster(needs, free_workers(fitting, needs, free), is_local=False)
@@ -81,12 +93,12 @@ def nodes() -> list[Node]:
 
 
 @contextmanager
-def _local(runtime: Runtime, workers: int | None) -> Iterator[Cluster]:
+def _local(wanted: Wanted, workers: int | None) -> Iterator[Cluster]:
     import ray
     import torch
 
     machine = [Node(platform.node(), os.cpu_count() or 1, torch.cuda.device_count())]
-    needs = needs_of_worker(runtime.device, runtime.threads, runtime.gpus_per_worker, machine)
+    needs = needs_of_worker(wanted.device, wanted.threads, wanted.gpus_per_worker, machine)
     count = check_capacity(machine, needs, workers)
     with tempfile.TemporaryDirectory(prefix="unwrite-", dir=_short_folder(), ignore_cleanup_errors=True) as folder:
         try:
@@ -116,8 +128,8 @@ def _connect(address: str) -> None:
         raise
     except Exception as error:  # Ray raises many kinds, RuntimeError and ConnectionError among them
         raise UnwriteError(
-            f"runtime.workers: no Ray cluster can be reached at {address} ({reason_of(error)}). "
-            "Check the address with `ray status` there, or name a number of workers on this machine."
+            f"No Ray cluster can be reached at {address} ({reason_of(error)}). Check the address (runtime.workers, "
+            "--workers or RAY_ADDRESS) with `ray status` there, or name a number of workers on this machine."
         ) from error
 
 

@@ -69,8 +69,13 @@ class Crew:
         notices: what they said.
     """
 
-    def __init__(self, cluster: Cluster, threads: int) -> None:
+    def __init__(self, cluster: Cluster, threads: int, at_once: int = 1) -> None:
         """Start the workers, and wait until each has shown that it runs what this process runs.
+
+        Args:
+            cluster: where they run, and how many.
+            threads: how many threads torch uses in each; 0 leaves them as they are.
+            at_once: how many jobs each does at a time.
 
         Raises:
             UnwriteError: a worker has another version of what computes, or none can be started.
@@ -78,6 +83,7 @@ class Crew:
         self.workers: list[Worker] = []
         self.notices = Notices()
         self._cluster, self._threads, self._identity = cluster, threads, own_identity()
+        self._at_once = at_once
         self._calls: dict[Any, _Call] = {}
         self._make: Callable[[], Any] | None = None
         self._most = 0
@@ -163,6 +169,8 @@ class Crew:
         cloudpickle.register_pickle_by_value(host)  # type: ignore[no-untyped-call]
         needs = self._cluster.needs
         options = {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "scheduling_strategy": "SPREAD", "max_restarts": 0}
+        if self._at_once > 1:
+            options["max_concurrency"] = self._at_once
         code = str(Path(__file__).parents[2])
         actor: Any = ray.remote(host.Host).options(**options)
         worker = Worker(actor.remote(code, str(Path.cwd()), _passed_on(os.environ)))

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from unwrite.errors import UnwriteError
 from unwrite.pipeline.progress import Style, progress
-from unwrite.schema.params import Runtime
-from unwrite.workers.cluster import open_cluster
+from unwrite.workers.cluster import Wanted, open_cluster
 from unwrite.workers.crew import Crew
 
 if TYPE_CHECKING:
@@ -160,27 +159,28 @@ def finished_batches(
 
 
 @contextmanager
-def open_pool(runtime: Runtime, most: int | None = None) -> Iterator[Pool]:
+def open_pool(wanted: Wanted, most: int | None = None, at_once: int = 1) -> Iterator[Pool]:
     """Start workers, and yield them; at the end none is left.
 
     Args:
-        runtime: section `runtime` of params.yaml, with more than one worker.
+        wanted: more than one worker.
         most: the number of workers that have work, if that is known.
+        at_once: how many jobs a worker does at a time, each in a thread.
 
     Raises:
         UnwriteError: as in `open_cluster`; or a worker has another version of what computes.
         ModuleNotFoundError: Ray is not installed.
     """
     # Ray prints what it makes of a worker's death; nothing else that runs meanwhile prints.
-    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), open_cluster(runtime) as cluster:
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), open_cluster(wanted) as cluster:
         size = cluster.size if most is None else min(cluster.size, most)
         if size < cluster.size:
             logger.info(f"There is work for {size} of {cluster.size} workers at a time.")
-        yield Pool(Crew(cluster._replace(size=size), runtime.threads))
+        yield Pool(Crew(cluster._replace(size=size), wanted.threads, at_once))
 
 
 def _gave_up() -> UnwriteError:
     return UnwriteError(
-        f"{_MOST_DEATHS} workers died of it, as they do when memory runs out: lower runtime.batch_tokens or "
-        "runtime.trials_at_once"
+        f"{_MOST_DEATHS} workers died of it, as they do when memory runs out: lower runtime.batch_tokens, "
+        "runtime.trials_at_once or the number of workers"
     )
