@@ -22,7 +22,7 @@ def facts(folder: Path, severity: str) -> str:
 
 def test_a_new_project_passes(project: Path) -> None:
     assert "params.yaml" not in facts(project, "stop")
-    assert "The model has 2.9 MB of weights" in facts(project, "ok")
+    assert "The model has 3 MB of weights" in facts(project, "ok")
 
 
 def test_wrong_parameters_stop_and_the_rest_is_still_examined(project: Path) -> None:

@@ -29,6 +29,7 @@ from unwrite.models.placement import (
     parameters_of,
     pass_device,
     pick_device,
+    size_text,
 )
 from unwrite.models.residuals import extract_residuals
 from unwrite.schema.artifacts import ParameterLayout, StoredLayout
@@ -97,7 +98,7 @@ def test_a_model_larger_than_the_free_memory_is_spread(
         model = load_model(folder, "float32", Where(None, str(tmp_path / "offload")))
     assert is_offloaded(model)
     assert "is spread over all GPUs, then memory, then disk" in caplog.text
-    assert "disk 0.00 GB" in caplog.text
+    assert "disk 0 MB" in caplog.text
 
 
 def test_the_memory_that_weights_may_take_leaves_room_for_passes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +108,9 @@ def test_the_memory_that_weights_may_take_leaves_room_for_passes(monkeypatch: py
 
 def test_spreading_needs_accelerate(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(placement, "find_spec", lambda _: None)
-    with pytest.raises(UnwriteError, match=r"needs the package accelerate.*unwrite\[pipeline\]"):
+    with pytest.raises(
+        UnwriteError, match=r"^A model larger than one device needs accelerate: pip install 'unwrite\[pipeline\]'\.$"
+    ):
         load_model(folder, "float32", Where({"cpu": 0}, str(tmp_path / "offload")))
 
 
@@ -170,6 +173,10 @@ def test_the_divergence_of_an_offloaded_model_is_that_of_the_model(folder: Path,
     with added_to_stream(model, torch.ones(32), 2, 0.5):
         assert measure_kl(model, forced) == expected
     assert max(expected.response) > 0
+
+
+def test_sizes_are_said_as_people_say_them() -> None:
+    assert [size_text(size) for size in (12e6, 1.25e9, 140e9)] == ["12 MB", "1.2 GB", "140.0 GB"]
 
 
 def test_existing_device_is_returned() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
@@ -9,7 +12,10 @@ from tests.support.tiny import tiny_config, tiny_model
 from tests.support.zoo import zoo_config, zoo_model
 from unwrite.errors import UnwriteError
 from unwrite.models.layers import decoder_layers
+from unwrite.models.loading import load_model
+from unwrite.models.quantized import is_quantized
 from unwrite.planning.model_size import count, matrices, model_size
+from unwrite.terms import Quantization
 
 
 @pytest.mark.parametrize("name", ["llama", "qwen3", "mixtral"])
@@ -39,6 +45,24 @@ def test_tied_weights_count_once() -> None:
     tied, apart = (model_size(tiny_config("llama", tie_word_embeddings=tie)) for tie in (True, False))
     assert apart.parameters - tied.parameters == apart.vocabulary * apart.hidden
     assert tiny_model(tiny_config("llama")).num_parameters() == model_size(tiny_config("llama")).parameters
+
+
+@pytest.mark.parametrize("quantization", ["nf4", "int8"])
+@pytest.mark.parametrize("kind", ["qwen2", "gpt2"])
+def test_quantized_weights_count_as_they_are_stored(kind: str, quantization: Quantization, tmp_path: Path) -> None:
+    wide = "n_inner" if kind == "gpt2" else "intermediate_size"
+    config = tiny_config(kind, hidden_size=64, **{wide: 128})
+    tiny_model(config).save_pretrained(tmp_path)
+    model, size = load_model(tmp_path, "float32", "cpu", quantization), model_size(config, quantization)
+    stored = sum(parameter.nbytes for parameter in model.parameters())
+    for module in filter(is_quantized, model.modules()):
+        weight: Any = module.get_parameter("weight")
+        state = getattr(weight, "quant_state", None)
+        scales = [weight.SCB] if state is None else [state.absmax, state.state2.absmax]
+        stored += sum(tensor.nbytes for tensor in scales)
+    assert size.packed > 0.5 * (size.parameters - size.vocabulary * size.hidden)
+    assert size.weight_bytes(4) == stored
+    assert size.weight_bytes(4) < 4 * size.parameters == model_size(config).weight_bytes(4)
 
 
 def test_an_encoder_is_refused() -> None:

@@ -7,7 +7,7 @@ import pytest
 from tests.support.small_project import small_params
 from unwrite.models.memory import constant_limits
 from unwrite.planning.model_size import ModelSize
-from unwrite.planning.stage_needs import Passes, StageNeeds, stage_needs
+from unwrite.planning.stage_needs import ItemSizes, Passes, StageNeeds, stage_needs
 from unwrite.planning.work import Work
 from unwrite.schema.params import Params
 from unwrite.terms import SETS, SPLITS
@@ -19,7 +19,7 @@ WORK = Work({(name, split): [50] * 20 for name in SETS for split in SPLITS}, kno
 
 
 def needs(params: Params, work: Work = WORK, size: ModelSize = SIZE, itemsize: int = 4) -> dict[str, StageNeeds]:
-    found = stage_needs(params, work, size, itemsize, constant_limits(params.runtime.batch_tokens))
+    found = stage_needs(params, work, size, ItemSizes(itemsize, itemsize), constant_limits(params.runtime.batch_tokens))
     return {stage.stage: stage for stage in found}
 
 
@@ -28,6 +28,16 @@ def test_every_stage_holds_the_weights_and_half_of_them_in_sixteen_bits() -> Non
         for stage in needs(small_params(), itemsize=itemsize).values():
             assert stage.memory["weights"] == itemsize * SIZE.parameters
             assert stage.peak == sum(stage.memory.values())
+
+
+def test_quantized_weights_count_as_they_are_stored_but_where_releases_are_compared() -> None:
+    size = SIZE._replace(packed=8 * 10**7, packed_bytes=4 * 10**7)
+    params = small_params()
+    found = stage_needs(params, WORK, size, ItemSizes(2, 4), constant_limits(params.runtime.batch_tokens))
+    weights = {stage.stage: stage.memory["weights"] for stage in found}
+    assert weights.pop("generate_responses") == 4 * SIZE.parameters
+    assert set(weights.values()) == {2 * 2 * 10**7 + 4 * 10**7}
+    assert len(weights) > 2
 
 
 def test_stages_are_in_the_order_that_they_run_in() -> None:

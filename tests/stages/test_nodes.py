@@ -14,9 +14,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
@@ -63,10 +64,10 @@ def expected(project: Path) -> list[str]:
 
 
 @contextmanager
-def search(**environment: str) -> Iterator[subprocess.Popen[str]]:
-    """Run the stage in a process group of its own."""
+def search(enter: Sequence[str] = (), **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """Run the stage in a process group of its own; `enter` is a command that enters a network."""
     with subprocess.Popen(
-        STAGE,
+        [*enter, *STAGE],
         env=ENVIRONMENT | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -166,37 +167,94 @@ def test_a_bug_in_a_worker_keeps_its_traceback(project: Path) -> None:
     assert "'Objective' object has no attribute 'brew'" in err
 
 
+class Side(NamedTuple):
+    """The network that a node is in: its address there, and the command that enters it."""
+
+    address: str
+    enter: list[str]
+
+
+@contextmanager
+def two_networks() -> Iterator[tuple[Side, Side]]:
+    """Yield two network namespaces with a cable between them; where none can be made, this machine's network twice."""
+    names = [f"unwrite-{os.getpid()}-{side}" for side in "ab"]
+    ends = [f"unw{os.getpid()}{side}" for side in "ab"]  # a name of 15 characters at most
+    addresses = ["10.203.7.1", "10.203.7.2"]
+    commands = [
+        *(["netns", "add", name] for name in names),
+        ["link", "add", ends[0], "type", "veth", "peer", "name", ends[1]],
+        *(["link", "set", end, "netns", name] for name, end in zip(names, ends, strict=True)),
+        *(["-n", names[i], "addr", "add", f"{addresses[i]}/24", "dev", ends[i]] for i in range(2)),
+        *(["-n", name, "link", "set", end, "up"] for i, name in enumerate(names) for end in (ends[i], "lo")),
+    ]
+    try:
+        if shutil.which("ip") and all(ip(*command) for command in commands):
+            first, second = (
+                Side(address, ["ip", "netns", "exec", name]) for address, name in zip(addresses, names, strict=True)
+            )
+            yield first, second
+        else:
+            yield Side("127.0.0.1", []), Side("127.0.0.1", [])
+    finally:
+        if shutil.which("ip"):
+            for name in names:  # the cable goes with them
+                ip("netns", "delete", name)
+
+
+def ip(*arguments: str) -> bool:
+    """Return whether a command of iproute2 succeeded."""
+    return subprocess.run(["ip", *arguments], capture_output=True, check=False).returncode == 0
+
+
 class Nodes:
-    """Two Ray nodes on this machine, as processes of their own; mutable."""
+    """Two Ray nodes on this machine, as processes of their own, each in a network of its own if it can be; mutable."""
 
-    def __init__(self, folder: str) -> None:
-        """Start the head node and another one, with one processor each."""
-        self.port, self.client = free_port(), free_port()
-        self.head = self._start(folder, "--head", f"--port={self.port}", f"--ray-client-server-port={self.client}")
-        until(lambda: socket_answers(self.port))
-        self.other = self._start(folder, f"--address=127.0.0.1:{self.port}")
+    def __init__(self, sides: tuple[Side, Side]) -> None:
+        """Choose their addresses."""
+        self.at_head, self.at_other = sides
+        # Of this machine's network; in a namespace, nothing else takes one.
+        self._ports = free_port(), free_port()
+        self.gcs, self.client = (f"{self.at_head.address}:{port}" for port in self._ports)
+        self.running: list[subprocess.Popen[bytes]] = []
 
-    def _start(self, folder: str, *options: str) -> subprocess.Popen[bytes]:
-        if "--head" in options:
-            options = (*options, f"--temp-dir={folder}", "--include-dashboard=false", "--node-ip-address=127.0.0.1")
-        command = [RAY, "start", *options, "--num-cpus=1", "--block", "--disable-usage-stats"]
+    def start(self, folder: str) -> None:
+        """Start the head node, then another one, with one processor each."""
+        port, client = self._ports
+        options = ["--head", f"--port={port}", f"--ray-client-server-port={client}", f"--temp-dir={folder}"]
+        self._start(self.at_head, *options, "--include-dashboard=false")
+        until(self._answers)
+        self._start(self.at_other, f"--address={self.gcs}")
+        until(lambda: self.count() == 2)
+
+    def _start(self, side: Side, *options: str) -> None:
+        command = [*side.enter, RAY, "start", *options, f"--node-ip-address={side.address}", "--num-cpus=1", "--block"]
+        command.append("--disable-usage-stats")
         environment = ENVIRONMENT | {"RAY_worker_niceness": "0"}
         devnull = subprocess.DEVNULL
-        return subprocess.Popen(command, env=environment, stdout=devnull, stderr=devnull, start_new_session=True)
+        node = subprocess.Popen(command, env=environment, stdout=devnull, stderr=devnull, start_new_session=True)
+        self.running.append(node)
+
+    def _answers(self) -> bool:
+        """Return whether the head takes connections."""
+        script = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])))"
+        command = [*self.at_head.enter, sys.executable, "-c", script, *self.gcs.split(":")]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
     def count(self) -> int:
         """Return how many nodes are alive, as the head knows them."""
         script = "import ray, sys; ray.init(address=sys.argv[1], logging_level='CRITICAL', log_to_driver=False); "
         script += "print(sum(node['Alive'] for node in ray.nodes()))"
-        command = [sys.executable, "-c", script, f"127.0.0.1:{self.port}"]
+        command = [*self.at_head.enter, sys.executable, "-c", script, self.gcs]
         done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
         return int(done.stdout or 0)
 
-    def kill(self, node: subprocess.Popen[bytes]) -> None:
-        """Kill a node with all its processes."""
+    def kill_last(self) -> None:
+        """Kill the node that was started last with all its processes."""
+        node = self.running.pop()
         processes = [psutil.Process(node.pid), *psutil.Process(node.pid).children(recursive=True)]
         for process in processes:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         node.wait()
 
 
@@ -204,11 +262,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def socket_answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def until(is_so: Callable[[], bool], seconds: float = 90) -> None:
@@ -220,20 +273,24 @@ def until(is_so: Callable[[], bool], seconds: float = 90) -> None:
 
 @pytest.fixture
 def nodes() -> Iterator[Nodes]:
-    with tempfile.TemporaryDirectory(prefix="nodes-", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        started = Nodes(folder)
-        until(lambda: started.count() == 2)
-        yield started
-        for node in (started.other, started.head):
-            if node.poll() is None:
-                started.kill(node)
+    with (
+        tempfile.TemporaryDirectory(prefix="nodes-", dir="/tmp", ignore_cleanup_errors=True) as folder,
+        two_networks() as sides,
+    ):
+        started = Nodes(sides)
+        try:
+            started.start(folder)
+            yield started
+        finally:
+            while started.running:
+                started.kill_last()
 
 
 def test_a_node_killed_in_mid_search_changes_no_trial(expected: list[str], nodes: Nodes) -> None:
     write_params("auto")
-    with search(RAY_ADDRESS=f"127.0.0.1:{nodes.port}") as process:
+    with search(nodes.at_head.enter, RAY_ADDRESS=nodes.gcs) as process:
         wait_for_first_batch(process)
-        nodes.kill(nodes.other)
+        nodes.kill_last()
         out, err = end(process)
     assert without_seconds() == expected
     assert "warning: A worker died (" in err
@@ -243,14 +300,14 @@ def test_a_node_killed_in_mid_search_changes_no_trial(expected: list[str], nodes
 def test_a_cluster_is_reached_through_its_client_port_and_refuses_gpus_it_lacks(
     expected: list[str], nodes: Nodes
 ) -> None:
-    write_params(f"ray://127.0.0.1:{nodes.client}", device="cuda")
-    with search() as process:
+    write_params(f"ray://{nodes.client}", device="cuda")
+    with search(nodes.at_other.enter) as process:
         _, err = process.communicate()
     assert process.returncode == 1
     assert "error: Workers need a GPU each" in err
     assert "the cluster (2 nodes) has none" in err
-    write_params(f"ray://127.0.0.1:{nodes.client}")
-    with search() as process:
+    write_params(f"ray://{nodes.client}")
+    with search(nodes.at_other.enter) as process:
         end(process)
     assert without_seconds() == expected
 

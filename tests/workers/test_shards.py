@@ -55,7 +55,7 @@ def test_merging_in_workers_writes_the_same_bytes(release: Release, map_files: F
     actual, advanced = merged(release, tmp_path / "workers", map_files)
     assert actual == expected
     assert sum(advanced) == sum(steps) == len(release.recipe.edits)
-    assert len(expected) > len(shard_files(release.base)) > 2
+    assert len(expected) > len(shard_files(release.base)) == 2
     for file in expected:
         name = file.digest.name
         assert (tmp_path / "workers" / name).read_bytes() == (tmp_path / "threads" / name).read_bytes()

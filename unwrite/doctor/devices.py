@@ -50,6 +50,7 @@ def _gpu(device: object) -> Diagnosis:
     import torch
 
     from unwrite.models.compute_dtype import why_unsupported
+    from unwrite.models.placement import size_text
 
     gpu = torch.device(str(device))
     properties = torch.cuda.get_device_properties(gpu)
@@ -57,5 +58,5 @@ def _gpu(device: object) -> Diagnosis:
     fast = [name for name in _HALVES if not why_unsupported(getattr(torch, name), gpu)]
     return Diagnosis(
         "ok",
-        f"{gpu}: {properties.name}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free, computes in {' and '.join(fast)}.",
+        f"{gpu}: {properties.name}, {size_text(free)} of {size_text(total)} free, computes in {' and '.join(fast)}.",
     )

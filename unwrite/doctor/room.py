@@ -42,10 +42,10 @@ def examine_room(weights: int, *, memory: int, disk: int, copies: int, spreads: 
         copies: how often the edited model is stored: once, or twice where DVC's cache copies it.
         spreads: whether a model larger than its device is spread over others, memory and disk (`models.placement`).
     """
-    from unwrite.models.placement import ROOM_FOR_PASSES
+    from unwrite.models.placement import ROOM_FOR_PASSES, size_text
 
     needed = int(ROOM_FOR_PASSES * weights)
-    room = f"The model has {_size(weights)} of weights; {_size(memory)} of memory are free."
+    room = f"The model has {size_text(weights)} of weights; {size_text(memory)} of memory are free."
     if spreads and memory < needed:
         remedy = "set model.quantization to nf4 (extra quantized), or use a larger device."
         yield Diagnosis("note", f"{room} It is spread over all GPUs, then memory, then disk, which is slow.", remedy)
@@ -57,7 +57,7 @@ def examine_room(weights: int, *, memory: int, disk: int, copies: int, spreads: 
     else:
         yield Diagnosis("ok", room)
     stored = copies * weights
-    space = f"The edited model takes {_size(stored)} of disk; {_size(disk)} are free."
+    space = f"The edited model takes {size_text(stored)} of disk; {size_text(disk)} are free."
     if disk < stored:
         yield Diagnosis("stop", space, "free some space: merging stops without it.")
     else:
@@ -73,7 +73,3 @@ def free_room(device: str) -> tuple[int, int]:
     chosen = pick_device(device)
     memory = free_bytes(chosen)
     return memory, shutil.disk_usage(Path.cwd()).free
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:,.1f} GB" if count >= 1e8 else f"{count / 1e6:,.1f} MB"

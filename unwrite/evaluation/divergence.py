@@ -17,6 +17,7 @@ from unwrite.models.batches import Advance, Budget, by_token_budget, do_nothing,
 from unwrite.models.generation import BeforePass
 from unwrite.models.memory import Limits
 from unwrite.models.nonfinite import non_finite_error
+from unwrite.models.placement import size_text
 from unwrite.models.shared_work import NOTHING_SHARED, SharedWork, prefix_cache
 from unwrite.models.teacher_forcing import response_logits
 
@@ -215,9 +216,9 @@ def _allocate(shape: tuple[int, ...], device: torch.device) -> Tensor:
         free = shutil.disk_usage(file.name).free
         if 4 * count > free:
             raise UnwriteError(
-                f"{4 * count / 1e9:.1f} GB of log-probabilities (prompts × tokens × vocabulary: "
+                f"{size_text(4 * count)} of log-probabilities (prompts × tokens × vocabulary: "
                 f"{' × '.join(map(str, shape))}) do not fit into {tempfile.gettempdir()}, which has "
-                f"{free / 1e9:.1f} GB free. Lower kl_tokens, or set TMPDIR to a folder with more space."
+                f"{size_text(free)} free. Lower kl_tokens, or set TMPDIR to a folder with more space."
             )
         return torch.from_file(file.name, shared=True, size=count).view(shape)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from unwrite.errors import UnwriteError, reason_of
-from unwrite.models.placement import ROOM_FOR_PASSES
+from unwrite.models.placement import ROOM_FOR_PASSES, size_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -58,7 +58,7 @@ def choose_dtype(
     if stored.itemsize >= torch.float32.itemsize or needed <= free_bytes:
         return torch.float32
     logger.info(
-        f"float32 needs about {needed / 1e9:.1f} GB of memory and {free_bytes / 1e9:.1f} GB are free: computing in "
+        f"float32 needs about {size_text(needed)} of memory and {size_text(free_bytes)} are free: computing in "
         f"{dtype_name(stored)} as stored. Processors without instructions for it take several times as long."
     )
     return stored

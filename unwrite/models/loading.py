@@ -48,12 +48,13 @@ def load_model(
         >>> type(model).__name__, model.training
         ('Qwen3ForCausalLM', False)
     """
-    folder, placement, device = Path(folder), device, _one_device(device)
+    folder = Path(folder)
+    device, placement = _device_of(device)
     config = load_config(folder)
     auto_class = model_class(config)
-    chosen = _dtype_of_model(config, folder, dtype, device, quantization)
+    chosen = dtype_to_compute_in(config, dtype, device, checkpoint_size(folder), quantization)
     load = partial(load_weights, auto_class, folder, chosen)
-    if quantization == "none" and not isinstance(placement, torch.device | str):
+    if quantization == "none" and placement is not None:
         size = checkpoint_size(folder) * chosen.itemsize // stored_dtype(config).itemsize
         max_memory = memory_to_spread_over(placement, size)
         if max_memory is not None:
@@ -75,7 +76,8 @@ def dtype_of_model(
     folder: Path, dtype: str, device: Placement | torch.device | str, quantization: Quantization = "none"
 ) -> str:
     """Return the name of the dtype that `load_model` would choose now; arguments and errors as there."""
-    return dtype_name(_dtype_of_model(load_config(folder), folder, dtype, _one_device(device), quantization))
+    config, (where, _) = load_config(folder), _device_of(device)
+    return dtype_name(dtype_to_compute_in(config, dtype, where, checkpoint_size(folder), quantization))
 
 
 def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:
@@ -160,17 +162,36 @@ def model_class(config: PreTrainedConfig) -> Any:
     return (known + own)[0]
 
 
-def _one_device(device: Placement | torch.device | str) -> torch.device:
-    return pick_device(device if isinstance(device, torch.device | str) else device.device)
-
-
-def _dtype_of_model(
-    config: PreTrainedConfig, folder: Path, dtype: str, device: torch.device, quantization: Quantization
+def dtype_to_compute_in(
+    config: PreTrainedConfig,
+    dtype: str,
+    device: torch.device,
+    checkpoint_bytes: int,
+    quantization: Quantization = "none",
 ) -> torch.dtype:
+    """Return the dtype that `load_model` would choose for a configuration.
+
+    Args:
+        config: the model's configuration.
+        dtype: as in `load_model`.
+        device: where the model computes.
+        checkpoint_bytes: size of the weights as stored.
+        quantization: as in `load_model`.
+
+    Raises:
+        UnwriteError: the device does not compute in it.
+    """
     stored = stored_dtype(config)
     if quantization != "none":  # the weights are not held in it, and bitsandbytes supports it on its devices
         dtype, device = dtype_name(stored) if dtype == "auto" else dtype, torch.device("cpu")
-    return choose_dtype(dtype, stored, device, checkpoint_size(folder), free_memory())
+    return choose_dtype(dtype, stored, device, checkpoint_bytes, free_memory())
+
+
+def _device_of(device: Placement | torch.device | str) -> tuple[torch.device, Placement | None]:
+    """Return the device that is meant, and the placement that names it, if it is one."""
+    if isinstance(device, torch.device | str):
+        return pick_device(device), None
+    return pick_device(device.device), device
 
 
 def load_weights(auto_class: Any, folder: Path, dtype: torch.dtype, options: Mapping[str, Any]) -> PreTrainedModel:

@@ -15,7 +15,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from unwrite.errors import UnwriteError, reason_of
+from unwrite.errors import UnwriteError, missing_package, reason_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -68,6 +68,11 @@ def pick_device(device: torch.device | str) -> torch.device:
     return named
 
 
+def size_text(count: float) -> str:
+    """Return bytes in the unit that people read."""
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.0f} MB"
+
+
 def free_memory() -> int:
     """Return the bytes of memory that programs can still take on this machine."""
     return int(psutil.virtual_memory().available)
@@ -97,14 +102,11 @@ def memory_to_spread_over(placement: Placement, model_bytes: int) -> MaxMemory |
         if needed <= free:
             return None
         logger.info(
-            f"The model needs about {needed / 1e9:.1f} GB and {device} has {free / 1e9:.1f} GB free: it is spread over "
+            f"The model needs about {size_text(needed)} and {device} has {size_text(free)} free: it is spread over "
             "all GPUs, then memory, then disk, and takes as long as the slowest of them."
         )
     if find_spec("accelerate") is None:
-        raise UnwriteError(
-            "A model larger than one device needs the package accelerate, which is not installed. "
-            "Run `pip install 'unwrite[pipeline]'`."
-        )
+        raise missing_package("A model larger than one device", ModuleNotFoundError(name="accelerate"))
     return limits or _free_by_device()
 
 
@@ -141,7 +143,7 @@ def load_spread(
             ) from error
         raise
     weakref.finalize(model, folder.cleanup)
-    sizes = ", ".join(f"{device} {size / 1e9:.2f} GB" for device, size in bytes_by_device(model).items())
+    sizes = ", ".join(f"{device} {size_text(size)}" for device, size in bytes_by_device(model).items())
     logger.info(f"Weights: {sizes}.")
     return model
 

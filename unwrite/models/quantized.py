@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
+import math
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _PACKAGES = ("bitsandbytes", "accelerate")  # transformers needs the second to use the first
 _DEVICES = ("cpu", "cuda")
 _BLOCK = 64  # weights per scale in NF4
+_SCALES = 256  # scales per scale of these
 _INT8 = 127.0
 
 
@@ -68,6 +70,32 @@ def load_quantized(
         model = load({"quantization_config": _quantization_config(skeleton, quantization, dtype, skipped), **placement})
         _make_deterministic(model)
     return model
+
+
+def packed_size(skeleton: PreTrainedModel, quantization: Quantization) -> tuple[int, int]:
+    """Return how many numbers of a model `load_quantized` packs, and the bytes that they take then, with their scales.
+
+    Layers that are left as they are because the model's code reads them are counted as packed: that is known only once
+    the model runs.
+
+    Args:
+        skeleton: the model without values.
+        quantization: `nf4` or `int8`.
+    """
+    from transformers.quantizers.base import get_keys_to_not_convert
+
+    count = size = 0
+    for name, width in _input_widths(skeleton, get_keys_to_not_convert(skeleton)).items():
+        if quantization == "nf4" and width % _BLOCK:
+            continue
+        numbers = skeleton.get_parameter(f"{name}.weight").numel()
+        if quantization == "nf4":
+            scales = math.ceil(numbers / _BLOCK)  # a byte each, and a number of four bytes for so many of them
+            size += math.ceil(numbers / 2) + scales + 4 * math.ceil(scales / _SCALES)
+        else:
+            size += numbers + 4 * (numbers // width)
+        count += numbers
+    return count, size
 
 
 def is_quantized(module: nn.Module) -> bool:

@@ -8,6 +8,8 @@ from torch import nn
 
 from unwrite.models.discovery.miniature import build_on_meta
 from unwrite.models.layers import decoder_layers
+from unwrite.models.quantized import packed_size
+from unwrite.terms import Quantization
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -23,6 +25,8 @@ class ModelSize(NamedTuple):
     widest: the most features that a module of a layer takes or gives.
     vocabulary: V.
     cached: numbers that the cache holds per token, in all layers; an upper bound where layers keep a window or a state.
+    packed: how many parameters are quantized.
+    packed_bytes: what these take.
     """
 
     parameters: int
@@ -32,10 +36,20 @@ class ModelSize(NamedTuple):
     widest: int
     vocabulary: int
     cached: int
+    packed: int = 0
+    packed_bytes: int = 0
+
+    def weight_bytes(self, itemsize: int) -> int:
+        """Return the bytes of the weights in memory: quantized ones as they are packed, others in `itemsize` each."""
+        return (self.parameters - self.packed) * itemsize + self.packed_bytes
 
 
-def model_size(config: PreTrainedConfig) -> ModelSize:
+def model_size(config: PreTrainedConfig, quantization: Quantization = "none") -> ModelSize:
     """Read the sizes of the model of a configuration.
+
+    Args:
+        config: the configuration.
+        quantization: `model.quantization`.
 
     Raises:
         UnwriteError: it is not that of a decoder-only language model.
@@ -45,6 +59,7 @@ def model_size(config: PreTrainedConfig) -> ModelSize:
     layers = decoder_layers(model)
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    packed, packed_bytes = (0, 0) if quantization == "none" else packed_size(model, quantization)
     return ModelSize(
         parameters=count(model),
         largest_layer=max(map(count, layers)),
@@ -53,6 +68,8 @@ def model_size(config: PreTrainedConfig) -> ModelSize:
         widest=max(max(weight.shape[-2:]) for layer in layers for weight in matrices(layer)),
         vocabulary=text.vocab_size,
         cached=2 * len(layers) * heads * width,
+        packed=packed,
+        packed_bytes=packed_bytes,
     )
 
 

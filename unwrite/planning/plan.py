@@ -8,17 +8,18 @@ from typing import NamedTuple
 import psutil
 import torch
 
-from unwrite.models.compute_dtype import choose_dtype, dtype_name, stored_dtype
+from unwrite.models.compute_dtype import dtype_name, stored_dtype
 from unwrite.models.folder import local_folder
-from unwrite.models.loading import load_model
+from unwrite.models.loading import dtype_to_compute_in, load_model
 from unwrite.models.memory import constant_limits
-from unwrite.models.placement import MaxMemory, free_bytes, free_memory, memory_to_spread_over, pick_device
+from unwrite.models.placement import MaxMemory, free_bytes, memory_to_spread_over, pick_device
 from unwrite.pipeline.found_model import find_config
 from unwrite.planning.model_size import ModelSize, model_size
 from unwrite.planning.speed import Speed, measure_speed
-from unwrite.planning.stage_needs import StageNeeds, stage_needs
+from unwrite.planning.stage_needs import ItemSizes, StageNeeds, stage_needs
 from unwrite.planning.work import Work, read_work
 from unwrite.schema.params import Params
+from unwrite.terms import Quantization
 
 
 class RunPlan(NamedTuple):
@@ -26,6 +27,7 @@ class RunPlan(NamedTuple):
 
     size: the model's sizes.
     dtype: what it computes in.
+    quantization: how its weights are stored, but where responses of base and release are compared.
     stored: bytes of its checkpoint, which the edited model takes again on disk.
     device: where it computes.
     free: bytes that are free there.
@@ -38,6 +40,7 @@ class RunPlan(NamedTuple):
 
     size: ModelSize
     dtype: torch.dtype
+    quantization: Quantization
     stored: int
     device: torch.device
     free: int
@@ -69,19 +72,25 @@ def make_plan(params: Params, *, measure: bool) -> RunPlan:
         UnwriteError: the model's configuration cannot be read, or the model cannot be loaded.
     """
     config = find_config(params.model.source, params.model.revision)
-    size, work, device = model_size(config), read_work(params), pick_device(params.runtime.device)
-    stored = stored_dtype(config)
-    dtype = choose_dtype(params.model.dtype, stored, device, size.parameters * stored.itemsize, free_memory())
+    quantization = params.model.quantization
+    size, work, device = model_size(config, quantization), read_work(params), pick_device(params.runtime.device)
+    stored = size.parameters * stored_dtype(config).itemsize
+    dtype = dtype_to_compute_in(config, params.model.dtype, device, stored, quantization)
+    unquantized = dtype
+    if quantization != "none":
+        unquantized = dtype_to_compute_in(config, params.model.dtype, device, stored)
+    itemsizes, limits = ItemSizes(dtype.itemsize, unquantized.itemsize), constant_limits(params.runtime.batch_tokens)
     plan = RunPlan(
         size=size,
         dtype=dtype,
-        stored=size.parameters * stored.itemsize,
+        quantization=quantization,
+        stored=stored,
         device=device,
         free=free_bytes(device),
-        spread=memory_to_spread_over(params.runtime, size.parameters * dtype.itemsize),
+        spread=memory_to_spread_over(params.runtime, size.parameters * unquantized.itemsize),
         python=psutil.Process().memory_info().rss,
         work=work,
-        stages=stage_needs(params, work, size, dtype.itemsize, constant_limits(params.runtime.batch_tokens)),
+        stages=stage_needs(params, work, size, itemsizes, limits),
     )
     folder = local_folder(params.model.source)
     return plan._replace(speed=_speed(folder, params, dtype)) if measure and folder.is_dir() else plan

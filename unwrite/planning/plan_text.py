@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tabulate import tabulate
 
 from unwrite.models.compute_dtype import dtype_name
-from unwrite.models.placement import ROOM_FOR_PASSES
+from unwrite.models.placement import ROOM_FOR_PASSES, size_text
 from unwrite.planning.plan import RunPlan
 from unwrite.planning.stage_needs import StageNeeds
 from unwrite.planning.work import ASSUMED_LENGTH
@@ -29,11 +29,6 @@ def plan_text(plan: RunPlan) -> str:
     return "\n".join(parts)
 
 
-def size_text(count: float) -> str:
-    """Return bytes in the unit that people read."""
-    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.0f} MB"
-
-
 def time_text(seconds: float) -> str:
     """Return seconds, minutes or hours."""
     if seconds < 60:
@@ -42,14 +37,17 @@ def time_text(seconds: float) -> str:
 
 
 def _model_lines(plan: RunPlan) -> Iterator[str]:
-    size, weights = plan.size, plan.size.parameters * plan.dtype.itemsize
+    size, dtype = plan.size, dtype_name(plan.dtype)
+    storage = dtype if plan.quantization == "none" else f"{plan.quantization} (the rest in {dtype})"
     yield (
         f"Model: {size.parameters / 1e6:,.0f} M parameters, {size.layers} layers of width {size.hidden}; "
-        f"{size_text(weights)} of weights in {dtype_name(plan.dtype)} on {plan.device}, {size_text(plan.free)} free."
+        f"{size_text(size.weight_bytes(plan.dtype.itemsize))} of weights in {storage} on {plan.device}, "
+        f"{size_text(plan.free)} free."
     )
     if plan.spread is not None:
         over = ", ".join(f"{device}: {memory}" for device, memory in plan.spread.items())
-        yield f"It is spread over several devices, then disk (at most {over}), and as fast as the slowest of them."
+        what = "It" if plan.quantization == "none" else "Where it is not quantized (generate_responses), it"
+        yield f"{what} is spread over several devices, then disk (at most {over}), and as fast as the slowest of them."
     counts = ", ".join(f"{len(plan.work.of(split))} {split}" for split in ("train", "validation", "test"))
     length = "" if plan.work.known else f", taken to have {ASSUMED_LENGTH} tokens each until they are tokenized"
     yield f"Prompts: {counts}{length}."
@@ -89,9 +87,16 @@ def _notes(plan: RunPlan) -> Iterator[str]:
     if plan.device.type == "cuda":
         yield "On a GPU, passes are as long as the memory that weights leave; the figures are those of a CPU's passes."
     if layer > plan.free:
-        yield f"Does not fit: one layer needs {size_text(layer)}. Use a larger device, or {_REMEDIES['weights']}."
+        yield f"Does not fit: one layer needs {size_text(layer)}. Use a larger device, or {_remedy(plan, 'weights')}."
     elif plan.peak > plan.free and plan.spread is None:
         most = max(largest.memory, key=lambda part: largest.memory[part])
-        yield f"Does not fit: {largest.stage} needs {size_text(plan.peak)}. To change that, {_REMEDIES[most]}."
+        yield f"Does not fit: {largest.stage} needs {size_text(plan.peak)}. To change that, {_remedy(plan, most)}."
     else:
         yield f"It fits. {plan.free // plan.peak or 1} such processes fit next to each other."
+
+
+def _remedy(plan: RunPlan, part: str) -> str:
+    """Return what makes a part of the memory smaller."""
+    if part == "weights" and plan.quantization != "none":
+        return "set model.dtype to bfloat16, or runtime.device to auto"
+    return _REMEDIES[part]

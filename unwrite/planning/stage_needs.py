@@ -16,6 +16,17 @@ _BYTES_PER_LOGIT = 12  # in a pass that compares logits: the logits, their log-s
 _STREAMS, _WIDEST = 6, 3  # vectors of width d, and of a layer's widest module, that a pass holds per token at its peak
 
 
+class ItemSizes(NamedTuple):
+    """Bytes of a number in the dtype that stages compute in.
+
+    measured: in the stages that quantize the model if that is asked for.
+    unquantized: in the one that never does, which compares base and release.
+    """
+
+    measured: int
+    unquantized: int
+
+
 class Passes(NamedTuple):
     """Forward passes: prompt tokens read, and responses generated as (how many prompts, the most tokens of each)."""
 
@@ -44,17 +55,18 @@ class StageNeeds(NamedTuple):
         return sum(self.memory.values())
 
 
-def stage_needs(params: Params, work: Work, size: ModelSize, itemsize: int, limits: Limits) -> list[StageNeeds]:
+def stage_needs(params: Params, work: Work, size: ModelSize, itemsizes: ItemSizes, limits: Limits) -> list[StageNeeds]:
     """Count the needs of the stages that run the model, in the order that they run in.
 
     Args:
         params: all parameters.
         work: the prompts.
         size: the model.
-        itemsize: bytes of a number in the dtype that the model computes in.
+        itemsizes: bytes of a number in the dtype that the model computes in.
         limits: what one forward pass may hold.
     """
-    weights = {"weights": size.parameters * itemsize}
+    itemsize, unquantized = itemsizes
+    weights = {"weights": size.weight_bytes(itemsize)}
     generate = params.generate
     found = [
         StageNeeds(
@@ -75,8 +87,8 @@ def stage_needs(params: Params, work: Work, size: ModelSize, itemsize: int, limi
         ),
         StageNeeds(
             "generate_responses",
-            weights
-            | {"a pass": _pass_bytes(size, itemsize, work.of("test"), generate.max_tokens, limits)}
+            {"weights": size.parameters * unquantized}
+            | {"a pass": _pass_bytes(size, unquantized, work.of("test"), generate.max_tokens, limits)}
             | _divergence_bytes(size, len(work.lengths["baseline", "test"]), generate.kl_tokens, limits),
             _responses([*work.of("test"), *work.extra()], generate.max_tokens).times(2),
         ),
@@ -95,7 +107,7 @@ def _search(
     target, baseline = (work.lengths[name, "validation"] for name in ("target", "baseline"))
     kept = sum(min(MOST_BYTES, sum(lengths) * size.layers * size.hidden * itemsize) for lengths in (target, baseline))
     memory = {
-        "weights": size.parameters * itemsize,
+        "weights": size.weight_bytes(itemsize),
         "a pass": _pass_bytes(size, itemsize, target, optimize.max_tokens, limits),
         "lower layers": kept,
         **_divergence_bytes(size, len(baseline), optimize.kl_tokens, limits),

@@ -67,7 +67,7 @@ class FileWorker:
         try:
             return self._work(item, tick), done
         except FileNotFoundError as error:
-            raise _missing(error.filename) from None
+            raise _missing(Path(error.filename).absolute()) from None
         except OSError as error:
             return error, done
 
