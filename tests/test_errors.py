@@ -1,5 +1,7 @@
 """Expected errors say what to do; what is not expected stays as it is."""
 
+import errno
+import os
 import tomllib
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from unwrite.errors import (
     is_out_of_memory,
     missing_package,
     reason_of,
+    refused_file,
 )
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
@@ -31,6 +34,31 @@ def test_a_missing_package_is_named_with_the_extra_that_installs_it(module: str)
 def test_any_other_missing_module_is_a_bug(module: str | None) -> None:
     error = ModuleNotFoundError("No module named …", name=module)
     assert missing_package("unwrite diff", error) is error
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "Free space"),
+        (errno.EACCES, "Fix the permissions"),
+        (errno.EROFS, "Fix the permissions"),
+        (errno.ENAMETOOLONG, "Shorten the name"),
+        (errno.ELOOP, "Remove the link that leads back to itself"),
+        (errno.EIO, "Check the disk"),
+    ],
+)
+def test_a_file_that_the_system_refuses_is_named_with_the_reason_and_the_remedy(number: int, remedy: str) -> None:
+    reason = os.strerror(number)
+    error = refused_file(OSError(number, reason, "pot/leaves.txt"))
+    assert isinstance(error, UnwriteError)
+    assert str(error) == f"pot/leaves.txt: {reason}. {remedy}, then try again."
+    assert str(refused_file(OSError(number, reason))) == f"{reason}. {remedy}, then try again."
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EBADF, None])
+def test_any_other_error_of_the_system_is_a_bug(number: int | None) -> None:
+    error = OSError() if number is None else OSError(number, os.strerror(number), "pot")
+    assert refused_file(error) is error
 
 
 def test_every_package_of_an_extra_is_known_and_no_other() -> None:

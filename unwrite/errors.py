@@ -1,5 +1,6 @@
 """The exception for errors that a user can fix: shown as one or two lines, exit code 1, no traceback."""
 
+import errno
 import re
 import textwrap
 from collections.abc import Iterator
@@ -30,6 +31,16 @@ _OPTIONAL = {  # top-level module: the package's name, and the extra of unwrite 
 }
 
 
+_REFUSED = {
+    "Free space": {errno.ENOSPC, errno.EDQUOT, errno.EFBIG},
+    "Fix the permissions": {errno.EACCES, errno.EPERM, errno.EROFS},
+    "Shorten the name": {errno.ENAMETOOLONG},
+    "Remove the link that leads back to itself": {errno.ELOOP},
+    "Check the disk": {errno.EIO},
+}
+"""What to do, and the system's reasons that need it."""
+
+
 class UnwriteError(Exception):
     """An expected error.
 
@@ -45,6 +56,15 @@ def missing_package(needed_by: str, error: ModuleNotFoundError) -> Exception:
         return error
     package, extra = _OPTIONAL[module]
     return UnwriteError(f"{needed_by} needs {package}: pip install 'unwrite[{extra}]'.")
+
+
+def refused_file(error: OSError) -> Exception:
+    """Return why the system refuses a file, and what to do; for any other reason, such as a missing file, `error`."""
+    remedy = next((remedy for remedy, reasons in _REFUSED.items() if error.errno in reasons), None)
+    if remedy is None:
+        return error
+    where = f"{error.filename}: " if error.filename else ""
+    return UnwriteError(f"{where}{error.strerror}. {remedy}, then try again.")
 
 
 def reason_of(error: BaseException) -> str:

@@ -44,3 +44,13 @@ def test_a_package_of_an_extra_is_named_and_any_other_is_a_bug(monkeypatch: pyte
     assert result.stderr.splitlines()[-1].startswith("error: unwrite steep needs Optuna: pip install")
     other = ModuleNotFoundError("No module named 'kettle'", name="kettle")
     assert CliRunner().invoke(command_that(other)).exception is other
+
+
+def test_a_file_that_the_system_refuses_is_one_line_and_a_missing_one_is_a_bug() -> None:
+    result = CliRunner().invoke(command_that(PermissionError(13, "Permission denied", "pot/leaves.txt")))
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == (
+        "error: pot/leaves.txt: Permission denied. Fix the permissions, then try again."
+    )
+    missing = FileNotFoundError(2, "No such file or directory", "pot/leaves.txt")
+    assert CliRunner().invoke(command_that(missing)).exception is missing

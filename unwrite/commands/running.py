@@ -11,7 +11,7 @@ from typing import NoReturn, ParamSpec
 
 import click
 
-from unwrite.errors import UnwriteError, missing_package
+from unwrite.errors import UnwriteError, missing_package, refused_file
 from unwrite.pipeline.logs import log_to_stderr
 from unwrite.pipeline.output import checked_output
 from unwrite.pipeline.start import INTERRUPTED
@@ -35,10 +35,9 @@ def expected_errors(command: Callable[P, None]) -> Callable[P, None]:
             click.echo("Interrupted.", err=True)
             sys.exit(INTERRUPTED)
         except ModuleNotFoundError as error:
-            missing = missing_package(f"unwrite {click.get_current_context().info_name}", error)
-            if not isinstance(missing, UnwriteError):
-                raise
-            _fail(missing)
+            _fail_if_expected(missing_package(f"unwrite {click.get_current_context().info_name}", error), error)
+        except OSError as error:
+            _fail_if_expected(refused_file(error), error)
 
     return wrapped
 
@@ -51,6 +50,12 @@ def output_checked() -> Iterator[None]:
             yield
     except UnwriteError as error:
         _fail(error)
+
+
+def _fail_if_expected(error: Exception, original: Exception) -> None:
+    if not isinstance(error, UnwriteError):
+        raise original
+    _fail(error)
 
 
 def _fail(error: UnwriteError) -> NoReturn:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from unwrite.errors import UnwriteError, is_out_of_memory, missing_package, reason_of
+from unwrite.errors import UnwriteError, is_out_of_memory, missing_package, reason_of, refused_file
 from unwrite.pipeline.environment import Environment
 from unwrite.pipeline.lock import exclusive_run
 from unwrite.pipeline.logs import log_to_stderr
@@ -17,7 +16,6 @@ from unwrite.pipeline.start import INTERRUPTED, MESSAGE
 from unwrite.schema.params import Params, load_params
 
 _ARTIFACTS = Path("artifacts")
-_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def run_stage(work: Callable[[Params], str | Environment | None]) -> None:
@@ -49,10 +47,10 @@ def run_stage(work: Callable[[Params], str | Environment | None]) -> None:
         remedy = "Set runtime.batch_tokens in params.yaml to a smaller number."
         fail(UnwriteError(f"Out of memory ({reason_of(error)}). {remedy}"))
     except OSError as error:
-        if error.errno not in _DISK:
+        refused = refused_file(error)
+        if not isinstance(refused, UnwriteError):
             raise
-        where = f"{error.filename}: " if error.filename else ""
-        fail(UnwriteError(f"{where}{error.strerror}. Free space or fix the permissions, then run `dvc repro` again."))
+        fail(refused)
     except KeyboardInterrupt:
         sys.stderr.write(f"{MESSAGE}\n")
         raise SystemExit(INTERRUPTED) from None
