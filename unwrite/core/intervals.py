@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 _RESAMPLES = 9999
 _BATCH = 1000  # resamples in memory at once
 _SEED = 0
 
 
+@lru_cache(maxsize=256)  # a report, a card and their checks ask for the same few again and again
 def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Compute Wilson's score interval of a rate (Wilson 1927): within [0, 1], with width even at 0 or n successes.
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, CancelledError, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from functools import cache
 from threading import Event, Lock
 from typing import Protocol, TypeVar
 
@@ -115,9 +116,11 @@ def _quick_handover() -> Iterator[None]:
         sys.setswitchinterval(before)
 
 
+@cache
 def _keep_freed_memory() -> None:
     """Raise glibc's mmap threshold, by freeing one large block, so that freed blocks of a few megabytes are reused.
 
-    Otherwise they return to the system each time, and threads wait for one another while it maps new pages.
+    Otherwise they return to the system each time, and threads wait for one another while it maps new pages. Once in a
+    process is enough: the threshold never falls again.
     """
     bytes(31 << 20)

@@ -14,7 +14,6 @@ from unwrite.report.rendering import template_environment
 from unwrite.report.tables import model_name, rate_rows
 from unwrite.schema.artifacts import Base, Front, PromptOrigins, Recipe
 from unwrite.schema.evaluation import ClassifierUsed, Evaluation
-from unwrite.schema.safe_yaml import load_yaml
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCardData
@@ -95,7 +94,7 @@ def card_metadata(base: Base, evaluation: Evaluation, prompts: Mapping[str, str]
 
 
 def card_figures(name: str, evaluation: Evaluation, prompts: Mapping[str, str]) -> dict[str, Any]:
-    """Return the part of a card's metadata that follows from a release alone, as YAML values.
+    """Return the part of a card's metadata that follows from a release alone, as the values that its YAML holds.
 
     Args:
         name: the name of the model.
@@ -111,7 +110,7 @@ def card_figures(name: str, evaluation: Evaluation, prompts: Mapping[str, str]) 
         model_name=name,
         eval_results=list(_results(evaluation, prompts)),
     )
-    figures: dict[str, Any] = load_yaml(data.to_yaml())
+    figures: dict[str, Any] = data.to_dict()
     return figures
 
 
