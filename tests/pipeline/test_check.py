@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from examples.derive_pipeline import EXAMPLES
 from tests.support.small_project import ROOT
 from unwrite.errors import UnwriteError
 from unwrite.models import compute_dtype
@@ -27,10 +28,10 @@ def replace(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1))
 
 
-def test_the_project_and_its_example_are_valid_without_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
-    for folder in (ROOT, ROOT / "examples/chatbot-disclaimer"):
-        monkeypatch.chdir(folder)
-        assert check_params(Path("params.yaml")) == []
+@pytest.mark.parametrize("folder", [ROOT, *EXAMPLES], ids=lambda path: path.name)
+def test_the_project_and_its_examples_are_valid_without_a_note(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    assert check_params(Path("params.yaml")) == []
 
 
 @pytest.mark.parametrize(("ratio", "noted"), [(8.04, True), (1.4, False)])
