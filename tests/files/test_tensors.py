@@ -133,3 +133,18 @@ def test_a_truncated_file_names_the_stage(tmp_path: Path, keep: int) -> None:
 def test_a_folder_in_place_of_the_file_names_the_stage(tmp_path: Path) -> None:
     with pytest.raises(UnwriteError, match=r"is damaged .* run `dvc repro -f compute_directions`"):
         read_tensors(tmp_path, "compute_directions")
+
+
+def test_a_pointer_and_a_file_that_cannot_be_read_are_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(UnwriteError, match=r"x is a Git LFS pointer"):
+        read_tensors(tmp_path / "x", "compute_directions")
+
+    def denied(path: Path, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(UnwriteError, match=r"x cannot be read \(Permission denied\)\.$"):
+        read_tensors(tmp_path / "x", "compute_directions")

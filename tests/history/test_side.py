@@ -71,6 +71,13 @@ def test_damaged_file_is_refused(tmp_path: Path) -> None:
             load_side(str(path))
 
 
+def test_what_git_leaves_without_lfs_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "directions.safetensors"
+    path.write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(UnwriteError, match=r"directions.safetensors is a Git LFS pointer, .*: run `git lfs pull`"):
+        load_side(str(path))
+
+
 @pytest.mark.parametrize(
     ("tensors", "held"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -92,6 +93,21 @@ def test_links_of_the_hubs_cache_are_accepted(release: Release, tmp_path: Path) 
         (blobs / sha256_of(path)).write_bytes(path.read_bytes())
         (snapshot / path.name).symlink_to(Path("../../blobs") / sha256_of(path))
     assert verify_release(snapshot, release.base).passed
+
+
+def test_links_into_dvc_s_cache_are_accepted(release: Release, tmp_path: Path) -> None:
+    """As `dvc checkout` makes them where cache.type is symlink."""
+    for path in release.folder.iterdir():
+        md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        cached = tmp_path / "cache/files/md5" / md5[:2] / md5[2:]
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(cached)
+        path.symlink_to(cached)
+    assert failed(verified(release)) == {}
+    elsewhere = (release.folder / "config.json").resolve().rename(tmp_path / "cache/files/config.json")
+    (release.folder / "config.json").unlink()
+    (release.folder / "config.json").symlink_to(elsewhere)
+    assert failed(verified(release)) == {"files": "config.json is a link that leads out of the folder"}
 
 
 @pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "a/b", "", "..", "a\\b"])

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unwrite.errors import UnwriteError, reason_of
 from unwrite.files.atomic import atomic_file
-from unwrite.files.safetensors import read_metadata_entries
+from unwrite.files.safetensors import read_metadata_entries, refuse_pointer
 from unwrite.schema.strict_json import strict_json
 
 
@@ -34,7 +34,7 @@ def read_tensors(path: Path, stage: str) -> dict[str, Tensor]:
     """Read every tensor of a file that `stage` writes.
 
     Raises:
-        UnwriteError: the file is missing or damaged.
+        UnwriteError: the file is missing, damaged or a Git LFS pointer, or cannot be read.
     """
     with _readable_errors(path, stage):
         return load_file(path) if _has_utf8_name(path) else load(path.read_bytes())
@@ -68,7 +68,10 @@ def _has_utf8_name(path: Path) -> bool:
 @contextmanager
 def _readable_errors(path: Path, stage: str) -> Iterator[None]:
     try:
+        refuse_pointer(path)
         yield
+    except PermissionError as error:
+        raise UnwriteError(f"{path} cannot be read ({error.strerror}).") from None
     except FileNotFoundError:
         raise UnwriteError(f"{path} is missing: run `dvc repro {stage}` first.") from None
     except (SafetensorError, OSError, KeyError, ValueError) as error:

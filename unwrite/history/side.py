@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unwrite.errors import UnwriteError
 from unwrite.files.direction_tensors import wrong_directions
+from unwrite.files.safetensors import refuse_pointer
 from unwrite.files.tensors import read_metadata, read_tensors
 from unwrite.schema.artifacts import Recipe
 from unwrite.schema.dotted_keys import flattened
@@ -60,7 +61,9 @@ def read_directions(file: Path, name: str) -> StoredDirections:
 
     Raises:
         UnwriteError: the file is damaged, or holds something else.
+        OSError: the file cannot be read.
     """
+    refuse_pointer(file, name)
     try:
         tensors = read_tensors(file, STAGE)
     except UnwriteError:

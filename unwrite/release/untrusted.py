@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from unwrite.schema.paths import TEMPLATES
 _LONGEST_NAME = 255  # bytes, on every common file system
 _LARGEST_RECORD = 100_000_000
 """Bytes of a file that is read into memory whole; the index of the largest checkpoints has a few million."""
+_DVC_CACHE = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")
 _OF_THE_SYSTEM = ("/proc", "/sys", "/dev")
 
 
@@ -52,13 +54,13 @@ def is_plain_file(folder: Path, name: str) -> bool:
 
 
 def leads_out(folder: Path, link: Path) -> bool:
-    """Return whether a link leads out of a folder, other than to where the hub's cache keeps the repository's files."""
+    """Return whether a link leads out of a folder, other than to where the hub's or DVC's cache keeps its files."""
     try:
         target, inside = link.resolve(strict=True), folder.resolve()
     except (OSError, RuntimeError):  # a loop, or nothing there
         return True
     cached = inside.parent.name == "snapshots" and target.parent == inside.parent.parent / "blobs"
-    return target.parent != inside and not cached
+    return target.parent != inside and not cached and _DVC_CACHE.search(target.as_posix()) is None
 
 
 def printable(text: str) -> str:
