@@ -74,9 +74,11 @@ def search(enter: Sequence[str] = (), **environment: str) -> Iterator[subprocess
         text=True,
         start_new_session=True,
     ) as process:
-        yield process
-        if process.poll() is None:
-            process.kill()
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
 
 
 def wait_for_first_batch(process: subprocess.Popen[str]) -> None:

@@ -7,14 +7,17 @@ import os
 import platform
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal, NamedTuple, Protocol
+
+import psutil
 
 from unwrite.errors import UnwriteError, reason_of
 from unwrite.workers.capacity import Needs, Node, check_capacity, free_workers, needs_of_worker
 
 ADDRESS = "RAY_ADDRESS"
 """The variable that names the cluster of this machine, as Ray's own tools set and read it."""
+_MOST_STARTS = 3
 _LONGEST_FOLDER = 40  # Ray adds up to 65 characters to it, and the name of a socket has at most 107
 _GRACE_SECONDS = "10"  # after which a cluster ends the workers of a driver that was cut off from it
 
@@ -102,17 +105,44 @@ def _local(wanted: Wanted, workers: int | None) -> Iterator[Cluster]:
     count = check_capacity(machine, needs, workers)
     with tempfile.TemporaryDirectory(prefix="unwrite-", dir=_short_folder(), ignore_cleanup_errors=True) as folder:
         try:
-            ray.init(
+            _start(
                 address="local",
                 num_cpus=count * needs.cpus,
                 num_gpus=count * needs.gpus,
                 include_dashboard=False,
                 _temp_dir=folder,
-                **_quiet(),
             )
             yield Cluster(needs, count, is_local=True)
         finally:
             ray.shutdown()  # before its folder is deleted
+
+
+def _start(**options: object) -> None:
+    """Start Ray, again if it took longer than the half minute that it allows itself: a second start takes less.
+
+    Raises:
+        UnwriteError: it took longer each time.
+    """
+    import ray
+
+    for _ in range(_MOST_STARTS):
+        before = psutil.Process().children(recursive=True)
+        try:
+            ray.init(**options, **_quiet())
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+            for process in psutil.Process().children(recursive=True):
+                if process not in before:  # what Ray has started, and would leave until this process ends
+                    with suppress(psutil.NoSuchProcess):
+                        process.kill()
+            ray.shutdown()
+        else:
+            return
+    raise UnwriteError(
+        "Ray cannot be started: this machine is so busy that Ray gives up. Run this again when it is not, or use one "
+        "worker."
+    )
 
 
 def _short_folder() -> str | None:
