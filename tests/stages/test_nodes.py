@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,16 +51,25 @@ def without_seconds() -> list[str]:
     return [line.rpartition(",")[0] for line in TRIALS.read_text().splitlines()]
 
 
-@pytest.fixture
-def expected(project: Path) -> list[str]:
-    """The trials of an undisturbed search in one process; nothing of it is left for another one to find."""
-    write_params(1)
-    subprocess.run(STAGE, env=ENVIRONMENT, capture_output=True, check=True)
-    trials = without_seconds()
+@pytest.fixture(scope="module")
+def undisturbed(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The trials of an undisturbed search in one process."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "project"
+    shutil.copytree(finished, folder)
+    with chdir(folder):
+        write_params(1)
+        subprocess.run(STAGE, env=ENVIRONMENT, capture_output=True, check=True)
+        trials = without_seconds()
     assert len(trials) == 13
+    return trials
+
+
+@pytest.fixture
+def expected(project: Path, undisturbed: list[str]) -> list[str]:
+    """The trials to expect in a project where no search has begun."""
     shutil.rmtree(".unwrite/search")
     TRIALS.unlink()
-    return trials
+    return undisturbed
 
 
 @contextmanager
