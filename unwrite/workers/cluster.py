@@ -117,7 +117,7 @@ def _local(wanted: Wanted, workers: int | None) -> Iterator[Cluster]:
             ray.shutdown()  # before its folder is deleted
 
 
-def _start(**options: object) -> None:
+def _start(**options: Any) -> None:
     """Start Ray, again if it took longer than the half minute that it allows itself: a second start takes less.
 
     Raises:
