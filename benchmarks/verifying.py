@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.comparison import alternated, peak_memory, ratio, spread, table
+from benchmarks.counting import counted
 from benchmarks.merging import MODES, checkpoint_project, clear, ours
 from unwrite.files.checkpoints import stored_tensors
 from unwrite.files.safetensors import spans
@@ -26,6 +27,9 @@ def report(repeats: int, gigabytes: float) -> str:
     with checkpoint_project(gigabytes) as size:
         for mode in MODES:
             rows += _rows(mode, repeats, torch_alone)
+        ours("rows")
+        count = counted(BASE, MODEL, verify=_verify, command=_command, sums=_sums)
+        clear()
         tensors = stored_tensors(BASE)
         files = {tensor.file for tensor in tensors.values()}
         largest = max(span.stop - span.start for file in files for span in spans(file, tensors))
@@ -34,7 +38,7 @@ def report(repeats: int, gigabytes: float) -> str:
         "Ours: `verify_release`, finding the writers included; the command adds the start of Python and the imports. "
         f"Torch and the imports take {torch_alone:.0f} MB, the largest tensor {largest / 1e6:.0f} MB."
     )
-    return f"{about}\n\n{table(['', 's', 'this ÷ sha256sum', 'peak MB', 'above torch MB'], rows)}"
+    return f"{about}\n\n{table(['', 's', 'this ÷ sha256sum', 'peak MB', 'above torch MB'], rows)}\n\n{count}"
 
 
 def _rows(mode: NormPreservation, repeats: int, torch_alone: float) -> list[list[str]]:
