@@ -110,7 +110,7 @@ def card_figures(name: str, evaluation: Evaluation, prompts: Mapping[str, str]) 
         model_name=name,
         eval_results=list(_results(evaluation, prompts)),
     )
-    figures: dict[str, Any] = data.to_dict()
+    figures: dict[str, Any] = data.to_dict()  # type: ignore[no-untyped-call]
     return figures
 
 
