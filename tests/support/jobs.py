@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 from pathlib import Path
 
 import psutil
@@ -60,11 +61,16 @@ class Jobs:
             name: what `name_of` returns.
         """
         self.deaths, self.name = Path(deaths), name
+        self._two = threading.Barrier(2, timeout=60)
         logging.getLogger("unwrite.tests").warning("a worker of tests began")
 
     def square(self, number: int) -> int:
         """Return the square of a number."""
         return number * number
+
+    def meet(self) -> int:
+        """Wait until this is called twice at once, and return another number each time."""
+        return self._two.wait()
 
     def name_of(self) -> str:
         """Return the name."""
