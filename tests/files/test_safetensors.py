@@ -36,7 +36,6 @@ from unwrite.files.safetensors import (
     read_header,
     read_rows,
     read_span,
-    refuse_pointer,
     row_blocks,
     spans,
     split_tensor,
@@ -152,19 +151,6 @@ def test_data_longer_than_declared_is_refused(single: Path) -> None:
         file.write(b"\0")
     with pytest.raises(UnwriteError, match=r"has \d+ bytes, but its header declares \d+. Download it again"):
         read_header(single / SINGLE_FILE)
-
-
-POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n"
-
-
-def test_what_git_leaves_without_lfs_is_named(single: Path) -> None:
-    file = single / SINGLE_FILE
-    refuse_pointer(file)  # the file itself
-    file.write_bytes(POINTER)
-    with pytest.raises(UnwriteError, match=r"model.safetensors is a Git LFS pointer, not the file itself"):
-        read_header(file)
-    with pytest.raises(UnwriteError, match=r"^the weights is a Git LFS pointer"):
-        refuse_pointer(file, "the weights")
 
 
 @pytest.mark.parametrize("length", [0, 1, 10**6, 2**63, 2**64 - 1])

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from unwrite.errors import UnwriteError
+from unwrite.files.lfs_pointers import refuse_pointer_bytes
 from unwrite.schema.strict_json import AmbiguousJson, strict_json
 
 DTYPES: Mapping[str, torch.dtype] = {
@@ -32,8 +33,6 @@ _ITEM_BYTES: Mapping[str, int] = {
     **{"F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "C64": 8},
 }
 _LENGTH_BYTES = 8  # of the header's length, at the start of the file
-_POINTER = b"version "
-"""How a Git LFS pointer begins: as the length of a header, more than any file has."""
 _HEADER_LIMIT = 100_000_000  # bytes; the format's own limit
 BLOCK_BYTES = 1 << 20
 """Bytes read, hashed and written at a time: small compared with a tensor, large enough to amortize a call."""
@@ -46,26 +45,6 @@ class StoredTensor(NamedTuple):
     dtype: str
     shape: tuple[int, ...]
     offset: int
-
-
-def refuse_pointer(file: Path, name: str | None = None) -> None:
-    """Refuse what git leaves in place of a file where Git LFS is not installed.
-
-    Args:
-        file: an existing file.
-        name: its name in the error; by default its path.
-
-    Raises:
-        UnwriteError: the file is a Git LFS pointer.
-        OSError: the file cannot be read.
-    """
-    with file.open("rb") as stream:
-        _refuse_pointer(stream.read(_LENGTH_BYTES), name or str(file))
-
-
-def _refuse_pointer(prefix: bytes, name: str) -> None:
-    if prefix == _POINTER:
-        raise UnwriteError(f"{name} is a Git LFS pointer, not the file itself: run `git lfs pull` in its repository.")
 
 
 def read_header(file: Path) -> dict[str, StoredTensor]:
@@ -116,7 +95,7 @@ def _header_bytes(file: Path, size: int) -> bytes:
     """Read the JSON header of a file of `size` bytes, unparsed."""
     with file.open("rb") as stream:
         prefix = stream.read(_LENGTH_BYTES)
-        _refuse_pointer(prefix, str(file))
+        refuse_pointer_bytes(prefix, str(file))
         length = struct.unpack("<Q", prefix)[0] if len(prefix) == _LENGTH_BYTES else 0
         if not 2 <= length <= min(_HEADER_LIMIT, size - _LENGTH_BYTES):
             raise UnwriteError(f"{file} is not a safetensors file, or truncated ({size} bytes). Download it again.")

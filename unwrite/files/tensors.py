@@ -14,7 +14,8 @@ from torch import Tensor
 
 from unwrite.errors import UnwriteError, reason_of
 from unwrite.files.atomic import atomic_file
-from unwrite.files.safetensors import read_metadata_entries, refuse_pointer
+from unwrite.files.lfs_pointers import refuse_pointer
+from unwrite.files.safetensors import read_metadata_entries
 from unwrite.schema.strict_json import strict_json
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unwrite.errors import UnwriteError
 from unwrite.files.direction_tensors import wrong_directions
-from unwrite.files.safetensors import refuse_pointer
+from unwrite.files.lfs_pointers import refuse_pointer
 from unwrite.files.tensors import read_metadata, read_tensors
 from unwrite.schema.artifacts import Recipe
 from unwrite.schema.dotted_keys import flattened
