@@ -98,7 +98,7 @@ def test_a_file_that_cannot_be_read_is_one_line(release: Release, monkeypatch: p
     def denied(path: Path) -> str:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("unwrite.release.verify.sha256_of", denied)
+    monkeypatch.setattr("unwrite.files.hashing.sha256_of", denied)
     with pytest.raises(UnwriteError, match=r"/\S+ cannot be read \(Permission denied\)\."):
         verified(release)
     message = r"a file of the release or its base cannot be read \(Input/output error\)"
