@@ -12,7 +12,15 @@ from tests.support.samples import sample_run
 from unwrite.errors import UnwriteError
 from unwrite.files.hashing import digest_of
 from unwrite.files.records import write_json
-from unwrite.release.problems import Problem, find_changed_copies, kinds_of, refuse_failed_gates, refuse_problems
+from unwrite.release import problems as problems_module
+from unwrite.release.problems import (
+    Problem,
+    find_changed_copies,
+    find_project_problems,
+    kinds_of,
+    refuse_failed_gates,
+    refuse_problems,
+)
 from unwrite.schema.artifacts import FileDigest, as_json
 from unwrite.schema.gate_values import evaluated_gates
 from unwrite.schema.paths import EVALUATION
@@ -50,6 +58,15 @@ def test_allowed_problems_pass() -> None:
 def test_long_list_of_problems_is_shortened() -> None:
     with pytest.raises(UnwriteError, match=r"stage 0; stage 1; stage 2, and 2 more\."):
         refuse_problems([Problem("stale", f"stage {number}") for number in range(5)], [])
+
+
+def test_a_repository_that_git_refuses_is_not_to_be_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> list[str]:
+        raise UnwriteError("git refuses to read this repository.")
+
+    monkeypatch.setattr(problems_module, "uncommitted_changes", refuse)
+    with pytest.raises(UnwriteError, match=r"repository\.\nFix this \(git must be able to tell the commit\), or pass"):
+        find_project_problems([])
 
 
 def test_a_failed_gate_is_refused_with_its_figure_and_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unwrite.models.captured_layers import run_model
 from unwrite.models.discovery.findings import FoundWriter
 from unwrite.models.discovery.float64 import float64_throughout
-from unwrite.models.layers import decoder_layers, layer_output, run_model, stream_argument
+from unwrite.models.layers import decoder_layers, layer_output, stream_argument
 
 TOKENS = torch.tensor([[3, 4, 5, 6, 7, 8, 9], [10, 11, 12, 13, 14, 15, 16]])
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from unwrite.models.captured_layers import CalledLayer
 from unwrite.models.discovery import writers as writers_module
 from unwrite.models.discovery.findings import Discovery
 from unwrite.models.discovery.narrowing import VOCABULARY
 from unwrite.models.discovery.probes import RecordedLayer, record_layer
 from unwrite.models.discovery.writers import find_writers
-from unwrite.models.layers import CalledLayer
 
 D, INNER, EXPERTS = 16, 24, 6
 Add = Callable[[Tensor, Tensor], Tensor]

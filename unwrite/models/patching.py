@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from unwrite.errors import UnwriteError
-from unwrite.models.layers import CalledLayer, decoder_layers, entrances
+from unwrite.models.captured_layers import CalledLayer
+from unwrite.models.layers import decoder_layers, entrances
 from unwrite.models.streams import followed_streams
 
 TensorMap = Callable[[Tensor], Tensor]

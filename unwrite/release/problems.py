@@ -33,10 +33,11 @@ _ABSOLUTE = re.compile(r"""(?:^|[\s"'])(~?/[\w.~-]+/[^\s"']*|[A-Za-z]:\\[^\s"']+
 
 
 class Problem(NamedTuple):
-    """One problem, and the `--allow` value that lets it pass."""
+    """One problem, the `--allow` value that lets it pass, and the remedy, where it is not that of all of the kind."""
 
     kind: Override
     text: str
+    remedy: str | None = None
 
 
 def kinds_of(problems: Iterable[Problem]) -> list[Override]:
@@ -59,7 +60,7 @@ def refuse_problems(problems: Iterable[Problem], allowed: Collection[Override]) 
     more = f", and {len(texts) - _LISTED} more" if len(texts) > _LISTED else ""
     raise UnwriteError(
         f"Not published: {'; '.join(texts[:_LISTED])}{more}.\n"
-        f"Fix this ({_REMEDIES[kind]}), or pass --allow {kind}; the manifest records it."
+        f"Fix this ({refused[0].remedy or _REMEDIES[kind]}), or pass --allow {kind}; the manifest records it."
     )
 
 
@@ -89,7 +90,7 @@ def find_project_problems(allowed: Collection[Override]) -> list[Problem]:
     for kind in OVERRIDES:
         if kind not in finders:
             continue  # found later, when the release is verified
-        problems = [Problem(kind, text) for text in finders[kind]()]
+        problems = list(finders[kind]())
         refuse_problems(problems, allowed)  # before the next finder runs: some take minutes
         found += problems
     return found
@@ -121,17 +122,18 @@ def find_changed_copies(
     return problems
 
 
-def _uncommitted() -> Iterator[str]:
+def _uncommitted() -> Iterator[Problem]:
     try:
         changed = uncommitted_changes()
     except UnwriteError as error:
-        yield str(error).rstrip(".")
+        yield Problem("dirty", str(error).rstrip("."), "git must be able to tell the commit")
         return
     if changed:
-        yield f"uncommitted changes in {', '.join(changed[:_LISTED])}{' and others' if len(changed) > _LISTED else ''}"
+        others = " and others" if len(changed) > _LISTED else ""
+        yield Problem("dirty", f"uncommitted changes in {', '.join(changed[:_LISTED])}{others}")
 
 
-def _stale() -> Iterator[str]:
+def _stale() -> Iterator[Problem]:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
@@ -141,16 +143,18 @@ def _stale() -> Iterator[str]:
         raise UnwriteError(
             f"`dvc status` failed ({reason_of(error)}): run `unwrite publish` in the project's folder."
         ) from None
-    yield from (f"{stage} is out of date" for stage, changes in status.items() if changes != ["always changed"])
+    for stage, changes in status.items():
+        if changes != ["always changed"]:
+            yield Problem("stale", f"{stage} is out of date")
 
 
-def _altered() -> Iterator[str]:
-    yield from (finding.problem for finding in audit_project())
+def _altered() -> Iterator[Problem]:
+    yield from (Problem("altered", finding.problem) for finding in audit_project())
 
 
-def _private_paths() -> Iterator[str]:
+def _private_paths() -> Iterator[Problem]:
     """Yield paths that lead out of the project, in files that travel with the release: they reveal whose machine."""
     for file in (PARAMS_FILE, LOCK):
         for found in _ABSOLUTE.finditer(file.read_text("utf-8")):
             if public_path(found[1]) != found[1]:
-                yield f"{file} names {found[1]}"
+                yield Problem("paths", f"{file} names {found[1]}")

@@ -15,10 +15,10 @@ from tests.support.probe import TOKENS, edited, written_along
 from tests.support.tiny import random_direction, tiny_config
 from tests.support.zoo import zoo_config, zoo_model
 from unwrite.errors import UnwriteError
+from unwrite.models.captured_layers import run_model
 from unwrite.models.discovery.findings import Discovery, FoundWriter
 from unwrite.models.discovery.float64 import float64_throughout
 from unwrite.models.discovery.writers import find_writers
-from unwrite.models.layers import run_model
 
 
 @functools.cache

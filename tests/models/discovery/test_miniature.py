@@ -14,12 +14,13 @@ from tests.support.large import LARGE, large_config
 from tests.support.tiny import tiny_config
 from tests.support.zoo import zoo_config
 from unwrite.errors import UnwriteError
+from unwrite.models.captured_layers import run_model
 from unwrite.models.discovery import miniature as miniature_module
 from unwrite.models.discovery.float64 import float64_throughout
 from unwrite.models.discovery.miniature import build_on_meta, filled, filled_while_run, miniatures
 from unwrite.models.discovery.narrowing import VOCABULARY
 from unwrite.models.discovery.writers import find_writers
-from unwrite.models.layers import decoder_layers, run_model
+from unwrite.models.layers import decoder_layers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel

@@ -13,9 +13,10 @@ from tests.support.probe import TOKENS, edited, written_along
 from tests.support.synthetic_layers import Artificial, D, Layer, Mlp, examined
 from tests.support.tiny import random_direction
 from tests.support.zoo import zoo_config, zoo_model
+from unwrite.models.captured_layers import run_model
 from unwrite.models.discovery.float64 import float64_throughout
 from unwrite.models.discovery.writers import find_writers
-from unwrite.models.layers import decoder_layers, run_model
+from unwrite.models.layers import decoder_layers
 from unwrite.models.patching import mapped_stream
 from unwrite.models.residuals import extract_residuals
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from unwrite.models.captured_layers import CalledLayer
 from unwrite.models.discovery.branches import Leaf
 from unwrite.models.discovery.probes import TOLERANCE, RecordedLayer, first_tensor, outputs_fixed
-from unwrite.models.layers import CalledLayer
 from unwrite.terms import Component
 
 

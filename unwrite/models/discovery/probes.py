@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from unwrite.models.layers import CalledLayer, stream_argument
+from unwrite.models.captured_layers import CalledLayer
+from unwrite.models.layers import stream_argument
 
 SHIFT = 1e10  # K: too large to be mistaken for a bounded path, and small enough to leave six digits
 TOLERANCE = 1e-5

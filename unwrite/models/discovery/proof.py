@@ -7,11 +7,11 @@ from contextlib import ExitStack
 
 from torch import Tensor, nn
 
+from unwrite.models.captured_layers import CalledLayer
 from unwrite.models.discovery.bare_biases import is_bare, written_by_bare_biases
 from unwrite.models.discovery.branches import Branch, Examination, search_branches
 from unwrite.models.discovery.probes import EXACT, RecordedLayer, UnprovableError, multipliers_into, projected, run_to
 from unwrite.models.discovery.sums import COMPLETE, unexplained_at
-from unwrite.models.layers import CalledLayer
 
 
 def examine_layer(recorded: RecordedLayer, like: tuple[Branch, ...] | None) -> Examination:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from unwrite.models.captured_layers import run_model
 from unwrite.models.discovery.probes import TOLERANCE, seeded
-from unwrite.models.layers import decoder_layers, run_model, stream_argument
+from unwrite.models.layers import decoder_layers, stream_argument
 from unwrite.models.patching import mapped_stream
 from unwrite.models.streams import followed_streams
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from unwrite.errors import UnwriteError
+from unwrite.models.captured_layers import CalledLayer, CapturedLayers, StructureError, capture_layers
 from unwrite.models.discovery.branches import Branch, Examination, Leaf, leaves
 from unwrite.models.discovery.components import find_components
 from unwrite.models.discovery.findings import Discovery, FoundWriter
@@ -32,7 +33,6 @@ from unwrite.models.discovery.probes import (
 from unwrite.models.discovery.proof import examine_layer
 from unwrite.models.discovery.seams import writes_between
 from unwrite.models.discovery.sharing import merge_shared
-from unwrite.models.layers import CalledLayer, CapturedLayers, StructureError, capture_layers
 from unwrite.terms import Component
 
 if TYPE_CHECKING:
