@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import threading
+import socket
 from pathlib import Path
 
 import psutil
@@ -44,6 +44,13 @@ def die_once(deaths: Path, name: str, tick: Tick) -> str:
     return name
 
 
+def meet(address: tuple[str, int], name: str, _: Tick) -> str:
+    """Connect to an address, and wait until something is sent."""
+    with socket.create_connection(address, timeout=90) as connection:
+        assert connection.recv(1) == b"."
+    return name
+
+
 def read_file(folder: Path, name: str, tick: Tick) -> bytes:
     """Return the content of a file."""
     tick(1)
@@ -61,16 +68,11 @@ class Jobs:
             name: what `name_of` returns.
         """
         self.deaths, self.name = Path(deaths), name
-        self._two = threading.Barrier(2, timeout=60)
         logging.getLogger("unwrite.tests").warning("a worker of tests began")
 
     def square(self, number: int) -> int:
         """Return the square of a number."""
         return number * number
-
-    def meet(self) -> int:
-        """Wait until this is called twice at once, and return another number each time."""
-        return self._two.wait()
 
     def name_of(self) -> str:
         """Return the name."""

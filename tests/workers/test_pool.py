@@ -67,11 +67,3 @@ def test_a_job_whose_worker_died_is_done_again(deaths: Path, pool: Pool, capsys:
     assert tries in (3, 4)
     assert capsys.readouterr().err.count("A worker died (") == tries + 1
     assert pool.ask("name_of") == "second"  # the replacements are prepared as those before them
-
-
-def test_a_worker_does_several_jobs_at_once(tmp_path: Path) -> None:
-    with open_pool(TWO.model_copy(update={"workers": 1}), None, 2) as alone:
-        alone.prepare(partial(Jobs, str(tmp_path)))
-        results = dict(alone.run("meet", [(), ()], ahead=1))
-        assert alone.workers == 1
-    assert sorted(results.values()) == [0, 1]

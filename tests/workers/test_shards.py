@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import platform
 import shutil
+import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.support.jobs import descendants, die_once, read_file
+from tests.support.jobs import descendants, die_once, meet, read_file
 from tests.support.releases import Release, failed, flip_bit, make_release
 from unwrite.editing.changes import changes_of
 from unwrite.editing.merging import MergedFile, merge_files
@@ -20,6 +22,7 @@ from unwrite.files.hashing import digest_of
 from unwrite.files.tensors import read_tensors
 from unwrite.files.threads import FileMap, map_in_threads
 from unwrite.release.verify import verify_release
+from unwrite.workers import shards
 from unwrite.workers.shards import FileWorker, open_file_map
 
 SHARED = "Workers need storage that every node shares at the same path: keep it there, or use one worker."
@@ -32,10 +35,12 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Release:
 
 @pytest.fixture(scope="module")
 def map_files(release: Release) -> Iterator[FileMap]:
-    """What two workers do, that are gone at the end."""
+    """What two workers do, two files at once each; they are gone at the end."""
     before = descendants()
-    with open_file_map(2, [release.base, release.folder], len(shard_files(release.base))) as opened:
-        yield opened
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shards, "processors", lambda: 4)
+        with open_file_map(2, [release.base, release.folder], 4) as opened:
+            yield opened
     assert descendants() <= before
 
 
@@ -89,6 +94,22 @@ def test_a_base_that_changed_is_refused_with_the_same_message(
         said.append(str(error.value))
     shard.write_bytes(before)
     assert said[0] == said[1]
+
+
+def test_workers_share_the_processors_of_a_machine(map_files: FileMap) -> None:
+    names = ["one", "two", "three", "four"]
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as thread:
+        server.settimeout(60)
+
+        def let_four_go() -> None:
+            waiting = [server.accept()[0] for _ in names]
+            for connection in waiting:
+                connection.sendall(b".")
+                connection.close()
+
+        gone = thread.submit(let_four_go)
+        assert map_files(partial(meet, server.getsockname()), names) == names
+        gone.result()
 
 
 def test_work_whose_worker_died_is_done_again(map_files: FileMap, tmp_path: Path) -> None:
