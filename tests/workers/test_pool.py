@@ -1,12 +1,13 @@
 """The pool with two real workers: results by number, errors as they were raised, and jobs of the dead done again."""
 
+import socket
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.support.jobs import TWO, Jobs, descendants
+from tests.support.jobs import TWO, Jobs, descendants, make_late
 from unwrite.errors import UnwriteError
 from unwrite.workers.pool import Pool, open_pool
 
@@ -67,3 +68,17 @@ def test_a_job_whose_worker_died_is_done_again(deaths: Path, pool: Pool, capsys:
     assert tries in (3, 4)
     assert capsys.readouterr().err.count("A worker died (") == tries + 1
     assert pool.ask("name_of") == "second"  # the replacements are prepared as those before them
+
+
+def test_a_worker_that_still_made_the_object_before_makes_the_newest_one_too(deaths: Path, pool: Pool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(60)
+        pool.prepare(partial(make_late, server.getsockname(), str(deaths), "older"), again=True)
+        first, second = (server.accept()[0] for _ in range(2))
+        with first, second:
+            first.sendall(b".")
+            assert pool.ask("name_of") == "older"
+            pool.prepare(partial(Jobs, str(deaths), "newest"), again=True)
+            second.sendall(b".")
+            pool.wait_until_ready()
+            assert set(dict(pool.run("name_of", [()] * 4)).values()) == {"newest"}

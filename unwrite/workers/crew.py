@@ -54,11 +54,12 @@ class Event(NamedTuple):
 
 
 class _Call(NamedTuple):
-    """A call that Ray has not answered, and what its answer means."""
+    """A call that Ray has not answered, and what its answer means; `made` is what a worker was to make, if it was."""
 
     worker: Worker
     kind: Literal["introduced", "ready", "ended"]
     job: int = 0
+    made: Callable[[], Any] | None = None
 
 
 class Crew:
@@ -140,7 +141,7 @@ class Crew:
         if not done:
             self._refuse_to_wait_in_vain()
             return None
-        worker, kind, job = self._calls.pop(done[0])
+        worker, kind, job, made = self._calls.pop(done[0])
         if kind == "ended":
             worker.jobs.remove(job)
         try:
@@ -158,7 +159,11 @@ class Crew:
         self.notices.show(said)
         if kind == "ended":
             return Event(worker, "ended", job, result)
-        self._failed_starts, worker.is_ready = 0, True
+        self._failed_starts = 0
+        if made is not self._make:  # something else is wanted by now
+            self._prepare_missing()
+            return None
+        worker.is_ready = True
         self.notices.compare(worker.name, result)
         return Event(worker, "ready")
 
@@ -191,11 +196,14 @@ class Crew:
         """Let workers that have started make their object, up to the number that is to."""
         if self._make is None:
             return
-        waiting = [call.worker for call in self._calls.values() if call.kind == "ready"]
-        busy = waiting + [worker for worker in self.workers if worker.is_ready]
+        making = [call for call in self._calls.values() if call.kind == "ready"]
+        # Whoever still makes what was wanted before is asked when it has: calls of a worker may overtake each other.
+        busy = [call.worker for call in making] + [worker for worker in self.workers if worker.is_ready]
+        wanted = sum(worker.is_ready for worker in self.workers) + sum(call.made is self._make for call in making)
         idle = [worker for worker in self.workers if worker.name and worker not in busy]
-        for worker in idle[: max(0, self._most - len(busy))]:
-            self._calls[worker.handle.prepare.remote(self._make, self._threads)] = _Call(worker, "ready")
+        for worker in idle[: max(0, self._most - wanted)]:
+            call = _Call(worker, "ready", made=self._make)
+            self._calls[worker.handle.prepare.remote(self._make, self._threads)] = call
 
     def _died(self, worker: Worker, detail: str) -> Event:
         """Replace a worker."""
