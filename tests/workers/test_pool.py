@@ -49,6 +49,20 @@ def test_workers_have_the_threads_and_the_environment_of_the_driver(pool: Pool) 
     assert (environment.threads, environment.dtype, environment.accelerator) == (1, "float32", None)
 
 
+def test_a_worker_that_still_made_the_object_before_makes_the_newest_one_too(deaths: Path, pool: Pool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(60)
+        pool.prepare(partial(make_late, server.getsockname(), str(deaths), "older"), again=True)
+        first, second = (server.accept()[0] for _ in range(2))
+        with first, second:
+            first.sendall(b".")
+            assert pool.ask("name_of") == "older"
+            pool.prepare(partial(Jobs, str(deaths), "newest"), again=True)
+            second.sendall(b".")
+            pool.wait_until_ready()
+            assert set(dict(pool.run("name_of", [()] * 4)).values()) == {"newest"}
+
+
 def test_workers_say_the_same_once(deaths: Path, pool: Pool, capsys: pytest.CaptureFixture[str]) -> None:
     pool.prepare(partial(Jobs, str(deaths), "second"), again=True)
     pool.wait_until_ready()
@@ -68,17 +82,3 @@ def test_a_job_whose_worker_died_is_done_again(deaths: Path, pool: Pool, capsys:
     assert tries in (3, 4)
     assert capsys.readouterr().err.count("A worker died (") == tries + 1
     assert pool.ask("name_of") == "second"  # the replacements are prepared as those before them
-
-
-def test_a_worker_that_still_made_the_object_before_makes_the_newest_one_too(deaths: Path, pool: Pool) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(60)
-        pool.prepare(partial(make_late, server.getsockname(), str(deaths), "older"), again=True)
-        first, second = (server.accept()[0] for _ in range(2))
-        with first, second:
-            first.sendall(b".")
-            assert pool.ask("name_of") == "older"
-            pool.prepare(partial(Jobs, str(deaths), "newest"), again=True)
-            second.sendall(b".")
-            pool.wait_until_ready()
-            assert set(dict(pool.run("name_of", [()] * 4)).values()) == {"newest"}

@@ -193,11 +193,10 @@ class Crew:
         self._prepare_missing()
 
     def _prepare_missing(self) -> None:
-        """Let workers that have started make their object, up to the number that is to."""
+        """Let workers that make nothing make the object, up to the number that is to: calls may overtake each other."""
         if self._make is None:
             return
         making = [call for call in self._calls.values() if call.kind == "ready"]
-        # Whoever still makes what was wanted before is asked when it has: calls of a worker may overtake each other.
         busy = [call.worker for call in making] + [worker for worker in self.workers if worker.is_ready]
         wanted = sum(worker.is_ready for worker in self.workers) + sum(call.made is self._make for call in making)
         idle = [worker for worker in self.workers if worker.name and worker not in busy]
