@@ -1,7 +1,8 @@
-"""Derive an example's dvc.yaml from the project's: `python -m examples.derive_pipeline`.
+"""Derive the examples' dvc.yaml from the project's: `python -m examples.derive_pipeline`.
 
 The stages and their artifacts are the same. Only the project's own code lies two folders up: DVC runs a stage in the
-folder of its dvc.yaml, and paths in it are relative to that folder.
+folder of its dvc.yaml, and paths in it are relative to that folder. The first example holds the file, the others link to
+it.
 """
 
 from __future__ import annotations
@@ -32,10 +33,9 @@ def derived_pipeline(pipeline: str) -> str:
 
 
 def main() -> None:
-    """Write the dvc.yaml of every example."""
+    """Write the dvc.yaml of the first example, to which the others link."""
     text = derived_pipeline((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
-    for folder in EXAMPLES:
-        (folder / "dvc.yaml").write_text(text, encoding="utf-8")
+    (EXAMPLES[0] / "dvc.yaml").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,12 @@ def test_the_committed_pipeline_is_the_derived_one(folder: Path) -> None:
     assert committed == derived_pipeline(PIPELINE), "run `python -m examples.derive_pipeline`"
 
 
+def test_the_pipeline_stands_in_one_place() -> None:
+    assert [folder / "dvc.yaml" for folder in EXAMPLES if not (folder / "dvc.yaml").is_symlink()] == [
+        EXAMPLES[0] / "dvc.yaml"
+    ]
+
+
 def test_every_folder_of_examples_is_derived() -> None:
     assert {path.parent for path in (ROOT / "examples").glob("*/params.yaml")} == set(EXAMPLES)
 
