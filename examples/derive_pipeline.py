@@ -1,8 +1,8 @@
 """Derive the examples' dvc.yaml from the project's: `python -m examples.derive_pipeline`.
 
 The stages and their artifacts are the same. Only the project's own code lies two folders up: DVC runs a stage in the
-folder of its dvc.yaml, and paths in it are relative to that folder. The first example holds the file, the others link to
-it.
+folder of its dvc.yaml, and paths in it are relative to that folder. The first example holds the file; the others link
+to it.
 """
 
 from __future__ import annotations
