@@ -39,21 +39,23 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def ignore_progress(_: int) -> None:
+    """Show no progress."""
+
+
 def map_in_threads(threads: int) -> FileMap:
     """Return the map that works on so many items at once, in threads of this process."""
 
-    def mapped(work: Callable[[T, Tick], R], items: Sequence[T], advance: Callable[[int], None] = _ignore) -> list[R]:
+    def mapped(
+        work: Callable[[T, Tick], R], items: Sequence[T], advance: Callable[[int], None] = ignore_progress
+    ) -> list[R]:
         return in_threads(work, items, threads, advance)
 
     return mapped
 
 
-def _ignore(_: int) -> None:
-    """Show no progress."""
-
-
 def in_threads(
-    work: Callable[[T, Tick], R], items: Sequence[T], threads: int, advance: Callable[[int], None] = _ignore
+    work: Callable[[T, Tick], R], items: Sequence[T], threads: int, advance: Callable[[int], None] = ignore_progress
 ) -> list[R]:
     """Return the result of `work` for each item, in the order of the items.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from unwrite.errors import UnwriteError
-from unwrite.files.threads import FileMap, Tick, map_in_threads, processors
+from unwrite.files.threads import FileMap, Tick, ignore_progress, map_in_threads, processors
 from unwrite.workers.cluster import ADDRESS
 from unwrite.workers.pool import Pool, open_pool
 
@@ -98,7 +98,9 @@ def open_file_map(workers: int | str, folders: Sequence[Path], shards: int) -> I
 
 
 def _map_in_workers(pool: Pool, folders: Sequence[Path], at_once: int) -> FileMap:
-    def mapped(work: Callable[[T, Tick], R], items: Sequence[T], advance: Callable[[int], None] = _ignore) -> list[R]:
+    def mapped(
+        work: Callable[[T, Tick], R], items: Sequence[T], advance: Callable[[int], None] = ignore_progress
+    ) -> list[R]:
         if not items:
             return []
         pool.prepare(partial(FileWorker, work, _stamps(folders)), again=True)
@@ -114,10 +116,6 @@ def _map_in_workers(pool: Pool, folders: Sequence[Path], at_once: int) -> FileMa
         return [results[number] for number in range(len(items))]
 
     return mapped
-
-
-def _ignore(_: int) -> None:
-    """Show no progress."""
 
 
 def _stamps(folders: Sequence[Path]) -> dict[Path, _Stamp]:
