@@ -3,7 +3,7 @@
     python -m benchmarks.workers [--trials 40] [--repeats 3] [--simulated 128] [--output benchmarks/workers.md]
 
 Run it where `dvc repro` has run. Every process computes with one thread, start-up is left out, and the ways alternate.
-The driver's share is computed: its asks are measured, while workers wait, and a trial is taken to last some seconds.
+The driver's share is measured with workers that sleep, and computed for other trials from how long the sampler takes.
 """
 
 from __future__ import annotations
@@ -25,20 +25,23 @@ from benchmarks.comparison import quiet
 from benchmarks.search import shared_settings
 from unwrite.files.records import write_text
 from unwrite.models.batches import by_token_budget
+from unwrite.models.memory import constant_limits
 from unwrite.pipeline.tokens import read_tokens
 from unwrite.schema.artifacts import TrialParameters, read_base
 from unwrite.schema.params import Params, load_params
+from unwrite.search.backend_choice import BackendChoice
 from unwrite.search.inputs import read_files
 from unwrite.search.parallel import ParallelObjective, prepare_workers
 from unwrite.search.racing import ANY_TRIAL
 from unwrite.search.space import trial_parameters
-from unwrite.search.study import ask_batch
+from unwrite.search.study import ask_batch, run_study
 from unwrite.search.trials import Measured, TrialOutcome
-from unwrite.search.worker import SearchSetup, SearchWorker
+from unwrite.search.worker import SearchReport, SearchSetup, SearchWorker
 from unwrite.terms import MEASURED_SPLITS, SETS, Sampler
 from unwrite.workers.extraction import ResidualWorker
 from unwrite.workers.model_setup import ModelSetup
 from unwrite.workers.pool import Pool, open_pool
+from unwrite.workers.shards import Readers
 
 OUTPUT = Path(__file__).with_suffix(".md")
 _LEAST_SECONDS = 5.0  # that a way runs for, each round
@@ -46,6 +49,9 @@ _SAMPLERS: tuple[Sampler, ...] = ("gp", "tpe_constrained")
 _CROWDS = (2, 8, 64)
 _SECONDS_OF_TRIAL = (1.0, 10.0, 60.0, 600.0)
 _SHARE = 0.05
+_SLEEPERS = 64
+_SLEEPS: tuple[tuple[Sampler, float], ...] = (("gp", 6.0), ("gp", 60.0), ("tpe_constrained", 6.0))
+"""Samplers, and seconds of a trial: 6 is the median of SmolLM2's search on two cores (examples/chatbot-disclaimer)."""
 
 
 class Rates(NamedTuple):
@@ -78,6 +84,8 @@ def main(trials: int, repeats: int, simulated: int, output: Path | None) -> None
         repeats=repeats,
         rates=tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True),
         simulated=simulated,
+        sleepers=_SLEEPERS,
+        slept=_slept(params, simulated),
         shares=_shares(params, simulated),
     )
     click.echo(page)
@@ -95,11 +103,19 @@ alternate, on {cores} cores with a load of {load} at the end (1, 5 and 15 minute
 ## The driver's share
 
 Between two batches the driver asks the sampler, and workers wait. The share of the wall clock that this takes, over
-{simulated} trials with as many trials in a batch as there are workers, by what a trial takes. Asks are measured here,
-trials are simulated. Where trials are shorter than in the last column, set `optimize.sampler` to `tpe_constrained`, or
-use fewer workers: a larger batch does not help, since every trial is asked for by itself.
+{simulated} trials with as many trials in a batch as there are workers, by what a trial takes.
+
+Measured: {sleepers} worker processes of a local Ray cluster, which sleep instead of measuring a trial. What the driver
+and Ray need to hand out trials and to take results is in it.
+
+{slept}
+
+Computed from the seconds that the sampler takes alone:
 
 {shares}
+
+Where trials are shorter than in the last column, set `optimize.sampler` to `tpe_constrained`, or use fewer workers: a
+larger batch does not help, since every trial is asked for by itself.
 """
 
 
@@ -200,6 +216,54 @@ def _row(title: str, rates: Rates, unit: str) -> list[str]:
     return [title, *spans, f"{alone / one - 1:+.1%}", f"{two / alone:.2f} ×"]
 
 
+class _Sleeper:
+    """A worker that sleeps instead of measuring trials, and returns measurements by a formula."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def measure(self, trials: Sequence[TrialParameters], _: object) -> list[Measured]:
+        """Sleep for each trial."""
+        time.sleep(self._seconds * len(trials))
+        return list(map(_by_formula, trials))
+
+
+def _slept(params: Params, trials: int) -> str:
+    """Return the table of the driver's share with workers that sleep."""
+    rows = []
+    with open_pool(Readers(_SLEEPERS)) as pool:
+        for sampler, seconds in _SLEEPS:
+            share = _share_asleep(pool, params, sampler, trials, seconds)
+            asking = _asking_seconds(params, sampler, batch=_SLEEPERS, trials=trials) / -(-trials // _SLEEPERS)
+            rows.append([f"`{sampler}`", f"{seconds:g} s", f"{share:.1%}", f"{asking / (asking + seconds):.1%}"])
+    headers = ["", "a trial", "measured", "computed"]
+    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+
+
+def _share_asleep(pool: Pool, params: Params, sampler: Sampler, trials: int, seconds: float) -> float:
+    """Return the share of the wall clock of a whole search in which not all workers are at a trial."""
+    settings = params.optimize.model_copy(update={"sampler": sampler, "batch": _SLEEPERS, "trials": trials})
+    objective = _crowd(pool, seconds)
+    start = time.perf_counter()
+    batches = list(run_study(objective.evaluate, settings, done=[], layers=read_base().layers, positions=1))
+    return 1 - len(batches) * seconds / (time.perf_counter() - start)
+
+
+def _crowd(pool: Pool, seconds: float) -> ParallelObjective:
+    """Let all workers sleep so many seconds for a trial, and wait until all of them can."""
+    pool.prepare(partial(_Sleeper, seconds), again=True)
+    while pool.workers < _SLEEPERS:  # work begins before all have started
+        pool.ask("measure", [], None)
+    pool.wait_until_ready()
+    choice = BackendChoice(backend="weights", trials_at_once=1, limits=constant_limits("auto"))
+    return ParallelObjective(pool, SearchReport(1.0, 1.0, choice), 1)
+
+
+def _by_formula(parameters: TrialParameters) -> Measured:
+    strength = parameters.attention.max_weight + max(0.0, parameters.mlp.max_weight)
+    return Measured(max(0.0, 1 - strength / 2), 0.001 + strength**2 / 100)
+
+
 def _shares(params: Params, trials: int) -> str:
     """Return the table of the driver's share of the wall clock, by sampler, workers and seconds of a trial."""
     rows = []
@@ -227,9 +291,7 @@ def _asking_seconds(params: Params, sampler: Sampler, *, batch: int, trials: int
         seconds += time.perf_counter() - start
         for number, sampled in enumerate(asked, len(outcomes)):
             parameters = trial_parameters(sampled)
-            strength = parameters.attention.max_weight + max(0.0, parameters.mlp.max_weight)
-            measured = Measured(max(0.0, 1 - strength / 2), 0.001 + strength**2 / 100)
-            outcomes.append(TrialOutcome(number, sampled, parameters, measured, "", 0.0))
+            outcomes.append(TrialOutcome(number, sampled, parameters, _by_formula(parameters), "", 0.0))
     return seconds
 
 

@@ -112,6 +112,19 @@ def test_corrupted_checkpoint_is_refused(folder: Path) -> None:
     assert "header" in refusal(folder)
 
 
+def test_a_file_that_the_system_refuses_keeps_its_reason(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = Path.open
+
+    def refuse(path: Path, *args: Any, **kwargs: Any) -> Any:
+        if path.suffix == ".safetensors":
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(PermissionError, match="model.safetensors"):
+        load_model(folder)
+
+
 def test_missing_tensor_is_named(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     tensors = load_file(folder / WEIGHTS)
     del tensors["model.layers.1.mlp.down_proj.weight"]

@@ -41,6 +41,7 @@ def load_model(
     Raises:
         UnwriteError: the model cannot be loaded or quantized, its tensors do not match its configuration, it does not
             fit in memory, or the device does not exist.
+        OSError: the system refuses a file.
         ValueError: torch has no dtype of this name.
 
     Example:
@@ -52,6 +53,8 @@ def load_model(
     device, placement = _device_of(device)
     config = load_config(folder)
     auto_class = model_class(config)
+    for shard in filter(Path.is_file, folder.glob("*.safetensors")):
+        shard.open("rb").close()  # safetensors says of whatever it may not open that it does not exist
     chosen = dtype_to_compute_in(config, dtype, device, checkpoint_size(folder), quantization)
     load = partial(load_weights, auto_class, folder, chosen)
     if quantization == "none" and placement is not None:
