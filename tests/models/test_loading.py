@@ -121,7 +121,7 @@ def test_a_file_that_the_system_refuses_keeps_its_reason(folder: Path, monkeypat
         return opened(path, *args, **kwargs)
 
     monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(PermissionError, match="model.safetensors"):
+    with pytest.raises(PermissionError, match=r"model\.safetensors"):
         load_model(folder)
 
 

@@ -35,7 +35,8 @@ def read_tensors(path: Path, stage: str) -> dict[str, Tensor]:
     """Read every tensor of a file that `stage` writes.
 
     Raises:
-        UnwriteError: the file is missing, damaged or a Git LFS pointer, or cannot be read.
+        UnwriteError: the file is missing, damaged or a Git LFS pointer.
+        OSError: the system refuses it.
     """
     with _readable_errors(path, stage):
         return load_file(path) if _has_utf8_name(path) else load(path.read_bytes())
@@ -45,7 +46,7 @@ def read_metadata(path: Path, stage: str) -> dict[str, Any]:
     """Read the JSON metadata that `write_tensors` stored.
 
     Raises:
-        UnwriteError: as in `read_tensors`.
+        UnwriteError: as in `read_tensors`; OSError too.
     """
     with _readable_errors(path, stage):
         if _has_utf8_name(path):
@@ -71,9 +72,7 @@ def _readable_errors(path: Path, stage: str) -> Iterator[None]:
     try:
         refuse_pointer(path)
         yield
-    except PermissionError as error:
-        raise UnwriteError(f"{path} cannot be read ({error.strerror}).") from None
     except FileNotFoundError:
         raise UnwriteError(f"{path} is missing: run `dvc repro {stage}` first.") from None
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+    except (SafetensorError, IsADirectoryError, KeyError, ValueError) as error:
         raise UnwriteError(f"{path} is damaged ({reason_of(error)}): run `dvc repro -f {stage}`.") from None

@@ -19,6 +19,16 @@ def trust_remote_code() -> bool:
     return os.environ.get(REMOTE_CODE_VARIABLE) == "1"
 
 
+def open_weights(folder: Path) -> None:
+    """Open each safetensors file once: of whatever may not be opened, the library says that it does not exist.
+
+    Raises:
+        OSError: the system refuses a file.
+    """
+    for file in filter(Path.is_file, folder.glob("*.safetensors")):
+        file.open("rb").close()
+
+
 @contextmanager
 def load_errors(problem: str) -> Iterator[None]:
     """Raise what transformers raises for files that are missing, damaged or of an unknown kind as an `UnwriteError`.

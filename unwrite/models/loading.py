@@ -11,7 +11,7 @@ import torch
 
 from unwrite.errors import UnwriteError
 from unwrite.models.compute_dtype import checkpoint_size, choose_dtype, dtype_name, stored_dtype
-from unwrite.models.load_errors import load_errors, trust_remote_code, within_memory
+from unwrite.models.load_errors import load_errors, open_weights, trust_remote_code, within_memory
 from unwrite.models.placement import Placement, free_memory, load_spread, memory_to_spread_over, pick_device
 from unwrite.models.quantized import load_quantized
 from unwrite.models.tokenizer_files import refuse_unreadable_tokenizer
@@ -41,8 +41,7 @@ def load_model(
     Raises:
         UnwriteError: the model cannot be loaded or quantized, its tensors do not match its configuration, it does not
             fit in memory, or the device does not exist.
-        OSError: the system refuses a file.
-        ValueError: torch has no dtype of this name.
+        OSError, ValueError: the system refuses a file; torch has no dtype of this name.
 
     Example:
         >>> model = load_model("demo/model")
@@ -53,8 +52,7 @@ def load_model(
     device, placement = _device_of(device)
     config = load_config(folder)
     auto_class = model_class(config)
-    for shard in filter(Path.is_file, folder.glob("*.safetensors")):
-        shard.open("rb").close()  # safetensors says of whatever it may not open that it does not exist
+    open_weights(folder)
     chosen = dtype_to_compute_in(config, dtype, device, checkpoint_size(folder), quantization)
     load = partial(load_weights, auto_class, folder, chosen)
     if quantization == "none" and placement is not None:
