@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from unwrite.errors import UnwriteError, missing_package, reason_of
+from unwrite.models.allocator import return_freed_memory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -74,7 +75,8 @@ def size_text(count: float) -> str:
 
 
 def free_memory() -> int:
-    """Return the bytes of memory that programs can still take on this machine."""
+    """Return the bytes of memory that programs can still take on this machine, once this one keeps none in reserve."""
+    return_freed_memory()
     return int(psutil.virtual_memory().available)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from unwrite.errors import UnwriteError, is_out_of_memory, missing_package, reason_of, refused_file
+from unwrite.models.allocator import keep_freed_memory
 from unwrite.pipeline.environment import Environment
 from unwrite.pipeline.lock import exclusive_run
 from unwrite.pipeline.logs import log_to_stderr
@@ -31,6 +32,7 @@ def run_stage(work: Callable[[Params], str | Environment | None]) -> None:
         params = load_params()
         with log_to_stderr(), exclusive_run(name):
             _refuse_links()
+            keep_freed_memory()
             use_threads(params.runtime.threads)
             with recorded(name, params) as computed_in:
                 computed_in(work(params))

@@ -55,8 +55,10 @@ class Host:
         """Make the object that will work, and return what this process computes on and what was said."""
         import torch
 
+        from unwrite.models.allocator import keep_freed_memory
         from unwrite.pipeline.environment import current_environment
 
+        keep_freed_memory()
         if threads:
             torch.set_num_threads(threads)
         self._work = None  # its memory is needed
