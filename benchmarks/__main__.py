@@ -70,8 +70,8 @@ def _about(repeats: int) -> str:
     return (
         f"{base.architecture} ({base.source}) on {os.cpu_count()} cores ({_processor()}), {device}; {versions}. One "
         f"thread unless stated otherwise. Medians of {repeats} rounds that alternate in one process (growth: fewer), "
-        "with the range in brackets; memory is the peak resident memory of a fresh process. All of them keep the memory that "
-        "they free, as every stage does (`models/allocator.py`), the plain way too."
+        "with the range in brackets; memory is the peak resident memory of a fresh process. The plain way, too, runs "
+        "in a process that keeps the memory it frees (`models/allocator.py`), as every stage does."
     )
 
 
