@@ -3,6 +3,7 @@
 The stages here are scripts in real processes, because locks and exit codes belong to the operating system.
 """
 
+import platform
 import re
 import shutil
 import signal
@@ -78,6 +79,13 @@ def test_work_gets_the_parameters_and_its_messages_go_to_stderr(project: Path) -
     change(project, "trials", "trials: 123")
     done = run(project, 'logger.info("%d trials", params.optimize.trials)')
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "123 trials\n")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_a_stage_keeps_the_memory_that_it_frees(project: Path) -> None:
+    held = "__import__('psutil').Process().memory_info().rss"
+    done = run(project, f"before = {held}; block = bytes(b'x' * 10**8); del block; print({held} - before)")
+    assert int(done.stdout) > 0.9e8
 
 
 def test_an_expected_error_is_one_line_and_exit_code_1(project: Path) -> None:
