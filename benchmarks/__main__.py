@@ -21,9 +21,8 @@ import click
 import torch
 
 from benchmarks import extraction, gpu, merging, search, verifying
-from benchmarks.comparison import quiet
+from benchmarks.comparison import set_up
 from unwrite.files.records import write_text
-from unwrite.models.allocator import keep_freed_memory
 from unwrite.schema.artifacts import read_base
 
 RESULTS = Path(__file__).with_name("results.md")
@@ -44,9 +43,7 @@ _TITLES = {
 @click.option("--gigabytes", default=2.0, show_default=True, help="Size of the checkpoint that is merged and verified.")
 def main(names: tuple[str, ...], repeats: int, trials: int, output: Path | None, gigabytes: float) -> None:
     """Run the named benchmarks, or all, and print their tables."""
-    torch.set_num_threads(1)
-    quiet()
-    keep_freed_memory()
+    set_up()
     reports: dict[str, Callable[[], str]] = {
         "search": partial(search.report, repeats, trials),
         "extraction": partial(extraction.report, repeats),
@@ -70,8 +67,8 @@ def _about(repeats: int) -> str:
     return (
         f"{base.architecture} ({base.source}) on {os.cpu_count()} cores ({_processor()}), {device}; {versions}. One "
         f"thread unless stated otherwise. Medians of {repeats} rounds that alternate in one process (growth: fewer), "
-        "with the range in brackets; memory is the peak resident memory of a fresh process. The plain way, too, runs "
-        "in a process that keeps the memory it frees (`models/allocator.py`), as every stage does."
+        "with the range in brackets; memory is the peak resident memory of a fresh process. All ways, the plain one too, "
+        "run in processes that keep the memory they free (`models/allocator.py`), as every stage does."
     )
 
 

@@ -61,16 +61,24 @@ def peak_memory(function: Callable[..., object], *arguments: Any) -> float:
 
 
 def _peak(function: Callable[..., object], arguments: Sequence[Any]) -> float:
-    import torch
-
-    torch.set_num_threads(1)
-    quiet()
+    set_up()
     function(*arguments)
     status = Path("/proc/self/status").read_text()
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) / 1e3
 
 
-def quiet() -> None:
+def set_up() -> None:
+    """Let this process compute with one thread, keep the memory that it frees as every stage does, and be silent."""
+    import torch
+
+    from unwrite.models.allocator import keep_freed_memory
+
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    _quiet()
+
+
+def _quiet() -> None:
     """Silence the progress bars and warnings of libraries, which would appear between the tables."""
     from transformers.utils import logging as transformers_logging
 

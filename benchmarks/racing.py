@@ -13,10 +13,9 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import click
-import torch
 from torch import Tensor
 
-from benchmarks.comparison import table
+from benchmarks.comparison import set_up, table
 from unwrite.editing.recipe import edit_settings
 from unwrite.files.records import write_text
 from unwrite.files.tensors import read_metadata
@@ -47,7 +46,7 @@ class Search(NamedTuple):
 @click.option("--seeds", default=5, show_default=True)
 def main(seeds: int) -> None:
     """Search with and without racing for each seed, then print and write the table."""
-    torch.set_num_threads(1)
+    set_up()
     rows: list[list[object]] = []
     for racing in (False, True):
         found = [search(seed, racing=racing) for seed in range(seeds)]

@@ -21,9 +21,9 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
-import torch
 from tabulate import tabulate
 
+from benchmarks.comparison import set_up
 from unwrite.editing.recipe import edit_settings
 from unwrite.errors import UnwriteError
 from unwrite.files.hashing import sha256_of
@@ -110,7 +110,7 @@ STRATEGIES = {
 )
 def main(seeds: int, trials: int, only: tuple[str, ...], batches: tuple[int, ...]) -> None:
     """Search with each sampler and each seed, then print and write the table."""
-    torch.set_num_threads(1)
+    set_up()
     params = load_params()
     measure, positions = _measured_once(params)
     if batches:

@@ -18,13 +18,11 @@ from statistics import median
 from typing import NamedTuple
 
 import click
-import torch
 from tabulate import tabulate
 
-from benchmarks.comparison import quiet
+from benchmarks.comparison import set_up
 from benchmarks.search import shared_settings
 from unwrite.files.records import write_text
-from unwrite.models.allocator import keep_freed_memory
 from unwrite.models.batches import by_token_budget
 from unwrite.models.memory import constant_limits
 from unwrite.pipeline.tokens import read_tokens
@@ -70,9 +68,7 @@ class Rates(NamedTuple):
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the page into this file.")
 def main(trials: int, repeats: int, simulated: int, output: Path | None) -> None:
     """Measure, print the tables, and write them if a file is named."""
-    torch.set_num_threads(1)
-    quiet()
-    keep_freed_memory()  # as every stage and worker does
+    set_up()
     params = _one_thread(load_params())
     rows = [
         _row(f"search, {trials} trials measured in full", _search_rates(params, trials, repeats), "trials"),
