@@ -7,6 +7,8 @@ EXAMPLE ?= chatbot-disclaimer
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# Container images set this; every stage would then compile anew what it imports, ten seconds of transformers.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: repro real test test-cluster test-fast test-oldest check audit bench bench-real architectures clean
 
