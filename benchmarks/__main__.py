@@ -67,8 +67,8 @@ def _about(repeats: int) -> str:
     return (
         f"{base.architecture} ({base.source}) on {os.cpu_count()} cores ({_processor()}), {device}; {versions}. One "
         f"thread unless stated otherwise. Medians of {repeats} rounds that alternate in one process (growth: fewer), "
-        "with the range in brackets; memory is the peak resident memory of a fresh process. All ways, the plain one too, "
-        "run in processes that keep the memory they free (`models/allocator.py`), as every stage does."
+        "with the range in brackets; memory is the peak resident memory of a fresh process. All ways, the plain one "
+        "too, run in processes that keep the memory they free (`models/allocator.py`), as every stage does."
     )
 
 

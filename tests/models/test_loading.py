@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -112,17 +113,21 @@ def test_corrupted_checkpoint_is_refused(folder: Path) -> None:
     assert "header" in refusal(folder)
 
 
-def test_a_file_that_the_system_refuses_keeps_its_reason(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", [WEIGHTS, "config.json", "tokenizer.json"])
+@pytest.mark.parametrize("load", [load_model, load_tokenizer])
+def test_a_file_that_the_system_refuses_is_told_with_its_reason(
+    folder: Path, name: str, load: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened = Path.open
 
     def refuse(path: Path, *args: Any, **kwargs: Any) -> Any:
-        if path.suffix == ".safetensors":
+        if path.name == name:
             raise PermissionError(13, "Permission denied", str(path))
         return opened(path, *args, **kwargs)
 
     monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(PermissionError, match=r"model\.safetensors"):
-        load_model(folder)
+    with pytest.raises(UnwriteError, match=rf"/{re.escape(name)}: Permission denied\. Fix the permissions"):
+        load(folder)
 
 
 def test_missing_tensor_is_named(folder: Path, caplog: pytest.LogCaptureFixture) -> None:

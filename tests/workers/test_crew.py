@@ -1,6 +1,7 @@
 """A crew without any process: what is said of a worker that differs."""
 
 import pytest
+from ray.exceptions import RayTaskError
 
 from unwrite.errors import UnwriteError
 from unwrite.workers.capacity import Needs
@@ -38,3 +39,12 @@ def test_without_a_node_that_holds_a_worker_nobody_waits(crew: Crew, monkeypatch
         crew._refuse_to_wait_in_vain()
     crew.workers.append(WORKER)
     crew._refuse_to_wait_in_vain()  # one that runs may come back with its result
+
+
+def test_a_file_that_the_system_refuses_a_worker_is_told_in_one_line(crew: Crew) -> None:
+    raised = RayTaskError("call", "Traceback", PermissionError(13, "Permission denied", "pot/leaves.json"))
+    error = crew._own_error(raised, WORKER, "ended")
+    assert isinstance(error, UnwriteError)
+    assert str(error) == "pot/leaves.json: Permission denied. Fix the permissions, then try again."
+    bug = RayTaskError("call", "Traceback", FileNotFoundError(2, "No such file", "pot/leaves.json"))
+    assert crew._own_error(bug, WORKER, "ended") is bug  # with its traceback

@@ -46,7 +46,7 @@ def read_metadata(path: Path, stage: str) -> dict[str, Any]:
     """Read the JSON metadata that `write_tensors` stored.
 
     Raises:
-        UnwriteError: as in `read_tensors`; OSError too.
+        UnwriteError, OSError: as in `read_tensors`.
     """
     with _readable_errors(path, stage):
         if _has_utf8_name(path):
@@ -74,5 +74,5 @@ def _readable_errors(path: Path, stage: str) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise UnwriteError(f"{path} is missing: run `dvc repro {stage}` first.") from None
-    except (SafetensorError, IsADirectoryError, KeyError, ValueError) as error:
+    except (SafetensorError, IsADirectoryError, NotADirectoryError, KeyError, ValueError) as error:
         raise UnwriteError(f"{path} is damaged ({reason_of(error)}): run `dvc repro -f {stage}`.") from None

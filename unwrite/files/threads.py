@@ -71,7 +71,7 @@ def in_threads(
     Raises:
         Exception: any error of `work`; of several, the first in the order of the items.
     """
-    _keep_freed_memory()
+    _reuse_freed_blocks()
     stopped, lock = Event(), Lock()
 
     def tick(done: int = 0, /) -> None:
@@ -119,10 +119,10 @@ def _quick_handover() -> Iterator[None]:
 
 
 @cache
-def _keep_freed_memory() -> None:
+def _reuse_freed_blocks() -> None:
     """Raise glibc's mmap threshold, by freeing one large block, so that freed blocks of a few megabytes are reused.
 
     Otherwise they return to the system each time, and threads wait for one another while it maps new pages. Once in a
-    process is enough: the threshold never falls again.
+    process is enough: the threshold never falls again. Stages keep larger blocks too (`models/allocator.py`).
     """
     bytes(31 << 20)

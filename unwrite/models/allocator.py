@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
+from functools import cache
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of mallopt(3)
 _NEVER, _NONE = -1, 0
@@ -13,8 +14,8 @@ def keep_freed_memory() -> None:
     """Let this process keep the memory that it frees, for its own further use.
 
     By default glibc gives large blocks back to the system, and whoever needs them next waits while the system clears
-    them page by page: several thousand times in a trial of the demo, which took an eighth longer, and 200,000 times in
-    one of SmolLM2. For processes that end when their work does; no effect with other C libraries.
+    them page by page: it was a seventh of a trial of the demo. In threads other than the main one, blocks above 64 MB
+    still go back. For processes that end when their work does; no effect with other C libraries.
     """
     if library := _glibc():
         library.mallopt(_TRIM_THRESHOLD, _NEVER)
@@ -27,5 +28,6 @@ def return_freed_memory() -> None:
         library.malloc_trim(0)
 
 
+@cache
 def _glibc() -> ctypes.CDLL | None:
     return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import torch
 
-from unwrite.errors import UnwriteError, reason_of
+from unwrite.errors import UnwriteError, reason_of, refused_file
 
 REMOTE_CODE_VARIABLE = "UNWRITE_TRUST_REMOTE_CODE"
+_READ = (".json", ".model", ".safetensors")
 
 
 def trust_remote_code() -> bool:
@@ -19,14 +20,22 @@ def trust_remote_code() -> bool:
     return os.environ.get(REMOTE_CODE_VARIABLE) == "1"
 
 
-def open_weights(folder: Path) -> None:
-    """Open each safetensors file once: of whatever may not be opened, the library says that it does not exist.
+def refuse_unreadable(folder: Path) -> None:
+    """Refuse a folder that does not exist, or files in it that cannot be opened.
+
+    transformers would take the folder's name for a hub id, and say of the files that they do not exist.
 
     Raises:
-        OSError: the system refuses a file.
+        UnwriteError: the folder does not exist, or the system refuses one of its files.
     """
-    for file in filter(Path.is_file, folder.glob("*.safetensors")):
-        file.open("rb").close()
+    if not folder.is_dir():
+        raise UnwriteError(f"{folder} is not a folder: expected a folder with the model's files.")
+    try:
+        for file in folder.iterdir():
+            if file.suffix in _READ and file.is_file():
+                file.open("rb").close()
+    except OSError as error:
+        raise refused_file(error) from error
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import torch
 
 from unwrite.errors import UnwriteError
 from unwrite.models.compute_dtype import checkpoint_size, choose_dtype, dtype_name, stored_dtype
-from unwrite.models.load_errors import load_errors, open_weights, trust_remote_code, within_memory
+from unwrite.models.load_errors import load_errors, refuse_unreadable, trust_remote_code, within_memory
 from unwrite.models.placement import Placement, free_memory, load_spread, memory_to_spread_over, pick_device
 from unwrite.models.quantized import load_quantized
 from unwrite.models.tokenizer_files import refuse_unreadable_tokenizer
@@ -41,7 +41,7 @@ def load_model(
     Raises:
         UnwriteError: the model cannot be loaded or quantized, its tensors do not match its configuration, it does not
             fit in memory, or the device does not exist.
-        OSError, ValueError: the system refuses a file; torch has no dtype of this name.
+        ValueError: torch has no dtype of this name.
 
     Example:
         >>> model = load_model("demo/model")
@@ -52,7 +52,6 @@ def load_model(
     device, placement = _device_of(device)
     config = load_config(folder)
     auto_class = model_class(config)
-    open_weights(folder)
     chosen = dtype_to_compute_in(config, dtype, device, checkpoint_size(folder), quantization)
     load = partial(load_weights, auto_class, folder, chosen)
     if quantization == "none" and placement is not None:
@@ -93,7 +92,7 @@ def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:
     """
     from transformers import AutoTokenizer
 
-    _refuse_missing(folder)
+    refuse_unreadable(Path(folder))
     refuse_unreadable_tokenizer(Path(folder))
     with load_errors(f"{folder}: cannot load the tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code())
@@ -135,7 +134,7 @@ def read_config(folder: Path) -> PreTrainedConfig:
     """
     from transformers import AutoConfig
 
-    _refuse_missing(folder)
+    refuse_unreadable(folder)
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
         raise UnwriteError(f"{folder} holds an adapter, not a model. Merge it into its base model first.")
     with load_errors(f"{folder}: cannot read the model's configuration"):
@@ -225,12 +224,6 @@ def load_weights(auto_class: Any, folder: Path, dtype: torch.dtype, options: Map
     _refuse_gaps(folder, report)
     model.eval()
     return model
-
-
-def _refuse_missing(folder: Path | str) -> None:
-    """Refuse a folder that does not exist: transformers would take its name for a hub id."""
-    if not Path(folder).is_dir():
-        raise UnwriteError(f"{folder} is not a folder: expected a folder with the model's files.")
 
 
 def _refuse_quantized(folder: Path, quantization: object) -> None:

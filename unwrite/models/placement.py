@@ -75,7 +75,10 @@ def size_text(count: float) -> str:
 
 
 def free_memory() -> int:
-    """Return the bytes of memory that programs can still take on this machine, once this one keeps none in reserve."""
+    """Return the bytes of memory that programs can still take on this machine, once this one keeps none in reserve.
+
+    What other processes keep in reserve counts as taken.
+    """
     return_freed_memory()
     return int(psutil.virtual_memory().available)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from unwrite.errors import UnwriteError, is_out_of_memory
+from unwrite.errors import UnwriteError, is_out_of_memory, refused_file
 from unwrite.workers import host
 from unwrite.workers.capacity import workers_that_fit
 from unwrite.workers.cluster import Cluster, nodes
@@ -233,7 +233,7 @@ class Crew:
 
     def _own_error(self, error: Any, worker: Worker, kind: str) -> Exception:
         """Return the error that a worker raised: itself where a stage shows it in one line, else with its traceback."""
-        cause: Exception = error.cause
+        cause: Exception = refused_file(error.cause) if isinstance(error.cause, OSError) else error.cause
         if isinstance(cause, UnwriteError) and kind == "ready" and not self._cluster.is_local:
             return UnwriteError(f"On {worker.name}: {cause}")
         is_expected = isinstance(cause, UnwriteError | ModuleNotFoundError) or is_out_of_memory(cause)

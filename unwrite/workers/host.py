@@ -55,13 +55,14 @@ class Host:
         """Make the object that will work, and return what this process computes on and what was said."""
         import torch
 
-        from unwrite.models.allocator import keep_freed_memory
+        from unwrite.models.allocator import keep_freed_memory, return_freed_memory
         from unwrite.pipeline.environment import current_environment
 
         keep_freed_memory()
         if threads:
             torch.set_num_threads(threads)
-        self._work = None  # its memory is needed
+        self._work = None
+        return_freed_memory()  # what this worker held, others may need, or this one on their behalf
         said: list[Message] = []
         with _collected(said):
             self._work = make()
