@@ -96,10 +96,11 @@ and seconds are medians.
 
 {table}
 
-A raced trial that runs in full generates {full:.0f} tokens on average, and one that is stopped {stopped:.0f}, {least:.0f} of them
-at the least: all prompts are answered side by side, and no trial is stopped before its responses are as long as nine
-tenths of the base model's were when they showed the behaviour (`search/racing.py`). The demo answers in few words, so
-that little is left to save. On a model that answers at length, most of a trial is generation: `make bench-real`.
+A raced trial that runs in full generates {full:.0f} tokens on average, and one that is stopped {stopped:.0f}.
+It cannot be fewer than {least:.0f}: all prompts are answered side by side, and no trial is stopped before its responses
+are as long as nine tenths of the base model's were when they showed the behaviour (`search/racing.py`). The demo
+answers in few words, so that little is left to save. On a model that answers at length, most of a trial is generation:
+`make bench-real`.
 """
 
 

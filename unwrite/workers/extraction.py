@@ -8,7 +8,6 @@ from functools import partial
 
 from torch import Tensor
 
-from unwrite.errors import UnwriteError
 from unwrite.models.batches import Budget, by_token_budget
 from unwrite.models.memory import pass_limits
 from unwrite.models.placement import pass_device
@@ -18,6 +17,7 @@ from unwrite.models.residuals import extract_residuals, residuals_of_batch
 from unwrite.models.shared_work import SharedWork
 from unwrite.terms import SetName, SplitName
 from unwrite.workers.model_setup import ModelSetup
+from unwrite.workers.named_rows import named_rows
 from unwrite.workers.pool import Pool, finished_batches
 
 logger = logging.getLogger(__name__)
@@ -61,18 +61,16 @@ class ResidualWorker:
         Raises:
             UnwriteError: as in `extract_residuals`, with the set and the split.
         """
-        try:
-            extracted = extract_residuals(
+        prompts = self._prompts[name, split]
+        with named_rows(rows, f"{name} {split}"):
+            return extract_residuals(
                 self._model,
-                self._prompts[name, split],
+                [prompts[row] for row in rows],
                 self._positions,
-                batches=[rows],
+                batches=[range(len(rows))],
                 shared=self._shared,
                 budget=self._budget,
             )
-        except UnwriteError as error:
-            raise UnwriteError(f"{name} {split} prompts: {error}") from None
-        return extracted[list(rows)]
 
 
 def residuals_from_workers(

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor
 
-from unwrite.errors import UnwriteError
 from unwrite.evaluation.divergence import KLDivergences, TeacherForced, measure_kl, teacher_force
 from unwrite.evaluation.pass_limits import measuring_limits
 from unwrite.models.batches import Budget
@@ -25,6 +22,7 @@ from unwrite.schema.artifacts import FileDigest
 from unwrite.schema.paths import MODEL
 from unwrite.workers.model_on_node import check_once_a_node, folder_on_node
 from unwrite.workers.model_setup import ModelSetup
+from unwrite.workers.named_rows import named_rows
 
 
 class Questions(NamedTuple):
@@ -104,7 +102,7 @@ class Responder:
 
     def force(self, rows: Sequence[int], responses: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """Return the log-probabilities [rows, m, V] over a batch of baseline responses, and which count [rows, m]."""
-        with _named_by(rows):
+        with named_rows(rows):
             forced = teacher_force(
                 self._model,
                 self._baseline(rows),
@@ -124,7 +122,7 @@ class Responder:
         forced = TeacherForced(
             self._baseline(rows), responses, batches, self._questions.kl_tokens, log_probs.to(self._model.device), mask
         )
-        with _named_by(rows):
+        with named_rows(rows):
             return measure_kl(self._model, forced, shared=self._shared, budget=self._budget)
 
     def _baseline(self, rows: Sequence[int]) -> list[Sequence[int]]:
@@ -140,12 +138,3 @@ class Responder:
             limits=measuring_limits(self._model, setup.runtime.batch_tokens, every, longest),
             prefix=prefix_of(self._model, every, padding_sensitive=setup.base.padding_sensitive),
         )
-
-
-@contextmanager
-def _named_by(rows: Sequence[int]) -> Iterator[None]:
-    """Let an error about a prompt of a batch name its row in the whole set."""
-    try:
-        yield
-    except UnwriteError as error:
-        raise UnwriteError(re.sub(r"(?<=at index )\d+", lambda found: str(rows[int(found[0])]), str(error))) from None
