@@ -37,9 +37,8 @@ def project_copy() -> Iterator[Path]:
         for name in ("demo", "prompts"):
             Path(name).symlink_to(project / name)
         shutil.copy(project / PARAMS, PARAMS)
-        TOKENS.mkdir(parents=True)
-        files = [BASE, DIRECTIONS, TRIALS, *(TOKENS / f"{name}.validation.jsonl" for name in SETS)]
-        for file in files:
+        shutil.copytree(project / TOKENS, TOKENS)
+        for file in (BASE, DIRECTIONS, TRIALS):
             shutil.copy(project / file, file)
         yield project
 
