@@ -1,5 +1,7 @@
 """A crew without any process: what is said of a worker that differs."""
 
+from typing import Any
+
 import pytest
 from ray.exceptions import RayTaskError
 
@@ -42,9 +44,9 @@ def test_without_a_node_that_holds_a_worker_nobody_waits(crew: Crew, monkeypatch
 
 
 def test_a_file_that_the_system_refuses_a_worker_is_told_in_one_line(crew: Crew) -> None:
-    raised = RayTaskError("call", "Traceback", PermissionError(13, "Permission denied", "pot/leaves.json"))
+    raised: Any = RayTaskError("call", "Traceback", PermissionError(13, "Permission denied", "pot/leaves.json"))  # type: ignore[no-untyped-call]
     error = crew._own_error(raised, WORKER, "ended")
     assert isinstance(error, UnwriteError)
     assert str(error) == "pot/leaves.json: Permission denied. Fix the permissions, then try again."
-    bug = RayTaskError("call", "Traceback", FileNotFoundError(2, "No such file", "pot/leaves.json"))
+    bug: Any = RayTaskError("call", "Traceback", FileNotFoundError(2, "No such file", "pot/leaves.json"))  # type: ignore[no-untyped-call]
     assert crew._own_error(bug, WORKER, "ended") is bug  # with its traceback

@@ -20,7 +20,7 @@ def test_the_row_is_that_of_the_whole_set(prompts: str, message: str) -> None:
 
 
 def test_other_messages_and_errors_stay() -> None:
-    with pytest.raises(UnwriteError, match="^out of leaves$"), named_rows([30, 12]):
+    with pytest.raises(UnwriteError, match=r"^out of leaves$"), named_rows([30, 12]):
         raise UnwriteError("out of leaves")
     with pytest.raises(ZeroDivisionError), named_rows([30, 12]):
         raise ZeroDivisionError

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import platform
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Literal, NamedTuple, Protocol
@@ -14,11 +13,11 @@ import psutil
 
 from unwrite.errors import UnwriteError, reason_of
 from unwrite.workers.capacity import Needs, Node, check_capacity, free_workers, needs_of_worker
+from unwrite.workers.ray_folder import ray_folder
 
 ADDRESS = "RAY_ADDRESS"
 """The variable that names the cluster of this machine, as Ray's own tools set and read it."""
 _MOST_STARTS = 3
-_LONGEST_FOLDER = 40  # Ray adds up to 65 characters to it, and the name of a socket has at most 107
 _GRACE_SECONDS = "10"  # after which a cluster ends the workers of a driver that was cut off from it
 
 
@@ -103,7 +102,7 @@ def _local(wanted: Wanted, workers: int | None) -> Iterator[Cluster]:
     machine = [Node(platform.node(), os.cpu_count() or 1, torch.cuda.device_count())]
     needs = needs_of_worker(wanted.device, wanted.threads, wanted.gpus_per_worker, machine)
     count = check_capacity(machine, needs, workers)
-    with tempfile.TemporaryDirectory(prefix="unwrite-", dir=_short_folder(), ignore_cleanup_errors=True) as folder:
+    with ray_folder() as folder:
         try:
             _start(
                 address="local",
@@ -143,10 +142,6 @@ def _start(**options: Any) -> None:
         "Ray cannot be started: this machine is so busy that Ray gives up. Run this again when it is not, or use one "
         "worker."
     )
-
-
-def _short_folder() -> str | None:
-    return None if len(tempfile.gettempdir()) <= _LONGEST_FOLDER else "/tmp"
 
 
 def _connect(address: str) -> None:
