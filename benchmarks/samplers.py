@@ -77,14 +77,6 @@ def _whole_process(seed: int) -> BaseSampler:
     return GPSampler(seed=seed, n_startup_trials=10, warn_independent_sampling=False)
 
 
-def _both(measured: Measured, _highest: float, _best: float | None) -> Observation:
-    return Observation([_rate(measured), math.log(measured.kl)], None)
-
-
-def _penalty(measured: Measured, _highest: float, _best: float | None) -> Observation:
-    return Observation([math.log(measured.kl) + 10 * max(0.0, _rate(measured) - AIM)], None)
-
-
 def _rate(measured: Measured) -> float:
     assert measured.behaviour_rate is not None
     return measured.behaviour_rate
@@ -95,8 +87,6 @@ STRATEGIES = {
     "gp": Strategy("GP, constrained (`gp`)", *_ours("gp", 10)),
     "tpe_constrained": Strategy("TPE, constrained (`tpe_constrained`)", *_ours("tpe_constrained", 15)),
     "tpe": Strategy("TPE, two objectives (`tpe`)", *_ours("tpe", 30)),
-    "gp_penalty": Strategy("GP, penalty over the aim", _ours("gp", 10)[0], _penalty),
-    "gp_both": Strategy("GP, two objectives (expected hypervolume)", _ours("gp", 10)[0], _both),
     "gp_whole": Strategy("GP, constrained, at Optuna's own settings", _whole_process, _ours("gp", 10)[1]),
 }
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from unwrite.errors import UnwriteError
 from unwrite.search.samplers import _GP_OVERRIDES, Observation, ask, batch_seed, make_sampler, observe
+from unwrite.search.space import Sampled
 from unwrite.search.trials import Measured
 from unwrite.terms import Sampler
 
@@ -21,7 +22,7 @@ SPACE = {
     "x": optuna.distributions.FloatDistribution(0, 1),
     "y": optuna.distributions.CategoricalDistribution(["a", "b"]),
 }
-OBSERVED = [
+OBSERVED: list[tuple[Sampled, Observation]] = [
     ({"x": n / 7, "y": "ab"[n % 2]}, Observation([(n / 7 - 0.3) ** 2], {"behaviour rate": 0.4 - n / 7}))
     for n in range(8)
 ]
@@ -112,6 +113,24 @@ def test_given_settings_come_first(sampler: Sampler) -> None:
     first = [{"x": 0.125, "y": "b"}, {"x": 0.25, "y": "a"}]
     assert asked(sampler, first=first, count=3)[:2] == first
     assert asked(sampler, first=first, observed=[], count=1) == first[:1]
+
+
+def test_no_trial_is_asked_for_twice() -> None:
+    class Stubborn(optuna.samplers.RandomSampler):
+        """Samples what was observed first, always."""
+
+        def sample_independent(self, _study: Any, _trial: Any, name: str, _distribution: Any) -> Any:
+            return OBSERVED[0][0][name]
+
+    found = ask(Stubborn(seed=0), OBSERVED, SPACE, [], 3)
+    assert len({tuple(sampled.values()) for sampled in [*found, OBSERVED[0][0]]}) == 4
+    assert found == ask(Stubborn(seed=1), OBSERVED, SPACE, [], 3)
+    assert found[0] != ask(Stubborn(seed=0), OBSERVED[:7], SPACE, [], 1)[0]  # drawn anew for every batch
+
+
+def test_where_there_is_but_one_setting_it_is_asked_for_again() -> None:
+    only = {"x": optuna.distributions.FloatDistribution(0.5, 0.5)}
+    assert asked(distributions=only, observed=[({"x": 0.5}, OBSERVED[0][1])]) == [{"x": 0.5}] * 2
 
 
 def test_the_constraint_excludes_the_unconstrained_optimum() -> None:

@@ -130,6 +130,9 @@ def ask(
 ) -> list[Sampled]:
     """Return the sampled parameters of the next `count` trials, in a study of the observed ones.
 
+    A trial that was measured or asked for already would be measured to no end, so another one is drawn at random: a
+    Gaussian process, which takes measurements for noisy, repeats the best one now and then.
+
     Args:
         sampler: a sampler made for this call; one that has asked before remembers more than its study.
         observed: every measured trial.
@@ -154,5 +157,14 @@ def ask(
         )
     for settings in first:
         study.enqueue_trial(dict(settings))
+    known: list[Sampled] = [{name: sampled[name] for name in distributions} for sampled, _ in observed]
+    random = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=len(observed)))
     with torch.enable_grad():  # a Gaussian process is fitted with gradients
-        return [study.ask(dict(distributions)).params for _ in range(count)]
+        for _ in range(count):
+            trial = study.ask(dict(distributions))
+            if trial.params in known:
+                study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                study.enqueue_trial(random.ask(dict(distributions)).params)
+                trial = study.ask(dict(distributions))
+            known.append(trial.params)
+    return known[len(observed) :]
