@@ -62,7 +62,7 @@ class Host:
         if threads:
             torch.set_num_threads(threads)
         self._work = None
-        return_freed_memory()  # what this worker held, others may need, or this one on their behalf
+        return_freed_memory()  # other processes may need it
         said: list[Message] = []
         with _collected(said):
             self._work = make()
