@@ -1,6 +1,6 @@
 """Workers against one process on the demo: trials and residuals a second, and the driver's share with many workers.
 
-    python -m benchmarks.workers [--trials 40] [--repeats 3] [--simulated 128] [--output benchmarks/workers.md]
+    python -m benchmarks.workers [--trials 10] [--turns 20] [--simulated 128] [--output benchmarks/workers.md]
 
 Run it where `dvc repro` has run. Every process computes with one thread, start-up is left out, and the ways alternate.
 The driver's share is measured with workers that sleep, and computed for other trials from how long the sampler takes.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -43,7 +43,7 @@ from unwrite.workers.pool import Pool, open_pool
 from unwrite.workers.shards import Readers
 
 OUTPUT = Path(__file__).with_suffix(".md")
-_LEAST_SECONDS = 5.0  # that a way runs for, each round
+_LEAST_SECONDS = 1.0  # that each runs for, each turn
 _SAMPLERS: tuple[Sampler, ...] = ("gp", "tpe_constrained")
 _CROWDS = (2, 8, 64)
 _SECONDS_OF_TRIAL = (1.0, 10.0, 60.0, 600.0)
@@ -54,32 +54,36 @@ _SLEEPS: tuple[tuple[Sampler, float], ...] = (("gp", 6.0), ("gp", 60.0), ("tpe_c
 
 
 class Rates(NamedTuple):
-    """Units a second: of one process without Ray, of one worker, and of two."""
+    """Units a second in each turn: of this process without Ray, and of workers right after it."""
 
     alone: list[float]
-    one: list[float]
-    two: list[float]
+    workers: list[float]
+
+    @property
+    def gain(self) -> float:
+        """The workers' rate over that of this process: the median over the turns."""
+        return median(workers / alone for alone, workers in zip(*self, strict=True))
 
 
 @click.command()
-@click.option("--trials", default=40, show_default=True, type=click.IntRange(min=2), help="Trials of each round.")
-@click.option("--repeats", default=3, show_default=True, type=click.IntRange(min=1), help="Rounds.")
+@click.option("--trials", default=10, show_default=True, type=click.IntRange(min=2), help="Trials of each turn.")
+@click.option("--turns", default=20, show_default=True, type=click.IntRange(min=1), help="Turns.")
 @click.option("--simulated", default=128, show_default=True, help="Trials of the simulated searches.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the page into this file.")
-def main(trials: int, repeats: int, simulated: int, output: Path | None) -> None:
+def main(trials: int, turns: int, simulated: int, output: Path | None) -> None:
     """Measure, print the tables, and write them if a file is named."""
     set_up()
     params = _one_thread(load_params())
     rows = [
-        _row(f"search, {trials} trials measured in full", _search_rates(params, trials, repeats), "trials"),
-        _row("extraction, all training and validation prompts", _extraction_rates(params, repeats), "prompts"),
+        _row(f"search, {trials} trials a turn, measured in full", _search_rates(params, trials, turns), "trials"),
+        _row("extraction, all training and validation prompts", _extraction_rates(params, turns), "prompts"),
     ]
-    headers = ["", "one process", "one worker", "two workers", "overhead of a worker", "two against one process"]
+    headers = ["", "one process", "one worker", "two workers", "overhead", "two ÷ one process", "two ÷ one worker"]
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     page = _PAGE.format(
         cores=os.cpu_count(),
         load=load,
-        repeats=repeats,
+        turns=turns,
         rates=tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True),
         simulated=simulated,
         sleepers=_SLEEPERS,
@@ -93,8 +97,9 @@ def main(trials: int, repeats: int, simulated: int, output: Path | None) -> None
 
 _PAGE = """# Workers
 
-`python -m benchmarks.workers`, on the demo: one thread per process, start-up apart, medians of {repeats} rounds that
-alternate, on {cores} cores with a load of {load} at the end (1, 5 and 15 minutes).
+`python -m benchmarks.workers`, on the demo: one thread per process, start-up apart, on {cores} cores with a load of
+{load} at the end (1, 5 and 15 minutes). A process without Ray and workers take turns, {turns} of each; rates are
+medians with their range, ratios medians over the turns. The overhead is that of one worker.
 
 {rates}
 
@@ -125,7 +130,7 @@ def _one_thread(params: Params) -> Params:
     return params.model_copy(update={"runtime": runtime})
 
 
-def _search_rates(params: Params, count: int, repeats: int) -> Rates:
+def _search_rates(params: Params, count: int, turns: int) -> list[Rates]:
     base = read_base()
     files = read_files(params, base)
     positions = len(files.directions)
@@ -142,14 +147,14 @@ def _search_rates(params: Params, count: int, repeats: int) -> Rates:
             pool.wait_until_ready()
             yield partial(_all_trials, objective, trials)
 
-    return _rates(partial(alone.measure, trials, ANY_TRIAL), in_workers, count, repeats)
+    return _rates(partial(alone.measure, trials, ANY_TRIAL), in_workers, count, turns)
 
 
 def _all_trials(objective: ParallelObjective, trials: Sequence[TrialParameters]) -> object:
     return objective.evaluate(trials)
 
 
-def _extraction_rates(params: Params, repeats: int) -> Rates:
+def _extraction_rates(params: Params, turns: int) -> list[Rates]:
     base = read_base()
     prompts = {
         (name, split): [row.tokens for row in read_tokens(name, split)] for split in MEASURED_SPLITS for name in SETS
@@ -176,7 +181,7 @@ def _extraction_rates(params: Params, repeats: int) -> Rates:
             pool.wait_until_ready()
             yield partial(_all_batches, pool, jobs)
 
-    return _rates(lambda: [alone.extract(*job) for job in jobs], in_workers, sum(map(len, prompts.values())), repeats)
+    return _rates(lambda: [alone.extract(*job) for job in jobs], in_workers, sum(map(len, prompts.values())), turns)
 
 
 def _all_batches(pool: Pool, jobs: Sequence[tuple[object, ...]]) -> object:
@@ -187,20 +192,27 @@ def _rates(
     alone: Callable[[], object],
     in_workers: Callable[[int], AbstractContextManager[Callable[[], object]]],
     units: int,
-    repeats: int,
-) -> Rates:
-    """Run the three ways in turn, each once before it is timed, and each round begins with another one."""
-    rates = Rates([], [], [])
-    for first in range(repeats):
-        for way in range(3):
-            workers = (first + way) % 3
-            with nullcontext(alone) if workers == 0 else in_workers(workers) as run:
-                rates[workers].append(_rate(run, units))
+    turns: int,
+) -> list[Rates]:
+    """Let this process and one worker take turns, then this process and two; each runs once before it is timed.
+
+    Turns are short, and each begins with the other way: the speed of a shared machine changes within minutes.
+    """
+    rates = []
+    for workers in (1, 2):
+        found = Rates([], [])
+        with in_workers(workers) as shared:
+            alone()
+            shared()
+            for turn in range(turns):
+                ways = [(found.alone, alone), (found.workers, shared)]
+                for rates_of_way, way in ways if turn % 2 == 0 else reversed(ways):
+                    rates_of_way.append(_rate(way, units))
+        rates.append(found)
     return rates
 
 
 def _rate(run: Callable[[], object], units: int) -> float:
-    run()
     runs, start = 0, time.perf_counter()
     while (seconds := time.perf_counter() - start) < _LEAST_SECONDS or not runs:
         run()
@@ -208,10 +220,14 @@ def _rate(run: Callable[[], object], units: int) -> float:
     return runs * units / seconds
 
 
-def _row(title: str, rates: Rates, unit: str) -> list[str]:
-    alone, one, two = (median(found) for found in rates)
-    spans = [f"{median(found):.3g} {unit}/s [{min(found):.3g}–{max(found):.3g}]" for found in rates]
-    return [title, *spans, f"{alone / one - 1:+.1%}", f"{two / alone:.2f} ×"]
+def _row(title: str, rates: Sequence[Rates], unit: str) -> list[str]:
+    one, two = rates
+    spans = [
+        f"{median(found):,.3g} {unit}/s ({min(found):,.3g}–{max(found):,.3g})"
+        for found in ([*one.alone, *two.alone], one.workers, two.workers)
+    ]
+    ratios = [f"{1 / one.gain - 1:+.1%}", f"{two.gain:.2f}", f"{two.gain / one.gain:.2f}"]
+    return [title, *spans, *ratios]
 
 
 class _Sleeper:

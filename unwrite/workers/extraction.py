@@ -18,6 +18,7 @@ from unwrite.models.shared_work import SharedWork
 from unwrite.terms import SetName, SplitName
 from unwrite.workers.model_setup import ModelSetup
 from unwrite.workers.named_rows import named_rows
+from unwrite.workers.packed_tensor import PackedTensor, pack, unpack
 from unwrite.workers.pool import Pool, finished_batches
 
 logger = logging.getLogger(__name__)
@@ -55,15 +56,15 @@ class ResidualWorker:
         """Return how many tokens a pass may hold."""
         return self._limits.one_pass
 
-    def extract(self, name: SetName, split: SplitName, rows: Sequence[int]) -> Tensor:
-        """Return the residuals [rows, P, L+1, d] of one batch.
+    def extract(self, name: SetName, split: SplitName, rows: Sequence[int]) -> PackedTensor:
+        """Return the residuals [rows, P, L+1, d] of one batch, packed.
 
         Raises:
             UnwriteError: as in `extract_residuals`, with the set and the split.
         """
         prompts = self._prompts[name, split]
         with named_rows(rows, f"{name} {split}"):
-            return extract_residuals(
+            residuals = extract_residuals(
                 self._model,
                 [prompts[row] for row in rows],
                 self._positions,
@@ -71,6 +72,7 @@ class ResidualWorker:
                 shared=self._shared,
                 budget=self._budget,
             )
+        return pack(residuals)
 
 
 def residuals_from_workers(
@@ -100,10 +102,10 @@ def residuals_from_workers(
         )
     ]
     tables: dict[tuple[SetName, SplitName], Tensor] = {}
-    for (name, split, rows), block in finished_batches(
+    for (name, split, rows), packed in finished_batches(
         pool, "extract", jobs, "residuals", setup.runtime.progress, ahead=1
     ):
-        key = name, split
+        key, block = (name, split), unpack(packed)
         if key not in tables:
             tables[key] = block.new_empty((len(prompts[key]), *block.shape[1:]))
         tables[key][list(rows)] = block
