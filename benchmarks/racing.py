@@ -62,6 +62,7 @@ def main(seeds: int) -> None:
     """Search with and without racing for each seed, then print and write the table."""
     set_up()
     rows: list[list[object]] = []
+    tokens = []
     for racing in (False, True):
         found = [search(seed, racing=racing) for seed in range(seeds)]
         name = "racing" if racing else "every trial in full"
@@ -73,15 +74,18 @@ def main(seeds: int) -> None:
             f"{median(one.seconds for one in found):.0f}",
         ]
         rows.append([name, *kl, *figures])
+        tokens.append(median(one.tokens for one in found))
         print(*rows[-1], sep=" | ", flush=True)
     headers = ["", *(f"seed {seed}" for seed in range(seeds)), "median", "stopped", "tokens generated", "s"]
     page = _PAGE.format(
         aim=100 * AIM,
         seeds=seeds,
+        trials=load_params().optimize.trials,
         table=table(headers, rows),
         full=fmean(tokens for one in found for tokens in one.full),
         stopped=fmean(tokens for one in found for tokens in one.stopped),
         least=median(one.least for one in found),
+        share=load_params().optimize.trials * median(one.least for one in found) / tokens[0],
     )
     print(page)
     write_text(TABLE, page)
@@ -90,17 +94,17 @@ def main(seeds: int) -> None:
 _PAGE = """# Racing
 
 `python -m benchmarks.racing`, on the demo, one thread: the lowest KL divergence (millinats, averaged over the first
-`kl_tokens` response tokens) of {seeds} searches of 60 trials, among trials at a behaviour rate of at most {aim:.0f} %,
-on the validation prompts. Stopped trials, tokens generated (those of finished rows that a pass still carries included)
+`kl_tokens` response tokens) of {seeds} searches of {trials} trials, among trials at a behaviour rate of at most
+{aim:.0f} %, on the validation prompts. Stopped trials, tokens generated (those of finished rows that a pass still carries included)
 and seconds are medians.
 
 {table}
 
 A raced trial that runs in full generates {full:.0f} tokens on average, and one that is stopped {stopped:.0f}.
 It cannot be fewer than {least:.0f}: all prompts are answered side by side, and no trial is stopped before its responses
-are as long as nine tenths of the base model's were when they showed the behaviour (`search/racing.py`). The demo
-answers in few words, so that little is left to save. On a model that answers at length, most of a trial is generation:
-`make bench-real`.
+are as long as nine tenths of the base model's were when they showed the behaviour (`search/racing.py`). So even a
+search whose every trial is stopped would generate {share:.2f} of the tokens: the demo answers in few words. On a model
+that answers at length, most of a trial is generation: `make bench-real`.
 """
 
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Sequence, Set
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
 import click
+import psutil
 from tabulate import tabulate
 
 from benchmarks.comparison import set_up
@@ -44,6 +45,7 @@ from unwrite.workers.shards import Readers
 
 OUTPUT = Path(__file__).with_suffix(".md")
 _LEAST_SECONDS = 1.0  # that each runs for, each turn
+_CORES = frozenset(range(os.cpu_count() or 1))
 _SAMPLERS: tuple[Sampler, ...] = ("gp", "tpe_constrained")
 _CROWDS = (2, 8, 64)
 _SECONDS_OF_TRIAL = (1.0, 10.0, 60.0, 600.0)
@@ -98,8 +100,9 @@ def main(trials: int, turns: int, simulated: int, output: Path | None) -> None:
 _PAGE = """# Workers
 
 `python -m benchmarks.workers`, on the demo: one thread per process, start-up apart, on {cores} cores with a load of
-{load} at the end (1, 5 and 15 minutes). A process without Ray and workers take turns, {turns} of each; rates are
-medians with their range, ratios medians over the turns. The overhead is that of one worker.
+{load} at the end (1, 5 and 15 minutes). A process without Ray and workers take turns, {turns} of each, one worker on
+the core that the process has; rates are medians with their range, ratios medians over the turns. The overhead is that
+of one worker.
 
 {rates}
 
@@ -196,7 +199,8 @@ def _rates(
 ) -> list[Rates]:
     """Let this process and one worker take turns, then this process and two; each runs once before it is timed.
 
-    Turns are short, and each begins with the other way: the speed of a shared machine changes within minutes.
+    The speed of a shared machine changes within minutes, and its processors differ: so turns are short, each begins
+    with the other way, and one worker computes where this process just did or will. Two take all processors.
     """
     rates = []
     for workers in (1, 2):
@@ -204,12 +208,29 @@ def _rates(
         with in_workers(workers) as shared:
             alone()
             shared()
+            processes = [process for process in psutil.Process().children(recursive=True) if _is_worker(process)]
             for turn in range(turns):
-                ways = [(found.alone, alone), (found.workers, shared)]
-                for rates_of_way, way in ways if turn % 2 == 0 else reversed(ways):
+                core = {turn // 2 % len(_CORES)}
+                _run_on(core if workers == 1 else _CORES, *processes)
+                # This process waits for workers on another core than theirs.
+                ways = [(found.alone, alone, core), (found.workers, shared, _CORES - core or core)]
+                for rates_of_way, way, cores in ways if turn % 2 == 0 else reversed(ways):
+                    _run_on(cores, psutil.Process())
                     rates_of_way.append(_rate(way, units))
         rates.append(found)
     return rates
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    return "ray::Host" in " ".join(process.cmdline())
+
+
+def _run_on(cores: Set[int], *processes: psutil.Process) -> None:
+    """Let all threads of some processes run on these cores alone."""
+    for process in processes:
+        for thread in process.threads():
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(thread.id, cores)
 
 
 def _rate(run: Callable[[], object], units: int) -> float:
