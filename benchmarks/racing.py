@@ -95,8 +95,8 @@ _PAGE = """# Racing
 
 `python -m benchmarks.racing`, on the demo, one thread: the lowest KL divergence (millinats, averaged over the first
 `kl_tokens` response tokens) of {seeds} searches of {trials} trials, among trials at a behaviour rate of at most
-{aim:.0f} %, on the validation prompts. Stopped trials, tokens generated (those of finished rows that a pass still carries
-included) and seconds are medians.
+{aim:.0f} %, on the validation prompts. Stopped trials, tokens generated (those of finished rows that a pass still
+carries included) and seconds are medians.
 
 {table}
 
