@@ -7,7 +7,7 @@ EXAMPLE ?= chatbot-disclaimer
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
-# Container images set this; every stage would then compile anew what it imports, ten seconds of transformers.
+# Some container images set this. Without bytecode every stage compiles its imports again: ten seconds for transformers.
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: repro real test test-cluster test-fast test-oldest check audit bench bench-real architectures clean

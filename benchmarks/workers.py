@@ -45,7 +45,7 @@ from unwrite.workers.shards import Readers
 
 OUTPUT = Path(__file__).with_suffix(".md")
 _LEAST_SECONDS = 1.0  # that each runs for, each turn
-_CORES = frozenset(range(os.cpu_count() or 1))
+_CORES = frozenset(os.sched_getaffinity(0))
 _SAMPLERS: tuple[Sampler, ...] = ("gp", "tpe_constrained")
 _CROWDS = (2, 8, 64)
 _SECONDS_OF_TRIAL = (1.0, 10.0, 60.0, 600.0)
@@ -204,13 +204,14 @@ def _rates(
     """
     rates = []
     for workers in (1, 2):
+        _run_on(_CORES, psutil.Process())  # Ray's processes begin on its cores
         found = Rates([], [])
         with in_workers(workers) as shared:
             alone()
             shared()
             processes = [process for process in psutil.Process().children(recursive=True) if _is_worker(process)]
             for turn in range(turns):
-                core = {turn // 2 % len(_CORES)}
+                core = {sorted(_CORES)[turn // 2 % len(_CORES)]}
                 _run_on(core if workers == 1 else _CORES, *processes)
                 # This process waits for workers on another core than theirs.
                 ways = [(found.alone, alone, core), (found.workers, shared, _CORES - core or core)]
@@ -218,6 +219,7 @@ def _rates(
                     _run_on(cores, psutil.Process())
                     rates_of_way.append(_rate(way, units))
         rates.append(found)
+    _run_on(_CORES, psutil.Process())
     return rates
 
 

@@ -41,6 +41,10 @@ def test_a_worker_keeps_it() -> None:
     assert kept("Host('/none', '/none', {}).prepare(list, 1)") > 0.9 * SIZE
 
 
+def test_a_worker_returns_it_before_it_makes_something_else() -> None:
+    assert kept("worker = Host('/none', '/none', {}); worker.prepare(list, 1)", "worker.prepare(list, 1)") < 0.1 * SIZE
+
+
 @pytest.mark.parametrize("setting", ["", "bytes(31 << 20)"])
 def test_control_glibc_itself_returns_it(setting: str) -> None:
     """Also once its threshold is as high as it gets by itself (`files/threads.py`)."""

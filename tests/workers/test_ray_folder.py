@@ -22,7 +22,7 @@ with ray_folder() as folder:
 @pytest.fixture(autouse=True)
 def parent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """The folder for temporary ones, with a name as short as Ray needs, which tmp_path has not."""
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="") as folder:  # 13 characters
         monkeypatch.setattr(tempfile, "tempdir", folder)
         monkeypatch.setenv("TMPDIR", folder)
         yield Path(folder)
@@ -61,7 +61,12 @@ def test_folders_that_no_driver_made_stay(parent: Path) -> None:
     assert {path.name for path in parent.iterdir()} == {"unwrite-ray-new", "unwrite-ray-link", "elsewhere"}
 
 
-def test_a_long_path_is_avoided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("long" * 10)))
+@pytest.mark.parametrize(("length", "is_used"), [(17, True), (18, False)])
+def test_a_path_that_leaves_no_room_for_rays_sockets_is_avoided(
+    parent: Path, length: int, is_used: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = parent / ("x" * (length - len(str(parent)) - 1))
+    named.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(named))
     with ray_folder() as folder:
-        assert Path(folder).parent == Path("/tmp")
+        assert Path(folder).parent == (named if is_used else Path("/tmp"))

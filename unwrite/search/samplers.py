@@ -130,8 +130,8 @@ def ask(
 ) -> list[Sampled]:
     """Return the sampled parameters of the next `count` trials, in a study of the observed ones.
 
-    A trial that was measured or asked for already would be measured to no end, so another one is drawn at random: a
-    Gaussian process, which takes measurements for noisy, repeats the best one now and then.
+    Measuring a trial again would teach nothing, so one that was measured or asked for already is replaced by a random
+    one: a Gaussian process, which assumes noisy measurements, sometimes repeats the best trial.
 
     Args:
         sampler: a sampler made for this call; one that has asked before remembers more than its study.

@@ -1,4 +1,4 @@
-"""Errors about a prompt of a batch, which in a worker is all there is, with the prompt's row in the whole set."""
+"""Let errors about a prompt of a batch name the prompt's row in the whole set."""
 
 from __future__ import annotations
 

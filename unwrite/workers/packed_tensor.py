@@ -1,4 +1,4 @@
-"""A tensor on its way between processes: bytes in an array, which Ray sends as they are; it pickles tensors."""
+"""A tensor as a NumPy array of bytes, which Ray sends without a copy; tensors it would pickle."""
 
 from __future__ import annotations
 
@@ -22,11 +22,7 @@ class PackedTensor(NamedTuple):
 
 
 def pack(tensor: Tensor) -> PackedTensor:
-    """Pack a tensor [..., k] on the CPU, without a copy if it is contiguous.
-
-    Raises:
-        RuntimeError: it has no axis.
-    """
+    """Pack a tensor [..., k] on the CPU, without a copy if it is contiguous."""
     return PackedTensor(tensor.contiguous().view(torch.uint8).numpy(), tensor.dtype)
 
 

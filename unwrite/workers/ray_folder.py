@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 _PREFIX, _LOCK = "unwrite-ray-", "driver.lock"
-_LONGEST_FOLDER = 40  # Ray adds up to 65 characters to it, and the name of a socket has at most 107
+_LONGEST_PARENT = 17  # our folder adds 21 characters, Ray up to 65; a socket's path has at most 103 on macOS
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def ray_folder() -> Iterator[str]:
     The driver holds a lock in its folder, which the system releases however the driver ends.
     """
     parent = Path(tempfile.gettempdir())
-    if len(str(parent)) > _LONGEST_FOLDER:
+    if len(os.fsencode(parent)) > _LONGEST_PARENT:
         parent = Path("/tmp")
     for folder in parent.glob(f"{_PREFIX}*"):
         _delete_if_left(folder)
