@@ -130,6 +130,13 @@ def test_a_truncated_file_names_the_stage(tmp_path: Path, keep: int) -> None:
         read_tensors(tmp_path / "x", "compute_directions")
 
 
+def test_a_file_in_place_of_the_folder_names_the_stage(tmp_path: Path) -> None:
+    (tmp_path / "residuals").touch()
+    for read in (read_tensors, read_metadata):
+        with pytest.raises(UnwriteError, match=r"is damaged .* run `dvc repro -f extract_residuals`"):
+            read(tmp_path / "residuals/target", "extract_residuals")
+
+
 def test_a_folder_in_place_of_the_file_names_the_stage(tmp_path: Path) -> None:
     with pytest.raises(UnwriteError, match=r"is damaged .* run `dvc repro -f compute_directions`"):
         read_tensors(tmp_path, "compute_directions")

@@ -1,4 +1,4 @@
-"""A crew without any process: what is said of a worker that differs."""
+"""A crew without any process: what is said of a worker that differs or fails."""
 
 from typing import Any
 
@@ -47,6 +47,9 @@ def test_a_file_that_the_system_refuses_a_worker_is_told_in_one_line(crew: Crew)
     raised: Any = RayTaskError("call", "Traceback", PermissionError(13, "Permission denied", "pot/leaves.json"))  # type: ignore[no-untyped-call]
     error = crew._own_error(raised, WORKER, "ended")
     assert isinstance(error, UnwriteError)
-    assert str(error) == "pot/leaves.json: Permission denied. Fix the permissions, then try again."
+    refusal = "pot/leaves.json: Permission denied. Fix the permissions, then try again."
+    assert str(error) == f"On node-7 (process 12): {refusal}"
+    on_this_machine = Crew(Cluster(Needs(1, 0), 0, is_local=True), threads=1)
+    assert str(on_this_machine._own_error(raised, WORKER, "ended")) == refusal
     bug: Any = RayTaskError("call", "Traceback", FileNotFoundError(2, "No such file", "pot/leaves.json"))  # type: ignore[no-untyped-call]
     assert crew._own_error(bug, WORKER, "ended") is bug  # with its traceback

@@ -12,7 +12,7 @@ import torch
 from unwrite.errors import UnwriteError, reason_of, refused_file
 
 REMOTE_CODE_VARIABLE = "UNWRITE_TRUST_REMOTE_CODE"
-_READ = (".json", ".model", ".safetensors")
+_READ = (".jinja", ".json", ".model", ".safetensors", ".tiktoken", ".txt")
 
 
 def trust_remote_code() -> bool:
@@ -21,12 +21,13 @@ def trust_remote_code() -> bool:
 
 
 def refuse_unreadable(folder: Path) -> None:
-    """Refuse a folder that does not exist, or files in it that cannot be opened.
+    """Refuse a folder that does not exist, or files of a model or its tokenizer in it that cannot be opened.
 
     transformers would take the folder's name for a hub id, and say of the files that they do not exist.
 
     Raises:
         UnwriteError: the folder does not exist, or the system refuses one of its files.
+        OSError: a file cannot be opened for a reason that no user can change.
     """
     if not folder.is_dir():
         raise UnwriteError(f"{folder} is not a folder: expected a folder with the model's files.")
@@ -35,7 +36,7 @@ def refuse_unreadable(folder: Path) -> None:
             if file.suffix in _READ and file.is_file():
                 file.open("rb").close()
     except OSError as error:
-        raise refused_file(error) from error
+        raise refused_file(error) from None
 
 
 @contextmanager
