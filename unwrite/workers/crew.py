@@ -233,9 +233,8 @@ class Crew:
 
     def _own_error(self, error: Any, worker: Worker, kind: str) -> Exception:
         """Return the error that a worker raised: itself where a stage shows it in one line, else with its traceback."""
-        is_of_node = kind == "ready" or isinstance(error.cause, OSError)
-        cause: Exception = refused_file(error.cause) if isinstance(error.cause, OSError) else error.cause
-        if isinstance(cause, UnwriteError) and is_of_node and not self._cluster.is_local:
+        cause: Exception = refused_file(error.cause) if (refused := isinstance(error.cause, OSError)) else error.cause
+        if isinstance(cause, UnwriteError) and (refused or kind == "ready") and not self._cluster.is_local:
             return UnwriteError(f"On {worker.name}: {cause}")
         is_expected = isinstance(cause, UnwriteError | ModuleNotFoundError) or is_out_of_memory(cause)
         return cause if is_expected else error
