@@ -8,6 +8,7 @@ Run it where `dvc repro` has run. The table is written to benchmarks/racing.md.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, median
@@ -61,31 +62,19 @@ class Search(NamedTuple):
 def main(seeds: int) -> None:
     """Search with and without racing for each seed, then print and write the table."""
     set_up()
-    rows: list[list[object]] = []
-    tokens = []
-    for racing in (False, True):
-        found = [search(seed, racing=racing) for seed in range(seeds)]
-        name = "racing" if racing else "every trial in full"
-        kl = [f"{one.kl:.2f}" for one in found]
-        figures = [
-            f"{median(one.kl for one in found):.2f}",
-            f"{median(len(one.stopped) for one in found):g}",
-            f"{median(one.tokens for one in found):,.0f}",
-            f"{median(one.seconds for one in found):.0f}",
-        ]
-        rows.append([name, *kl, *figures])
-        tokens.append(median(one.tokens for one in found))
-        print(*rows[-1], sep=" | ", flush=True)
+    trials = load_params().optimize.trials
+    full, raced = ([search(seed, racing=racing) for seed in range(seeds)] for racing in (False, True))
     headers = ["", *(f"seed {seed}" for seed in range(seeds)), "median", "stopped", "tokens generated", "s"]
+    least = median(one.least for one in raced)
     page = _PAGE.format(
         aim=100 * AIM,
         seeds=seeds,
-        trials=load_params().optimize.trials,
-        table=table(headers, rows),
-        full=fmean(tokens for one in found for tokens in one.full),
-        stopped=fmean(tokens for one in found for tokens in one.stopped),
-        least=median(one.least for one in found),
-        share=load_params().optimize.trials * median(one.least for one in found) / tokens[0],
+        trials=trials,
+        table=table(headers, [_row("every trial in full", full), _row("racing", raced)]),
+        full=fmean(count for one in raced for count in one.full),
+        stopped=fmean(count for one in raced for count in one.stopped),
+        least=least,
+        share=trials * least / median(one.tokens for one in full),
     )
     print(page)
     write_text(TABLE, page)
@@ -106,6 +95,17 @@ are as long as nine tenths of the base model's were when they showed the behavio
 search whose every trial is stopped would generate {share:.2f} of the tokens: the demo answers in few words. On a model
 that answers at length, most of a trial is generation: `make bench-real`.
 """
+
+
+def _row(name: str, searches: Sequence[Search]) -> list[str]:
+    return [
+        name,
+        *(f"{one.kl:.2f}" for one in searches),
+        f"{median(one.kl for one in searches):.2f}",
+        f"{median(len(one.stopped) for one in searches):g}",
+        f"{median(one.tokens for one in searches):,.0f}",
+        f"{median(one.seconds for one in searches):.0f}",
+    ]
 
 
 def search(seed: int, *, racing: bool) -> Search:

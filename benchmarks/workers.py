@@ -56,7 +56,7 @@ _SLEEPS: tuple[tuple[Sampler, float], ...] = (("gp", 6.0), ("gp", 60.0), ("tpe_c
 
 
 class Rates(NamedTuple):
-    """Units a second in each turn: of this process without Ray, and of workers right after it."""
+    """Units a second in each turn: of this process without Ray, and of workers."""
 
     alone: list[float]
     workers: list[float]
